@@ -1,0 +1,212 @@
+//! Columns of a table that was read, as slices; and lists being built.
+//!
+//! The accessors panic on a column that is not there or of another type: call them
+//! for the columns of a contract, which reading has checked.
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float32Array, ListArray,
+    PrimitiveArray, RecordBatch, StringArray, UInt32Array,
+};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn primitive<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> &'a PrimitiveArray<T> {
+    column(batch, name).as_primitive::<T>()
+}
+
+/// The column of this name.
+pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch.column_by_name(name).expect("the contract was checked when the table was read")
+}
+
+/// A `UInt32` column.
+pub fn u32s<'a>(batch: &'a RecordBatch, name: &str) -> &'a [u32] {
+    primitive::<UInt32Type>(batch, name).values()
+}
+
+/// A `UInt64` column.
+pub fn u64s<'a>(batch: &'a RecordBatch, name: &str) -> &'a [u64] {
+    primitive::<UInt64Type>(batch, name).values()
+}
+
+/// A `Float32` column.
+pub fn f32s<'a>(batch: &'a RecordBatch, name: &str) -> &'a [f32] {
+    primitive::<Float32Type>(batch, name).values()
+}
+
+/// A `Float64` column.
+pub fn f64s<'a>(batch: &'a RecordBatch, name: &str) -> &'a [f64] {
+    primitive::<Float64Type>(batch, name).values()
+}
+
+/// A `Float64` column with nulls.
+pub fn nullable_f64s(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
+    primitive::<Float64Type>(batch, name).iter().collect()
+}
+
+/// A `Boolean` column.
+pub fn bools<'a>(batch: &'a RecordBatch, name: &str) -> &'a BooleanArray {
+    column(batch, name).as_boolean()
+}
+
+/// A `Utf8` column.
+pub fn texts<'a>(batch: &'a RecordBatch, name: &str) -> &'a StringArray {
+    column(batch, name).as_string::<i32>()
+}
+
+/// A list column, as offsets into its values: row `i` is `values[offsets[i]..offsets[i + 1]]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ListSlices<'a, T> {
+    offsets: &'a [i32],
+    values: &'a [T],
+}
+
+impl<'a, T> ListSlices<'a, T> {
+    /// The list of row `i`.
+    pub fn get(&self, i: usize) -> &'a [T] {
+        &self.values[self.offsets[i] as usize..self.offsets[i + 1] as usize]
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All lists, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [T]> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+}
+
+fn list<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, T::Native> {
+    let list = column(batch, name).as_list::<i32>();
+    ListSlices { offsets: list.value_offsets(), values: list.values().as_primitive::<T>().values() }
+}
+
+/// A `List<UInt32>` column.
+pub fn u32_lists<'a>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, u32> {
+    list::<UInt32Type>(batch, name)
+}
+
+/// A `List<Float32>` column.
+pub fn f32_lists<'a>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, f32> {
+    list::<Float32Type>(batch, name)
+}
+
+/// A `FixedSizeList<Float32>` column: its values row by row, and the length of a row.
+pub fn dense<'a>(batch: &'a RecordBatch, name: &str) -> (&'a [f32], usize) {
+    let list = column(batch, name).as_fixed_size_list();
+    let dim = list.value_length() as usize;
+    let values: &[f32] = list.values().as_primitive::<Float32Type>().values();
+    let start = list.value_offset(0) as usize;
+    (&values[start..start + list.len() * dim], dim)
+}
+
+/// Lists of one column, built row by row.
+#[derive(Debug)]
+pub struct ListBuilder<T> {
+    offsets: Vec<i32>,
+    values: Vec<T>,
+}
+
+impl<T> Default for ListBuilder<T> {
+    fn default() -> Self {
+        Self { offsets: vec![0], values: Vec::new() }
+    }
+}
+
+impl<T: Copy> ListBuilder<T> {
+    /// Adds a row.
+    pub fn push(&mut self, row: &[T]) {
+        self.values.extend_from_slice(row);
+        self.offsets.push(i32::try_from(self.values.len()).expect("a batch has few enough values"));
+    }
+
+    fn finish_with<A: Array + From<Vec<T>> + 'static>(self, item: DataType) -> ArrayRef {
+        let field = Arc::new(Field::new_list_field(item, false));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        Arc::new(ListArray::new(field, offsets, Arc::new(A::from(self.values)), None))
+    }
+}
+
+impl ListBuilder<u32> {
+    /// The column.
+    pub fn finish(self) -> ArrayRef {
+        self.finish_with::<UInt32Array>(DataType::UInt32)
+    }
+}
+
+impl ListBuilder<f32> {
+    /// The column.
+    pub fn finish(self) -> ArrayRef {
+        self.finish_with::<Float32Array>(DataType::Float32)
+    }
+}
+
+/// From an identifier, whole number or text, to its position.
+#[derive(Debug)]
+pub enum IdIndex {
+    /// `Int64` ids
+    Int(HashMap<i64, u32>),
+    /// `Utf8` ids
+    Text(HashMap<String, u32>),
+}
+
+impl IdIndex {
+    /// Numbers the ids of an `Int64` or `Utf8` column in order. The error is the row of the
+    /// first id that stands there a second time.
+    ///
+    /// # Errors
+    ///
+    /// The 0-based row of the first repeated id.
+    pub fn new(ids: &dyn Array) -> Result<Self, usize> {
+        if *ids.data_type() == DataType::Int64 {
+            let ids = ids.as_primitive::<Int64Type>().values();
+            let mut index = HashMap::with_capacity(ids.len());
+            for (row, id) in ids.iter().enumerate() {
+                if index.insert(*id, row as u32).is_some() {
+                    return Err(row);
+                }
+            }
+            return Ok(Self::Int(index));
+        }
+        let ids = ids.as_string::<i32>();
+        let mut index = HashMap::with_capacity(ids.len());
+        for (row, id) in ids.iter().enumerate() {
+            let id = id.unwrap_or_default().to_owned();
+            if index.insert(id, row as u32).is_some() {
+                return Err(row);
+            }
+        }
+        Ok(Self::Text(index))
+    }
+
+    /// The Arrow type of the ids.
+    pub fn data_type(&self) -> DataType {
+        match self {
+            Self::Int(_) => DataType::Int64,
+            Self::Text(_) => DataType::Utf8,
+        }
+    }
+
+    /// The position of each id of a column of [`Self::data_type`]; `None` where it is unknown or null.
+    pub fn positions(&self, ids: &dyn Array) -> Vec<Option<u32>> {
+        match self {
+            Self::Int(index) => {
+                let ids = ids.as_primitive::<Int64Type>();
+                ids.iter().map(|id| index.get(&id?).copied()).collect()
+            }
+            Self::Text(index) => {
+                let ids = ids.as_string::<i32>();
+                ids.iter().map(|id| index.get(id?).copied()).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Feature columns: how they stand in `features`, `valid` and `test`.
+//!
+//! A dense feature is a fixed-size list of `f32` (a plain number has length 1); a sparse
+//! one is a list of `u32` ids, with a second column `NAME_weights` if the ids have weights.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::IdSpace;
+
+/// A feature column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// Name of the column
+    pub name: String,
+    /// What it holds
+    pub kind: FeatureKind,
+}
+
+/// What a feature column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// A vector
+    Dense {
+        /// Its length
+        dim: usize,
+    },
+    /// A list of ids
+    Sparse {
+        /// Whether each id has a weight
+        is_weighted: bool,
+        /// What the ids stand for; brands are given by `brand_idx`
+        ids: IdSpace,
+    },
+}
+
+const IDS_KEY: &str = "ids";
+const WEIGHTS_KEY: &str = "weights_of";
+
+impl Feature {
+    /// Name of the column with a sparse feature's weights.
+    pub fn weights_column(&self) -> String {
+        format!("{}_weights", self.name)
+    }
+
+    /// The feature's columns in a table.
+    pub fn fields(&self) -> Vec<Field> {
+        match self.kind {
+            FeatureKind::Dense { dim } => {
+                let item = Field::new_list_field(DataType::Float32, false).into();
+                vec![Field::new(&self.name, DataType::FixedSizeList(item, dim as i32), false)]
+            }
+            FeatureKind::Sparse { is_weighted, ids } => {
+                let space = if ids == IdSpace::Brands { "brands" } else { "own" };
+                let metadata = HashMap::from([(IDS_KEY.to_owned(), space.to_owned())]);
+                let list = DataType::new_list(DataType::UInt32, false);
+                let mut fields = vec![Field::new(&self.name, list, false).with_metadata(metadata)];
+                if is_weighted {
+                    let metadata = HashMap::from([(WEIGHTS_KEY.to_owned(), self.name.clone())]);
+                    let list = DataType::new_list(DataType::Float32, false);
+                    fields.push(Field::new(self.weights_column(), list, false).with_metadata(metadata));
+                }
+                fields
+            }
+        }
+    }
+
+    /// For messages, as `embedding (dense, 64)`.
+    pub fn describe(&self) -> String {
+        match self.kind {
+            FeatureKind::Dense { dim } => format!("`{}` (dense, {dim})", self.name),
+            FeatureKind::Sparse { .. } => format!("`{}` (list of ids)", self.name),
+        }
+    }
+}
+
+/// The features among the columns of a table.
+pub fn of_schema(schema: &Schema) -> Vec<Feature> {
+    let kind = |field: &Field| match field.data_type() {
+        DataType::FixedSizeList(item, dim) if *item.data_type() == DataType::Float32 => {
+            Some(FeatureKind::Dense { dim: *dim as usize })
+        }
+        DataType::List(item) if *item.data_type() == DataType::UInt32 => {
+            let space = field.metadata().get(IDS_KEY)?;
+            let ids = if space == "brands" { IdSpace::Brands } else { IdSpace::Own };
+            let is_weights = |other: &&std::sync::Arc<Field>| {
+                other.metadata().get(WEIGHTS_KEY).is_some_and(|of| of == field.name())
+            };
+            Some(FeatureKind::Sparse { is_weighted: schema.fields().iter().any(|f| is_weights(&f)), ids })
+        }
+        _ => None,
+    };
+    let fields = schema.fields().iter();
+    fields.filter_map(|f| Some(Feature { name: f.name().clone(), kind: kind(f)? })).collect()
+}

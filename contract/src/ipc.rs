@@ -1,0 +1,412 @@
+//! Arrow IPC files, written atomically and read by memory map.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::root_as_footer;
+use arrow::ipc::writer::FileWriter;
+use memmap2::Mmap;
+
+use crate::interrupt;
+use crate::tables::{Contract, Kind};
+
+/// Rows of one record batch of a written table, the last apart.
+pub const ROWS_PER_BATCH: usize = 65_536;
+
+/// Metadata keys of every file.
+const CONTRACT_KEY: &str = "contract";
+const VERSION_KEY: &str = "contract_version";
+
+/// Why a table could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused
+    #[error("{path}: {source}")]
+    Io {
+        /// The file
+        path: String,
+        /// What the file system said
+        source: io::Error,
+    },
+    /// There is no such file
+    #[error("{path}: there is no such file\nhint: it is written as `{contract}`; run `make pipeline` to build it")]
+    Missing {
+        /// The file
+        path: String,
+        /// The table it should hold
+        contract: &'static str,
+    },
+    /// The file is not what its contract says
+    #[error("{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `make pipeline` to rebuild it")]
+    Broken {
+        /// The file
+        path: String,
+        /// What was found and what was expected
+        found: String,
+        /// The table it should hold
+        contract: &'static str,
+        /// The version it should have
+        version: u32,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), source }
+    }
+
+    fn broken(path: &Path, contract: &Contract, found: impl Into<String>) -> Self {
+        Self::Broken {
+            path: path.display().to_string(),
+            found: found.into(),
+            contract: contract.name,
+            version: contract.version,
+        }
+    }
+}
+
+/// A table in memory; the columns of one that was read lie in the mapped file.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Columns and metadata
+    pub schema: SchemaRef,
+    /// The rows
+    pub batches: Vec<RecordBatch>,
+    /// Where it was read
+    pub path: PathBuf,
+}
+
+impl Table {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// A value of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.schema.metadata().get(key).map(String::as_str)
+    }
+
+    /// The file is not what it should be, for a reason that its contract cannot say.
+    pub fn broken(&self, contract: &Contract, found: impl Into<String>) -> Error {
+        Error::broken(&self.path, contract, found)
+    }
+
+    /// All rows of one column.
+    ///
+    /// # Errors
+    ///
+    /// If the column's batches do not fit together, which a written table's do.
+    pub fn whole_column(&self, name: &str) -> Result<ArrayRef, ArrowError> {
+        let parts: Vec<&dyn Array> =
+            self.batches.iter().map(|batch| crate::columns::column(batch, name).as_ref()).collect();
+        if parts.is_empty() {
+            let field = self.schema.field_with_name(name)?;
+            return Ok(arrow::array::new_empty_array(field.data_type()));
+        }
+        arrow::compute::concat(&parts)
+    }
+}
+
+/// Maps a file and checks it against its contract.
+///
+/// The columns are not copied: they live in the map, and the map as long as they do.
+///
+/// # Errors
+///
+/// [`Error::Missing`], [`Error::Io`], or [`Error::Broken`] with what was found and what
+/// was expected: not an Arrow file, cut short, another contract or version, a column
+/// that is missing or of another type, a null where none may be.
+pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
+    let table = read_any(path, contract)?;
+    let name = table.metadata(CONTRACT_KEY);
+    if name != Some(contract.name) {
+        let found = name.map_or("no contract in its metadata".to_owned(), |n| format!("a `{n}` table"));
+        return Err(table.broken(contract, format!("found {found}, expected a `{}` table", contract.name)));
+    }
+    let version = table.metadata(VERSION_KEY).unwrap_or("none");
+    if version != contract.version.to_string() {
+        let found = format!("found version {version} of `{}`, expected {}", contract.name, contract.version);
+        return Err(table.broken(contract, found));
+    }
+    Ok(table)
+}
+
+/// As [`read`], for a file that someone else wrote: the columns are checked, its metadata is not.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_any(path: &Path, contract: &Contract) -> Result<Table, Error> {
+    let file = File::open(path).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => {
+            Error::Missing { path: path.display().to_string(), contract: contract.name }
+        }
+        _ => Error::io(path, err),
+    })?;
+    // SAFETY: the map is read-only, and files are replaced by rename, never changed in
+    // place, so the bytes under a map stay as they are.
+    let map = unsafe { Mmap::map(&file) }.map_err(|err| Error::io(path, err))?;
+    // The decoder is made for files it can trust and panics on some damaged ones.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(map)));
+    let (schema, batches) = match decoded {
+        Ok(Ok(decoded)) => decoded,
+        Ok(Err(err)) => {
+            return Err(Error::broken(path, contract, format!("not a whole Arrow file: {err}")));
+        }
+        Err(_) => return Err(Error::broken(path, contract, "not a whole Arrow file: it is damaged")),
+    };
+    if let Some(mismatch) = contract.mismatch(&schema) {
+        return Err(Error::broken(path, contract, mismatch));
+    }
+    let table = Table { schema, batches, path: path.to_path_buf() };
+    for column in contract.columns.iter().filter(|c| c.kind != Kind::NullableF64) {
+        let nulls = |batch: &RecordBatch| crate::columns::column(batch, column.name).null_count();
+        let n_nulls: usize = table.batches.iter().map(nulls).sum();
+        if n_nulls > 0 {
+            let found = format!("column `{}` holds {n_nulls} nulls, expected none", column.name);
+            return Err(table.broken(contract, found));
+        }
+    }
+    Ok(table)
+}
+
+fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let short = || ArrowError::ParseError("the file is cut short".to_owned());
+    let map = Arc::new(map);
+    let start = std::ptr::NonNull::from(map.as_ref().as_ref()).cast();
+    // SAFETY: `map` owns the bytes from `start` on and is kept alive by the buffer.
+    let bytes = unsafe { Buffer::from_custom_allocation(start, map.len(), map.clone()) };
+
+    let trailer_at = bytes.len().checked_sub(10).ok_or_else(short)?;
+    let trailer: [u8; 10] = bytes[trailer_at..].try_into().expect("10 bytes");
+    let footer_at = trailer_at.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
+    let footer = root_as_footer(&bytes[footer_at..trailer_at])
+        .map_err(|err| ArrowError::ParseError(format!("its footer is damaged: {err}")))?;
+    let schema = footer.schema().ok_or_else(|| ArrowError::ParseError("it has no schema".to_owned()))?;
+    let schema = Arc::new(fb_to_schema(schema));
+
+    let mut decoder = FileDecoder::new(schema.clone(), footer.version());
+    let block_bytes = |block: &arrow::ipc::Block| {
+        let start = usize::try_from(block.offset()).ok()?;
+        let len = usize::try_from(block.bodyLength()).ok()?.checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
+        (start.checked_add(len)? <= footer_at).then(|| bytes.slice_with_length(start, len))
+    };
+    for block in footer.dictionaries().iter().flatten() {
+        decoder.read_dictionary(block, &block_bytes(block).ok_or_else(short)?)?;
+    }
+    let mut batches = Vec::new();
+    for block in footer.recordBatches().iter().flatten() {
+        let bytes = block_bytes(block).ok_or_else(short)?;
+        batches.extend(decoder.read_record_batch(block, &bytes)?.filter(|batch| batch.num_rows() > 0));
+    }
+    Ok((schema, batches))
+}
+
+/// A table being written beside its target.
+///
+/// Dropping it without [`Writer::finish`] removes what was written.
+pub struct Writer {
+    inner: FileWriter<BufWriter<Hashing>>,
+    partial: Partial,
+    contract: &'static Contract,
+    n_rows: u64,
+}
+
+/// Counts and hashes what goes through to the file.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    n_bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buf)?;
+        self.hasher.update(&buf[..n]);
+        self.n_bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The unfinished file; removed when dropped.
+struct Partial {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Partial {
+    /// Opens the unfinished file, alone: two runs that write the same target would spoil it.
+    fn create(target: &Path) -> Result<(Self, File), Error> {
+        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(dir).map_err(|err| Error::io(dir, err))?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let path = dir.join(format!(".{name}.partial"));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|err| Error::io(&path, err))?;
+        // The kernel frees the lock when its holder ends, however it ends.
+        file.try_lock().map_err(|_| {
+            let taken = io::Error::other("another run is writing this file; wait for it to end");
+            Error::io(target, taken)
+        })?;
+        file.set_len(0).map_err(|err| Error::io(&path, err))?;
+        interrupt::remove_on_interrupt(&path);
+        Ok((Self { path, target: target.to_path_buf() }, file))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path); // renamed away by `commit`, or to be thrown away
+        interrupt::keep(&self.path);
+    }
+}
+
+/// A table that was written whole and synced, but does not stand in its place yet.
+#[must_use = "a finished table takes its place with `commit`"]
+pub struct Finished {
+    partial: Partial,
+    _lock: File,
+    /// Hash of the file's bytes
+    pub blake3: String,
+    /// Size of the file
+    pub n_bytes: u64,
+    /// Rows of the table
+    pub n_rows: u64,
+}
+
+impl Finished {
+    /// Where it will stand.
+    pub fn target(&self) -> &Path {
+        &self.partial.target
+    }
+
+    /// Puts the file in its place: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be renamed.
+    pub fn commit(self) -> Result<(), Error> {
+        let Partial { path, target } = &self.partial;
+        fs::rename(path, target).map_err(|err| Error::io(target, err))
+    }
+}
+
+impl Writer {
+    /// Starts a table with these columns, which must be those of its contract.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be made, [`Error::Broken`] if the columns are not the contract's.
+    pub fn create(
+        target: &Path,
+        contract: &'static Contract,
+        fields: Vec<Field>,
+        metadata: HashMap<String, String>,
+    ) -> Result<Self, Error> {
+        let mut metadata = metadata;
+        metadata.insert(CONTRACT_KEY.to_owned(), contract.name.to_owned());
+        metadata.insert(VERSION_KEY.to_owned(), contract.version.to_string());
+        let schema = Schema::new_with_metadata(fields, metadata);
+        if let Some(mismatch) = contract.mismatch(&schema) {
+            return Err(Error::broken(target, contract, mismatch));
+        }
+        let (partial, file) = Partial::create(target)?;
+        let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
+        let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
+            .map_err(|err| failed(target, err))?;
+        Ok(Self { inner, partial, contract, n_rows: 0 })
+    }
+
+    /// The columns as they stand in the file.
+    pub fn schema(&self) -> SchemaRef {
+        self.inner.schema().clone()
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], as when the disk is full.
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), Error> {
+        let batch = RecordBatch::try_new(self.schema(), columns)
+            .map_err(|err| Error::broken(&self.partial.target, self.contract, err.to_string()))?;
+        self.n_rows += batch.num_rows() as u64;
+        self.inner.write(&batch).map_err(|err| failed(&self.partial.target, err))
+    }
+
+    /// Writes the footer and syncs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], as when the disk is full.
+    pub fn finish(mut self) -> Result<Finished, Error> {
+        let target = self.partial.target.clone();
+        self.inner.finish().map_err(|err| failed(&target, err))?;
+        let buffered = self.inner.into_inner().map_err(|err| failed(&target, err))?;
+        let hashing = buffered.into_inner().map_err(|err| Error::io(&target, err.into_error()))?;
+        hashing.file.sync_all().map_err(|err| Error::io(&target, err))?;
+        Ok(Finished {
+            partial: self.partial,
+            _lock: hashing.file,
+            blake3: hashing.hasher.finalize().to_hex().to_string(),
+            n_bytes: hashing.n_bytes,
+            n_rows: self.n_rows,
+        })
+    }
+}
+
+fn failed(path: &Path, err: ArrowError) -> Error {
+    let source = match err {
+        ArrowError::IoError(_, source) => source,
+        other => io::Error::other(other.to_string()),
+    };
+    Error::io(path, source)
+}
+
+/// Writes a file that is no table beside its target; it takes its place with [`Finished::commit`].
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
+    let (partial, mut file) = Partial::create(target)?;
+    file.write_all(text.as_bytes()).map_err(|err| Error::io(target, err))?;
+    file.sync_all().map_err(|err| Error::io(target, err))?;
+    Ok(Finished {
+        partial,
+        _lock: file,
+        blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        n_bytes: text.len() as u64,
+        n_rows: 0,
+    })
+}
+
+/// Hash of a file's bytes, as [`Finished::blake3`].
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn hash_file(path: &Path) -> Result<String, Error> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path).map_err(|err| Error::io(path, err))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,653 @@
+//! `pipeline.yaml`: what may be written, and the checked form that stages use.
+//!
+//! The types below are the manifest: their field names are its keys, their doc
+//! comments its documentation, and the JSON Schema made of them is both what
+//! `pipeline schema` prints and what [`Manifest::load`] checks a file against.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+mod load;
+
+/// Names that stand for folders of `run_dir` and so cannot name an experiment.
+pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
+
+/// `pipeline.yaml` as written.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "pipeline.yaml")]
+pub struct RawManifest {
+    /// Version of this format
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// Folder for all results, relative to the manifest
+    #[serde(default = "default_run_dir")]
+    pub run_dir: PathBuf,
+    /// The raw tables and how they become users, interactions and brands
+    pub data: Data,
+    /// Which users are kept from training, to tune on (valid) and to report on (test)
+    #[serde(default)]
+    pub holdout: Holdout,
+    /// What every experiment starts from
+    #[serde(default)]
+    pub stages: Stages,
+    /// The experiment that all others are compared with; by default the first
+    #[serde(default)]
+    pub baseline: Option<String>,
+    /// By name, what differs from `stages`
+    pub experiments: IndexMap<String, Overrides>,
+}
+
+fn default_run_dir() -> PathBuf {
+    "runs".into()
+}
+
+/// The raw tables and how they become users, interactions and brands.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Raw tables by name: parquet, csv, json or arrow; a file, a folder or a glob. `${NAME}` is taken from the environment
+    pub tables: IndexMap<String, TableSource>,
+    /// One row per user: `user_id`, the feature columns and, if the holdout says so, the split
+    pub users: View,
+    /// One row per label: `user_id`, `brand_id` and, if there, `events`
+    pub interactions: View,
+    /// One row per brand: `brand_id`, `name`
+    pub brands: View,
+    /// Columns of users that a model may read
+    #[schemars(length(min = 1))]
+    pub features: Vec<FeatureSource>,
+    /// Which brands are predicted; by default those with at least one training user
+    #[serde(default)]
+    pub keep_brands: KeepBrands,
+    /// What to do with interactions of users or brands that are not in their tables
+    #[serde(default)]
+    pub unknown_ids: UnknownIds,
+}
+
+/// A raw table.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TableSource {
+    /// A file, folder or glob; the format follows from the name
+    Path(String),
+    /// With options
+    Options(TableOptions),
+}
+
+/// A raw table with options.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableOptions {
+    /// A file, folder or glob
+    pub path: String,
+    /// By default as the file's name ends
+    #[serde(default)]
+    pub format: Option<TableFormat>,
+    /// Between the fields of a csv file
+    #[serde(default)]
+    pub delimiter: Option<String>,
+    /// Whether a csv file's first line names its columns
+    #[serde(default = "yes")]
+    pub header: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Format of a raw table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFormat {
+    /// Apache Parquet
+    Parquet,
+    /// Separated values
+    Csv,
+    /// One JSON object a line
+    Json,
+    /// Arrow IPC file
+    Arrow,
+}
+
+/// A table, or a query over the tables.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum View {
+    /// A table of `data.tables` as it is
+    Table(TableView),
+    /// A query over `data.tables`
+    Sql(SqlView),
+}
+
+/// A table of `data.tables` as it is.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableView {
+    /// Name of the table
+    pub table: String,
+}
+
+/// A query over `data.tables`.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlView {
+    /// File with one SELECT, relative to the manifest
+    pub sql: PathBuf,
+}
+
+/// A column of users that a model may read.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FeatureSource {
+    /// A number, a dense vector or a list of ids, as the column's type says
+    Column(String),
+    /// With options
+    Options(FeatureOptions),
+}
+
+/// A feature with options.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureOptions {
+    /// Column of users
+    pub column: String,
+    /// What the ids of a list stand for
+    #[serde(default)]
+    pub ids: IdSpace,
+    /// Column of users with a number for each id of the list
+    #[serde(default)]
+    pub weights: Option<String>,
+}
+
+/// What the ids of a list feature stand for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IdSpace {
+    /// Small whole numbers of their own
+    #[default]
+    Own,
+    /// Brand ids: a history of brands
+    Brands,
+}
+
+impl FeatureSource {
+    /// The column of users that the feature reads; also the feature's name.
+    pub fn column(&self) -> &str {
+        match self {
+            Self::Column(column) => column,
+            Self::Options(options) => &options.column,
+        }
+    }
+
+    /// The feature with all its options.
+    pub fn options(&self) -> FeatureOptions {
+        match self {
+            Self::Options(options) => options.clone(),
+            Self::Column(column) => {
+                FeatureOptions { column: column.clone(), ids: IdSpace::Own, weights: None }
+            }
+        }
+    }
+}
+
+/// Which brands are predicted.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum KeepBrands {
+    /// Those with enough training users
+    MinVolume(MinVolume),
+    /// The largest
+    Top(TopBrands),
+}
+
+/// Brands with enough training users.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MinVolume {
+    /// Fewest training users that a brand must have
+    pub min_volume: u64,
+}
+
+/// The largest brands by training users.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopBrands {
+    /// How many brands
+    #[schemars(range(min = 1))]
+    pub top: u32,
+}
+
+impl Default for KeepBrands {
+    fn default() -> Self {
+        Self::MinVolume(MinVolume { min_volume: 1 })
+    }
+}
+
+/// What to do with interactions of unknown users or brands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownIds {
+    /// Count them, drop them, and say so
+    #[default]
+    Warn,
+    /// Stop
+    Error,
+}
+
+/// Which users are kept from training.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Holdout {
+    /// Column of users that says `train`, `valid` or `test`
+    pub column: Option<String>,
+    /// A fraction (below 1) or a number of users; with `column`, taken from its `train` users if no user is `valid`
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub valid: f64,
+    /// A fraction (below 1) or a number of users; not used with `column`
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub test: f64,
+    /// Draws are by hash of the user's id and this seed
+    pub seed: u64,
+}
+
+impl Default for Holdout {
+    fn default() -> Self {
+        Self { column: None, valid: 0.1, test: 0.2, seed: 7 }
+    }
+}
+
+/// What every experiment starts from.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stages {
+    /// Draws the training examples
+    pub sample: SampleParams,
+    /// Trains the model
+    pub train: TrainParams,
+    /// Turns probabilities into decisions
+    pub score: ScoreParams,
+    /// Compares the experiments
+    pub report: ReportParams,
+}
+
+/// An experiment: what differs from `stages`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overrides {
+    /// Draws the training examples
+    pub sample: SampleParams,
+    /// Trains the model
+    pub train: TrainParams,
+    /// Turns probabilities into decisions
+    pub score: ScoreParams,
+}
+
+/// Draws the training examples.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleParams {
+    /// File with the sampling query, relative to the manifest
+    pub sql: Option<PathBuf>,
+    /// Values for the query's `$name` placeholders: numbers, texts, or lists of them
+    pub params: IndexMap<String, Value>,
+}
+
+/// Trains the model.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainParams {
+    /// What kind of model
+    pub model: ModelKind,
+    /// For `persistence`: the feature with the brands that a user had before
+    pub history: Option<String>,
+    /// An existing model.arrow to use instead of training one, relative to the manifest
+    pub pretrained: Option<PathBuf>,
+    /// Which of `data.features` the model reads; by default all
+    pub features: Option<Vec<String>>,
+    /// Whether dense features are brought to mean 0 and variance 1
+    pub standardise: bool,
+    /// Width of each hidden layer; none for a linear model
+    pub hidden: Vec<HiddenWidth>,
+    /// What training minimises
+    pub loss: Loss,
+    /// Passes over the examples
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Examples in one gradient update
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch_size: usize,
+    /// Step size of Adam after warm-up
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+    pub learning_rate: f32,
+    /// Fraction of all updates over which the step size grows from zero
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup: f32,
+    /// How the step size falls after warm-up
+    pub decay: Decay,
+    /// Fraction of hidden units left out at random in each update
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f32,
+    /// Decoupled weight decay (`AdamW`), per update and unit of learning rate
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f32,
+    /// Seed of the first weights, the order of examples and dropout
+    pub seed: u64,
+    /// Threads; by default one a core. Changes no result
+    #[schemars(range(min = 1))]
+    pub threads: Option<usize>,
+}
+
+/// Width of a hidden layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct HiddenWidth(#[schemars(range(min = 1, max = 65_536))] pub usize);
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            model: ModelKind::Mlp,
+            history: None,
+            pretrained: None,
+            features: None,
+            standardise: true,
+            hidden: vec![HiddenWidth(256), HiddenWidth(256)],
+            loss: Loss::Bfce { gamma: 2.0 },
+            epochs: 5,
+            batch_size: 1024,
+            learning_rate: 1e-3,
+            warmup: 0.05,
+            decay: Decay::Cosine,
+            dropout: 0.0,
+            weight_decay: 0.0,
+            seed: 7,
+            threads: None,
+        }
+    }
+}
+
+/// What kind of model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// A multi-layer perceptron
+    #[default]
+    Mlp,
+    /// The same for every user: each brand's prevalence among training users
+    Popularity,
+    /// The brands that the user had before, from the feature named by `history`
+    Persistence,
+}
+
+/// What training minimises, per user and brand, from logits.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Loss {
+    /// Binary cross-entropy
+    Bce {},
+    /// Binary focal cross-entropy (Lin et al. 2017)
+    Bfce {
+        /// How strongly easy cells are played down; 0 is cross-entropy
+        #[serde(default = "default_gamma")]
+        #[schemars(range(min = 0.0, max = 10.0))]
+        gamma: f32,
+    },
+    /// Mean squared error of the probability
+    Mse {},
+}
+
+fn default_gamma() -> f32 {
+    2.0
+}
+
+/// How the step size falls after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// It does not
+    None,
+    /// In a straight line to zero at the last update
+    Linear,
+    /// Along half a cosine to zero at the last update
+    Cosine,
+}
+
+/// Turns probabilities into decisions.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreParams {
+    /// How a brand's threshold is found, on the valid users only
+    pub decision: Decision,
+    /// How the model's probabilities are corrected, fitted on the valid users only
+    pub calibration: Calibration,
+    /// How many of a user's best brands are kept, for ranking metrics
+    #[schemars(range(min = 1, max = 1000))]
+    pub top_k: usize,
+    /// Threads; by default one a core. Changes no result
+    #[schemars(range(min = 1))]
+    pub threads: Option<usize>,
+}
+
+impl Default for ScoreParams {
+    fn default() -> Self {
+        Self {
+            decision: Decision::Fixed { threshold: 0.5 },
+            calibration: Calibration::None,
+            top_k: 20,
+            threads: None,
+        }
+    }
+}
+
+/// How a brand's threshold is found.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decision {
+    /// The same for every brand, given
+    Fixed {
+        /// A brand is predicted when its probability reaches this
+        #[serde(default = "one_half")]
+        #[schemars(range(min = 0.0, max = 1.0))]
+        threshold: f64,
+    },
+    /// The same for every brand, the best on valid
+    Global {
+        /// What it is best for
+        #[serde(default)]
+        metric: GlobalMetric,
+    },
+    /// For each brand half of the best expected F1, from calibrated probabilities (Lipton et al. 2014)
+    ExpectedF1 {},
+}
+
+fn one_half() -> f64 {
+    0.5
+}
+
+/// What a global threshold is best for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GlobalMetric {
+    /// F1 of the counts summed over brands
+    Micro,
+    /// Mean of the brands' F1
+    #[default]
+    Macro,
+}
+
+/// How the model's probabilities are corrected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// Not at all
+    None,
+    /// A slope and an intercept per brand, pulled to those of all brands
+    Platt,
+}
+
+/// Compares the experiments.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportParams {
+    /// The report counts the brands that reach each of these F1
+    pub f1_buckets: Vec<F1Bucket>,
+    /// Where head and tail begin
+    pub tiers: Tiers,
+    /// Draws of the paired bootstrap over users
+    #[schemars(range(min = 100, max = 100_000))]
+    pub bootstrap_draws: usize,
+    /// Seed of the bootstrap
+    pub seed: u64,
+    /// How many of the largest brands are shown one by one
+    pub top_brands: usize,
+}
+
+/// An F1 of at least this.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct F1Bucket(
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))] pub f64,
+);
+
+impl Default for ReportParams {
+    fn default() -> Self {
+        Self {
+            f1_buckets: [0.5, 0.1, 0.05].map(F1Bucket).to_vec(),
+            tiers: Tiers::default(),
+            bootstrap_draws: 1000,
+            seed: 7,
+            top_brands: 20,
+        }
+    }
+}
+
+/// Where head and tail begin, as shares of all training labels.
+///
+/// The head is the fewest largest brands that together hold `head` of the labels,
+/// the tail the most smallest brands that together hold at most `tail`; the torso
+/// is what lies between.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tiers {
+    /// Share of all labels that the head holds
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub head: f64,
+    /// Share of all labels that the tail holds
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub tail: f64,
+}
+
+impl Default for Tiers {
+    fn default() -> Self {
+        Self { head: 0.5, tail: 0.1 }
+    }
+}
+
+/// A checked manifest. Every path is resolved, every experiment complete.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The file it came from
+    pub path: PathBuf,
+    /// Folder for all results
+    pub run_dir: PathBuf,
+    /// The raw tables and their views
+    pub data: Data,
+    /// Which users are kept from training
+    pub holdout: Holdout,
+    /// How experiments are compared
+    pub report: ReportParams,
+    /// The experiment that all others are compared with
+    pub baseline: String,
+    experiments: IndexMap<String, Experiment>,
+}
+
+/// One experiment: `stages` with its overrides applied.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// As the manifest names it
+    pub name: String,
+    /// Draws the training examples
+    pub sample: SampleParams,
+    /// Placeholders that the experiment itself gives, not `stages`
+    pub own_params: Vec<String>,
+    /// Trains the model
+    pub train: TrainParams,
+    /// Turns probabilities into decisions
+    pub score: ScoreParams,
+}
+
+impl Experiment {
+    /// Whether the model learns from sampled examples at all.
+    pub fn needs_sample(&self) -> bool {
+        self.train.model == ModelKind::Mlp && self.train.pretrained.is_none()
+    }
+
+    /// The sampling query.
+    pub fn sql(&self) -> &Path {
+        self.sample.sql.as_deref().expect("checked when the manifest was loaded")
+    }
+}
+
+/// No experiment has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("no experiment `{name}` in `{manifest}`; {hint}")]
+pub struct NoSuchExperiment {
+    name: String,
+    manifest: String,
+    hint: String,
+}
+
+impl Manifest {
+    /// All experiments, in the manifest's order.
+    pub fn experiments(&self) -> impl Iterator<Item = &Experiment> + Clone {
+        self.experiments.values()
+    }
+
+    /// The experiment of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchExperiment`], with the nearest name.
+    pub fn experiment(&self, name: &str) -> Result<&Experiment, NoSuchExperiment> {
+        self.experiments.get(name).ok_or_else(|| NoSuchExperiment {
+            name: name.to_owned(),
+            manifest: self.path.display().to_string(),
+            hint: crate::problems::suggest(name, self.experiments.keys().map(String::as_str)),
+        })
+    }
+
+    /// The JSON Schema (draft 7) of `pipeline.yaml`.
+    pub fn schema() -> Value {
+        let generator = SchemaSettings::draft07().into_generator();
+        let schema: Schema = generator.into_root_schema_for::<RawManifest>();
+        schema.to_value()
+    }
+}
+
+/// Puts the values of environment variables in place of `${NAME}`.
+///
+/// # Errors
+///
+/// The name that is not set, or what is wrong with the braces.
+pub(crate) fn expand_environment(text: &str) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let end = rest[start..].find('}').ok_or_else(|| format!("`{text}`: `${{` is not closed"))?;
+        let name = &rest[start + 2..start + end];
+        let value = std::env::var(name)
+            .map_err(|_| format!("`{text}`: the environment variable `{name}` is not set"))?;
+        let _ = write!(expanded, "{}{value}", &rest[..start]);
+        rest = &rest[start + end + 1..];
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}

@@ -1,0 +1,246 @@
+//! Which files each stage of each experiment reads and writes, and with what parameters.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::manifest::{Experiment, Manifest, ModelKind, TableSource, View};
+
+/// A step of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Raw tables to brands, features, valid and test users; shared by all experiments
+    Holdout,
+    /// Training users to examples
+    Sample,
+    /// Examples to a model
+    Train,
+    /// A model to decisions
+    Score,
+    /// Decisions of all experiments to a report
+    Report,
+}
+
+impl Stage {
+    /// The stages of an experiment, in order.
+    pub const OF_EXPERIMENT: [Self; 3] = [Self::Sample, Self::Train, Self::Score];
+
+    /// As in commands and folder names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Holdout => "holdout",
+            Self::Sample => "sample",
+            Self::Train => "train",
+            Self::Score => "score",
+            Self::Report => "report",
+        }
+    }
+
+    /// The program that runs the stage.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Holdout | Self::Sample => "sample-stage",
+            Self::Train => "train-stage",
+            Self::Score => "score-stage",
+            Self::Report => "report-stage",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What one stage of one experiment reads, how it is set, and where it writes.
+#[derive(Debug, Clone)]
+pub struct StagePlan {
+    /// The step
+    pub stage: Stage,
+    /// The experiment, for the stages that belong to one
+    pub experiment: Option<String>,
+    /// Folder of its outputs and of its record, `stage.json`
+    pub dir: PathBuf,
+    /// Files it reads
+    pub inputs: Vec<Input>,
+    /// Its parameters in canonical form: complete, without paths and without what changes no result
+    pub params: Value,
+}
+
+/// A file that a stage reads.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// What it is to the stage, as `features` or `sql`
+    pub name: String,
+    /// Where it is
+    pub path: PathBuf,
+    /// Whether the stage can do without it, as the report without a failed experiment
+    pub is_optional: bool,
+}
+
+impl StagePlan {
+    /// As in messages: `train of bau`.
+    pub fn label(&self) -> String {
+        match &self.experiment {
+            Some(experiment) => format!("{} of {experiment}", self.stage),
+            None => self.stage.to_string(),
+        }
+    }
+
+    /// The stage's record.
+    pub fn record_path(&self) -> PathBuf {
+        self.dir.join("stage.json")
+    }
+}
+
+fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
+    Input { name: name.into(), path: path.into(), is_optional: false }
+}
+
+impl Manifest {
+    /// Folder of a stage's outputs.
+    pub fn stage_dir(&self, stage: Stage, experiment: Option<&str>) -> PathBuf {
+        match experiment {
+            Some(experiment) => self.run_dir.join(experiment).join(stage.name()),
+            None => self.run_dir.join(stage.name()),
+        }
+    }
+
+    /// The plan of a stage: `experiment` is given for the stages that belong to one.
+    pub fn plan(&self, stage: Stage, experiment: Option<&Experiment>) -> StagePlan {
+        let (inputs, params) = match (stage, experiment) {
+            (Stage::Holdout, _) => self.holdout_plan(),
+            (Stage::Sample, Some(experiment)) => self.sample_plan(experiment),
+            (Stage::Train, Some(experiment)) => self.train_plan(experiment),
+            (Stage::Score, Some(experiment)) => self.score_plan(experiment),
+            (Stage::Report, _) => self.report_plan(),
+            (_, None) => unreachable!("{stage} belongs to an experiment"),
+        };
+        let experiment = match stage {
+            Stage::Holdout | Stage::Report => None,
+            _ => experiment.map(|e| e.name.clone()),
+        };
+        let dir = self.stage_dir(stage, experiment.as_deref());
+        StagePlan { stage, experiment, dir, inputs, params }
+    }
+
+    fn holdout_file(&self, name: &str) -> Input {
+        input(name, self.stage_dir(Stage::Holdout, None).join(format!("{name}.arrow")))
+    }
+
+    fn holdout_plan(&self) -> (Vec<Input>, Value) {
+        let mut inputs = Vec::new();
+        for (name, source) in &self.data.tables {
+            let path = match source {
+                TableSource::Path(path) => path,
+                TableSource::Options(options) => &options.path,
+            };
+            for file in table_files(path) {
+                inputs.push(input(format!("{name}:{}", file_name(&file)), file));
+            }
+        }
+        let views =
+            [("users", &self.data.users), ("interactions", &self.data.interactions), ("brands", &self.data.brands)];
+        for (name, view) in views {
+            if let View::Sql(view) = view {
+                inputs.push(input(format!("{name}.sql"), &view.sql));
+            }
+        }
+        let mut data = json!(self.data);
+        for source in data["tables"].as_object_mut().into_iter().flat_map(|t| t.values_mut()) {
+            match source {
+                Value::Object(options) => drop(options.shift_remove("path")),
+                path => *path = Value::Null,
+            }
+        }
+        for name in ["users", "interactions", "brands"] {
+            if let Some(view) = data[name].as_object_mut() {
+                view.shift_remove("sql");
+            }
+        }
+        (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))
+    }
+
+    fn sample_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
+        let inputs = vec![
+            input("sql", experiment.sql()),
+            self.holdout_file("brands"),
+            self.holdout_file("features"),
+            self.holdout_file("train_users"),
+            self.holdout_file("train_interactions"),
+        ];
+        (inputs, json!({"params": experiment.sample.params}))
+    }
+
+    fn train_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
+        let mut inputs = vec![self.holdout_file("brands"), self.holdout_file("features")];
+        if let Some(pretrained) = &experiment.train.pretrained {
+            inputs.push(input("pretrained", pretrained));
+            return (inputs, json!({"pretrained": true}));
+        }
+        let mut params = json!(experiment.train);
+        let map = params.as_object_mut().expect("a struct is a map");
+        map.shift_remove("threads");
+        if experiment.train.model != ModelKind::Mlp {
+            map.retain(|key, _| key == "model" || key == "history");
+            return (inputs, params);
+        }
+        let sample = self.stage_dir(Stage::Sample, Some(&experiment.name));
+        inputs.push(input("examples", sample.join("examples.arrow")));
+        inputs.push(self.holdout_file("valid"));
+        (inputs, params)
+    }
+
+    fn score_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
+        let train = self.stage_dir(Stage::Train, Some(&experiment.name));
+        let inputs = vec![
+            input("model", train.join("model.arrow")),
+            self.holdout_file("brands"),
+            self.holdout_file("valid"),
+            self.holdout_file("test"),
+        ];
+        let mut params = json!(experiment.score);
+        params.as_object_mut().expect("a struct is a map").shift_remove("threads");
+        (inputs, params)
+    }
+
+    fn report_plan(&self) -> (Vec<Input>, Value) {
+        let mut inputs = vec![self.holdout_file("brands")];
+        for Experiment { name, .. } in self.experiments() {
+            let score = self.stage_dir(Stage::Score, Some(name));
+            let train = self.stage_dir(Stage::Train, Some(name));
+            for (file, dir) in [("scores", &score), ("histogram", &score), ("thresholds", &score), ("history", &train)] {
+                let path = dir.join(format!("{file}.arrow"));
+                inputs.push(Input { name: format!("{name}/{file}"), path, is_optional: true });
+            }
+        }
+        let experiments: Vec<Value> = self
+            .experiments()
+            .map(|e| {
+                let (_, sample) = if e.needs_sample() { self.sample_plan(e) } else { Default::default() };
+                json!({"name": e.name, "sample": sample, "train": self.train_plan(e).1, "score": self.score_plan(e).1})
+            })
+            .collect();
+        (inputs, json!({"report": self.report, "baseline": self.baseline, "experiments": experiments}))
+    }
+}
+
+/// The files of a raw table, sorted: the file itself, a folder's, or a glob's.
+pub fn table_files(path: &str) -> Vec<PathBuf> {
+    let is_data = |path: &PathBuf| path.is_file() && !file_name(path).starts_with(['.', '_']);
+    let mut files: Vec<PathBuf> = if Path::new(path).is_dir() {
+        std::fs::read_dir(path).into_iter().flatten().flatten().map(|f| f.path()).filter(is_data).collect()
+    } else if path.contains(['*', '?', '[']) {
+        glob::glob(path).into_iter().flatten().flatten().filter(is_data).collect()
+    } else {
+        vec![path.into()]
+    };
+    files.sort();
+    files
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,173 @@
+//! `stage.json`: what a stage was made of and what it made.
+//!
+//! It is written after the stage's outputs, so a record that matches them is the proof
+//! that the stage ended well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ipc::{self, Error};
+use crate::plan::{Stage, StagePlan};
+
+/// Counted up when the meaning of stages' files changes, so that all results become stale.
+const CONTRACT_VERSION: u32 = 1;
+
+/// A stage's record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The step
+    pub stage: String,
+    /// The experiment that made it first; others may share it
+    pub experiment: Option<String>,
+    /// Hash of [`Self::parts`]
+    pub fingerprint: String,
+    /// All that the outputs depend on
+    pub parts: Parts,
+    /// The files made, by name
+    pub outputs: BTreeMap<String, Output>,
+    /// Wall time
+    pub secs: f64,
+    /// Largest resident memory of the process, where the system tells it
+    pub peak_memory_bytes: Option<u64>,
+    /// What the stage says of its result
+    pub summary: Value,
+}
+
+/// All that a stage's outputs depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parts {
+    /// Version of the contracts between stages
+    pub contract: u32,
+    /// Hash of the program
+    pub binary: String,
+    /// Parameters in canonical form
+    pub params: Value,
+    /// Hash of each input, by name
+    pub inputs: BTreeMap<String, Option<String>>,
+}
+
+/// A file that a stage made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Hash of its bytes
+    pub blake3: String,
+    /// Its size
+    pub n_bytes: u64,
+    /// Its rows, 0 if it is no table
+    pub n_rows: u64,
+}
+
+impl Parts {
+    /// Collects what a plan's outputs depend on, reading every input once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if an input that the stage needs cannot be read.
+    pub fn of(plan: &StagePlan, binary: &Path) -> Result<Self, Error> {
+        let mut inputs = BTreeMap::new();
+        for input in &plan.inputs {
+            let is_absent = input.is_optional && !input.path.exists();
+            let hash = if is_absent { None } else { Some(ipc::hash_file(&input.path)?) };
+            inputs.insert(input.name.clone(), hash);
+        }
+        Ok(Self {
+            contract: CONTRACT_VERSION,
+            binary: ipc::hash_file(binary)?,
+            params: sorted(&plan.params),
+            inputs,
+        })
+    }
+
+    /// Hash of all parts.
+    pub fn fingerprint(&self) -> String {
+        let text = serde_json::to_string(self).expect("parts are plain data");
+        blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+    }
+
+    /// What differs from `old`, in words.
+    pub fn changes_since(&self, old: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.contract != old.contract {
+            changes.push(format!("the contracts' version: {} -> {}", old.contract, self.contract));
+        }
+        if self.binary != old.binary {
+            changes.push("the program was rebuilt".to_owned());
+        }
+        value_changes("", &old.params, &self.params, &mut changes);
+        let names: std::collections::BTreeSet<_> = self.inputs.keys().chain(old.inputs.keys()).collect();
+        for name in names {
+            match (old.inputs.get(name), self.inputs.get(name)) {
+                (Some(old), Some(new)) if old == new => {}
+                (Some(_), Some(_)) => changes.push(format!("input `{name}` has other content")),
+                (None, _) => changes.push(format!("input `{name}` is new")),
+                (_, None) => changes.push(format!("input `{name}` is gone")),
+            }
+        }
+        changes
+    }
+}
+
+/// The same value with every map's keys in order, so that equal settings give equal text.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let ordered: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+            Value::Object(ordered.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                value_changes(&inner, &side(a), &side(b), changes);
+            }
+        }
+        _ if old != new => changes.push(format!("`{path}`: {old} -> {new}")),
+        _ => {}
+    }
+}
+
+impl Record {
+    /// Reads a stage's record; `None` if there is none that can be understood.
+    pub fn load(path: &Path) -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    }
+
+    /// The record of a stage of the plan's folder.
+    pub fn of(plan: &StagePlan) -> Option<Self> {
+        Self::load(&plan.record_path()).filter(|record| record.stage == plan.stage.name())
+    }
+
+    /// The first output in `dir` that is not as recorded, with what is wrong.
+    pub fn damage(&self, dir: &Path) -> Option<String> {
+        self.outputs.iter().find_map(|(name, output)| {
+            let path = dir.join(name);
+            let Ok(metadata) = std::fs::metadata(&path) else {
+                return Some(format!("`{}` is gone", path.display()));
+            };
+            if metadata.len() != output.n_bytes {
+                return Some(format!(
+                    "`{}` has {} bytes, {} were written",
+                    path.display(), metadata.len(), output.n_bytes
+                ));
+            }
+            let is_same = ipc::hash_file(&path).is_ok_and(|hash| hash == output.blake3);
+            (!is_same).then(|| format!("`{}` was changed after it was written", path.display()))
+        })
+    }
+
+    /// The stage that this is a record of.
+    pub fn is_of(&self, stage: Stage) -> bool {
+        self.stage == stage.name()
+    }
+}

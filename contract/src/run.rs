@@ -1,0 +1,172 @@
+//! One run of a stage: checked inputs, outputs that take their places together, a record.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Instant;
+
+use arrow::datatypes::Field;
+use serde_json::Value;
+
+use crate::ipc::{self, Error, Finished, Table, Writer};
+use crate::manifest::{Experiment, Manifest};
+use crate::plan::{Stage, StagePlan};
+use crate::record::{Output, Parts, Record};
+use crate::tables::Contract;
+
+/// A stage at work.
+pub struct StageRun {
+    /// What it reads and where it writes
+    pub plan: StagePlan,
+    parts: Parts,
+    fingerprint: String,
+    started: Instant,
+    outputs: Vec<Finished>,
+}
+
+impl StageRun {
+    /// Starts a stage: looks at its inputs, changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] if an input is not there, [`Error::Broken`] if one is not what the
+    /// stage that made it recorded.
+    pub fn start(manifest: &Manifest, stage: Stage, experiment: Option<&Experiment>) -> Result<Self, Error> {
+        let started = Instant::now();
+        let plan = manifest.plan(stage, experiment);
+        for input in plan.inputs.iter().filter(|input| !input.is_optional && !input.path.exists()) {
+            return Err(Error::Missing { path: input.path.display().to_string(), contract: known_name(&input.name) });
+        }
+        let binary = std::env::current_exe().map_err(|err| Error::io(Path::new("this program"), err))?;
+        let parts = Parts::of(&plan, &binary)?;
+        let fingerprint = parts.fingerprint();
+        Ok(Self { plan, parts, fingerprint, started, outputs: Vec::new() })
+    }
+
+    /// Path of an input.
+    ///
+    /// # Panics
+    ///
+    /// If the stage has no such input.
+    pub fn input(&self, name: &str) -> &Path {
+        let input = self.plan.inputs.iter().find(|input| input.name == name);
+        &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.label())).path
+    }
+
+    /// Reads an input, whose bytes must be those that its stage recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`ipc::read`]; also [`Error::Broken`] if the file was changed after it was written.
+    pub fn read(&self, name: &str, contract: &Contract) -> Result<Table, Error> {
+        let path = self.input(name);
+        let table = ipc::read(path, contract)?;
+        let recorded = path
+            .parent()
+            .and_then(|dir| Record::load(&dir.join("stage.json")))
+            .and_then(|record| record.outputs.get(&*path.file_name()?.to_string_lossy()).cloned());
+        let found = self.parts.inputs.get(name).cloned().flatten();
+        if let (Some(recorded), Some(found)) = (recorded, found)
+            && recorded.blake3 != found
+        {
+            return Err(table.broken(contract, "its bytes are not those that were written"));
+        }
+        Ok(table)
+    }
+
+    /// Starts an output table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::create`].
+    pub fn writer(&self, file: &str, contract: &'static Contract, fields: Vec<Field>) -> Result<Writer, Error> {
+        self.writer_with(file, contract, fields, HashMap::new())
+    }
+
+    /// Starts an output table with metadata of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::create`].
+    pub fn writer_with(
+        &self,
+        file: &str,
+        contract: &'static Contract,
+        fields: Vec<Field>,
+        mut metadata: HashMap<String, String>,
+    ) -> Result<Writer, Error> {
+        metadata.insert("fingerprint".to_owned(), self.fingerprint.clone());
+        if let Some(experiment) = &self.plan.experiment {
+            metadata.insert("experiment".to_owned(), experiment.clone());
+        }
+        Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
+    }
+
+    /// Adds a finished output; it takes its place when the run is done.
+    pub fn add(&mut self, output: Finished) {
+        self.outputs.push(output);
+    }
+
+    /// Writes a text output; it takes its place when the run is done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn add_text(&mut self, file: &str, text: &str) -> Result<(), Error> {
+        let output = ipc::finish_text(&self.plan.dir.join(file), text)?;
+        self.add(output);
+        Ok(())
+    }
+
+    /// Puts all outputs in their places, then writes the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]. Killed in between, the stage has no record and will run again.
+    pub fn done(self, summary: Value) -> Result<Record, Error> {
+        let record = Record {
+            stage: self.plan.stage.name().to_owned(),
+            experiment: self.plan.experiment.clone(),
+            fingerprint: self.fingerprint,
+            parts: self.parts,
+            outputs: self
+                .outputs
+                .iter()
+                .map(|output| {
+                    let name = output.target().file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    let Finished { blake3, n_bytes, n_rows, .. } = output;
+                    (name, Output { blake3: blake3.clone(), n_bytes: *n_bytes, n_rows: *n_rows })
+                })
+                .collect::<BTreeMap<_, _>>(),
+            secs: self.started.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+            summary,
+        };
+        let path = self.plan.record_path();
+        let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
+        let record_file = ipc::finish_text(&path, &text)?;
+        match std::fs::remove_file(&path) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, err)),
+            _ => {}
+        }
+        for output in self.outputs {
+            output.commit()?;
+        }
+        record_file.commit()?;
+        Ok(record)
+    }
+}
+
+/// Messages name the table an input holds; an input that is no table is named as a file.
+fn known_name(name: &str) -> &'static str {
+    const NAMES: [&str; 8] =
+        ["brands", "features", "train_users", "train_interactions", "examples", "valid", "test", "model"];
+    NAMES.into_iter().find(|known| *known == name).unwrap_or("an input file")
+}
+
+/// Largest resident memory of this process so far, in bytes; `None` where `/proc` does not tell.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}

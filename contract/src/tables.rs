@@ -1,0 +1,271 @@
+//! The columns of every table that stages exchange.
+//!
+//! A table may have more columns than its contract names; features are such columns.
+//! A changed contract gets a new version, and a line in the changelog.
+
+use arrow::datatypes::{DataType, Schema};
+
+/// Name, version and columns of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// Name of the table, written in the file's metadata
+    pub name: &'static str,
+    /// Version of its columns, written in the file's metadata
+    pub version: u32,
+    /// Columns that must be there
+    pub columns: &'static [Column],
+}
+
+/// A column that must be there.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its name
+    pub name: &'static str,
+    /// What it holds
+    pub kind: Kind,
+}
+
+/// What a column holds. Only [`Kind::NullableF64`] may hold nulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A source identifier: `Int64` or `Utf8`
+    Id,
+    /// `UInt32`
+    U32,
+    /// `UInt64`
+    U64,
+    /// `Float32`
+    F32,
+    /// `Float64`
+    F64,
+    /// `Float64`, null where undefined
+    NullableF64,
+    /// `Boolean`
+    Bool,
+    /// `Utf8`
+    Text,
+    /// `List<UInt32>`
+    ListU32,
+    /// `List<Float32>`
+    ListF32,
+}
+
+impl Kind {
+    /// Whether a column of this type holds what the contract says.
+    pub fn accepts(self, found: &DataType) -> bool {
+        match self {
+            Self::Id => matches!(found, DataType::Int64 | DataType::Utf8),
+            Self::ListU32 => is_list_of(found, &DataType::UInt32),
+            Self::ListF32 => is_list_of(found, &DataType::Float32),
+            _ => *found == self.data_type(),
+        }
+    }
+
+    /// The Arrow type; for [`Kind::Id`] one of its two.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Id => DataType::Int64,
+            Self::U32 => DataType::UInt32,
+            Self::U64 => DataType::UInt64,
+            Self::F32 => DataType::Float32,
+            Self::F64 | Self::NullableF64 => DataType::Float64,
+            Self::Bool => DataType::Boolean,
+            Self::Text => DataType::Utf8,
+            Self::ListU32 => DataType::new_list(DataType::UInt32, false),
+            Self::ListF32 => DataType::new_list(DataType::Float32, false),
+        }
+    }
+
+    /// For messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Id => "`Int64` or `Utf8`",
+            Self::U32 => "`UInt32`",
+            Self::U64 => "`UInt64`",
+            Self::F32 => "`Float32`",
+            Self::F64 | Self::NullableF64 => "`Float64`",
+            Self::Bool => "`Boolean`",
+            Self::Text => "`Utf8`",
+            Self::ListU32 => "`List(UInt32)`",
+            Self::ListF32 => "`List(Float32)`",
+        }
+    }
+}
+
+fn is_list_of(found: &DataType, item: &DataType) -> bool {
+    matches!(found, DataType::List(field) if field.data_type() == item)
+}
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column { name, kind }
+}
+
+/// The predicted brands, largest first. `brand_idx` counts from 0.
+pub const BRANDS: Contract = Contract {
+    name: "brands",
+    version: 1,
+    columns: &[
+        column("brand_idx", Kind::U32),
+        column("brand_id", Kind::Id),
+        column("name", Kind::Text),
+        column("volume", Kind::U64),
+        column("tier", Kind::Text), // head, torso or tail
+    ],
+};
+
+/// Every training user once, in order of `user_id`; then one column a feature.
+pub const FEATURES: Contract =
+    Contract { name: "features", version: 1, columns: &[column("user_id", Kind::Id)] };
+
+/// Training users as the sampling query sees them: the columns that are no features.
+pub const TRAIN_USERS: Contract =
+    Contract { name: "train_users", version: 1, columns: &[column("user_id", Kind::Id)] };
+
+/// Labels of training users as the sampling query sees them.
+pub const TRAIN_INTERACTIONS: Contract = Contract {
+    name: "train_interactions",
+    version: 1,
+    columns: &[
+        column("user_id", Kind::Id),
+        column("brand_id", Kind::Id),
+        column("events", Kind::F64), // 1 where the source has no such column
+    ],
+};
+
+/// Training examples. `user_row` is a row of `features`.
+pub const EXAMPLES: Contract = Contract {
+    name: "examples",
+    version: 1,
+    columns: &[
+        column("user_row", Kind::U32),
+        column("brands", Kind::ListU32),
+        column("ignored_brands", Kind::ListU32),
+        column("weight", Kind::F32),
+        column("is_clone", Kind::Bool),
+    ],
+};
+
+/// Users kept from training, with their labels; then one column a feature.
+pub const HOLDOUT: Contract = Contract {
+    name: "holdout",
+    version: 1,
+    columns: &[column("user_id", Kind::Id), column("brands", Kind::ListU32)],
+};
+
+/// A model's arrays; what they are to each other is in the file's metadata.
+pub const MODEL: Contract = Contract {
+    name: "model",
+    version: 1,
+    columns: &[
+        column("name", Kind::Text),
+        column("shape", Kind::ListU32),
+        column("data", Kind::ListF32),
+    ],
+};
+
+/// One row an epoch. `rows_per_s` and `secs` differ from run to run.
+pub const HISTORY: Contract = Contract {
+    name: "history",
+    version: 1,
+    columns: &[
+        column("epoch", Kind::U32),
+        column("train_loss", Kind::F64),
+        column("valid_loss", Kind::F64),
+        column("valid_macro_f1", Kind::NullableF64),
+        column("valid_user_f1", Kind::NullableF64),
+        column("rows_per_s", Kind::F64),
+        column("secs", Kind::F64),
+    ],
+};
+
+/// Per brand `prob = sigmoid(slope * logit + intercept)`, predicted when `prob >= threshold`.
+pub const THRESHOLDS: Contract = Contract {
+    name: "thresholds",
+    version: 1,
+    columns: &[
+        column("brand_idx", Kind::U32),
+        column("slope", Kind::F64),
+        column("intercept", Kind::F64),
+        column("threshold", Kind::F64),
+    ],
+};
+
+/// Decisions for the test users. `top_brands` are the best brands, best first.
+pub const SCORES: Contract = Contract {
+    name: "scores",
+    version: 1,
+    columns: &[
+        column("user_id", Kind::Id),
+        column("labels", Kind::ListU32),
+        column("predicted", Kind::ListU32),
+        column("top_brands", Kind::ListU32),
+        column("top_probs", Kind::ListF32),
+    ],
+};
+
+/// Decisions for users whose labels are not known.
+pub const PREDICTIONS: Contract = Contract {
+    name: "predictions",
+    version: 1,
+    columns: &[
+        column("user_id", Kind::Id),
+        column("predicted", Kind::ListU32),
+        column("top_brands", Kind::ListU32),
+        column("top_probs", Kind::ListF32),
+    ],
+};
+
+/// Users by bin of the logit before calibration; only bins that hold someone.
+pub const HISTOGRAM: Contract = Contract {
+    name: "histogram",
+    version: 1,
+    columns: &[
+        column("split", Kind::Text), // valid or test
+        column("brand_idx", Kind::U32),
+        column("bin", Kind::U32),
+        column("positives", Kind::U64),
+        column("negatives", Kind::U64),
+    ],
+};
+
+/// The report's figures per experiment and brand.
+pub const PER_BRAND: Contract = Contract {
+    name: "per_brand",
+    version: 1,
+    columns: &[
+        column("experiment", Kind::Text),
+        column("brand_idx", Kind::U32),
+        column("brand_id", Kind::Id),
+        column("name", Kind::Text),
+        column("volume", Kind::U64),
+        column("tier", Kind::Text),
+        column("tp", Kind::U64),
+        column("fp", Kind::U64),
+        column("fn", Kind::U64),
+        column("precision", Kind::NullableF64),
+        column("recall", Kind::NullableF64),
+        column("f1", Kind::NullableF64),
+    ],
+};
+
+impl Contract {
+    /// What is wrong with `found`, if anything: the first column that does not fit.
+    pub(crate) fn mismatch(&self, found: &Schema) -> Option<String> {
+        for column in self.columns {
+            let Ok(field) = found.field_with_name(column.name) else {
+                let names: Vec<_> = found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+                return Some(format!(
+                    "column `{}` ({}) is missing; found {}",
+                    column.name, column.kind.describe(), names.join(", ")
+                ));
+            };
+            if !column.kind.accepts(field.data_type()) {
+                return Some(format!(
+                    "column `{}` is `{}`, expected {}",
+                    column.name, field.data_type(), column.kind.describe()
+                ));
+            }
+        }
+        None
+    }
+}

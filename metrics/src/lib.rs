@@ -1,0 +1,37 @@
+//! Counts to F1, thresholds, calibration, bootstrap intervals: arrays in, numbers out.
+//!
+//! No file, clock or global random state is touched here, and every result is the same
+//! for any number of threads. Metrics count first (`u64`), then apply one formula
+//! (`f64`); what is undefined is `None`, never a silent 0.
+//!
+//! The way from logits to decisions and their quality:
+//!
+//! 1. [`Histogram`] counts, per brand, the logits of the users with and without the label;
+//! 2. [`calibration`] turns logits into probabilities, one [`Platt`] a brand;
+//! 3. [`thresholds`] chooses the probability from which a brand is predicted;
+//! 4. [`point`] and [`bootstrap()`] measure the decisions, with [`counts`] for the formulas;
+//!    [`ranking`] measures a user's ordered list instead.
+
+pub mod bootstrap;
+pub mod calibration;
+pub mod counts;
+pub mod histogram;
+pub mod lists;
+pub mod ranking;
+pub mod thresholds;
+
+#[cfg(test)]
+mod reference;
+
+pub use bootstrap::{
+    Decisions, Draws, Point, bootstrap, paired_interval, percentile_interval, point,
+};
+pub use calibration::{DEFAULT_STRENGTH, Platt};
+pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
+pub use histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS, bin_centre, bin_of};
+pub use lists::Lists;
+pub use ranking::{ndcg_at, precision_at, recall_at};
+pub use thresholds::{
+    Objective, average_precision, best_f1, counts_at, expected_f1, first_bin, plug_in_threshold,
+    tune_global,
+};

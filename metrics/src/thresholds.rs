@@ -1,0 +1,434 @@
+//! From which probability on a brand is predicted, and what a choice is worth.
+//!
+//! A threshold is a calibrated probability; a brand is predicted when `prob >= threshold`.
+//! Here a bin of the histogram is decided as a whole, by the probability of its centre.
+
+use crate::calibration::{Platt, sigmoid};
+use crate::counts::{Counts, f1};
+use crate::histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS};
+use crate::histogram::{bin_centre, bin_edge};
+use rayon::prelude::*;
+
+/// What a single threshold for all brands is tuned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// F1 of the counts summed over brands: brands with many labels decide.
+    MicroF1,
+    /// Unweighted mean of brand F1 where it is defined: every brand counts alike.
+    MacroF1,
+}
+
+/// Probability from which predicting a brand maximises its expected F1 (the "plug-in" rule).
+///
+/// * `brand`: logits of any users, the very ones to be decided included: only the sum of
+///   positives and negatives is used, never the labels.
+/// * `platt`: the brand's curve; the rule is as good as its probabilities.
+///
+/// Returns half of [`expected_f1`], so a value in `(0, 0.5]`: a brand that is hard to predict
+/// has a low threshold. `None` where there is no user.
+///
+/// # Source
+///
+/// Lipton, Elkan and Narayanaswamy 2014: the best threshold is half of the best F1.
+pub fn plug_in_threshold(brand: BrandHistogram, platt: Platt) -> Option<f64> {
+    expected_f1(brand, platt).map(|best| best / 2.0)
+}
+
+/// Highest F1 that any threshold is expected to reach, by the probabilities alone.
+///
+/// Arguments as in [`plug_in_threshold`]; the labels are not used.
+///
+/// Returns, with the users by descending probability `p`, the maximum over `k` of
+/// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`, in `(0, 1]`; `k` moves by whole bins. `None` where there
+/// is no user.
+pub fn expected_f1(brand: BrandHistogram, platt: Platt) -> Option<f64> {
+    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
+    let expected: Vec<f64> = probs(platt).enumerate().map(|(bin, p)| users(bin) * p).collect();
+    let total: f64 = expected.iter().sum();
+    let (mut n_predicted, mut hits, mut best) = (0.0, 0.0, 0.0_f64);
+    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
+        n_predicted += users(bin);
+        hits += expected[bin];
+        best = best.max(2.0 * hits / (n_predicted + total));
+    }
+    (n_predicted > 0.0).then_some(best)
+}
+
+/// First bin that is predicted at a threshold, in `0..=N_BINS`; `N_BINS` means none.
+///
+/// * `threshold`: a probability; a bin is predicted when that of its centre reaches it.
+pub fn first_bin(platt: Platt, threshold: f64) -> usize {
+    let (mut low, mut high) = (0, N_BINS);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if platt.prob(bin_centre(middle)) >= threshold {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
+/// Counts of a brand at a threshold.
+///
+/// * `threshold`: a calibrated probability; a bin is predicted when that of its centre reaches
+///   it. A threshold above 1 (or NaN) predicts nobody.
+pub fn counts_at(brand: BrandHistogram, platt: Platt, threshold: f64) -> Counts {
+    let first = first_bin(platt, threshold);
+    Counts {
+        tp: brand.positives[first..].iter().sum(),
+        fp: brand.negatives[first..].iter().sum(),
+        fn_: brand.positives[..first].iter().sum(),
+    }
+}
+
+/// The best F1 that any threshold reaches on these very labels: a ceiling, not a rule.
+///
+/// Returns the logit (not a probability) from which on to predict, a lower edge of a bin or
+/// minus infinity for everybody, and the counts there. Of equals the highest threshold wins.
+/// `None` where no user has the brand.
+pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
+    let support = brand.support();
+    let mut counts = Counts { tp: 0, fp: 0, fn_: support };
+    let (mut best_bin, mut best_counts) = (N_BINS, counts);
+    for bin in (0..N_BINS).rev() {
+        counts.tp += brand.positives[bin];
+        counts.fp += brand.negatives[bin];
+        counts.fn_ -= brand.positives[bin];
+        if f1(counts) > f1(best_counts) {
+            (best_bin, best_counts) = (bin, counts);
+        }
+    }
+    let logit = if best_bin == 0 { f64::NEG_INFINITY } else { bin_edge(best_bin) };
+    (support > 0).then_some((logit, best_counts))
+}
+
+/// The single threshold for all brands that maximises micro or macro F1 on these labels.
+///
+/// * `platts`: `(n_brands,)`, the brands' curves.
+///
+/// Returns the best of 1,001 probabilities, whose logits are equal steps from -14 to 14; of
+/// equals the highest. Each is judged as [`counts_at`] counts. `None` where none of them has an
+/// F1 above 0, as without any label.
+///
+/// # Panics
+///
+/// If `platts` has another length than the histogram has brands.
+pub fn tune_global(histogram: &Histogram, platts: &[Platt], objective: Objective) -> Option<f64> {
+    /// Brands summed by one task. Fixed, so that the sums do not depend on the threads.
+    const BRANDS_PER_TASK: usize = 64;
+
+    assert_eq!(platts.len(), histogram.n_brands(), "one curve a brand");
+    let grid = threshold_grid();
+    let tasks: Vec<Vec<GridCell>> = platts
+        .par_chunks(BRANDS_PER_TASK)
+        .enumerate()
+        .map(|(task, platts)| {
+            let mut cells = vec![GridCell::default(); grid.len()];
+            for (i, &platt) in platts.iter().enumerate() {
+                let brand = histogram.brand(task * BRANDS_PER_TASK + i);
+                add_brand(&mut cells, brand, platt, &grid);
+            }
+            cells
+        })
+        .collect();
+
+    let mut best = None;
+    for (i, &threshold) in grid.iter().enumerate() {
+        let cells = tasks.iter().map(|cells| cells[i]);
+        let value = match objective {
+            Objective::MicroF1 => f1(cells.map(|cell| cell.counts).sum()),
+            Objective::MacroF1 => {
+                let (f1_sum, n_defined) = cells.fold((0.0, 0), |(f1_sum, n_defined), cell| {
+                    (f1_sum + cell.f1_sum, n_defined + cell.n_defined)
+                });
+                (n_defined > 0).then(|| f1_sum / n_defined as f64)
+            }
+        };
+        // The grid ascends, so `>=` leaves ties to the higher threshold.
+        if value > Some(0.0) && best.is_none_or(|(best_value, _)| value >= best_value) {
+            best = Some((value, threshold));
+        }
+    }
+    best.map(|(_, threshold)| threshold)
+}
+
+/// Average precision of a brand: the area under its precision-recall steps.
+///
+/// Returns `Σ (R_n - R_{n-1})·P_n` over the bins by descending logit, in `(0, 1]`; users in
+/// one bin are tied. It does not depend on the calibration, which keeps the order. `None`
+/// where no user has the brand.
+///
+/// # Source
+///
+/// As `average_precision_score` of scikit-learn: no interpolation.
+pub fn average_precision(brand: BrandHistogram) -> Option<f64> {
+    let (mut tp, mut n_predicted, mut area) = (0, 0, 0.0);
+    for bin in (0..N_BINS).rev() {
+        tp += brand.positives[bin];
+        n_predicted += brand.positives[bin] + brand.negatives[bin];
+        if brand.positives[bin] > 0 {
+            area += brand.positives[bin] as f64 * (tp as f64 / n_predicted as f64);
+        }
+    }
+    (tp > 0).then(|| area / tp as f64)
+}
+
+/// All brands at one threshold of the grid.
+#[derive(Clone, Copy, Default)]
+struct GridCell {
+    counts: Counts,
+    f1_sum: f64,
+    n_defined: u64,
+}
+
+/// Probabilities to try, ascending, denser where rare brands live.
+fn threshold_grid() -> Vec<f64> {
+    const N_STEPS: u32 = 1000;
+    let (low, high) = (f64::from(LOGIT_MIN), f64::from(LOGIT_MAX));
+    let step = (high - low) / f64::from(N_STEPS);
+    (0..=N_STEPS).map(|i| sigmoid(low + f64::from(i) * step)).collect()
+}
+
+/// Adds a brand's counts and F1 at every threshold, in one walk over bins and grid.
+fn add_brand(cells: &mut [GridCell], brand: BrandHistogram, platt: Platt, grid: &[f64]) {
+    let probs: Vec<f64> = probs(platt).collect();
+    let support = brand.support();
+    let mut bin = 0;
+    let mut counts = Counts { tp: support, fp: brand.n_users() - support, fn_: 0 };
+    for (cell, &threshold) in cells.iter_mut().zip(grid) {
+        while bin < N_BINS && probs[bin] < threshold {
+            counts.tp -= brand.positives[bin];
+            counts.fp -= brand.negatives[bin];
+            counts.fn_ += brand.positives[bin];
+            bin += 1;
+        }
+        cell.counts += counts;
+        if let Some(f1) = f1(counts) {
+            cell.f1_sum += f1;
+            cell.n_defined += 1;
+        }
+    }
+}
+
+/// Calibrated probabilities of the bins' centres, ascending.
+fn probs(platt: Platt) -> impl Iterator<Item = f64> {
+    (0..N_BINS).map(move |bin| platt.prob(bin_centre(bin)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counts::{macro_f1, sum};
+    use crate::{bin_of, reference};
+    use proptest::prelude::*;
+
+    /// Users of one brand as (logit, positives, negatives).
+    fn histogram(cells: &[(f32, u64, u64)]) -> Histogram {
+        let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
+        for &(logit, n_positives, n_negatives) in cells {
+            positives[bin_of(logit)] += n_positives;
+            negatives[bin_of(logit)] += n_negatives;
+        }
+        Histogram::from_counts(1, positives, negatives).unwrap()
+    }
+
+    fn brands(logits: &[Vec<(f32, bool)>]) -> Histogram {
+        let mut histogram = Histogram::new(logits.len());
+        for (brand_idx, users) in logits.iter().enumerate() {
+            for &(logit, is_positive) in users {
+                histogram.add(brand_idx, logit, is_positive);
+            }
+        }
+        histogram
+    }
+
+    fn any_brands() -> impl Strategy<Value = Vec<Vec<(f32, bool)>>> {
+        let users = prop::collection::vec((-15_f32..15.0, any::<bool>()), 1..25);
+        prop::collection::vec(users, 1..5)
+    }
+
+    fn any_platt() -> impl Strategy<Value = Platt> {
+        (0.05..3.0, -4.0..4.0).prop_map(|(slope, intercept)| Platt { slope, intercept })
+    }
+
+    #[test]
+    fn counts_split_at_the_threshold() {
+        let histogram = histogram(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
+        let brand = histogram.brand(0);
+        // sigmoid(0) = 0.5 lies between the first and second logit.
+        assert_eq!(counts_at(brand, Platt::IDENTITY, 0.5), Counts { tp: 8, fp: 5, fn_: 2 });
+        // With intercept -1 the second logit, 0.5, falls below.
+        let lower = Platt { slope: 1.0, intercept: -1.0 };
+        assert_eq!(counts_at(brand, lower, 0.5), Counts { tp: 5, fp: 1, fn_: 5 });
+        assert_eq!(counts_at(brand, lower, 0.0), Counts { tp: 10, fp: 15, fn_: 0 });
+        assert_eq!(counts_at(brand, lower, 1.5), Counts { tp: 0, fp: 0, fn_: 10 });
+    }
+
+    #[test]
+    fn a_bin_whose_probability_equals_the_threshold_is_predicted() {
+        let threshold = Platt::IDENTITY.prob(bin_centre(300));
+        assert_eq!(first_bin(Platt::IDENTITY, threshold), 300);
+        assert_eq!(first_bin(Platt::IDENTITY, threshold.next_up()), 301);
+    }
+
+    /// Ten users at p = 0.8, ninety at p = 0.1 (to the width of a bin): 17 positives expected.
+    /// F(10) = 2·8 / (10 + 17) = 0.593, F(100) = 2·17 / (100 + 17) = 0.291.
+    #[test]
+    fn expected_f1_is_the_best_over_the_sorted_probabilities() {
+        let histogram = histogram(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
+        let best = expected_f1(histogram.brand(0), Platt::IDENTITY).unwrap();
+        assert!((best - 16.0 / 27.0).abs() < 0.01, "{best}");
+        let threshold = plug_in_threshold(histogram.brand(0), Platt::IDENTITY).unwrap();
+        assert!((threshold - 8.0 / 27.0).abs() < 0.005, "{threshold}");
+        assert_eq!(first_bin(Platt::IDENTITY, threshold).max(600), 600); // logit 2.4: all of p = 0.8
+    }
+
+    /// Everybody alike at p: all or none. F = 2p / (1 + p), the trivial floor of KNOWLEDGE.md.
+    #[test]
+    fn where_all_users_are_alike_the_plug_in_predicts_everyone() {
+        let histogram = histogram(&[(-5.0, 1, 999)]);
+        let p = Platt::IDENTITY.prob(bin_centre(bin_of(-5.0)));
+        let best = expected_f1(histogram.brand(0), Platt::IDENTITY).unwrap();
+        assert!((best - 2.0 * p / (1.0 + p)).abs() < 1e-12); // 0.0133
+        let counts = counts_at(histogram.brand(0), Platt::IDENTITY, best / 2.0);
+        assert_eq!(counts, Counts { tp: 1, fp: 999, fn_: 0 });
+    }
+
+    #[test]
+    fn what_has_no_user_or_no_label_is_undefined() {
+        let empty = Histogram::new(1);
+        assert_eq!(expected_f1(empty.brand(0), Platt::IDENTITY), None);
+        assert_eq!(plug_in_threshold(empty.brand(0), Platt::IDENTITY), None);
+        let unlabelled = histogram(&[(0.0, 0, 9)]);
+        assert_eq!(average_precision(unlabelled.brand(0)), None);
+        assert_eq!(best_f1(unlabelled.brand(0)), None);
+        for objective in [Objective::MicroF1, Objective::MacroF1] {
+            assert_eq!(tune_global(&unlabelled, &[Platt::IDENTITY], objective), None);
+        }
+    }
+
+    /// From the top: 5/1, then 8/5, then 10/15 as tp/fp of 10. F1: 10/16, 16/23, 20/35.
+    #[test]
+    fn best_f1_tries_every_bin() {
+        let histogram = histogram(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
+        let (logit, counts) = best_f1(histogram.brand(0)).unwrap();
+        assert_eq!(counts, Counts { tp: 8, fp: 5, fn_: 2 });
+        assert_eq!(bin_of(logit as f32), bin_of(0.5));
+    }
+
+    /// Two brands. Micro F1 is best with the head brand's negatives left out (threshold between
+    /// p(-1) and p(1)); macro F1 gains more from reaching down to the tail brand at -3.
+    #[test]
+    fn micro_and_macro_f1_want_different_global_thresholds() {
+        let mut both = Histogram::new(2);
+        for _ in 0..100 {
+            both.add(0, 1.0, true);
+            both.add(0, -1.0, false);
+        }
+        both.add(1, -3.0, true);
+        let platts = [Platt::IDENTITY; 2];
+        let at = |threshold| [0, 1].map(|i| counts_at(both.brand(i), platts[i], threshold));
+        // High: brand F1 1 and 0. Low: 200/300 and 1. Micro 200/201 or 202/302; macro 1/2 or 5/6.
+        let micro = tune_global(&both, &platts, Objective::MicroF1).unwrap();
+        assert_eq!(f1(sum(&at(micro))), Some(200.0 / 201.0));
+        let macro_ = tune_global(&both, &platts, Objective::MacroF1).unwrap();
+        assert!((macro_f1(&at(macro_)).unwrap() - 5.0 / 6.0).abs() < 1e-12);
+        // Ties go to the highest of the grid, whose steps of the logit are 0.028.
+        assert!(micro > sigmoid(0.96) && micro < sigmoid(1.03), "{micro}");
+        assert!(macro_ > sigmoid(-3.03) && macro_ < sigmoid(-2.97), "{macro_}");
+    }
+
+    /// `average_precision_score` and `f1_score` of scikit-learn on the same bin centres.
+    #[test]
+    fn average_precision_and_f1_agree_with_scikit_learn() {
+        let histogram = reference::histogram();
+        let area = average_precision(histogram.brand(0)).unwrap();
+        assert!((area - reference::value("average_precision")).abs() < 1e-12);
+        let counts = counts_at(histogram.brand(0), Platt::IDENTITY, 0.5);
+        assert!((f1(counts).unwrap() - reference::value("f1_at_logit_0")).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_global_threshold_is_the_same_for_any_number_of_threads() {
+        let mut histogram = Histogram::new(200);
+        for brand_idx in 0..200 {
+            for user in 0..60_usize {
+                let is_positive = user % (3 + brand_idx % 11) == 0;
+                let logit = (user * (brand_idx + 3) % 19) as f32 / 2.0 - 7.0;
+                histogram.add(brand_idx, logit + 2.0 * f32::from(is_positive), is_positive);
+            }
+        }
+        let platts = vec![Platt { slope: 1.3, intercept: 0.2 }; 200];
+        let tune = |n_threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            pool.install(|| tune_global(&histogram, &platts, Objective::MacroF1).unwrap())
+        };
+        assert_eq!(tune(1).to_bits(), tune(2).to_bits());
+    }
+
+    proptest! {
+        #[test]
+        fn a_higher_threshold_never_adds_a_prediction(
+            logits in any_brands(),
+            platt in any_platt(),
+            low in 0.0..1.0_f64,
+            step in 0.0..0.5_f64,
+        ) {
+            let histogram = brands(&logits);
+            let low_counts = counts_at(histogram.brand(0), platt, low);
+            let high_counts = counts_at(histogram.brand(0), platt, low + step);
+            prop_assert!(high_counts.tp <= low_counts.tp && high_counts.fp <= low_counts.fp);
+            prop_assert_eq!(high_counts.support(), low_counts.support());
+        }
+
+        /// The plug-in is exact: no other bin has a higher expected F1 than its threshold.
+        #[test]
+        fn the_plug_in_threshold_reaches_the_expected_f1(
+            logits in any_brands(),
+            platt in any_platt(),
+        ) {
+            let histogram = brands(&logits);
+            let brand = histogram.brand(0);
+            let best = expected_f1(brand, platt).unwrap();
+            let first = first_bin(platt, best / 2.0);
+            let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
+            let p = |bin: usize| platt.prob(bin_centre(bin));
+            let total: f64 = (0..N_BINS).map(|bin| users(bin) * p(bin)).sum();
+            let hits: f64 = (first..N_BINS).map(|bin| users(bin) * p(bin)).sum();
+            let n_predicted: f64 = (first..N_BINS).map(users).sum();
+            prop_assert!((2.0 * hits / (n_predicted + total) - best).abs() < 1e-9);
+        }
+
+        #[test]
+        fn no_threshold_of_the_grid_beats_the_tuned_one_nor_the_ceiling(
+            logits in any_brands(),
+            platt in any_platt(),
+        ) {
+            let histogram = brands(&logits);
+            let platts = vec![platt; logits.len()];
+            let counts = |threshold| -> Vec<Counts> {
+                (0..logits.len())
+                    .map(|i| counts_at(histogram.brand(i), platt, threshold))
+                    .collect()
+            };
+            for (objective, value) in [
+                (Objective::MicroF1, (|c: &[Counts]| f1(sum(c))) as fn(&[Counts]) -> Option<f64>),
+                (Objective::MacroF1, macro_f1),
+            ] {
+                let every = threshold_grid().into_iter().filter_map(|t| value(&counts(t)));
+                let best = every.fold(0.0, f64::max);
+                let tuned = tune_global(&histogram, &platts, objective);
+                let tuned = tuned.and_then(|t| value(&counts(t))).unwrap_or(0.0);
+                prop_assert!((tuned - best).abs() < 1e-12);
+            }
+            if let Some((_, ceiling)) = best_f1(histogram.brand(0)) {
+                for threshold in threshold_grid() {
+                    let counts = counts_at(histogram.brand(0), platt, threshold);
+                    prop_assert!(f1(counts) <= f1(ceiling));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A query in a file: read, checked to be one SELECT, planned with its parameters.
+//!
+//! Errors name the file, and the line and column where DataFusion knows them.
+
+use std::path::{Path, PathBuf};
+
+use contract::cli::DataError;
+use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast;
+use indexmap::IndexMap;
+use serde_json::Value;
+
+/// A query file.
+pub struct Query {
+    path: PathBuf,
+    text: String,
+}
+
+impl Query {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|err| DataError(format!("{}: cannot read the query: {err}", path.display())))?;
+        Ok(Self { path: path.to_path_buf(), text })
+    }
+
+    /// Plans the query over the session's tables.
+    ///
+    /// `own` are the parameters that must be used, others may be.
+    ///
+    /// # Errors
+    ///
+    /// A syntax error, an unknown table or column, anything but one SELECT, a parameter that
+    /// is missing or not used.
+    pub async fn plan(
+        &self,
+        session: &SessionContext,
+        params: &IndexMap<String, Value>,
+        own: &[String],
+    ) -> Result<DataFrame, DataError> {
+        let statements = DFParser::parse_sql(&self.text).map_err(|err| self.error(&err))?;
+        let is_query = |statement: &Statement| {
+            matches!(statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)))
+        };
+        if statements.len() != 1 || !statements.iter().all(is_query) {
+            let found: Vec<_> = statements.iter().map(|s| format!("`{}`", verb(s))).collect();
+            return Err(self.fail(format!("expected one read-only SELECT, found {}", list(&found))));
+        }
+        let statement = statements.into_iter().next().expect("counted above");
+        let plan = session.state().statement_to_plan(statement).await.map_err(|err| self.error(&err))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|err| self.error(&err))?;
+        let values = self.param_values(&plan, params, own)?;
+        let frame = DataFrame::new(session.state(), plan);
+        frame.with_param_values(values).map_err(|err| self.error(&err))
+    }
+
+    fn param_values(
+        &self,
+        plan: &LogicalPlan,
+        params: &IndexMap<String, Value>,
+        own: &[String],
+    ) -> Result<ParamValues, DataError> {
+        let used = plan.get_parameter_names().map_err(|err| self.error(&err))?;
+        let mut used: Vec<_> = used.iter().map(|name| name.trim_start_matches('$').to_owned()).collect();
+        used.sort();
+        let mut values = Vec::new();
+        for name in &used {
+            let Some(value) = params.get(name) else {
+                let known: Vec<_> = params.keys().map(|k| format!("`{k}`")).collect();
+                return Err(self.fail(format!(
+                    "the query uses `${name}`, but `sample.params` has no `{name}`; it has {}",
+                    list(&known)
+                )));
+            };
+            let value = scalar(value).ok_or_else(|| {
+                self.fail(format!("`sample.params.{name}`: expected a number, a text or a list of them, got `{value}`"))
+            })?;
+            values.push((name.clone(), value));
+        }
+        if let Some(name) = own.iter().find(|name| !used.contains(name)) {
+            let used: Vec<_> = used.iter().map(|k| format!("`${k}`")).collect();
+            return Err(self.fail(format!(
+                "`sample.params.{name}` is given, but the query has no `${name}`; it has {}",
+                list(&used)
+            )));
+        }
+        Ok(ParamValues::from(values))
+    }
+
+    /// An error about the query as a whole.
+    pub fn fail(&self, message: impl AsRef<str>) -> DataError {
+        DataError(format!("{}: {}", self.path.display(), message.as_ref()))
+    }
+
+    /// An error of DataFusion, with its place if it has one.
+    pub fn error(&self, err: &DataFusionError) -> DataError {
+        let span = err.diagnostic().and_then(|diagnostic| diagnostic.span);
+        let root = err.find_root().strip_backtrace();
+        let message = root.trim_start_matches("SQL error: ").trim_start_matches("Error during planning: ");
+        let message = message.trim_start_matches("Schema error: ");
+        let place = span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(message));
+        match place {
+            Some((line, column)) => {
+                DataError(format!("{}:{line}:{column}: {message}", self.path.display()))
+            }
+            None => self.fail(message),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn verb(statement: &Statement) -> String {
+    let text = statement.to_string();
+    text.split_whitespace().next().unwrap_or("nothing").to_uppercase()
+}
+
+/// The place that the parser writes into its messages, `… at Line: 3, Column: 8`.
+fn place_in(message: &str) -> Option<(u64, u64)> {
+    let rest = &message[message.find("Line: ")? + "Line: ".len()..];
+    let (line, rest) = rest.split_once(", Column: ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((line.parse().ok()?, digits.parse().ok()?))
+}
+
+fn scalar(value: &Value) -> Option<ScalarValue> {
+    match value {
+        Value::Bool(value) => Some(ScalarValue::from(*value)),
+        Value::Number(number) => {
+            number.as_i64().map(ScalarValue::from).or_else(|| number.as_f64().map(ScalarValue::from))
+        }
+        Value::String(text) => Some(ScalarValue::from(text.as_str())),
+        Value::Array(items) => {
+            let items: Vec<ScalarValue> = items.iter().map(scalar).collect::<Option<_>>()?;
+            let kind = items.first()?.data_type();
+            let is_uniform = items.iter().all(|item| item.data_type() == kind);
+            is_uniform.then(|| ScalarValue::List(ScalarValue::new_list_nullable(&items, &kind)))
+        }
+        _ => None,
+    }
+}

@@ -150,6 +150,14 @@ impl ListBuilder<f32> {
     }
 }
 
+/// Source identifiers, `Int64` or `Utf8`, as text.
+pub fn id_texts(ids: &dyn Array) -> Vec<String> {
+    if *ids.data_type() == DataType::Int64 {
+        return ids.as_primitive::<Int64Type>().values().iter().map(i64::to_string).collect();
+    }
+    ids.as_string::<i32>().iter().map(|id| id.unwrap_or_default().to_owned()).collect()
+}
+
 /// From an identifier, whole number or text, to its position.
 #[derive(Debug)]
 pub enum IdIndex {

@@ -1,1 +1,67 @@
-//! x
+//! What training and scoring share: the network, its inputs, and its file.
+//!
+//! * [`Model`]: any kind of model, from a batch of users to logits; `model.arrow`.
+//! * [`mlp`]: the multi-layer perceptron and its forward pass.
+//! * [`inputs`]: feature columns to batches.
+//! * [`matmul`] and [`sigmoid`]: the arithmetic under both passes.
+
+pub mod inputs;
+pub mod matmul;
+pub mod mlp;
+pub mod sigmoid;
+
+mod baselines;
+mod file;
+
+pub use baselines::{Persistence, Popularity, prior_logits};
+pub use file::Error;
+pub use inputs::{Bags, Batch, Inputs};
+pub use mlp::{Mlp, Workspace};
+
+use contract::features::Feature;
+use ndarray::ArrayViewMut2;
+
+/// A model of any kind: users' features in, one logit per brand out.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// What it computes
+    pub kind: Kind,
+    /// The brands it predicts, as text, in order of its outputs
+    pub brand_ids: Vec<String>,
+    /// How it came to be, for people
+    pub training: serde_json::Value,
+}
+
+/// What a model computes.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A network
+    Mlp(Mlp),
+    /// The same for every user
+    Popularity(Popularity),
+    /// The brands the user had before
+    Persistence(Persistence),
+}
+
+impl Model {
+    /// The features it reads, in order.
+    pub fn features(&self) -> &[Feature] {
+        match &self.kind {
+            Kind::Mlp(mlp) => &mlp.features,
+            Kind::Popularity(_) => &[],
+            Kind::Persistence(model) => std::slice::from_ref(&model.history),
+        }
+    }
+
+    /// Logits of a batch of users.
+    ///
+    /// * `batch`: the users' features, those of [`Self::features`] in that order.
+    /// * `logits`: `(n_users, n_brands)`, overwritten.
+    pub fn logits(&self, batch: &Batch, workspace: &mut Workspace, logits: ArrayViewMut2<f32>) {
+        match &self.kind {
+            Kind::Mlp(mlp) => mlp.forward(batch, workspace, logits, None),
+            Kind::Popularity(model) => model.logits(logits),
+            Kind::Persistence(model) => model.logits(batch, logits),
+        }
+    }
+}

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 use contract::cli::DataError;
 use contract::ipc::Table;
 use contract::manifest::{Data, TableFormat, TableOptions, TableSource, View};
-use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::MemTable;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::options::ArrowReadOptions;
@@ -100,12 +99,7 @@ pub async fn view(session: &SessionContext, view: &View) -> Result<DataFrame> {
 ///
 /// If the name is taken.
 pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
-    let schema = Arc::new(Schema::new(table.schema.fields().clone()));
-    let batches = table
-        .batches
-        .iter()
-        .map(|batch| batch.clone().with_schema(schema.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
-    session.register_table(name, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
+    let memory = MemTable::try_new(table.schema.clone(), vec![table.batches.clone()])?;
+    session.register_table(name, Arc::new(memory))?;
     Ok(())
 }

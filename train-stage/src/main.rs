@@ -1,2 +1,178 @@
-//! x
-fn main() {}
+//! Trains a model of brands.
+//!
+//! Reads an experiment's `examples`, the shared `features`, `brands` and `valid`; writes
+//! `model` and `history`, one row an epoch.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, ensure};
+use clap::Parser;
+use contract::cli::{self, DataError, ExperimentArgs};
+use contract::features::{self, Feature, FeatureKind};
+use contract::ipc::Table;
+use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
+use contract::run::StageRun;
+use contract::{Stage, columns, ipc, tables};
+use linfa::ParamGuard as _;
+use model::{Inputs, Kind, Model, Persistence, Popularity, prior_logits};
+use progress::Progress;
+use serde_json::json;
+use train_stage::MlpParams;
+use train_stage::examples::{Examples as _, HoldoutExamples, TableExamples};
+use train_stage::trainer::{Architecture, train};
+
+mod history; // one row an epoch
+mod progress; // a bar on a terminal, lines elsewhere
+
+/// Users that every epoch is validated on, at most.
+const VALID_USERS: usize = 20_000;
+
+/// Train a model of brands
+///
+/// Reads the experiment's examples and the files that all experiments share; writes
+/// model.arrow and history.arrow under `run_dir/EXPERIMENT/train`. Running it twice gives
+/// the same model, byte by byte, with any number of threads.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::main("train-stage", || run(&args))
+}
+
+fn run(args: &Args) -> Result<String> {
+    let (manifest, experiment) = args.experiment.load()?;
+    let mut stage = StageRun::start(&manifest, Stage::Train, Some(&experiment))?;
+    let brands = Brands::of(&stage.read("brands", &tables::BRANDS)?)?;
+    let trained = make_model(&stage, &experiment, &brands)?;
+
+    let (rows, metadata) = trained.model.to_columns();
+    let mut writer = stage.writer_with("model.arrow", &tables::MODEL, Model::fields(), metadata)?;
+    writer.write(rows)?;
+    stage.add(writer.finish()?);
+    let mut writer = stage.writer("history.arrow", &tables::HISTORY, history::fields())?;
+    writer.write(history::columns(&trained.history))?;
+    stage.add(writer.finish()?);
+
+    let dir = stage.plan.dir.display().to_string();
+    let record = stage.done(trained.model.training.clone())?;
+    Ok(format!("train of {}: {} in {:.1} s\n{dir}", experiment.name, trained.model.training, record.secs))
+}
+
+struct Trained {
+    model: Model,
+    history: Vec<history::Row>,
+}
+
+fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Trained> {
+    let params = &experiment.train;
+    if params.pretrained.is_some() {
+        let path = stage.input("pretrained");
+        let model = Model::from_table(&ipc::read(path, &tables::MODEL)?).map_err(broken)?;
+        let model = model.reordered(&brands.ids, &path.display().to_string()).map_err(broken)?;
+        // The features must be there, or scoring would fail later.
+        Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features()).map_err(DataError)?;
+        return Ok(Trained { model: Model { training: json!({"pretrained": true}), ..model }, history: Vec::new() });
+    }
+    let prior = prior_logits(&brands.volumes, brands.n_train_users);
+    let untrained = |kind| Model { kind, brand_ids: brands.ids.clone(), training: json!({"updates": 0}) };
+    match params.model {
+        ModelKind::Popularity => {
+            Ok(Trained { model: untrained(Kind::Popularity(Popularity { prior })), history: Vec::new() })
+        }
+        ModelKind::Persistence => {
+            let table = stage.read("features", &tables::FEATURES)?;
+            let name = params.history.as_ref().expect("checked with the manifest");
+            let history = features::of_schema(&table.schema).into_iter().find(|f| f.name == *name);
+            let history = history.ok_or_else(|| DataError(format!("{}: no feature `{name}`", table.path.display())))?;
+            Ok(Trained { model: untrained(Kind::Persistence(Persistence { history, prior })), history: Vec::new() })
+        }
+        ModelKind::Mlp => train_mlp(stage, experiment, brands),
+    }
+}
+
+fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Trained> {
+    let params = MlpParams::new(experiment.train.clone()).check()?;
+    let features_table = stage.read("features", &tables::FEATURES)?;
+    let examples_table = stage.read("examples", &tables::EXAMPLES)?;
+    let valid_table = stage.read("valid", &tables::HOLDOUT)?;
+    let chosen = chosen_features(&features_table, &experiment.train)?;
+    let n_ids = id_counts(&features_table, &chosen, brands.ids.len());
+    let inputs = Inputs::new(&features_table, &chosen).map_err(DataError)?;
+    let examples = TableExamples::new(&examples_table, inputs, brands.ids.len())
+        .map_err(|found| examples_table.broken(&tables::EXAMPLES, found))?;
+    let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
+    let valid = HoldoutExamples::new(&valid_table, valid_inputs, VALID_USERS);
+
+    let prior = prior_logits(&brands.volumes, brands.n_train_users);
+    let architecture = Architecture { features: chosen, n_ids, prior };
+    let mut progress = Progress::new(&experiment.name, &experiment.train, &valid, examples.len());
+    let (mlp, updates) = train(&params, &architecture, &examples, &mut progress)?;
+    let training = json!({"rows": examples.len(), "updates": updates, "epochs": experiment.train.epochs});
+    let model = Model { kind: Kind::Mlp(mlp), brand_ids: brands.ids.clone(), training };
+    Ok(Trained { model, history: progress.into_history() })
+}
+
+fn broken(err: model::Error) -> DataError {
+    DataError(err.to_string())
+}
+
+/// The features that the experiment's model reads, in the table's order.
+fn chosen_features(table: &Table, params: &TrainParams) -> Result<Vec<Feature>> {
+    let all = features::of_schema(&table.schema);
+    let Some(names) = &params.features else { return Ok(all) };
+    let chosen: Vec<Feature> = all.into_iter().filter(|feature| names.contains(&feature.name)).collect();
+    ensure!(chosen.len() == names.len(), DataError(format!(
+        "{}: `train.features` names {names:?}, the table does not have them all", table.path.display()
+    )));
+    Ok(chosen)
+}
+
+/// How many ids each sparse feature has: the brands, or one more than the largest among training users.
+fn id_counts(table: &Table, features: &[Feature], n_brands: usize) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for feature in features {
+        match feature.kind {
+            FeatureKind::Dense { .. } => {}
+            FeatureKind::Sparse { ids: IdSpace::Brands, .. } => counts.push(n_brands),
+            FeatureKind::Sparse { ids: IdSpace::Own, .. } => {
+                let largest = |batch| columns::u32_lists(batch, &feature.name).iter().flatten().max().copied();
+                counts.push(table.batches.iter().filter_map(largest).max().map_or(0, |id| id as usize + 1));
+            }
+        }
+    }
+    counts
+}
+
+/// What training needs of `brands.arrow`.
+struct Brands {
+    ids: Vec<String>,
+    volumes: Vec<u64>,
+    n_train_users: u64,
+}
+
+impl Brands {
+    fn of(table: &Table) -> Result<Self> {
+        let ids = columns::id_texts(&*table.whole_column("brand_id")?);
+        let volumes = table.batches.iter().flat_map(|batch| columns::u64s(batch, "volume")).copied().collect();
+        let n_train_users = table.metadata("n_train_users").and_then(|n| n.parse().ok());
+        let n_train_users = n_train_users.ok_or_else(|| {
+            anyhow!(table.broken(&tables::BRANDS, "the number of training users is not in its metadata"))
+        })?;
+        Ok(Self { ids, volumes, n_train_users })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Args::command().debug_assert();
+    }
+}

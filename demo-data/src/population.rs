@@ -1,0 +1,181 @@
+//! The truth: brand volumes, users' tastes, labels and embeddings.
+
+use anyhow::{Result, ensure};
+use contract::features::{Feature, FeatureKind};
+use model::mlp::Layer;
+use model::{Kind, Mlp, Model};
+use ndarray::{Array1, Array2};
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use rand_distr::{Distribution as _, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde_json::json;
+
+/// Length of a taste.
+pub const TASTE_DIM: usize = 16;
+
+/// Share of users that have the largest brand.
+const COMMONEST: f64 = 0.5;
+
+/// Deviation of `v·u` over users. At 2.5 the truth finds users whose chance of a brand is a
+/// dozen times the average, while few rare brands ever reach a chance of one half.
+const SIGNAL: f64 = 2.5;
+
+/// Deviation of the noise on each embedding value, whose signal has deviation 0.6.
+const NOISE: f32 = 0.5;
+
+/// A population.
+pub struct Population {
+    seed: u64,
+    /// `(TASTE_DIM, n_brands)`
+    directions: Array2<f32>,
+    /// `(n_brands,)`
+    biases: Array1<f32>,
+    /// `(TASTE_DIM, dim)`
+    view: Array2<f32>,
+}
+
+/// A user.
+pub struct User {
+    /// What the user is like; only the oracle sees it
+    pub taste: Vec<f32>,
+    /// What models see
+    pub embedding: Vec<f32>,
+    /// Brands and how often the user interacted with each
+    pub labels: Vec<(u32, u32)>,
+}
+
+impl Population {
+    /// Draws brands; `n_labels` is the mean number a user has, `rarest` the prevalence of the smallest.
+    ///
+    /// # Errors
+    ///
+    /// If no law of volumes from one half to `rarest` has that mean.
+    pub fn new(n_brands: usize, dim: usize, n_labels: f64, rarest: f64, seed: u64) -> Result<Self> {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut prevalences = prevalences(n_brands, n_labels, rarest)?;
+        prevalences.shuffle(&mut rng); // so that an id does not tell the volume
+        let mut gaussian = |rows, columns| -> Array2<f32> {
+            Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut rng))
+        };
+        let mut directions = gaussian(TASTE_DIM, n_brands);
+        for mut direction in directions.columns_mut() {
+            let length = direction.dot(&direction).sqrt();
+            direction.mapv_inplace(|v| v / length * SIGNAL as f32);
+        }
+        let view = gaussian(TASTE_DIM, dim) / (TASTE_DIM as f32).sqrt();
+        let biases = prevalences.iter().map(|&prevalence| bias(prevalence) as f32).collect();
+        Ok(Self { seed, directions, biases, view })
+    }
+
+    /// The user of this number, always the same.
+    pub fn user(&self, number: u64) -> User {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let taste: Array1<f32> = Array1::from_shape_simple_fn(TASTE_DIM, || StandardNormal.sample(&mut rng));
+        let chances = taste.dot(&self.directions) + &self.biases;
+        let mut labels = Vec::new();
+        for (brand, &z) in chances.iter().enumerate() {
+            if rng.random::<f32>() < 1.0 / (1.0 + (-z).exp()) {
+                // Events: one, and one more as long as a coin says so.
+                let more = (0..20).take_while(|_| rng.random::<bool>()).count();
+                labels.push((brand as u32, 1 + more as u32));
+            }
+        }
+        let embedding = taste
+            .dot(&self.view)
+            .iter()
+            .map(|signal| {
+                let noise: f32 = StandardNormal.sample(&mut rng);
+                signal.tanh() + NOISE * noise
+            })
+            .collect();
+        User { taste: taste.to_vec(), embedding, labels }
+    }
+
+    /// Identifiers of the brands, in order.
+    pub fn brand_ids(&self) -> Vec<String> {
+        (1..=self.biases.len()).map(|i| format!("b{i:04}")).collect()
+    }
+
+    /// The truth as a model over the feature `latent`.
+    pub fn oracle(&self) -> Model {
+        Model {
+            kind: Kind::Mlp(Mlp {
+                features: vec![Feature { name: "latent".into(), kind: FeatureKind::Dense { dim: TASTE_DIM } }],
+                offsets: Array1::zeros(TASTE_DIM),
+                scales: Array1::ones(TASTE_DIM),
+                bags: Vec::new(),
+                layers: vec![Layer { weights: self.directions.clone(), bias: self.biases.clone() }],
+            }),
+            brand_ids: self.brand_ids(),
+            training: json!({"truth": true}),
+        }
+    }
+}
+
+/// Prevalences by the law of Zipf and Mandelbrot, `c·(rank + shift)^-exponent`, from
+/// [`COMMONEST`] to `rarest`; the shift is the one that gives `n_labels` a user.
+fn prevalences(n_brands: usize, n_labels: f64, rarest: f64) -> Result<Vec<f64>> {
+    ensure!(rarest > 0.0 && rarest < COMMONEST, "the rarest brand's share must be between 0 and {COMMONEST}, got {rarest}");
+    let law = |shift: f64| -> Vec<f64> {
+        let span = ((n_brands as f64 + shift) / (1.0 + shift)).ln();
+        let exponent = (COMMONEST / rarest).ln() / span;
+        (1..=n_brands).map(|rank| COMMONEST * ((1.0 + shift) / (rank as f64 + shift)).powf(exponent)).collect()
+    };
+    let mean = |shift: f64| law(shift).iter().sum::<f64>();
+    let (mut low, mut high) = (-0.99, 1e6);
+    ensure!(
+        (mean(low)..=mean(high)).contains(&n_labels),
+        "{n_brands} brands from {COMMONEST} to {rarest} of the users give {:.2} to {:.2} brands a user, not {n_labels}",
+        mean(low), mean(high)
+    );
+    for _ in 0..200 {
+        let middle = f64::midpoint(low, high);
+        if mean(middle) < n_labels { low = middle } else { high = middle }
+    }
+    Ok(law(high))
+}
+
+/// The bias with which `σ(bias + SIGNAL·x)`, `x` standard normal, has this mean.
+fn bias(prevalence: f64) -> f64 {
+    // The mean over x by the trapezoid rule on [-8, 8].
+    let mean = |bias: f64| {
+        let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        (-400..=400).map(|i| f64::from(i) * 0.02).map(|x| density(x) * 0.02 / (1.0 + (-bias - SIGNAL * x).exp())).sum::<f64>()
+    };
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if mean(middle) < prevalence { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_fall_from_one_half_to_the_rarest_and_sum_to_the_labels() {
+        let law = prevalences(600, 10.0, 0.001).unwrap();
+        assert!((law[0] - 0.5).abs() < 1e-9 && (law[599] - 0.001).abs() < 1e-9);
+        assert!((law.iter().sum::<f64>() - 10.0).abs() < 1e-6);
+        assert!(law.windows(2).all(|pair| pair[0] > pair[1]));
+    }
+
+    #[test]
+    fn an_impossible_mean_is_an_error() {
+        let message = prevalences(10, 100.0, 0.001).unwrap_err().to_string();
+        assert!(message.contains("not 100"), "{message}");
+    }
+
+    /// 20,000 users of 50 brands: the mean number of labels, 3, has deviation 0.02.
+    #[test]
+    fn users_have_as_many_labels_as_asked_for_and_are_always_the_same() {
+        let population = Population::new(50, 8, 3.0, 0.002, 7).unwrap();
+        let n: usize = (0..20_000).map(|i| population.user(i).labels.len()).sum();
+        assert!((n as f64 / 20_000.0 - 3.0).abs() < 0.1, "{n}");
+        assert_eq!(population.user(5).labels, population.user(5).labels);
+        assert_ne!(population.user(5).taste, population.user(6).taste);
+    }
+}

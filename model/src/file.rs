@@ -1,0 +1,345 @@
+//! `model.arrow`: a model's arrays as rows, what they are to each other as metadata.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::Field;
+use contract::columns::{self, ListBuilder};
+use contract::features::{Feature, FeatureKind};
+use contract::ipc::{Table, Writer};
+use contract::manifest::IdSpace;
+use contract::tables::MODEL;
+use ndarray::{Array1, Array2};
+use serde::{Deserialize, Serialize};
+
+use crate::mlp::{Layer, Mlp};
+use crate::{Kind, Model, Persistence, Popularity};
+
+/// Metadata key of the architecture.
+const ARCHITECTURE_KEY: &str = "architecture";
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {what}")]
+pub struct Error {
+    path: String,
+    what: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Architecture {
+    kind: String,
+    features: Vec<Feature>,
+    brand_ids: Vec<String>,
+    n_layers: usize,
+    training: serde_json::Value,
+}
+
+impl Model {
+    /// The model's rows, as columns of `model.arrow`, and its metadata.
+    pub fn to_columns(&self) -> (Vec<ArrayRef>, HashMap<String, String>) {
+        let mut rows = Rows::default();
+        let (kind, n_layers) = match &self.kind {
+            Kind::Mlp(mlp) => {
+                rows.vector("offsets", &mlp.offsets);
+                rows.vector("scales", &mlp.scales);
+                for (i, bag) in mlp.bags.iter().enumerate() {
+                    rows.matrix(&format!("bags.{i}"), bag);
+                }
+                for (i, layer) in mlp.layers.iter().enumerate() {
+                    rows.matrix(&format!("layers.{i}.weights"), &layer.weights);
+                    rows.vector(&format!("layers.{i}.bias"), &layer.bias);
+                }
+                ("mlp", mlp.layers.len())
+            }
+            Kind::Popularity(model) => {
+                rows.vector("prior", &model.prior);
+                ("popularity", 0)
+            }
+            Kind::Persistence(model) => {
+                rows.vector("prior", &model.prior);
+                ("persistence", 0)
+            }
+        };
+        let architecture = Architecture {
+            kind: kind.to_owned(),
+            features: self.features().to_vec(),
+            brand_ids: self.brand_ids.clone(),
+            n_layers,
+            training: self.training.clone(),
+        };
+        let text = serde_json::to_string(&architecture).expect("plain data");
+        (rows.finish(), HashMap::from([(ARCHITECTURE_KEY.to_owned(), text)]))
+    }
+
+    /// Arrow fields of [`Self::to_columns`].
+    pub fn fields() -> Vec<Field> {
+        MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false)).collect()
+    }
+
+    /// Writes the model to a file of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer`].
+    pub fn save(&self, path: &std::path::Path) -> Result<(), contract::ipc::Error> {
+        let (rows, metadata) = self.to_columns();
+        let mut writer = Writer::create(path, &MODEL, Self::fields(), metadata)?;
+        writer.write(rows)?;
+        writer.finish()?.commit()
+    }
+
+    /// The model of a table.
+    ///
+    /// # Errors
+    ///
+    /// An array that is missing or does not fit the others.
+    pub fn from_table(table: &Table) -> Result<Self, Error> {
+        let fail = |what: String| Error { path: table.path.display().to_string(), what };
+        let text = table.metadata(ARCHITECTURE_KEY).ok_or_else(|| fail("has no architecture in its metadata".into()))?;
+        let architecture: Architecture =
+            serde_json::from_str(text).map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
+        let mut arrays = arrays(table).map_err(fail)?;
+        let kind = build(&architecture, &mut arrays).map_err(fail)?;
+        let model = Self { kind, brand_ids: architecture.brand_ids, training: architecture.training };
+        if model.n_outputs() != model.brand_ids.len() {
+            let what = format!("gives {} logits, but names {} brands", model.n_outputs(), model.brand_ids.len());
+            return Err(fail(what));
+        }
+        Ok(model)
+    }
+
+    fn n_outputs(&self) -> usize {
+        match &self.kind {
+            Kind::Mlp(mlp) => mlp.n_brands(),
+            Kind::Popularity(model) => model.prior.len(),
+            Kind::Persistence(model) => model.prior.len(),
+        }
+    }
+
+    /// The same model with its outputs, and its inputs that are brands, in another order of brands.
+    ///
+    /// # Errors
+    ///
+    /// If the model does not predict one of `brand_ids`.
+    pub fn reordered(&self, brand_ids: &[String], path: &str) -> Result<Self, Error> {
+        if self.brand_ids == brand_ids {
+            return Ok(self.clone());
+        }
+        let place: HashMap<&str, usize> = self.brand_ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
+        let lacking: Vec<&String> = brand_ids.iter().filter(|id| !place.contains_key(id.as_str())).collect();
+        if let Some(first) = lacking.first() {
+            let what = format!(
+                "the model predicts {} brands, the data has {}; {} of them it does not know, the first is `{first}`",
+                self.brand_ids.len(), brand_ids.len(), lacking.len()
+            );
+            return Err(Error { path: path.to_owned(), what });
+        }
+        let order: Vec<usize> = brand_ids.iter().map(|id| place[id.as_str()]).collect();
+        let mut model = self.clone();
+        model.brand_ids = brand_ids.to_vec();
+        match &mut model.kind {
+            Kind::Popularity(model) => model.prior = model.prior.select(ndarray::Axis(0), &order),
+            Kind::Persistence(model) => model.prior = model.prior.select(ndarray::Axis(0), &order),
+            Kind::Mlp(mlp) => {
+                let last = mlp.layers.last_mut().expect("a network has a layer");
+                last.weights = last.weights.select(ndarray::Axis(1), &order);
+                last.bias = last.bias.select(ndarray::Axis(0), &order);
+                let sparse = mlp.features.iter().filter_map(|feature| match feature.kind {
+                    FeatureKind::Sparse { ids, .. } => Some(ids),
+                    FeatureKind::Dense { .. } => None,
+                });
+                for (bag, _) in mlp.bags.iter_mut().zip(sparse).filter(|(_, ids)| *ids == IdSpace::Brands) {
+                    // A brand that no training user had in this list has no row: as good as zeros.
+                    let row = |&i: &usize| (i < bag.nrows()).then(|| bag.row(i).to_owned());
+                    let width = bag.ncols();
+                    let rows: Vec<Array1<f32>> = order.iter().map(|i| row(i).unwrap_or(Array1::zeros(width))).collect();
+                    let views: Vec<_> = rows.iter().map(Array1::view).collect();
+                    *bag = ndarray::stack(ndarray::Axis(0), &views).expect("rows of one width");
+                }
+            }
+        }
+        Ok(model)
+    }
+}
+
+#[derive(Default)]
+struct Rows {
+    names: Vec<String>,
+    shapes: ListBuilder<u32>,
+    data: ListBuilder<f32>,
+}
+
+impl Rows {
+    fn push(&mut self, name: &str, shape: &[u32], data: &[f32]) {
+        self.names.push(name.to_owned());
+        self.shapes.push(shape);
+        self.data.push(data);
+    }
+
+    fn vector(&mut self, name: &str, values: &Array1<f32>) {
+        self.push(name, &[values.len() as u32], &values.to_vec());
+    }
+
+    fn matrix(&mut self, name: &str, values: &Array2<f32>) {
+        let data: Vec<f32> = values.iter().copied().collect();
+        self.push(name, &[values.nrows() as u32, values.ncols() as u32], &data);
+    }
+
+    fn finish(self) -> Vec<ArrayRef> {
+        vec![Arc::new(StringArray::from(self.names)), self.shapes.finish(), self.data.finish()]
+    }
+}
+
+type Arrays = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn arrays(table: &Table) -> Result<Arrays, String> {
+    let mut arrays = HashMap::new();
+    for batch in &table.batches {
+        let names = columns::texts(batch, "name");
+        let (shapes, data) = (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
+        for (i, name) in names.iter().enumerate() {
+            let name = name.unwrap_or_default();
+            let shape: Vec<usize> = shapes.get(i).iter().map(|&n| n as usize).collect();
+            let values = data.get(i);
+            if shape.iter().product::<usize>() != values.len() {
+                return Err(format!("array `{name}` has shape {shape:?}, but {} values", values.len()));
+            }
+            if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
+                return Err(format!("array `{name}` holds {bad}, expected finite numbers"));
+            }
+            arrays.insert(name.to_owned(), (shape, values.to_vec()));
+        }
+    }
+    Ok(arrays)
+}
+
+fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, String> {
+    let mut take = |name: &str, n_dims: usize| {
+        let (shape, data) = arrays.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
+        if shape.len() != n_dims {
+            return Err(format!("array `{name}` has shape {shape:?}, expected {n_dims} dimensions"));
+        }
+        Ok((shape, data))
+    };
+    match architecture.kind.as_str() {
+        "popularity" => Ok(Kind::Popularity(Popularity { prior: Array1::from(take("prior", 1)?.1) })),
+        "persistence" => {
+            let [history] = architecture.features.as_slice() else {
+                return Err("a persistence model reads one feature".to_owned());
+            };
+            Ok(Kind::Persistence(Persistence { history: history.clone(), prior: Array1::from(take("prior", 1)?.1) }))
+        }
+        "mlp" => {
+            let matrix = |(shape, data): (Vec<usize>, Vec<f32>)| {
+                Array2::from_shape_vec((shape[0], shape[1]), data).expect("shape checked when read")
+            };
+            let is_sparse = |f: &&Feature| matches!(f.kind, FeatureKind::Sparse { .. });
+            let n_bags = architecture.features.iter().filter(is_sparse).count();
+            let mlp = Mlp {
+                features: architecture.features.clone(),
+                offsets: Array1::from(take("offsets", 1)?.1),
+                scales: Array1::from(take("scales", 1)?.1),
+                bags: (0..n_bags).map(|i| Ok(matrix(take(&format!("bags.{i}"), 2)?))).collect::<Result<_, String>>()?,
+                layers: (0..architecture.n_layers)
+                    .map(|i| {
+                        let weights = matrix(take(&format!("layers.{i}.weights"), 2)?);
+                        let bias = Array1::from(take(&format!("layers.{i}.bias"), 1)?.1);
+                        Ok(Layer { weights, bias })
+                    })
+                    .collect::<Result<_, String>>()?,
+            };
+            check_shapes(&mlp)?;
+            Ok(Kind::Mlp(mlp))
+        }
+        other => Err(format!("is a model of kind `{other}`, expected mlp, popularity or persistence")),
+    }
+}
+
+fn check_shapes(mlp: &Mlp) -> Result<(), String> {
+    let n_dense: usize = mlp
+        .features
+        .iter()
+        .map(|feature| match feature.kind {
+            FeatureKind::Dense { dim } => dim,
+            FeatureKind::Sparse { .. } => 0,
+        })
+        .sum();
+    if mlp.layers.is_empty() {
+        return Err("a network needs a layer".to_owned());
+    }
+    let mut n_in = n_dense;
+    if mlp.offsets.len() != n_dense || mlp.scales.len() != n_dense {
+        return Err(format!("`offsets` and `scales` must have {n_dense} values, as the dense features have"));
+    }
+    for (i, layer) in mlp.layers.iter().enumerate() {
+        if layer.weights.dim() != (n_in, layer.bias.len()) {
+            return Err(format!(
+                "layer {i} has weights {:?} and {} biases, but {n_in} inputs", layer.weights.dim(), layer.bias.len()
+            ));
+        }
+        n_in = layer.bias.len();
+    }
+    let width = mlp.layers[0].bias.len();
+    match mlp.bags.iter().position(|bag| bag.ncols() != width) {
+        Some(i) => Err(format!("bags.{i} has {} columns, the first layer {width}", mlp.bags[i].ncols())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    fn model() -> Model {
+        let history =
+            Feature { name: "past".into(), kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands } };
+        Model {
+            kind: Kind::Mlp(Mlp {
+                features: vec![history],
+                offsets: array![],
+                scales: array![],
+                bags: vec![array![[1.0, 2.0], [3.0, 4.0]]],
+                layers: vec![
+                    Layer { weights: Array2::zeros((0, 2)), bias: array![0.0, 0.5] },
+                    Layer { weights: array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], bias: array![7.0, 8.0, 9.0] },
+                ],
+            }),
+            brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            training: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_model_reads_back_as_written() {
+        let dir = std::env::temp_dir().join(format!("model-file-test-{}", std::process::id()));
+        let path = dir.join("model.arrow");
+        model().save(&path).unwrap();
+        let read = Model::from_table(&contract::ipc::read(&path, &MODEL).unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", model()));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn reordering_moves_outputs_and_brand_inputs_together() {
+        let ids = ["c", "a", "b"].map(str::to_owned);
+        let moved = model().reordered(&ids, "m").unwrap();
+        let Kind::Mlp(mlp) = moved.kind else { panic!("an mlp stays one") };
+        assert_eq!(mlp.layers[1].bias, array![9.0, 7.0, 8.0]);
+        assert_eq!(mlp.layers[1].weights.row(0), array![3.0, 1.0, 2.0]);
+        assert_eq!(mlp.bags[0], array![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]);
+    }
+
+    #[test]
+    fn a_brand_that_the_model_does_not_know_is_an_error() {
+        let ids = ["a", "x"].map(str::to_owned);
+        let message = model().reordered(&ids, "m.arrow").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "m.arrow: the model predicts 3 brands, the data has 2; 1 of them it does not know, the first is `x`"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! Feature columns of a table -> batches of users.
+
+use contract::columns::{self, ListSlices};
+use contract::features::{Feature, FeatureKind};
+use contract::ipc::Table;
+use ndarray::Array2;
+
+/// Features of a batch of users, reused from batch to batch.
+#[derive(Debug, Default, Clone)]
+pub struct Batch {
+    /// `(n_users, n_dense)`: all dense features side by side, as they are in the table
+    pub dense: Array2<f32>,
+    /// One per sparse feature, in order
+    pub bags: Vec<Bags>,
+}
+
+/// The ids of one sparse feature for a batch of users.
+#[derive(Debug, Default, Clone)]
+pub struct Bags {
+    /// User `i` has `ids[offsets[i]..offsets[i + 1]]`
+    pub offsets: Vec<usize>,
+    /// The ids
+    pub ids: Vec<u32>,
+    /// A weight for each id; 1 where the feature has none
+    pub weights: Vec<f32>,
+}
+
+impl Bags {
+    /// The ids of user `i` with their weights.
+    pub fn of(&self, i: usize) -> impl Iterator<Item = (u32, f32)> {
+        let range = self.offsets[i]..self.offsets[i + 1];
+        self.ids[range.clone()].iter().copied().zip(self.weights[range].iter().copied())
+    }
+}
+
+impl Batch {
+    /// Number of users.
+    pub fn n_users(&self) -> usize {
+        self.dense.nrows()
+    }
+}
+
+/// The feature columns of a table that a model reads. Nothing is copied until a batch is gathered.
+pub struct Inputs<'a> {
+    /// First row of each part, and the number of rows at the end
+    starts: Vec<usize>,
+    parts: Vec<Vec<Column<'a>>>,
+    n_dense: usize,
+    n_bags: usize,
+}
+
+enum Column<'a> {
+    Dense { values: &'a [f32], dim: usize },
+    Sparse { ids: ListSlices<'a, u32>, weights: Option<ListSlices<'a, f32>> },
+}
+
+impl<'a> Inputs<'a> {
+    /// Finds `features` among the columns of a table.
+    ///
+    /// # Errors
+    ///
+    /// The feature that the table does not have, and what it has.
+    pub fn new(table: &'a Table, features: &[Feature]) -> Result<Self, String> {
+        let found = contract::features::of_schema(&table.schema);
+        if let Some(missing) = features.iter().find(|feature| !found.contains(feature)) {
+            let found: Vec<_> = found.iter().map(Feature::describe).collect();
+            return Err(format!(
+                "{}: the model reads the feature {}, the table has {}",
+                table.path.display(), missing.describe(), found.join(", ")
+            ));
+        }
+        let mut starts = vec![0];
+        let mut parts = Vec::new();
+        for batch in &table.batches {
+            let column = |feature: &Feature| match feature.kind {
+                FeatureKind::Dense { .. } => {
+                    let (values, dim) = columns::dense(batch, &feature.name);
+                    Column::Dense { values, dim }
+                }
+                FeatureKind::Sparse { is_weighted, .. } => Column::Sparse {
+                    ids: columns::u32_lists(batch, &feature.name),
+                    weights: is_weighted.then(|| columns::f32_lists(batch, &feature.weights_column())),
+                },
+            };
+            parts.push(features.iter().map(column).collect());
+            starts.push(starts[starts.len() - 1] + batch.num_rows());
+        }
+        let dims = features.iter().map(|feature| match feature.kind {
+            FeatureKind::Dense { dim } => dim,
+            FeatureKind::Sparse { .. } => 0,
+        });
+        let n_bags = features.iter().filter(|f| matches!(f.kind, FeatureKind::Sparse { .. })).count();
+        Ok(Self { starts, parts, n_dense: dims.sum(), n_bags })
+    }
+
+    /// Number of users in the table.
+    pub fn n_users(&self) -> usize {
+        self.starts[self.starts.len() - 1]
+    }
+
+    /// Number of dense columns of a batch.
+    pub fn n_dense(&self) -> usize {
+        self.n_dense
+    }
+
+    /// Copies the users of `rows` into `batch`.
+    pub fn gather(&self, rows: impl ExactSizeIterator<Item = usize>, batch: &mut Batch) {
+        if batch.dense.dim() != (rows.len(), self.n_dense) {
+            batch.dense = Array2::zeros((rows.len(), self.n_dense));
+        }
+        batch.bags.resize_with(self.n_bags, Bags::default);
+        for bags in &mut batch.bags {
+            bags.offsets.clear();
+            bags.offsets.push(0);
+            bags.ids.clear();
+            bags.weights.clear();
+        }
+        for (i, row) in rows.enumerate() {
+            let part = self.starts.partition_point(|&start| start <= row) - 1;
+            let row = row - self.starts[part];
+            let mut next_dense = 0;
+            let mut bags = batch.bags.iter_mut();
+            let mut into = batch.dense.row_mut(i);
+            let into = into.as_slice_mut().expect("rows of a fresh array are contiguous");
+            for column in &self.parts[part] {
+                match column {
+                    Column::Dense { values, dim } => {
+                        into[next_dense..next_dense + dim].copy_from_slice(&values[row * dim..(row + 1) * dim]);
+                        next_dense += dim;
+                    }
+                    Column::Sparse { ids, weights } => {
+                        let bags = bags.next().expect("one for each sparse feature");
+                        let ids = ids.get(row);
+                        bags.ids.extend_from_slice(ids);
+                        match weights {
+                            Some(weights) => bags.weights.extend_from_slice(weights.get(row)),
+                            None => bags.weights.extend(std::iter::repeat_n(1.0, ids.len())),
+                        }
+                        bags.offsets.push(bags.ids.len());
+                    }
+                }
+            }
+        }
+    }
+}

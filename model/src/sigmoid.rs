@@ -1,0 +1,110 @@
+//! The sigmoid and its logarithms, in a form that compilers turn into vector code.
+//!
+//! `libm`'s `exp` and `ln` are calls, twenty times slower over a batch. The functions here
+//! are branch-free polynomials, within 3e-7 of the exact value, relative.
+
+/// What every loss needs of a logit `z`, computed once from `e^-|z|`.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// `σ(z)`
+    pub p: f32,
+    /// `1 - σ(z)`, without cancellation
+    pub q: f32,
+    /// `-ln σ(z)`, finite for every finite `z`
+    pub nll_positive: f32,
+    /// `-ln(1 - σ(z))`, finite for every finite `z`
+    pub nll_negative: f32,
+}
+
+/// The sigmoid of `z`, its complement and both negative logarithms.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
+pub fn parts(z: f32) -> Parts {
+    let e = exp(-z.abs());
+    let larger = 1.0 / (1.0 + e);
+    let smaller = e * larger;
+    let log = ln_1p(e);
+    let is_positive = z >= 0.0;
+    Parts {
+        p: if is_positive { larger } else { smaller },
+        q: if is_positive { smaller } else { larger },
+        nll_positive: log + (-z).max(0.0),
+        nll_negative: log + z.max(0.0),
+    }
+}
+
+/// `e^x` for `x <= 0`; 0 below -87.3, where `f32` would be subnormal.
+///
+/// Cephes `expf`: `x = n·ln 2 + r`, a polynomial in `r`, `2^n` by its bits.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
+#[expect(clippy::excessive_precision, reason = "the published coefficients")]
+pub fn exp(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let clamped = x.max(-87.3);
+    let n = (clamped * std::f32::consts::LOG2_E + 0.5).floor();
+    let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
+    let mut poly = 1.987_569_15e-4;
+    poly = poly * r + 1.398_199_95e-3;
+    poly = poly * r + 8.333_451_9e-3;
+    poly = poly * r + 4.166_579_6e-2;
+    poly = poly * r + 1.666_666_55e-1;
+    poly = poly * r + 5.000_000_1e-1;
+    let value = poly * r * r + r + 1.0;
+    let power = f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32);
+    if x < -87.3 { 0.0 } else { value * power }
+}
+
+/// `ln(1 + u)` for `u` in `[0, 1]`, also when `u` is tiny.
+///
+/// `2·atanh(s)` with `s = u / (2 + u) <= 1/3`; the first term left out is `s^15/15`.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
+fn ln_1p(u: f32) -> f32 {
+    let s = u / (2.0 + u);
+    let s2 = s * s;
+    let mut poly = 1.0 / 13.0;
+    poly = poly * s2 + 1.0 / 11.0;
+    poly = poly * s2 + 1.0 / 9.0;
+    poly = poly * s2 + 1.0 / 7.0;
+    poly = poly * s2 + 1.0 / 5.0;
+    poly = poly * s2 + 1.0 / 3.0;
+    poly = poly * s2 + 1.0;
+    2.0 * s * poly
+}
+
+/// The logit of a probability strictly between 0 and 1.
+pub fn logit(p: f64) -> f64 {
+    (p / (1.0 - p)).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_agree_with_f64_arithmetic() {
+        for step in -12_000..=12_000 {
+            let z = step as f32 * 0.01;
+            let exact = |z: f64| (1.0 / (1.0 + (-z).exp()), (-z).exp().ln_1p());
+            let (p, nll_positive) = exact(f64::from(z));
+            let (q, nll_negative) = exact(-f64::from(z));
+            let found = parts(z);
+            let pairs =
+                [(found.p, p), (found.q, q), (found.nll_positive, nll_positive), (found.nll_negative, nll_negative)];
+            for (found, exact) in pairs {
+                let difference = (f64::from(found) - exact).abs();
+                // Below e^-87.3 the result is 0 instead of subnormal.
+                assert!(difference <= 4e-7 * exact + 1.3e-38, "{z}: {found} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn huge_logits_stay_finite() {
+        assert_eq!(parts(120.0).nll_negative, 120.0);
+        assert_eq!(parts(-120.0).nll_positive, 120.0);
+        assert_eq!(parts(120.0).nll_positive, 0.0);
+    }
+}

@@ -1,0 +1,296 @@
+//! An experiment beside the baseline: changes, their intervals, and the verdict that follows.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use metrics::{Draws, paired_interval};
+use serde::Serialize;
+
+use crate::evaluate::{AtK, ByTier, Figures};
+use crate::format;
+
+/// Share of the bootstrap draws inside an interval.
+pub const LEVEL: f64 = 0.95;
+
+/// Intervals computed for each compared experiment: item, user and micro F1.
+pub const N_INTERVALS: usize = 3;
+
+/// A change against the baseline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Change {
+    /// Experiment minus baseline
+    pub abs: Option<f64>,
+    /// `abs` as a fraction of the baseline's value; `None` where that is 0
+    pub rel: Option<f64>,
+}
+
+/// A change with its interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Judged {
+    /// Experiment minus baseline
+    pub abs: Option<f64>,
+    /// `abs` as a fraction of the baseline's value; `None` where that is 0
+    pub rel: Option<f64>,
+    /// The central 95 % of the change over the paired bootstrap draws
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// All changes against the baseline. All is `None` if one of the two has no scores.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Delta {
+    /// Item macro F1
+    pub item_f1: Judged,
+    /// User F1
+    pub user_f1: Judged,
+    /// Micro F1
+    pub micro_f1: Judged,
+    /// Mean average precision
+    pub map: Change,
+    /// Macro F1 by tier
+    pub by_tier: ByTier<Change>,
+    /// Brands by F1
+    pub buckets: IndexMap<String, Change>,
+    /// User precision
+    pub user_precision: Change,
+    /// User recall
+    pub user_recall: Change,
+    /// By `k`
+    pub precision_at: BTreeMap<usize, Change>,
+    /// By `k`
+    pub recall_at: BTreeMap<usize, Change>,
+    /// By `k`
+    pub ndcg_at: BTreeMap<usize, Change>,
+}
+
+/// What an interval says of one level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All of the interval lies above 0
+    Better,
+    /// All of the interval lies below 0
+    Worse,
+    /// The interval holds 0
+    NoClearChange,
+    /// There is no interval: the metric is undefined for one of the two
+    Undefined,
+}
+
+/// Both levels' outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcomes {
+    /// By the interval of item macro F1
+    pub item: Outcome,
+    /// By the interval of user F1
+    pub user: Outcome,
+}
+
+/// Compares an experiment with the baseline.
+///
+/// * `ours`, `baseline`: figures, and draws over the same users with the same seed.
+pub fn delta(ours: (&Figures, &Draws), baseline: (&Figures, &Draws)) -> Delta {
+    let ((ours, our_draws), (base, base_draws)) = (ours, baseline);
+    let at_k = |ours: &AtK, base: &AtK| -> BTreeMap<usize, Change> {
+        ours.iter().map(|(&k, &value)| (k, change(value, base.get(&k).copied().flatten()))).collect()
+    };
+    let as_f64 = |n: Option<u64>| n.map(|n| n as f64);
+    Delta {
+        item_f1: judge(
+            change(ours.item.macro_f1, base.item.macro_f1),
+            &our_draws.macro_f1,
+            &base_draws.macro_f1,
+        ),
+        user_f1: judge(change(ours.user.f1, base.user.f1), &our_draws.user_f1, &base_draws.user_f1),
+        micro_f1: judge(
+            change(ours.micro.f1, base.micro.f1),
+            &our_draws.micro_f1,
+            &base_draws.micro_f1,
+        ),
+        map: change(ours.map, base.map),
+        by_tier: ByTier::of(|tier| {
+            change(ours.item.by_tier.get(tier).macro_f1, base.item.by_tier.get(tier).macro_f1)
+        }),
+        buckets: ours
+            .buckets
+            .iter()
+            .map(|(low, &n)| (low.clone(), change(as_f64(n), as_f64(base.buckets[low]))))
+            .collect(),
+        user_precision: change(ours.user.precision, base.user.precision),
+        user_recall: change(ours.user.recall, base.user.recall),
+        precision_at: at_k(&ours.user.precision_at, &base.user.precision_at),
+        recall_at: at_k(&ours.user.recall_at, &base.user.recall_at),
+        ndcg_at: at_k(&ours.user.ndcg_at, &base.user.ndcg_at),
+    }
+}
+
+/// The changes of an experiment that cannot be compared: every key is there, nothing is known.
+pub fn unknown(figures: &Figures) -> Delta {
+    let at_k = |at_k: &AtK| at_k.keys().map(|&k| (k, Change::default())).collect();
+    Delta {
+        buckets: figures.buckets.keys().map(|low| (low.clone(), Change::default())).collect(),
+        precision_at: at_k(&figures.user.precision_at),
+        recall_at: at_k(&figures.user.recall_at),
+        ndcg_at: at_k(&figures.user.ndcg_at),
+        ..Delta::default()
+    }
+}
+
+fn change(ours: Option<f64>, baseline: Option<f64>) -> Change {
+    let (Some(ours), Some(baseline)) = (ours, baseline) else { return Change::default() };
+    let abs = ours - baseline;
+    Change { abs: Some(abs), rel: (baseline != 0.0).then(|| abs / baseline) }
+}
+
+fn judge(Change { abs, rel }: Change, ours: &[f64], baseline: &[f64]) -> Judged {
+    let interval = paired_interval(ours, baseline, LEVEL);
+    Judged { abs, rel, ci95: interval.map(|(low, high)| [low, high]) }
+}
+
+/// What the intervals say of both levels.
+pub fn outcomes(delta: &Delta) -> Outcomes {
+    Outcomes { item: outcome(delta.item_f1.ci95), user: outcome(delta.user_f1.ci95) }
+}
+
+/// What one interval says.
+pub fn outcome(ci95: Option<[f64; 2]>) -> Outcome {
+    match ci95 {
+        None => Outcome::Undefined,
+        Some([low, _]) if low > 0.0 => Outcome::Better,
+        Some([_, high]) if high < 0.0 => Outcome::Worse,
+        Some(_) => Outcome::NoClearChange,
+    }
+}
+
+impl Outcomes {
+    /// Better at one level at least, and worse at none.
+    pub fn beats_baseline(self) -> bool {
+        let levels = [self.item, self.user];
+        levels.contains(&Outcome::Better) && !levels.contains(&Outcome::Worse)
+    }
+
+    /// Better at one level, worse at the other.
+    pub fn is_trade_off(self) -> bool {
+        let levels = [self.item, self.user];
+        levels.contains(&Outcome::Better) && levels.contains(&Outcome::Worse)
+    }
+
+    /// In words.
+    pub fn words(self) -> String {
+        let word = |outcome| match outcome {
+            Outcome::Better => "better",
+            Outcome::Worse => "worse",
+            Outcome::NoClearChange => "no clear change",
+            Outcome::Undefined => "undefined",
+        };
+        match (self.item, self.user) {
+            (Outcome::NoClearChange, Outcome::NoClearChange) => "no clear change".to_owned(),
+            (item, user) if item == user => format!("{} at both levels", word(item)),
+            (item, user) => format!("{} at item level, {} at user level", word(item), word(user)),
+        }
+    }
+}
+
+/// What the report says of an experiment against the baseline.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing {
+    /// It is the baseline
+    Baseline,
+    /// It has scores, the baseline has none
+    NoBaseline,
+    /// Both have scores
+    Compared(Outcomes),
+}
+
+/// The verdict: the standing, and a warning if most brands are never predicted.
+///
+/// * `n_never`: brands that are predicted for no test user, of `n_brands`.
+pub fn verdict(standing: Standing, n_never: u64, n_brands: u64) -> String {
+    let words = match standing {
+        Standing::Baseline => "the baseline".to_owned(),
+        Standing::NoBaseline => "not compared: the baseline has no scores".to_owned(),
+        Standing::Compared(outcomes) => outcomes.words(),
+    };
+    if 2 * n_never <= n_brands {
+        return words;
+    }
+    let is_better = matches!(standing, Standing::Compared(outcomes) if outcomes.beats_baseline());
+    format!(
+        "{words}; {}not working: no score passes its threshold for {} of {} brands",
+        if is_better { "still " } else { "" },
+        format::count(n_never),
+        format::count(n_brands),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_decides_only_when_zero_lies_outside() {
+        assert_eq!(outcome(Some([0.001, 0.02])), Outcome::Better);
+        assert_eq!(outcome(Some([-0.02, -0.001])), Outcome::Worse);
+        assert_eq!(outcome(Some([-0.01, 0.01])), Outcome::NoClearChange);
+        assert_eq!(outcome(Some([0.0, 0.01])), Outcome::NoClearChange, "0 itself is inside");
+        assert_eq!(outcome(Some([-0.01, 0.0])), Outcome::NoClearChange);
+        assert_eq!(outcome(None), Outcome::Undefined);
+    }
+
+    #[test]
+    fn every_pair_of_outcomes_has_its_words() {
+        use Outcome::{Better, NoClearChange, Undefined, Worse};
+        let rows = [
+            (Better, Better, "better at both levels", true, false),
+            (Better, Worse, "better at item level, worse at user level", false, true),
+            (Better, NoClearChange, "better at item level, no clear change at user level", true, false),
+            (Worse, Better, "worse at item level, better at user level", false, true),
+            (Worse, Worse, "worse at both levels", false, false),
+            (Worse, NoClearChange, "worse at item level, no clear change at user level", false, false),
+            (NoClearChange, Better, "no clear change at item level, better at user level", true, false),
+            (NoClearChange, Worse, "no clear change at item level, worse at user level", false, false),
+            (NoClearChange, NoClearChange, "no clear change", false, false),
+            (Better, Undefined, "better at item level, undefined at user level", true, false),
+            (Undefined, Undefined, "undefined at both levels", false, false),
+        ];
+        for (item, user, words, beats, trades) in rows {
+            let outcomes = Outcomes { item, user };
+            assert_eq!(outcomes.words(), words);
+            assert_eq!(outcomes.beats_baseline(), beats, "{words}");
+            assert_eq!(outcomes.is_trade_off(), trades, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_never_predicts_most_brands_is_not_working() {
+        let compared = |item, user| Standing::Compared(Outcomes { item, user });
+        let worse = compared(Outcome::Worse, Outcome::Worse);
+        assert_eq!(
+            verdict(worse, 2311, 3000),
+            "worse at both levels; not working: no score passes its threshold for 2,311 of 3,000 brands"
+        );
+        assert_eq!(
+            verdict(Standing::Baseline, 1501, 3000),
+            "the baseline; not working: no score passes its threshold for 1,501 of 3,000 brands"
+        );
+        assert_eq!(
+            verdict(compared(Outcome::Better, Outcome::NoClearChange), 1501, 3000),
+            "better at item level, no clear change at user level; \
+             still not working: no score passes its threshold for 1,501 of 3,000 brands"
+        );
+        assert_eq!(verdict(worse, 1500, 3000), "worse at both levels", "one half is not most");
+    }
+
+    #[test]
+    fn without_a_baseline_nothing_is_compared() {
+        assert_eq!(verdict(Standing::NoBaseline, 0, 10), "not compared: the baseline has no scores");
+    }
+
+    #[test]
+    fn a_change_is_relative_to_the_baseline() {
+        // 0.066 - 0.055 = 0.011, and 0.011 / 0.055 = 0.2
+        let Change { abs, rel } = change(Some(0.066), Some(0.055));
+        assert!((abs.unwrap() - 0.011).abs() < 1e-12 && (rel.unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!(change(Some(0.5), Some(0.0)), Change { abs: Some(0.5), rel: None });
+        assert_eq!(change(None, Some(0.5)), Change::default());
+    }
+}

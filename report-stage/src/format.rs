@@ -1,0 +1,112 @@
+//! Numbers as the report prints them. What is undefined or not known is a dash.
+
+/// In place of a number that is undefined or not known.
+pub const DASH: &str = "–";
+
+/// A real minus sign, as wide as a plus.
+const MINUS: char = '−';
+
+/// A count with thousands separators: `2,311`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count that may not be known.
+pub fn maybe_count(n: Option<u64>) -> String {
+    n.map_or_else(|| DASH.to_owned(), count)
+}
+
+/// A metric in `[0, 1]`: `0.066`.
+pub fn metric(value: Option<f64>) -> String {
+    value.map_or_else(|| DASH.to_owned(), |value| format!("{value:.3}"))
+}
+
+/// A mean count: `3.42`.
+pub fn mean(value: Option<f64>) -> String {
+    value.map_or_else(|| DASH.to_owned(), |value| format!("{value:.2}"))
+}
+
+/// Wall time: `1,234.5`.
+pub fn secs(value: Option<f64>) -> String {
+    let Some(value) = value else { return DASH.to_owned() };
+    let tenths = (value * 10.0).round() as u64;
+    format!("{}.{}", count(tenths / 10), tenths % 10)
+}
+
+/// A change of a metric and its share of the baseline: `+0.0110 (+20.0%)`.
+pub fn change(abs: Option<f64>, rel: Option<f64>) -> String {
+    let Some(abs) = abs else { return DASH.to_owned() };
+    format!("{}{}", signed(abs, 4), relative(rel))
+}
+
+/// A change of a count and its share of the baseline: `−243 (−81.0%)`.
+pub fn count_change(abs: Option<f64>, rel: Option<f64>) -> String {
+    let Some(abs) = abs else { return DASH.to_owned() };
+    let sign = sign_of(abs, abs != 0.0);
+    format!("{sign}{}{}", count(abs.abs().round() as u64), relative(rel))
+}
+
+/// An interval of a change: `[+0.0090, +0.0130]`.
+pub fn interval(ci95: Option<[f64; 2]>) -> Option<String> {
+    ci95.map(|[low, high]| format!("[{}, {}]", signed(low, 4), signed(high, 4)))
+}
+
+fn relative(rel: Option<f64>) -> String {
+    rel.map_or_else(String::new, |rel| format!(" ({}%)", signed(100.0 * rel, 1)))
+}
+
+/// With its sign, none where it rounds to 0.
+fn signed(value: f64, digits: usize) -> String {
+    let text = format!("{:.digits$}", value.abs());
+    let is_nonzero = text.chars().any(|c| ('1'..='9').contains(&c));
+    format!("{}{text}", sign_of(value, is_nonzero))
+}
+
+fn sign_of(value: f64, is_nonzero: bool) -> String {
+    match (is_nonzero, value < 0.0) {
+        (false, _) => String::new(),
+        (true, true) => MINUS.to_string(),
+        (true, false) => "+".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_thousands_separators() {
+        assert_eq!([0, 999, 1000, 2_311, 1_234_567].map(count), ["0", "999", "1,000", "2,311", "1,234,567"]);
+    }
+
+    #[test]
+    fn changes_carry_their_sign_and_percent_of_the_baseline() {
+        assert_eq!(change(Some(0.011), Some(0.2)), "+0.0110 (+20.0%)");
+        assert_eq!(change(Some(-0.01), Some(-0.03)), "−0.0100 (−3.0%)");
+        assert_eq!(change(Some(0.5), None), "+0.5000", "the baseline is 0");
+        assert_eq!(change(None, None), "–");
+        assert_eq!(count_change(Some(-2430.0), Some(-0.81)), "−2,430 (−81.0%)");
+        assert_eq!(interval(Some([-0.0012, 0.013])).unwrap(), "[−0.0012, +0.0130]");
+    }
+
+    #[test]
+    fn what_rounds_to_zero_has_no_sign() {
+        assert_eq!(change(Some(0.0), Some(0.0)), "0.0000 (0.0%)");
+        assert_eq!(change(Some(-0.00001), Some(-0.0001)), "0.0000 (0.0%)");
+        assert_eq!(count_change(Some(0.0), Some(0.0)), "0 (0.0%)");
+    }
+
+    #[test]
+    fn what_is_undefined_is_a_dash() {
+        assert_eq!([metric(None), mean(None), secs(None), maybe_count(None)], [DASH; 4]);
+        assert_eq!([metric(Some(0.0664)), mean(Some(3.417)), secs(Some(1234.46))], ["0.066", "3.42", "1,234.5"]);
+    }
+}

@@ -1,0 +1,255 @@
+//! Tables as read, to plain values; what a table's contract cannot say is checked here.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Int64Type};
+use contract::columns::{f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
+use contract::ipc::{Error, Table};
+use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
+use metrics::{Decisions, Histogram, Lists, N_BINS};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The predicted brands, by `brand_idx`: largest first.
+pub struct Brands {
+    /// One a brand
+    pub list: Vec<Brand>,
+    /// The `brand_id` column, for the table of figures per brand
+    pub ids: ArrayRef,
+}
+
+/// One brand.
+pub struct Brand {
+    /// Source identifier, a number or a text
+    pub id: Value,
+    /// As the data call it: any text
+    pub name: String,
+    /// Distinct training users that have it, before sampling
+    pub volume: u64,
+    /// By volume
+    pub tier: Tier,
+}
+
+/// Brands by volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The fewest largest brands that hold a given share of all labels
+    Head,
+    /// Between the two
+    Torso,
+    /// The smallest brands that hold a given share of all labels
+    Tail,
+}
+
+impl Tier {
+    /// From the largest to the smallest brands.
+    pub const ALL: [Self; 3] = [Self::Head, Self::Torso, Self::Tail];
+
+    /// As in `brands.arrow`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Torso => "torso",
+            Self::Tail => "tail",
+        }
+    }
+}
+
+/// One experiment's decisions for the test users.
+pub struct Scores {
+    /// The `user_id` column
+    pub user_ids: ArrayRef,
+    /// Per user the brands that it has, ascending
+    pub labels: UserLists,
+    /// Per user the brands that are predicted, ascending
+    pub predicted: UserLists,
+    /// Per user the most probable brands, best first
+    pub top_brands: UserLists,
+}
+
+impl Scores {
+    /// Number of test users.
+    pub fn n_users(&self) -> usize {
+        self.labels.lists().len()
+    }
+
+    /// Predictions beside the truth.
+    pub fn decisions(&self) -> Decisions<'_> {
+        Decisions { labels: self.labels.lists(), predicted: self.predicted.lists() }
+    }
+}
+
+/// Lists of `brand_idx`, one a user.
+#[derive(Default, PartialEq)]
+pub struct UserLists {
+    offsets: Vec<usize>,
+    values: Vec<u32>,
+}
+
+impl UserLists {
+    /// As the metrics read them.
+    pub fn lists(&self) -> Lists<'_> {
+        Lists { offsets: &self.offsets, values: &self.values }
+    }
+
+    /// Adds a user.
+    pub fn push(&mut self, list: &[u32]) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.values.extend_from_slice(list);
+        self.offsets.push(self.values.len());
+    }
+}
+
+/// One pass of training over the examples. Timings are left out: they differ from run to run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Epoch {
+    /// From 1
+    pub epoch: u32,
+    /// Mean loss of the examples
+    pub train_loss: f64,
+    /// Mean loss of the valid users
+    pub valid_loss: f64,
+    /// Item macro F1 on the valid users
+    pub valid_macro_f1: Option<f64>,
+    /// User F1 on the valid users
+    pub valid_user_f1: Option<f64>,
+}
+
+/// `brands.arrow`.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if a tier is unknown or the brands are not numbered from 0.
+pub fn brands(table: &Table) -> Result<Brands, Error> {
+    let ids = whole(table, &BRANDS, "brand_id")?;
+    let mut list = Vec::with_capacity(ids.len());
+    for batch in &table.batches {
+        let (numbers, names) = (u32s(batch, "brand_idx"), texts(batch, "name"));
+        let (volumes, tiers) = (u64s(batch, "volume"), texts(batch, "tier"));
+        for row in 0..batch.num_rows() {
+            let brand_idx = list.len();
+            if numbers[row] as usize != brand_idx {
+                let found = format!("row {brand_idx} is brand {}, expected {brand_idx}", numbers[row]);
+                return Err(table.broken(&BRANDS, found));
+            }
+            let tier = tiers.value(row);
+            let Some(tier) = Tier::ALL.into_iter().find(|known| known.name() == tier) else {
+                let found = format!("row {brand_idx}: tier `{tier}`, expected head, torso or tail");
+                return Err(table.broken(&BRANDS, found));
+            };
+            let name = names.value(row).to_owned();
+            list.push(Brand { id: id_value(&ids, brand_idx), name, volume: volumes[row], tier });
+        }
+    }
+    Ok(Brands { list, ids })
+}
+
+/// `scores.arrow`.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if a brand is not below `n_brands`, or `labels` or `predicted` do not ascend.
+pub fn scores(table: &Table, n_brands: usize) -> Result<Scores, Error> {
+    Ok(Scores {
+        user_ids: whole(table, &SCORES, "user_id")?,
+        labels: user_lists(table, "labels", n_brands, true)?,
+        predicted: user_lists(table, "predicted", n_brands, true)?,
+        top_brands: user_lists(table, "top_brands", n_brands, false)?,
+    })
+}
+
+/// The test users' part of `histogram.arrow`.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if a brand or a bin is out of range.
+pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error> {
+    let mut positives = vec![0; n_brands * N_BINS];
+    let mut negatives = vec![0; n_brands * N_BINS];
+    for batch in &table.batches {
+        let (splits, brands, bins) =
+            (texts(batch, "split"), u32s(batch, "brand_idx"), u32s(batch, "bin"));
+        let (with, without) = (u64s(batch, "positives"), u64s(batch, "negatives"));
+        for row in (0..batch.num_rows()).filter(|&row| splits.value(row) == "test") {
+            let (brand_idx, bin) = (brands[row] as usize, bins[row] as usize);
+            if brand_idx >= n_brands || bin >= N_BINS {
+                let found = format!(
+                    "bin {bin} of brand {brand_idx}, expected bins below {N_BINS} of {n_brands} brands"
+                );
+                return Err(table.broken(&HISTOGRAM, found));
+            }
+            // Histograms of parts of the users add up.
+            positives[brand_idx * N_BINS + bin] += with[row];
+            negatives[brand_idx * N_BINS + bin] += without[row];
+        }
+    }
+    Ok(Histogram::from_counts(n_brands, positives, negatives).expect("sized above"))
+}
+
+/// The probabilities of `thresholds.arrow`, by `brand_idx`.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if there is not one row a brand, in order.
+pub fn thresholds(table: &Table, n_brands: usize) -> Result<Vec<f64>, Error> {
+    let (mut brands, mut found) = (Vec::new(), Vec::new());
+    for batch in &table.batches {
+        brands.extend_from_slice(u32s(batch, "brand_idx"));
+        found.extend_from_slice(f64s(batch, "threshold"));
+    }
+    if brands.iter().copied().ne(0..n_brands as u32) {
+        let message = format!("{} rows, expected one for each of {n_brands} brands in order", brands.len());
+        return Err(table.broken(&THRESHOLDS, message));
+    }
+    Ok(found)
+}
+
+/// `history.arrow`.
+pub fn history(table: &Table) -> Vec<Epoch> {
+    let mut epochs = Vec::new();
+    for batch in &table.batches {
+        let (macro_f1, user_f1) =
+            (nullable_f64s(batch, "valid_macro_f1"), nullable_f64s(batch, "valid_user_f1"));
+        for row in 0..batch.num_rows() {
+            epochs.push(Epoch {
+                epoch: u32s(batch, "epoch")[row],
+                train_loss: f64s(batch, "train_loss")[row],
+                valid_loss: f64s(batch, "valid_loss")[row],
+                valid_macro_f1: macro_f1[row],
+                valid_user_f1: user_f1[row],
+            });
+        }
+    }
+    epochs
+}
+
+fn user_lists(table: &Table, name: &str, n_brands: usize, ascends: bool) -> Result<UserLists, Error> {
+    let mut lists = UserLists { offsets: vec![0], values: Vec::new() };
+    for batch in &table.batches {
+        for list in u32_lists(batch, name).iter() {
+            let row = lists.offsets.len() - 1;
+            if let Some(brand) = list.iter().find(|&&brand| brand as usize >= n_brands) {
+                let found = format!("`{name}` of row {row} has brand {brand}, expected one of {n_brands} brands");
+                return Err(table.broken(&SCORES, found));
+            }
+            if ascends && !list.is_sorted_by(|a, b| a < b) {
+                let found = format!("`{name}` of row {row} does not ascend, expected each brand once, in order");
+                return Err(table.broken(&SCORES, found));
+            }
+            lists.push(list);
+        }
+    }
+    Ok(lists)
+}
+
+fn whole(table: &Table, contract: &Contract, name: &str) -> Result<ArrayRef, Error> {
+    table.whole_column(name).map_err(|err| table.broken(contract, format!("column `{name}`: {err}")))
+}
+
+fn id_value(ids: &ArrayRef, row: usize) -> Value {
+    match ids.data_type() {
+        DataType::Int64 => ids.as_primitive::<Int64Type>().value(row).into(),
+        _ => ids.as_string::<i32>().value(row).into(),
+    }
+}

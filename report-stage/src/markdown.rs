@@ -1,0 +1,109 @@
+//! The report as Markdown that reads well in a pull request.
+
+use std::fmt::Write as _;
+
+use crate::page::{Cell, Column, Page, Section, Table};
+
+/// Writes the page as GitHub-flavoured Markdown.
+pub fn render(page: &Page) -> String {
+    let mut text = format!("# {}\n\n{}\n", page.title, page.subtitle);
+    for paragraph in &page.answer {
+        let _ = write!(text, "\n{paragraph}\n");
+    }
+    for section in page.sections.iter().filter(|section| !section.is_html_only) {
+        let _ = write!(text, "\n## {}\n", section.title);
+        write_section(&mut text, section);
+    }
+    text
+}
+
+fn write_section(text: &mut String, section: &Section) {
+    for paragraph in &section.paragraphs {
+        let _ = write!(text, "\n{paragraph}\n");
+    }
+    for table in &section.tables {
+        write_table(text, table);
+    }
+    if !section.terms.is_empty() {
+        text.push('\n');
+        for (term, meaning) in &section.terms {
+            let _ = writeln!(text, "- **{}**: {meaning}", escape(term));
+        }
+    }
+    if !section.commands.is_empty() {
+        let _ = write!(text, "\n```sh\n{}\n```\n", section.commands.join("\n"));
+    }
+}
+
+fn write_table(text: &mut String, table: &Table) {
+    let titles = table.columns.iter().map(|Column { title, is_code, .. }| code_or_data(title, *is_code));
+    let rules = table.columns.iter().map(|column| if column.is_number { "---:" } else { "---" }.to_owned());
+    let _ = write!(text, "\n{}\n\n{}{}", table.caption, line(titles), line(rules));
+    for row in &table.rows {
+        text.push_str(&line(row.cells.iter().map(cell)));
+    }
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+}
+
+fn cell(Cell { text, detail, is_code, .. }: &Cell) -> String {
+    let text = code_or_data(text, *is_code);
+    match detail {
+        Some(detail) => format!("{text} · {}", escape(detail)),
+        None => text,
+    }
+}
+
+/// Names of the manifest hold letters, digits, `_` and `-` only, so they are safe as code.
+fn code_or_data(text: &str, is_code: bool) -> String {
+    if is_code { format!("`{text}`") } else { escape(text) }
+}
+
+/// Any text as itself, on one line: nothing in it is markup.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '#' | '@' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_never_markup() {
+        assert_eq!(escape("a|b\n<b>\"&*"), "a\\|b \\<b\\>\"\\&\\*");
+        assert_eq!(escape("Anna-Lena 3"), "Anna-Lena 3");
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right() {
+        let column = |title: &str, is_code, is_number| Column { title: title.to_owned(), is_code, is_number };
+        let cells = vec![
+            Cell { text: "Acme | Sons".to_owned(), ..Cell::default() },
+            Cell { text: "0.500".to_owned(), detail: Some("+0.1000".to_owned()), ..Cell::default() },
+        ];
+        let table = Table {
+            caption: "F1".to_owned(),
+            columns: vec![column("Brand", false, false), column("big_1", true, true)],
+            rows: vec![crate::page::Row { class: "", cells }],
+        };
+        let mut text = String::new();
+        write_table(&mut text, &table);
+        assert_eq!(
+            text,
+            "\nF1\n\n| Brand | `big_1` |\n| --- | ---: |\n| Acme \\| Sons | 0.500 · +0.1000 |\n"
+        );
+    }
+}

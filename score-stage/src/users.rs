@@ -1,0 +1,99 @@
+//! Users through the model, a batch at a time; no more logits than a batch's are ever held.
+
+use std::time::Duration;
+
+use contract::cli::DataError;
+use contract::columns::{self, ListSlices};
+use contract::ipc::{self, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use metrics::{Histogram, Lists};
+use model::{Batch, Inputs, Model, Workspace};
+use ndarray::{Array2, ArrayView2, s};
+
+/// Users whose logits are held at a time: 4,096 x 3,000 brands are 49 MB.
+const BATCH: usize = 4096;
+
+/// Calls `each` with the first user's row and the logits `(n_users, n_brands)` of every batch.
+///
+/// # Errors
+///
+/// The first error of `each`.
+pub fn for_each_batch(
+    model: &Model,
+    inputs: &Inputs,
+    what: &'static str,
+    mut each: impl FnMut(usize, ArrayView2<f32>) -> Result<(), ipc::Error>,
+) -> Result<(), ipc::Error> {
+    let n_users = inputs.n_users();
+    let bar = ProgressBar::new(n_users as u64);
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {per_sec} users, {eta} left");
+    bar.set_style(style.expect("the template is sound"));
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let mut batch = Batch::default();
+    let mut workspace = Workspace::default();
+    let mut logits = Array2::zeros((BATCH.min(n_users), model.brand_ids.len()));
+    for first in (0..n_users).step_by(BATCH) {
+        let rows = first..(first + BATCH).min(n_users);
+        let n_rows = rows.len();
+        inputs.gather(rows, &mut batch);
+        let mut view = logits.slice_mut(s![..n_rows, ..]);
+        model.logits(&batch, &mut workspace, view.view_mut());
+        each(first, view.view())?;
+        bar.inc(n_rows as u64);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// A column with each user's brands.
+pub struct Labels<'a> {
+    starts: Vec<usize>,
+    parts: Vec<ListSlices<'a, u32>>,
+}
+
+impl<'a> Labels<'a> {
+    /// The list column `name` of a table.
+    ///
+    /// # Errors
+    ///
+    /// The first user with a brand beyond `n_brands`.
+    pub fn of(table: &'a Table, name: &str, n_brands: usize) -> Result<Self, DataError> {
+        let mut starts = vec![0];
+        let mut parts = Vec::new();
+        for batch in &table.batches {
+            let lists = columns::u32_lists(batch, name);
+            let start: usize = starts[starts.len() - 1];
+            let is_wrong = |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
+            if let Some(row) = lists.iter().position(is_wrong) {
+                return Err(DataError(format!(
+                    "{}: row {}: a brand of `{name}` is beyond the {n_brands} of the model",
+                    table.path.display(), start + row
+                )));
+            }
+            starts.push(start + batch.num_rows());
+            parts.push(lists);
+        }
+        Ok(Self { starts, parts })
+    }
+
+    /// The brands of `n` users from `first` on.
+    pub fn lists(&self, first: usize, n: usize) -> impl Iterator<Item = &'a [u32]> {
+        (first..first + n).map(|row| {
+            let part = self.starts.partition_point(|&start| start <= row) - 1;
+            self.parts[part].get(row - self.starts[part])
+        })
+    }
+
+    /// Counts a batch's logits into a histogram.
+    pub fn count(&self, first: usize, logits: ArrayView2<f32>, histogram: &mut Histogram) {
+        let mut offsets = vec![0];
+        let mut values = Vec::new();
+        for labels in self.lists(first, logits.nrows()) {
+            values.extend_from_slice(labels);
+            offsets.push(values.len());
+        }
+        let logits = logits.as_slice().expect("a batch's logits are contiguous");
+        histogram.add_rows(logits, Lists { offsets: &offsets, values: &values });
+    }
+}

@@ -1,0 +1,92 @@
+//! How good a network is on the valid users.
+
+use contract::manifest::Loss;
+use metrics::calibration::{self, DEFAULT_STRENGTH, Platt};
+use metrics::{Counts, Histogram, Lists, counts_at, f1, macro_f1, mean_defined, plug_in_threshold};
+use model::{Batch, Mlp, Workspace};
+use ndarray::{Array2, ArrayView2};
+
+use crate::examples::Examples;
+use crate::loss::{Labels, loss_and_gradient};
+
+/// Users whose logits are held at a time.
+const BATCH: usize = 1024;
+
+/// Figures on the valid users, at each brand's expected-F1 threshold after calibration, both
+/// fitted on the same users: comparable between epochs, and a little too good.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// As the training loss
+    pub loss: f64,
+    /// Mean of the brands' F1
+    pub macro_f1: Option<f64>,
+    /// Mean of the users' F1, over users with a label
+    pub user_f1: Option<f64>,
+}
+
+/// Evaluates a network in two passes over `users`: one to find thresholds, one to use them.
+pub fn evaluate(mlp: &Mlp, loss: Loss, users: &dyn Examples) -> Figures {
+    let mut histogram = Histogram::new(mlp.n_brands());
+    let mut total_loss = 0.0;
+    for_each_batch(mlp, users, |logits, labels| {
+        let (offsets, values) = flatten(labels);
+        let flat = logits.as_slice().expect("fresh logits are contiguous");
+        histogram.add_rows(flat, Lists { offsets: &offsets, values: &values });
+        let mut logits = logits.to_owned();
+        total_loss += loss_and_gradient(loss, logits.view_mut(), labels) * labels.len() as f64;
+    });
+
+    let platts = calibration::fit(&histogram, DEFAULT_STRENGTH);
+    let brands: Vec<(Platt, f64)> = platts
+        .iter()
+        .enumerate()
+        .map(|(brand, &platt)| (platt, plug_in_threshold(histogram.brand(brand), platt).unwrap_or(1.0)))
+        .collect();
+    let counts: Vec<Counts> = brands
+        .iter()
+        .enumerate()
+        .map(|(brand, &(platt, threshold))| counts_at(histogram.brand(brand), platt, threshold))
+        .collect();
+    // A brand is predicted from this logit on.
+    let cuts: Vec<f32> = brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
+    let mut user_f1 = Vec::with_capacity(users.len());
+    for_each_batch(mlp, users, |logits, labels| {
+        for (row, labels) in logits.rows().into_iter().zip(labels) {
+            let n_predicted = row.iter().zip(&cuts).filter(|(z, cut)| z >= cut).count() as u64;
+            let is_hit = |brand: &&u32| row[**brand as usize] >= cuts[**brand as usize];
+            let tp = labels.brands.iter().filter(is_hit).count() as u64;
+            let n_labels = labels.brands.len() as u64;
+            let of_user = Counts { tp, fp: n_predicted - tp, fn_: n_labels - tp };
+            user_f1.push(if n_labels == 0 { None } else { f1(of_user) });
+        }
+    });
+    Figures {
+        loss: total_loss / users.len() as f64,
+        macro_f1: macro_f1(&counts),
+        user_f1: mean_defined(user_f1.into_iter()),
+    }
+}
+
+fn flatten(labels: &[Labels]) -> (Vec<usize>, Vec<u32>) {
+    let mut offsets = vec![0];
+    let mut values = Vec::new();
+    for labels in labels {
+        values.extend_from_slice(labels.brands);
+        offsets.push(values.len());
+    }
+    (offsets, values)
+}
+
+fn for_each_batch(mlp: &Mlp, users: &dyn Examples, mut each: impl FnMut(ArrayView2<f32>, &[Labels])) {
+    let mut batch = Batch::default();
+    let mut workspace = Workspace::default();
+    let rows: Vec<u32> = (0..users.len() as u32).collect();
+    let mut logits = Array2::zeros((BATCH.min(rows.len()), mlp.n_brands()));
+    for rows in rows.chunks(BATCH) {
+        users.gather(rows, &mut batch);
+        let mut view = logits.slice_mut(ndarray::s![..rows.len(), ..]);
+        mlp.forward(&batch, &mut workspace, view.view_mut(), None);
+        let labels: Vec<Labels> = rows.iter().map(|&row| users.labels(row)).collect();
+        each(view.view(), &labels);
+    }
+}

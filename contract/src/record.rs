@@ -3,14 +3,15 @@
 //! It is written after the stage's outputs, so a record that matches them is the proof
 //! that the stage ended well.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ipc::{self, Error};
-use crate::plan::{Stage, StagePlan};
+use crate::plan::StagePlan;
 
 /// Counted up when the meaning of stages' files changes, so that all results become stale.
 const CONTRACT_VERSION: u32 = 1;
@@ -66,16 +67,16 @@ impl Parts {
     /// # Errors
     ///
     /// [`Error::Io`] if an input that the stage needs cannot be read.
-    pub fn of(plan: &StagePlan, binary: &Path) -> Result<Self, Error> {
+    pub fn of(plan: &StagePlan, binary: &Path, hashes: &mut Hashes) -> Result<Self, Error> {
         let mut inputs = BTreeMap::new();
         for input in &plan.inputs {
             let is_absent = input.is_optional && !input.path.exists();
-            let hash = if is_absent { None } else { Some(ipc::hash_file(&input.path)?) };
+            let hash = if is_absent { None } else { Some(hashes.of(&input.path)?) };
             inputs.insert(input.name.clone(), hash);
         }
         Ok(Self {
             contract: CONTRACT_VERSION,
-            binary: ipc::hash_file(binary)?,
+            binary: hashes.of(binary)?,
             params: sorted(&plan.params),
             inputs,
         })
@@ -107,6 +108,30 @@ impl Parts {
             }
         }
         changes
+    }
+}
+
+/// Hashes of files, each computed once as long as the file is not replaced.
+#[derive(Debug, Default)]
+pub struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
+
+impl Hashes {
+    /// The hash of a file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn of(&mut self, path: &Path) -> Result<String, Error> {
+        let metadata = std::fs::metadata(path).map_err(|err| Error::io(path, err))?;
+        let (len, modified) = (metadata.len(), metadata.modified().ok());
+        match self.0.get(path) {
+            Some((known_len, known_time, hash)) if (*known_len, *known_time) == (len, modified) => Ok(hash.clone()),
+            _ => {
+                let hash = ipc::hash_file(path)?;
+                self.0.insert(path.to_path_buf(), (len, modified, hash.clone()));
+                Ok(hash)
+            }
+        }
     }
 }
 
@@ -149,7 +174,7 @@ impl Record {
     }
 
     /// The first output in `dir` that is not as recorded, with what is wrong.
-    pub fn damage(&self, dir: &Path) -> Option<String> {
+    pub fn damage(&self, dir: &Path, hashes: &mut Hashes) -> Option<String> {
         self.outputs.iter().find_map(|(name, output)| {
             let path = dir.join(name);
             let Ok(metadata) = std::fs::metadata(&path) else {
@@ -161,13 +186,8 @@ impl Record {
                     path.display(), metadata.len(), output.n_bytes
                 ));
             }
-            let is_same = ipc::hash_file(&path).is_ok_and(|hash| hash == output.blake3);
+            let is_same = hashes.of(&path).is_ok_and(|hash| hash == output.blake3);
             (!is_same).then(|| format!("`{}` was changed after it was written", path.display()))
         })
-    }
-
-    /// The stage that this is a record of.
-    pub fn is_of(&self, stage: Stage) -> bool {
-        self.stage == stage.name()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::ipc::{self, Error, Finished, Table, Writer};
 use crate::manifest::{Experiment, Manifest};
 use crate::plan::{Stage, StagePlan};
-use crate::record::{Output, Parts, Record};
+use crate::record::{Hashes, Output, Parts, Record};
 use crate::tables::Contract;
 
 /// A stage at work.
@@ -37,7 +37,7 @@ impl StageRun {
             return Err(Error::Missing { path: input.path.display().to_string(), contract: known_name(&input.name) });
         }
         let binary = std::env::current_exe().map_err(|err| Error::io(Path::new("this program"), err))?;
-        let parts = Parts::of(&plan, &binary)?;
+        let parts = Parts::of(&plan, &binary, &mut Hashes::default())?;
         let fingerprint = parts.fingerprint();
         Ok(Self { plan, parts, fingerprint, started, outputs: Vec::new() })
     }

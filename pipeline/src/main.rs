@@ -1,2 +1,149 @@
-//! x
-fn main() {}
+//! Runs the pipeline: which stage of which experiment is stale, in what order, run it.
+//!
+//! Results are files and each stage leaves a record, `stage.json`; the runner keeps nothing else.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use contract::cli::ManifestArgs;
+use contract::{Manifest, Stage, cli};
+
+mod node; // a stage of an experiment: fresh, shared or stale, and why
+mod run; // runs what is stale, in order
+mod show; // status and explanations for people
+
+/// Run the experiments of a manifest, as far as they are stale
+///
+/// Reads pipeline.yaml and the records of earlier runs; runs the stage programs that stand
+/// beside this one. A stage whose inputs, parameters and program have not changed is skipped.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run what is stale and make the report
+    Run(RunArgs),
+    /// Say of every stage whether it is fresh
+    Status {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why a stage would run
+    Explain {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// Experiment of the manifest; any for holdout and report
+        experiment: String,
+        /// Stage of the experiment
+        stage: StageName,
+    },
+    /// Check the manifest and say what it holds
+    Check {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+    },
+    /// Print the JSON Schema (draft 7) of the manifest, for editors
+    Schema,
+}
+
+#[derive(ClapArgs)]
+struct RunArgs {
+    /// The manifest
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Experiments to run; all if none is named
+    experiments: Vec<String>,
+    /// Run this stage only
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<StageName>,
+    /// Run also what is fresh
+    #[arg(long)]
+    force: bool,
+    /// Go on with other experiments after one has failed
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Only say what would run
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// A stage, as written on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum StageName {
+    Holdout,
+    Sample,
+    Train,
+    Score,
+    Report,
+}
+
+impl From<StageName> for Stage {
+    fn from(name: StageName) -> Self {
+        match name {
+            StageName::Holdout => Self::Holdout,
+            StageName::Sample => Self::Sample,
+            StageName::Train => Self::Train,
+            StageName::Score => Self::Score,
+            StageName::Report => Self::Report,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match command(Args::parse().command) {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("pipeline: {err:#}");
+            ExitCode::from(cli::exit_code(&err))
+        }
+    }
+}
+
+fn command(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => {
+            let ManifestArgs { manifest, set } = &args.manifest;
+            let loaded = Manifest::load(manifest, set, &args.experiments)?;
+            run::run(&loaded, &args)
+        }
+        Command::Status { manifest, json } => {
+            show::status(&manifest.load()?, json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Explain { manifest, experiment, stage } => {
+            show::explain(&manifest.load()?, &experiment, stage.into())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { manifest } => {
+            let loaded = manifest.load()?;
+            let names: Vec<_> = loaded.experiments().map(|e| e.name.as_str()).collect();
+            println!("{}: sound; {} experiments: {}", loaded.path.display(), names.len(), names.join(", "));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema => {
+            println!("{:#}", Manifest::schema());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Args::command().debug_assert();
+    }
+}

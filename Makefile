@@ -1,0 +1,64 @@
+# Everything people run. Variables: MANIFEST=, EXPERIMENT=, SET='key=value key=value', DATASET=.
+MANIFEST ?= pipeline.yaml
+EXPERIMENT ?=
+SET ?=
+DATASET ?=
+USERS ?= 60000
+BRANDS ?= 600
+DIM ?= 64
+LABELS ?= 10
+RAREST ?= 0.001
+DEMO ?= data/demo
+CARGO ?= cargo
+
+BIN := target/debug
+SETS := $(foreach set,$(SET),--set '$(set)')
+ARGS := --manifest '$(MANIFEST)' $(SETS)
+DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST)
+
+.PHONY: build pipeline holdout sample train score report demo-data fetch test check clean help
+
+help: ## This text
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## Build all programs
+	$(CARGO) build --workspace --locked
+
+pipeline: build $(if $(filter pipeline.yaml,$(MANIFEST)),data/demo/oracle.arrow) ## Run every experiment of MANIFEST, as far as it is stale, and make the report
+	$(BIN)/pipeline run $(EXPERIMENT) $(ARGS)
+
+# The last file that demo-data writes, so that half a population is made again.
+data/demo/oracle.arrow: | build
+	$(BIN)/demo-data
+
+demo-data: build ## Make the demo's population: USERS=, BRANDS=, DIM=, LABELS=, RAREST=, DEMO= (folder)
+	$(BIN)/demo-data --output '$(DEMO)' $(DEMO_ARGS)
+
+fetch: ## Fetch a real data set: DATASET=complete-journey or movielens-1m
+	@test -x 'datasets/$(DATASET)/fetch.sh' || { echo "make fetch: DATASET= names a folder of datasets/ with a fetch.sh" >&2; exit 2; }
+	'datasets/$(DATASET)/fetch.sh'
+
+holdout: build ## Split the users again
+	$(BIN)/sample-stage holdout $(ARGS)
+
+sample train score: build need-experiment ## Run one stage of EXPERIMENT again, always
+	$(BIN)/$@-stage $(if $(filter sample,$@),sample) $(ARGS) --experiment '$(EXPERIMENT)'
+
+report: build ## Make the report again
+	$(BIN)/report-stage $(ARGS)
+
+.PHONY: need-experiment
+need-experiment:
+	@test -n '$(EXPERIMENT)' || { echo "say which: make $(firstword $(MAKECMDGOALS)) EXPERIMENT=bau" >&2; exit 2; }
+
+test: build ## All tests
+	$(CARGO) test --workspace --locked
+
+check: build ## What CI runs: format, lints, documentation, tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) test --workspace --locked
+
+clean: ## Remove what was built; results stay
+	$(CARGO) clean

@@ -1,0 +1,166 @@
+//! Runs what is stale, in order.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use contract::interrupt::EXIT_INTERRUPTED;
+use contract::record::Hashes;
+use contract::{Manifest, Stage};
+
+use crate::RunArgs;
+use crate::node::{Node, State, nodes};
+
+/// Exit code of a run with nothing to do because nothing was selected.
+const EXIT_NOTHING_SELECTED: u8 = 4;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Runs the selected stages as far as they are stale.
+///
+/// # Errors
+///
+/// A manifest that names no such experiment, a folder that cannot be written, another run at
+/// work. A failed stage is told by the exit code.
+pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
+    for name in &args.experiments {
+        manifest.experiment(name)?;
+    }
+    let only: Option<Stage> = args.stage.map(Stage::from);
+    let mut all = nodes(manifest, &args.experiments)?;
+    all.retain(|node| only.is_none_or(|stage| node.plan.stage == stage));
+    if all.is_empty() {
+        eprintln!("pipeline: nothing is selected: the experiments have no such stage");
+        return Ok(ExitCode::from(EXIT_NOTHING_SELECTED));
+    }
+    let mut hashes = Hashes::default();
+    if args.dry_run {
+        return dry_run(manifest, &all, args.force, &mut hashes);
+    }
+
+    let _lock = lock(&manifest.run_dir)?;
+    // Ctrl-C goes to the stage too, which ends on its own; this program only stops starting.
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))?;
+    let mut failed: Vec<String> = Vec::new();
+    let started = Instant::now();
+    for node in &all {
+        let label = node.plan.label();
+        if let Some(experiment) = &node.plan.experiment
+            && failed.contains(experiment)
+        {
+            continue;
+        }
+        let state = match node.state(manifest, &mut hashes)? {
+            State::Fresh if args.force => State::Stale(vec!["--force".to_owned()]),
+            state => state,
+        };
+        let is_ok = match state {
+            State::Fresh => {
+                eprintln!("{label}: fresh");
+                true
+            }
+            State::Shared { .. } if args.force && only.is_some() => run_stage(node, args)?,
+            State::Shared { dir, experiment } => {
+                node.take_over(&dir)?;
+                eprintln!("{label}: shared with {experiment}");
+                true
+            }
+            State::Stale(reasons) => {
+                eprintln!("{label}: running ({})", reasons.join("; "));
+                run_stage(node, args)?
+            }
+            State::Blocked(reason) => {
+                eprintln!("{label}: cannot run: {reason}");
+                false
+            }
+        };
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            eprintln!("pipeline: interrupted; run it again to go on from here");
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+        if !is_ok {
+            match &node.plan.experiment {
+                Some(experiment) if args.keep_going => failed.push(experiment.clone()),
+                _ => {
+                    eprintln!("pipeline: {label} failed; results of earlier stages are kept");
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+    }
+    if failed.is_empty() {
+        eprintln!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("pipeline: failed: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Says what would run. What follows a stage that would run cannot be looked at yet.
+fn dry_run(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> Result<ExitCode> {
+    let mut stale: Vec<Option<String>> = Vec::new();
+    for node in all {
+        let experiment = &node.plan.experiment;
+        let is_after_stale = stale.iter().any(|other| {
+            other.is_none() || other == experiment || node.plan.stage == Stage::Report
+        });
+        let state = if is_after_stale { None } else { Some(node.state(manifest, hashes)?) };
+        let (runs, why) = match state {
+            None => (true, "a stage before it would run".to_owned()),
+            Some(State::Blocked(reason)) => (true, reason),
+            Some(State::Stale(reasons)) => (true, reasons.join("; ")),
+            Some(State::Shared { experiment, .. }) => (force, format!("shared with {experiment}")),
+            Some(State::Fresh) => (force, "fresh".to_owned()),
+        };
+        if runs {
+            stale.push(experiment.clone());
+        }
+        println!("{}: {} ({why})", node.plan.label(), if runs { "would run" } else { "would not run" });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a stage's program; whether it ended well.
+fn run_stage(node: &Node, args: &RunArgs) -> Result<bool> {
+    let mut command = Command::new(&node.binary);
+    match node.plan.stage {
+        Stage::Holdout => drop(command.arg("holdout")),
+        Stage::Sample => drop(command.arg("sample")),
+        Stage::Train | Stage::Score | Stage::Report => {}
+    }
+    command.arg("--manifest").arg(&args.manifest.manifest);
+    for set in &args.manifest.set {
+        command.arg("--set").arg(set);
+    }
+    if let Some(experiment) = &node.plan.experiment {
+        command.arg("--experiment").arg(experiment);
+    }
+    let cannot = || format!("cannot run {}", node.binary.display());
+    // The report's table is the run's result; what other stages say is progress.
+    if node.plan.stage == Stage::Report {
+        return Ok(command.status().with_context(cannot)?.success());
+    }
+    let output = command.stdout(Stdio::piped()).spawn().with_context(cannot)?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if let Some(first) = said.lines().next() {
+        eprintln!("{first}");
+    }
+    Ok(output.status.success())
+}
+
+/// Holds the results' folder; the kernel frees it when this program ends, however it ends.
+fn lock(run_dir: &Path) -> Result<File> {
+    std::fs::create_dir_all(run_dir).with_context(|| format!("cannot make {}", run_dir.display()))?;
+    let path = run_dir.join(".lock");
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        let holder = std::fs::read_to_string(&path).unwrap_or_default();
+        bail!("{}: another run is at work here (process {holder}); wait for it to end", run_dir.display());
+    }
+    std::fs::write(&path, std::process::id().to_string())?;
+    Ok(file)
+}

@@ -121,22 +121,36 @@ fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) 
 /// Negative units become 0; with dropout some others too, and the rest grow in proportion.
 fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
     let Some(Dropout { rate, seed }) = dropout.filter(|d| d.rate > 0.0) else {
-        output.par_mapv_inplace(|z| z.max(0.0));
+        output.par_mapv_inplace(rectified);
         return;
     };
     let scale = 1.0 / (1.0 - rate);
     let limit = (f64::from(rate) * (u64::MAX as f64)) as u64;
     output.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
-        // splitmix64, started anew for each row: the same for any number of threads.
-        let mut state = seed ^ (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // splitmix64, started anew for each row: the same for any number of threads. The start
+        // is mixed too, or with a small seed many rows would be others moved along.
+        let mut state = mix(seed.wrapping_add((i as u64).wrapping_mul(GOLDEN)));
         for z in &mut row {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let is_kept = random ^ (random >> 31) >= limit;
-            *z = if is_kept { z.max(0.0) * scale } else { 0.0 };
+            state = state.wrapping_add(GOLDEN);
+            let factor = if mix(state) >= limit { scale } else { 0.0 };
+            *z = rectified(*z) * factor;
         }
     });
+}
+
+/// 2^64 divided by the golden ratio: the step of splitmix64 (Steele et al. 2014).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A random number from the state of splitmix64.
+fn mix(state: u64) -> u64 {
+    let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    random ^ (random >> 31)
+}
+
+/// Not `max`, which would make a 0 of NaN and so hide it from the loss.
+fn rectified(z: f32) -> f32 {
+    if z < 0.0 { 0.0 } else { z }
 }
 
 /// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].
@@ -191,5 +205,29 @@ mod tests {
         assert!((kept - 0.7).abs() < 0.005, "{kept}");
         let mean = units.iter().map(|&z| f64::from(z)).sum::<f64>() / 200_000.0;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");
+    }
+
+    /// Two independent masks agree in 0.7² + 0.3² = 0.58 of their units; over 199 pairs of rows
+    /// of 999 units, with a standard deviation of 0.001.
+    #[test]
+    fn dropout_of_a_user_is_not_that_of_the_one_before_moved_along() {
+        let mut units = Array2::from_elem((200, 1000), 1.0_f32);
+        rectify(units.view_mut(), Some(Dropout { rate: 0.3, seed: 7 }));
+        for (from, to) in [(0, 0), (1, 0), (0, 1)] {
+            let before = units.slice(ndarray::s![..-1, from..999 + from]);
+            let after = units.slice(ndarray::s![1.., to..999 + to]);
+            let n_same = before.iter().zip(after).filter(|&(&a, &b)| (a > 0.0) == (b > 0.0)).count();
+            let share = n_same as f64 / (199.0 * 999.0);
+            assert!((share - 0.58).abs() < 0.006, "{from} {to}: {share}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_is_no_number_is_neither_cut_nor_hidden() {
+        for dropout in [None, Some(Dropout { rate: 0.01, seed: 7 })] {
+            let mut units = array![[f32::NAN, -1.0, 2.0]];
+            rectify(units.view_mut(), dropout);
+            assert!(units[[0, 0]].is_nan() && units[[0, 1]] == 0.0 && units[[0, 2]] >= 2.0, "{units}");
+        }
     }
 }

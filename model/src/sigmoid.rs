@@ -42,7 +42,8 @@ pub fn parts(z: f32) -> Parts {
 pub fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_375;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = x.max(-87.3);
+    // Not `max`, which would make a number of NaN.
+    let clamped = if x < -87.3 { -87.3 } else { x };
     let n = (clamped * std::f32::consts::LOG2_E + 0.5).floor();
     let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
     let mut poly = 1.987_569_15e-4;
@@ -106,5 +107,11 @@ mod tests {
         assert_eq!(parts(120.0).nll_negative, 120.0);
         assert_eq!(parts(-120.0).nll_positive, 120.0);
         assert_eq!(parts(120.0).nll_positive, 0.0);
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let Parts { p, q, nll_positive, nll_negative } = parts(f32::NAN);
+        assert!([p, q, nll_positive, nll_negative].iter().all(|part| part.is_nan()));
     }
 }

@@ -91,7 +91,9 @@ pub struct Outcomes {
 pub fn delta(ours: (&Figures, &Draws), baseline: (&Figures, &Draws)) -> Delta {
     let ((ours, our_draws), (base, base_draws)) = (ours, baseline);
     let at_k = |ours: &AtK, base: &AtK| -> BTreeMap<usize, Change> {
-        ours.iter().map(|(&k, &value)| (k, change(value, base.get(&k).copied().flatten()))).collect()
+        ours.iter()
+            .map(|(&k, &value)| (k, change(value, base.get(&k).copied().flatten())))
+            .collect()
     };
     let as_f64 = |n: Option<u64>| n.map(|n| n as f64);
     Delta {
@@ -201,25 +203,29 @@ pub enum Standing {
     Compared(Outcomes),
 }
 
-/// The verdict: the standing, and a warning if most brands are never predicted.
-///
-/// * `n_never`: brands that are predicted for no test user, of `n_brands`.
-pub fn verdict(standing: Standing, n_never: u64, n_brands: u64) -> String {
+/// The verdict: the standing, then the warning if there is one.
+pub fn verdict(standing: Standing, warning: Option<&str>) -> String {
     let words = match standing {
         Standing::Baseline => "the baseline".to_owned(),
         Standing::NoBaseline => "not compared: the baseline has no scores".to_owned(),
         Standing::Compared(outcomes) => outcomes.words(),
     };
-    if 2 * n_never <= n_brands {
-        return words;
-    }
     let is_better = matches!(standing, Standing::Compared(outcomes) if outcomes.beats_baseline());
-    format!(
-        "{words}; {}not working: no score passes its threshold for {} of {} brands",
-        if is_better { "still " } else { "" },
-        format::count(n_never),
-        format::count(n_brands),
-    )
+    match warning {
+        None => words,
+        Some(warning) if is_better => format!("{words}; still {warning}"),
+        Some(warning) => format!("{words}; {warning}"),
+    }
+}
+
+/// That an experiment does not work, if more than half of the brands are never predicted.
+///
+/// * `n_never`: brands that are predicted for no test user, of `n_brands`.
+pub fn warning(n_never: u64, n_brands: u64) -> Option<String> {
+    let (never, all) = (format::count(n_never), format::count(n_brands));
+    let is_most = 2 * n_never > n_brands;
+    is_most
+        .then(|| format!("not working: no score passes its threshold for {never} of {all} brands"))
 }
 
 #[cfg(test)]
@@ -242,12 +248,36 @@ mod tests {
         let rows = [
             (Better, Better, "better at both levels", true, false),
             (Better, Worse, "better at item level, worse at user level", false, true),
-            (Better, NoClearChange, "better at item level, no clear change at user level", true, false),
+            (
+                Better,
+                NoClearChange,
+                "better at item level, no clear change at user level",
+                true,
+                false,
+            ),
             (Worse, Better, "worse at item level, better at user level", false, true),
             (Worse, Worse, "worse at both levels", false, false),
-            (Worse, NoClearChange, "worse at item level, no clear change at user level", false, false),
-            (NoClearChange, Better, "no clear change at item level, better at user level", true, false),
-            (NoClearChange, Worse, "no clear change at item level, worse at user level", false, false),
+            (
+                Worse,
+                NoClearChange,
+                "worse at item level, no clear change at user level",
+                false,
+                false,
+            ),
+            (
+                NoClearChange,
+                Better,
+                "no clear change at item level, better at user level",
+                true,
+                false,
+            ),
+            (
+                NoClearChange,
+                Worse,
+                "no clear change at item level, worse at user level",
+                false,
+                false,
+            ),
             (NoClearChange, NoClearChange, "no clear change", false, false),
             (Better, Undefined, "better at item level, undefined at user level", true, false),
             (Undefined, Undefined, "undefined at both levels", false, false),
@@ -262,27 +292,34 @@ mod tests {
 
     #[test]
     fn a_model_that_never_predicts_most_brands_is_not_working() {
-        let compared = |item, user| Standing::Compared(Outcomes { item, user });
-        let worse = compared(Outcome::Worse, Outcome::Worse);
-        assert_eq!(
-            verdict(worse, 2311, 3000),
-            "worse at both levels; not working: no score passes its threshold for 2,311 of 3,000 brands"
-        );
-        assert_eq!(
-            verdict(Standing::Baseline, 1501, 3000),
-            "the baseline; not working: no score passes its threshold for 1,501 of 3,000 brands"
-        );
-        assert_eq!(
-            verdict(compared(Outcome::Better, Outcome::NoClearChange), 1501, 3000),
-            "better at item level, no clear change at user level; \
-             still not working: no score passes its threshold for 1,501 of 3,000 brands"
-        );
-        assert_eq!(verdict(worse, 1500, 3000), "worse at both levels", "one half is not most");
+        let expected = "not working: no score passes its threshold for 2,311 of 3,000 brands";
+        assert_eq!(warning(2311, 3000).as_deref(), Some(expected));
+        assert_eq!(warning(1500, 3000), None, "one half is not most");
     }
 
     #[test]
-    fn without_a_baseline_nothing_is_compared() {
-        assert_eq!(verdict(Standing::NoBaseline, 0, 10), "not compared: the baseline has no scores");
+    fn a_verdict_is_the_standing_and_the_warning() {
+        let compared = |item, user| Standing::Compared(Outcomes { item, user });
+        let better = compared(Outcome::Better, Outcome::NoClearChange);
+        let rows = [
+            (Standing::Baseline, None, "the baseline"),
+            (Standing::Baseline, Some("not working"), "the baseline; not working"),
+            (Standing::NoBaseline, None, "not compared: the baseline has no scores"),
+            (
+                compared(Outcome::Worse, Outcome::Worse),
+                Some("not working"),
+                "worse at both levels; not working",
+            ),
+            (better, None, "better at item level, no clear change at user level"),
+            (
+                better,
+                Some("not working"),
+                "better at item level, no clear change at user level; still not working",
+            ),
+        ];
+        for (standing, warning, words) in rows {
+            assert_eq!(verdict(standing, warning), words);
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use metrics::{
-    Counts, Histogram, Point, average_precision, best_f1, f1, macro_f1, mean_defined, ndcg_at, point,
-    precision, precision_at, recall, recall_at, sum,
+    Counts, Histogram, Point, average_precision, best_f1, f1, macro_f1, mean_defined, ndcg_at,
+    point, precision, precision_at, recall, recall_at, sum,
 };
 use serde::Serialize;
 
@@ -352,7 +352,9 @@ mod tests {
 
     fn lists(rows: [&[u32]; 4]) -> UserLists {
         let mut lists = UserLists::default();
-        rows.into_iter().for_each(|row| lists.push(row));
+        for row in rows {
+            lists.push(row);
+        }
         lists
     }
 
@@ -369,9 +371,16 @@ mod tests {
     fn histogram() -> Histogram {
         let mut histogram = Histogram::new(4);
         let users: [(usize, f32, bool); 10] = [
-            (0, 2.0, true), (0, 2.0, true), (0, -2.0, false), (0, -2.0, false), // ranked perfectly
-            (1, 0.0, false), (1, 0.0, false), (1, 0.0, false), (1, -2.0, true), // ranked last
-            (2, 2.0, false), (2, 1.0, true), // ranked second
+            (0, 2.0, true),
+            (0, 2.0, true),
+            (0, -2.0, false),
+            (0, -2.0, false), // ranked perfectly
+            (1, 0.0, false),
+            (1, 0.0, false),
+            (1, 0.0, false),
+            (1, -2.0, true), // ranked last
+            (2, 2.0, false),
+            (2, 1.0, true), // ranked second
         ];
         for (brand_idx, logit, is_positive) in users {
             histogram.add(brand_idx, logit, is_positive);
@@ -408,14 +417,18 @@ mod tests {
         near(figures.item.by_tier.head.macro_f1, 1.0);
         near(figures.item.by_tier.tail.macro_f1, 0.0);
         assert_eq!(figures.item.by_tier.tail.n_defined, Some(1));
-        assert_eq!(figures.buckets, IndexMap::from([("0.5".to_owned(), Some(1)), ("0.1".to_owned(), Some(1))]));
+        assert_eq!(
+            figures.buckets,
+            IndexMap::from([("0.5".to_owned(), Some(1)), ("0.1".to_owned(), Some(1))])
+        );
         assert_eq!(figures.item.by_tier.torso.buckets["0.1"], Some(0));
     }
 
     /// User 3 has no label and is left out; user 2 has no prediction.
     #[test]
     fn user_level_is_the_mean_over_users_with_a_label() {
-        let User { f1, precision, recall, n_users, n_with_predictions, precision_at, .. } = figures().user;
+        let User { f1, precision, recall, n_users, n_with_predictions, precision_at, .. } =
+            figures().user;
         near(f1, 4.0 / 9.0); // 2/(1+2), 2/(2+1), 0
         near(precision, 0.75); // 1, 1/2
         near(recall, 0.5); // 1/2, 1, 0
@@ -442,7 +455,10 @@ mod tests {
     #[test]
     fn without_a_histogram_map_and_ceiling_are_not_known() {
         let figures = evaluate(&brands(), &scores(), None, &BOUNDS, &[]).figures;
-        assert_eq!((figures.map, figures.ceiling.macro_f1, figures.ceiling.buckets["0.5"]), (None, None, None));
+        assert_eq!(
+            (figures.map, figures.ceiling.macro_f1, figures.ceiling.buckets["0.5"]),
+            (None, None, None)
+        );
     }
 
     /// 2π/(1+π): prevalence 1/2 gives 2/3, 1/4 gives 2/5, 0 gives 0.

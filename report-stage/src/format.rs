@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn counts_have_thousands_separators() {
-        assert_eq!([0, 999, 1000, 2_311, 1_234_567].map(count), ["0", "999", "1,000", "2,311", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 2_311, 1_234_567].map(count),
+            ["0", "999", "1,000", "2,311", "1,234,567"]
+        );
     }
 
     #[test]
@@ -107,6 +110,9 @@ mod tests {
     #[test]
     fn what_is_undefined_is_a_dash() {
         assert_eq!([metric(None), mean(None), secs(None), maybe_count(None)], [DASH; 4]);
-        assert_eq!([metric(Some(0.0664)), mean(Some(3.417)), secs(Some(1234.46))], ["0.066", "3.42", "1,234.5"]);
+        assert_eq!(
+            [metric(Some(0.0664)), mean(Some(3.417)), secs(Some(1234.46))],
+            ["0.066", "3.42", "1,234.5"]
+        );
     }
 }

@@ -44,7 +44,12 @@ mod tests {
             title: "Experiments against `bau`".to_owned(),
             subtitle: "1 < 2".to_owned(),
             answer: vec!["`a` beats <i>".to_owned()],
-            sections: vec![Section { id: "x", title: "X", tables: vec![table], ..Section::default() }],
+            sections: vec![Section {
+                id: "x",
+                title: "X",
+                tables: vec![table],
+                ..Section::default()
+            }],
         };
         let html = render(&page).unwrap();
         assert!(html.contains("&lt;b&gt;&quot;&amp;"), "{html}");

@@ -103,6 +103,7 @@ impl UserLists {
 
 /// One pass of training over the examples. Timings are left out: they differ from run to run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the columns are called so")]
 pub struct Epoch {
     /// From 1
     pub epoch: u32,
@@ -130,7 +131,8 @@ pub fn brands(table: &Table) -> Result<Brands, Error> {
         for row in 0..batch.num_rows() {
             let brand_idx = list.len();
             if numbers[row] as usize != brand_idx {
-                let found = format!("row {brand_idx} is brand {}, expected {brand_idx}", numbers[row]);
+                let found =
+                    format!("row {brand_idx} is brand {}, expected {brand_idx}", numbers[row]);
                 return Err(table.broken(&BRANDS, found));
             }
             let tier = tiers.value(row);
@@ -199,7 +201,8 @@ pub fn thresholds(table: &Table, n_brands: usize) -> Result<Vec<f64>, Error> {
         found.extend_from_slice(f64s(batch, "threshold"));
     }
     if brands.iter().copied().ne(0..n_brands as u32) {
-        let message = format!("{} rows, expected one for each of {n_brands} brands in order", brands.len());
+        let message =
+            format!("{} rows, expected one for each of {n_brands} brands in order", brands.len());
         return Err(table.broken(&THRESHOLDS, message));
     }
     Ok(found)
@@ -224,17 +227,26 @@ pub fn history(table: &Table) -> Vec<Epoch> {
     epochs
 }
 
-fn user_lists(table: &Table, name: &str, n_brands: usize, ascends: bool) -> Result<UserLists, Error> {
+fn user_lists(
+    table: &Table,
+    name: &str,
+    n_brands: usize,
+    ascends: bool,
+) -> Result<UserLists, Error> {
     let mut lists = UserLists { offsets: vec![0], values: Vec::new() };
     for batch in &table.batches {
         for list in u32_lists(batch, name).iter() {
             let row = lists.offsets.len() - 1;
             if let Some(brand) = list.iter().find(|&&brand| brand as usize >= n_brands) {
-                let found = format!("`{name}` of row {row} has brand {brand}, expected one of {n_brands} brands");
+                let found = format!(
+                    "`{name}` of row {row} has brand {brand}, expected one of {n_brands} brands"
+                );
                 return Err(table.broken(&SCORES, found));
             }
             if ascends && !list.is_sorted_by(|a, b| a < b) {
-                let found = format!("`{name}` of row {row} does not ascend, expected each brand once, in order");
+                let found = format!(
+                    "`{name}` of row {row} does not ascend, expected each brand once, in order"
+                );
                 return Err(table.broken(&SCORES, found));
             }
             lists.push(list);
@@ -244,7 +256,9 @@ fn user_lists(table: &Table, name: &str, n_brands: usize, ascends: bool) -> Resu
 }
 
 fn whole(table: &Table, contract: &Contract, name: &str) -> Result<ArrayRef, Error> {
-    table.whole_column(name).map_err(|err| table.broken(contract, format!("column `{name}`: {err}")))
+    table
+        .whole_column(name)
+        .map_err(|err| table.broken(contract, format!("column `{name}`: {err}")))
 }
 
 fn id_value(ids: &ArrayRef, row: usize) -> Value {

@@ -34,8 +34,8 @@ use report::{Effort, Scored, Secs, TestUsers, Trial};
 /// Compare all experiments in one report
 ///
 /// Reads the decisions of every experiment that the manifest names and writes
-/// report.html, report.md, report.json and per_brand.arrow into `report` of its
-/// run folder. An experiment without decisions is listed as missing. Running it
+/// `report.html`, `report.md`, `report.json` and `per_brand.arrow` into `report`
+/// of its run folder. An experiment without decisions is listed as missing. Running it
 /// twice gives the same bytes, the experiments' timings aside.
 #[derive(Parser)]
 #[command(version)]
@@ -62,7 +62,9 @@ fn run(args: &Args) -> anyhow::Result<String> {
     }
     let command = make_command(&args.manifest);
     let Some(Tested { users, .. }) = first else {
-        let message = format!("no experiment has scores, so there is nothing to report\nhint: run `{command}`");
+        let message = format!(
+            "no experiment has scores, so there is nothing to report\nhint: run `{command}`"
+        );
         return Err(DataError(message).into());
     };
 
@@ -119,9 +121,11 @@ fn trial<'a>(
     let params = &manifest.report;
     let f1_buckets: Vec<f64> = params.f1_buckets.iter().map(|bucket| bucket.0).collect();
     let ks = report::ks(experiment.score.top_k);
-    let evaluation = evaluate::evaluate(&brands.list, &scores, histogram.as_ref(), &f1_buckets, &ks);
+    let evaluation =
+        evaluate::evaluate(&brands.list, &scores, histogram.as_ref(), &f1_buckets, &ks);
     rows.write(per_brand::columns(name, brands, &evaluation, thresholds.as_deref()))?;
-    let draws = metrics::bootstrap(&scores.decisions(), n_brands, params.bootstrap_draws, params.seed);
+    let draws =
+        metrics::bootstrap(&scores.decisions(), n_brands, params.bootstrap_draws, params.seed);
     if first.is_none() {
         let users = TestUsers::of(&scores, n_brands, &f1_buckets);
         *first = Some(Tested { name: name.clone(), scores, users });
@@ -130,7 +134,8 @@ fn trial<'a>(
 }
 
 fn same_users(first: &Tested, name: &str, scores: &Scores) -> Result<(), DataError> {
-    let is_same = *first.scores.user_ids == *scores.user_ids && first.scores.labels == scores.labels;
+    let is_same =
+        *first.scores.user_ids == *scores.user_ids && first.scores.labels == scores.labels;
     if is_same {
         return Ok(());
     }
@@ -148,7 +153,9 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
     let record = |stage| Record::of(&manifest.plan(stage, Some(experiment)));
     let sample = if experiment.needs_sample() { record(Stage::Sample) } else { None };
     let (train, score) = (record(Stage::Train), record(Stage::Score));
-    let number = |record: &Option<Record>, key: &str| record.as_ref()?.summary.get(key).and_then(Value::as_u64);
+    let number = |record: &Option<Record>, key: &str| {
+        record.as_ref()?.summary.get(key).and_then(Value::as_u64)
+    };
     Effort {
         train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
         updates: number(&train, "updates"),
@@ -162,20 +169,24 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
 
 /// The command that makes everything that is reported.
 fn make_command(args: &ManifestArgs) -> String {
-    let mut command = "make pipeline".to_owned();
+    let mut words = vec!["make pipeline".to_owned()];
     if args.manifest != Path::new("pipeline.yaml") {
-        command += &format!(" MANIFEST={}", quoted(&args.manifest.display().to_string()));
+        words.push(format!("MANIFEST={}", quoted(&args.manifest.display().to_string())));
     }
     if !args.set.is_empty() {
-        command += &format!(" SET={}", quoted(&args.set.join(" ")));
+        words.push(format!("SET={}", quoted(&args.set.join(" "))));
     }
-    command
+    words.join(" ")
 }
 
 /// For a shell.
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/=".contains(c);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

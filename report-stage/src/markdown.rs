@@ -27,7 +27,7 @@ fn write_section(text: &mut String, section: &Section) {
     if !section.terms.is_empty() {
         text.push('\n');
         for (term, meaning) in &section.terms {
-            let _ = writeln!(text, "- **{}**: {meaning}", escape(term));
+            let _ = writeln!(text, "- **{term}**: {meaning}");
         }
     }
     if !section.commands.is_empty() {
@@ -36,8 +36,10 @@ fn write_section(text: &mut String, section: &Section) {
 }
 
 fn write_table(text: &mut String, table: &Table) {
-    let titles = table.columns.iter().map(|Column { title, is_code, .. }| code_or_data(title, *is_code));
-    let rules = table.columns.iter().map(|column| if column.is_number { "---:" } else { "---" }.to_owned());
+    let titles =
+        table.columns.iter().map(|Column { title, is_code, .. }| code_or_data(title, *is_code));
+    let rules =
+        table.columns.iter().map(|column| if column.is_number { "---:" } else { "---" }.to_owned());
     let _ = write!(text, "\n{}\n\n{}{}", table.caption, line(titles), line(rules));
     for row in &table.rows {
         text.push_str(&line(row.cells.iter().map(cell)));
@@ -51,7 +53,7 @@ fn line(cells: impl Iterator<Item = String>) -> String {
 fn cell(Cell { text, detail, is_code, .. }: &Cell) -> String {
     let text = code_or_data(text, *is_code);
     match detail {
-        Some(detail) => format!("{text} · {}", escape(detail)),
+        Some(detail) => format!("{text} · {detail}"),
         None => text,
     }
 }
@@ -66,7 +68,7 @@ fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '#' | '@' => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '$' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
@@ -89,10 +91,18 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right() {
-        let column = |title: &str, is_code, is_number| Column { title: title.to_owned(), is_code, is_number };
+        let column = |title: &str, is_code, is_number| Column {
+            title: title.to_owned(),
+            is_code,
+            is_number,
+        };
         let cells = vec![
             Cell { text: "Acme | Sons".to_owned(), ..Cell::default() },
-            Cell { text: "0.500".to_owned(), detail: Some("+0.1000".to_owned()), ..Cell::default() },
+            Cell {
+                text: "0.500".to_owned(),
+                detail: Some("+0.1000".to_owned()),
+                ..Cell::default()
+            },
         ];
         let table = Table {
             caption: "F1".to_owned(),

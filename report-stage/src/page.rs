@@ -37,7 +37,7 @@ pub struct Section {
     pub paragraphs: Vec<String>,
     /// Tables
     pub tables: Vec<Table>,
-    /// Words and what they mean
+    /// Words, as sentences, and what they mean
     pub terms: Vec<(String, String)>,
     /// Shell commands
     pub commands: Vec<String>,
@@ -76,7 +76,7 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// One cell. Its text is data: it may hold any character.
+/// One cell. Its text is data and may hold any character; its detail is ours.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cell {
     /// What it says
@@ -182,9 +182,15 @@ fn metric(experiment: &Experiment, value: Option<f64>) -> Cell {
 }
 
 /// A metric and its change, which the baseline does not have.
-fn metric_and_change(report: &Report, experiment: &Experiment, value: Option<f64>, change: Change) -> Cell {
+fn metric_and_change(
+    report: &Report,
+    experiment: &Experiment,
+    value: Option<f64>,
+    change: Change,
+) -> Cell {
     let is_baseline = experiment.name == report.baseline;
-    let detail = change.abs.filter(|_| !is_baseline).map(|_| format::change(change.abs, change.rel));
+    let detail =
+        change.abs.filter(|_| !is_baseline).map(|_| format::change(change.abs, change.rel));
     metric(experiment, value).with(detail)
 }
 
@@ -277,13 +283,16 @@ fn distributions(report: &Report) -> Section {
     let cells = |e: &Experiment| {
         let reached = e.figures.buckets.iter().map(|(low, &n)| {
             let Change { abs, rel } = e.delta.buckets[low];
-            let detail = abs.filter(|_| e.name != report.baseline).map(|_| format::count_change(abs, rel));
+            let detail =
+                abs.filter(|_| e.name != report.baseline).map(|_| format::count_change(abs, rel));
             count(e, n).with(detail)
         });
         reached.chain(e.figures.ceiling.buckets.values().map(|&n| count(e, n))).collect()
     };
-    let floor_cells = report.floor.buckets.values().map(|&n| Cell::number(format::maybe_count(n), UNDEFINED));
-    let mut floor = vec![Cell::text("trivial floor").with(Some("every brand for every user".to_owned()))];
+    let floor_cells =
+        report.floor.buckets.values().map(|&n| Cell::number(format::maybe_count(n), UNDEFINED));
+    let mut floor =
+        vec![Cell::text("trivial floor").with(Some("every brand for every user".to_owned()))];
     floor.extend(floor_cells);
     floor.extend(bounds.iter().map(|_| Cell::number(DASH.to_owned(), "there is no model")));
     let mut all = vec![Row { class: "floor", cells: floor }];
@@ -309,8 +318,11 @@ fn distributions(report: &Report) -> Section {
 fn tiers(report: &Report) -> Section {
     let mut columns = vec![words("Experiment")];
     for tier in Tier::ALL {
-        let n_brands = format::count(*report.tiers.get(tier));
-        columns.push(number(format!("{} ({n_brands} brands)", tier.name())));
+        columns.push(number(format!(
+            "{}, of {}",
+            tier.name(),
+            format::count(*report.tiers.get(tier))
+        )));
         columns.push(number("over brands"));
     }
     let cells = |e: &Experiment| {
@@ -325,7 +337,8 @@ fn tiers(report: &Report) -> Section {
         id: "tiers",
         title: "Head, torso and tail",
         tables: vec![Table {
-            caption: "Item macro F1 by volume of the brand, and over how many brands".to_owned(),
+            caption: "Item macro F1 by volume of the brand, and over how many of the tier's brands"
+                .to_owned(),
             columns,
             rows: rows(report, cells),
         }],
@@ -355,7 +368,10 @@ fn top_brands(report: &Report) -> Section {
         id: "top-brands",
         title: "Top brands",
         tables: vec![Table {
-            caption: format!("F1 of the {} brands with most training users", report.top_brands.len()),
+            caption: format!(
+                "F1 of the {} brands with most training users",
+                report.top_brands.len()
+            ),
             columns,
             rows,
         }],
@@ -364,9 +380,18 @@ fn top_brands(report: &Report) -> Section {
 }
 
 fn user_level(report: &Report) -> Section {
-    let mut columns = vec![words("Experiment"), number("F1"), number("Precision"), number("over users"), number("Recall")];
+    let mut columns = vec![
+        words("Experiment"),
+        number("F1"),
+        number("Precision"),
+        number("over users"),
+        number("Recall"),
+    ];
+    let is_measured =
+        |k: &usize| report.experiments.iter().any(|e| e.figures.user.recall_at.contains_key(k));
+    let ks: Vec<usize> = SHOWN_KS.into_iter().filter(is_measured).collect();
     for name in ["P", "R", "NDCG"] {
-        columns.extend(SHOWN_KS.iter().map(|k| number(format!("{name}@{k}"))));
+        columns.extend(ks.iter().map(|k| number(format!("{name}@{k}"))));
     }
     let cells = |e: &Experiment| {
         let (user, delta) = (&e.figures.user, &e.delta);
@@ -387,7 +412,7 @@ fn user_level(report: &Report) -> Section {
                 let change = changes.get(k).copied().unwrap_or_default();
                 metric_and_change(report, e, at_k(values, *k), change)
             };
-            cells.extend(SHOWN_KS.iter().map(at));
+            cells.extend(ks.iter().map(at));
         }
         cells
     };
@@ -412,7 +437,8 @@ fn at_k(values: &AtK, k: usize) -> Option<f64> {
 }
 
 fn never_predicted(report: &Report) -> Section {
-    let mut columns = vec![words("Experiment"), number("Never predicted"), number("of those with support")];
+    let mut columns =
+        vec![words("Experiment"), number("Never predicted"), number("of those with support")];
     columns.extend(Tier::ALL.map(|tier| number(tier.name())));
     columns.push(number("Predictions per user"));
     let cells = |e: &Experiment| {
@@ -425,9 +451,15 @@ fn never_predicted(report: &Report) -> Section {
     Section {
         id: "never-predicted",
         title: "Never predicted",
-        paragraphs: vec![format!("Test users have {} labels on average.", format::mean(report.labels_per_user))],
+        paragraphs: vec![format!(
+            "Test users have {} labels on average.",
+            format::mean(report.labels_per_user)
+        )],
         tables: vec![Table {
-            caption: format!("Brands that no test user is predicted to have, of {}", format::count(report.n_brands)),
+            caption: format!(
+                "Brands that no test user is predicted to have, of {}",
+                format::count(report.n_brands)
+            ),
             columns,
             rows: rows(report, cells),
         }],
@@ -442,7 +474,8 @@ fn training(report: &Report) -> Section {
     columns.push(words("What differs from the baseline"));
     let cells = |e: &Experiment| {
         let unknown = "not recorded";
-        let differs = if e.name == report.baseline { DASH.to_owned() } else { settings(&e.differs) };
+        let differs =
+            if e.name == report.baseline { DASH.to_owned() } else { settings(&e.differs) };
         vec![
             Cell::number(format::maybe_count(e.train_rows), unknown),
             Cell::number(format::maybe_count(e.updates), unknown),
@@ -468,19 +501,28 @@ fn settings(differs: &serde_json::Map<String, Value>) -> String {
     if differs.is_empty() {
         return "nothing".to_owned();
     }
-    differs.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect::<Vec<_>>().join("; ")
+    differs
+        .iter()
+        .map(|(key, value)| format!("{key}: {}", flow(value)))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// As YAML on one line, as the manifest writes it.
 fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect();
+            let entries: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
-        Value::Number(number) if number.is_f64() => number.as_f64().expect("just asked").to_string(),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().expect("just asked").to_string()
+        }
         other => other.to_string(),
     }
 }
@@ -511,7 +553,9 @@ fn history(report: &Report) -> Section {
     Section {
         id: "history",
         title: "Training history",
-        paragraphs: vec!["Losses of different kinds cannot be compared with each other.".to_owned()],
+        paragraphs: vec![
+            "Losses of different kinds cannot be compared with each other.".to_owned(),
+        ],
         tables: trained.map(table).collect(),
         is_html_only: true,
         ..Section::default()
@@ -569,10 +613,13 @@ fn definitions(report: &Report) -> Section {
 
 fn files(commands: Vec<String>) -> Section {
     let terms = [
-        ("report.json", "all figures, for programs"),
-        ("report.md", "this report for a pull request"),
-        ("report.html", "this report for a browser"),
-        ("per_brand.arrow", "counts, precision, recall and F1 of every brand in every experiment"),
+        ("`report.json`", "all figures, for programs"),
+        ("`report.md`", "this report for a pull request"),
+        ("`report.html`", "this report for a browser"),
+        (
+            "`per_brand.arrow`",
+            "counts, precision, recall and F1 of every brand in every experiment",
+        ),
     ];
     Section {
         id: "files",

@@ -18,7 +18,8 @@ const AVERAGE_PRECISION: &str = "average_precision";
 pub fn fields(brands: &Brands) -> Vec<Field> {
     let of_contract = PER_BRAND.columns.iter().map(|column| {
         let is_id = column.kind == Kind::Id;
-        let data_type = if is_id { brands.ids.data_type().clone() } else { column.kind.data_type() };
+        let data_type =
+            if is_id { brands.ids.data_type().clone() } else { column.kind.data_type() };
         Field::new(column.name, data_type, column.kind == Kind::NullableF64)
     });
     let more = [THRESHOLD, AVERAGE_PRECISION].map(|name| Field::new(name, DataType::Float64, true));
@@ -26,7 +27,12 @@ pub fn fields(brands: &Brands) -> Vec<Field> {
 }
 
 /// One experiment's rows, one a brand.
-pub fn columns(name: &str, brands: &Brands, evaluation: &Evaluation, thresholds: Option<&[f64]>) -> Vec<ArrayRef> {
+pub fn columns(
+    name: &str,
+    brands: &Brands,
+    evaluation: &Evaluation,
+    thresholds: Option<&[f64]>,
+) -> Vec<ArrayRef> {
     let Evaluation { counts, average_precision, .. } = evaluation;
     let list = &brands.list;
     let count = |of: fn(&Counts) -> u64| -> ArrayRef {

@@ -87,7 +87,8 @@ impl TestUsers {
         }
         Self {
             n_users: scores.n_users() as u64,
-            n_with_labels: scores.labels.lists().iter().filter(|labels| !labels.is_empty()).count() as u64,
+            n_with_labels: scores.labels.lists().iter().filter(|labels| !labels.is_empty()).count()
+                as u64,
             labels_per_user: evaluate::per_user(supports.iter().sum(), scores.n_users()),
             floor: evaluate::floor(&supports, scores, f1_buckets),
             supports,
@@ -152,6 +153,8 @@ pub struct Experiment {
     pub status: &'static str,
     /// What follows from the intervals, in words
     pub verdict: String,
+    /// Part of the verdict, if most brands are never predicted
+    pub warning: Option<String>,
     /// What follows from the intervals; `None` for the baseline and where nothing is compared
     pub outcomes: Option<Outcomes>,
     /// What was measured
@@ -222,7 +225,12 @@ pub fn ks(top_k: usize) -> Vec<usize> {
 /// Puts the report together.
 ///
 /// * `trials`: one for each experiment of the manifest, in its order; at least one is scored.
-pub fn assemble(manifest: &Manifest, brands: &Brands, test: &TestUsers, trials: &[Trial]) -> Report {
+pub fn assemble(
+    manifest: &Manifest,
+    brands: &Brands,
+    test: &TestUsers,
+    trials: &[Trial],
+) -> Report {
     let f1_buckets: Vec<f64> = manifest.report.f1_buckets.iter().map(|bucket| bucket.0).collect();
     let baseline = trials.iter().find(|trial| trial.settings.name == manifest.baseline);
     let baseline = baseline.expect("the manifest checks that the baseline is an experiment");
@@ -239,7 +247,9 @@ pub fn assemble(manifest: &Manifest, brands: &Brands, test: &TestUsers, trials: 
         n_users_with_labels: test.n_with_labels,
         labels_per_user: test.labels_per_user,
         answer: answer(&experiments, &manifest.baseline),
-        tiers: ByTier::of(|tier| brands.list.iter().filter(|brand| brand.tier == tier).count() as u64),
+        tiers: ByTier::of(|tier| {
+            brands.list.iter().filter(|brand| brand.tier == tier).count() as u64
+        }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
         notes: notes(&experiments, &manifest.baseline),
@@ -281,22 +291,21 @@ fn experiment(
     let settings = settings(trial.settings, manifest);
     let differs = differences(&settings, &self::settings(baseline.settings, manifest));
     let Effort { train_rows, updates, secs } = trial.effort.clone();
-    let (status, verdict, outcomes) = match (&trial.scored, standing) {
-        (None, _) => ("missing", NO_SCORES.to_owned(), None),
-        (Some(_), standing) => {
-            let n_never = figures.n_never_predicted.unwrap_or(0);
-            let outcomes = match standing {
-                Standing::Compared(outcomes) => Some(outcomes),
-                _ => None,
-            };
-            ("ok", compare::verdict(standing, n_never, n_brands), outcomes)
-        }
+    let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
+    let (status, verdict) = match trial.scored {
+        None => ("missing", NO_SCORES.to_owned()),
+        Some(_) => ("ok", compare::verdict(standing, warning.as_deref())),
+    };
+    let outcomes = match standing {
+        Standing::Compared(outcomes) if trial.scored.is_some() => Some(outcomes),
+        _ => None,
     };
     let history = trial.history.clone();
     Experiment {
         name,
         status,
         verdict,
+        warning,
         outcomes,
         figures,
         delta,
@@ -312,7 +321,8 @@ fn experiment(
 /// The manifest's values of an experiment, without what changes no result.
 fn settings(experiment: &Settings, manifest: &Manifest) -> Value {
     let dir = manifest.path.parent().unwrap_or(std::path::Path::new(""));
-    let relative = |path: &std::path::Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
+    let relative =
+        |path: &std::path::Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
     let mut train = json!(experiment.train);
     train["pretrained"] = json!(experiment.train.pretrained.as_deref().map(relative));
     let mut score = json!(experiment.score);
@@ -357,7 +367,9 @@ fn leaves(settings: &Value) -> Map<String, Value> {
         for (key, value) in values.as_object().into_iter().flatten() {
             match value {
                 Value::Object(params) if key == "params" => {
-                    leaves.extend(params.iter().map(|(k, v)| (format!("{stage}.{key}.{k}"), v.clone())));
+                    leaves.extend(
+                        params.iter().map(|(k, v)| (format!("{stage}.{key}.{k}"), v.clone())),
+                    );
                 }
                 value => drop(leaves.insert(format!("{stage}.{key}"), value.clone())),
             }
@@ -424,8 +436,15 @@ fn answer_text(
             ));
         }
     }
-    let others: Vec<String> =
-        answer.beats_baseline.iter().filter(|name| Some(*name) != answer.best.as_ref()).cloned().collect();
+    if let Some(warning) = base.and_then(|base| base.warning.as_ref()) {
+        text.push(format!("The baseline itself is {warning}."));
+    }
+    let others: Vec<String> = answer
+        .beats_baseline
+        .iter()
+        .filter(|name| Some(*name) != answer.best.as_ref())
+        .cloned()
+        .collect();
     for (intro, names) in [
         ("Also beating the baseline, with a lower item macro F1: ", &others),
         ("Better at one level but worse at the other: ", &answer.trade_offs),
@@ -443,11 +462,16 @@ fn notes(experiments: &[Experiment], baseline: &str) -> Vec<String> {
     if experiments.iter().any(|e| e.name == baseline && !e.is_ok()) {
         notes.push(format!("The baseline `{baseline}` has no scores; no change can be shown."));
     }
-    let trained: Vec<(&str, u64)> =
-        experiments.iter().filter(|e| e.is_ok()).filter_map(|e| Some((e.name.as_str(), e.updates?))).collect();
+    let trained: Vec<(&str, u64)> = experiments
+        .iter()
+        .filter(|e| e.is_ok())
+        .filter_map(|e| Some((e.name.as_str(), e.updates?)))
+        .collect();
     if trained.iter().any(|(_, updates)| *updates != trained[0].1) {
-        let list: Vec<String> =
-            trained.iter().map(|(name, updates)| format!("`{name}` {}", format::count(*updates))).collect();
+        let list: Vec<String> = trained
+            .iter()
+            .map(|(name, updates)| format!("`{name}` {}", format::count(*updates)))
+            .collect();
         notes.push(format!(
             "The experiments were trained for different numbers of gradient updates, so part of a \
              difference may be the length of training: {}.",
@@ -463,7 +487,8 @@ pub fn listed(names: &[String]) -> String {
 }
 
 fn top_brands(brands: &[Brand], test: &TestUsers, trials: &[Trial], n_top: usize) -> Vec<TopBrand> {
-    let f1_of = |trial: &Trial, brand_idx: usize| f1(trial.scored.as_ref()?.evaluation.counts[brand_idx]);
+    let f1_of =
+        |trial: &Trial, brand_idx: usize| f1(trial.scored.as_ref()?.evaluation.counts[brand_idx]);
     let row = |(brand_idx, brand): (usize, &Brand)| TopBrand {
         brand_idx,
         brand_id: brand.id.clone(),
@@ -479,20 +504,47 @@ fn top_brands(brands: &[Brand], test: &TestUsers, trials: &[Trial], n_top: usize
 fn definitions() -> IndexMap<String, String> {
     const DEFINITIONS: [(&str, &str); 15] = [
         ("F1", "2·tp / (2·tp + fp + fn), from counts of test users. Undefined if all three are 0."),
-        ("item level", "F1 of each brand, then the unweighted mean over the brands where it is defined. A brand that test users have but that is never predicted has F1 0 and is included."),
-        ("user level", "F1 of each test user who has at least one label, then the mean over those users. Precision is the mean over those of them who have a prediction."),
+        (
+            "item level",
+            "F1 of each brand, then the unweighted mean over the brands where it is defined. A brand that test users have but that is never predicted has F1 0 and is included.",
+        ),
+        (
+            "user level",
+            "F1 of each test user who has at least one label, then the mean over those users. Precision is the mean over those of them who have a prediction.",
+        ),
         ("micro F1", "F1 of the counts summed over all brands."),
         ("support", "Test users who have the brand."),
         ("volume", "Distinct training users who have the brand, before sampling."),
-        ("head, torso, tail", "Brands by volume: the head is the fewest largest brands that together hold a given share of the training labels, the tail the smallest brands that together hold at most a given share, the torso what lies between."),
+        (
+            "head, torso, tail",
+            "Brands by volume: the head is the fewest largest brands that together hold a given share of the training labels, the tail the smallest brands that together hold at most a given share, the torso what lies between.",
+        ),
         ("F1 bucket", "Number of brands whose F1 is defined and at least the bound."),
         ("never predicted", "Brands for which no test user's probability reaches the threshold."),
-        ("P@k, R@k, NDCG@k", "Of a user's k most probable brands: share that are labels; share of the user's labels among them; discounted gain relative to the best order. Mean over users with a label."),
-        ("MAP", "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support."),
-        ("trivial floor", "Predicting every brand for every user: F1 is 2π / (1 + π) for a brand of prevalence π among the test users. No model is needed for it."),
-        ("ceiling", "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support."),
-        ("verdict", "A level is better or worse if the 95% interval of its change against the baseline lies wholly above or below 0, else there is no clear change; item level goes by macro F1. An experiment in which more than half of all brands are never predicted is called not working."),
-        ("beats the baseline", "Better at one level at least and worse at none. The best experiment is the one of these with the highest item macro F1."),
+        (
+            "P@k, R@k, NDCG@k",
+            "Of a user's k most probable brands: share that are labels; share of the user's labels among them; discounted gain relative to the best order. Mean over users with a label.",
+        ),
+        (
+            "MAP",
+            "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support.",
+        ),
+        (
+            "trivial floor",
+            "Predicting every brand for every user: F1 is 2π / (1 + π) for a brand of prevalence π among the test users. No model is needed for it.",
+        ),
+        (
+            "ceiling",
+            "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support.",
+        ),
+        (
+            "verdict",
+            "A level is better or worse if the 95% interval of its change against the baseline lies wholly above or below 0, else there is no clear change; item level goes by macro F1. An experiment in which more than half of all brands are never predicted is called not working.",
+        ),
+        (
+            "beats the baseline",
+            "Better at one level at least and worse at none. The best experiment is the one of these with the highest item macro F1.",
+        ),
     ];
     DEFINITIONS.map(|(term, text)| (term.to_owned(), text.to_owned())).into_iter().collect()
 }
@@ -503,12 +555,16 @@ mod tests {
 
     #[test]
     fn numbers_keep_the_digits_of_the_manifest() {
-        assert_eq!(tidy(json!({"a": 0.001_f32, "b": [0.1_f64, 2.0_f32, 7]})), json!({"a": 0.001, "b": [0.1, 2.0, 7]}));
+        assert_eq!(
+            tidy(json!({"a": 0.001_f32, "b": [0.1_f64, 2.0_f32, 7]})),
+            json!({"a": 0.001, "b": [0.1, 2.0, 7]})
+        );
     }
 
     #[test]
     fn differences_name_the_key_and_our_value() {
-        let baseline = json!({"sample": {"sql": "a.sql", "params": {"n": 1, "m": 2}}, "train": {"epochs": 5}});
+        let baseline =
+            json!({"sample": {"sql": "a.sql", "params": {"n": 1, "m": 2}}, "train": {"epochs": 5}});
         let ours = json!({"sample": {"sql": "a.sql", "params": {"n": 3}}, "train": {"epochs": 5}});
         let expected = json!({"sample.params.n": 3, "sample.params.m": null});
         assert_eq!(Value::Object(differences(&ours, &baseline)), expected);

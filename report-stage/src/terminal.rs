@@ -10,8 +10,13 @@ use crate::report::{Experiment, Report};
 /// The experiments, then the answer, then the files.
 pub fn render(report: &Report, dir: &Path) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    let mut titles = vec!["experiment", "item F1", "change", "user F1", "change"].into_iter().map(str::to_owned).collect::<Vec<_>>();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    let mut titles = vec!["experiment", "item F1", "change", "user F1", "change"]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
     titles.extend(report.floor.buckets.keys().map(|low| format!("≥ {low}")));
     titles.push("verdict".to_owned());
     let n_columns = titles.len();
@@ -19,11 +24,16 @@ pub fn render(report: &Report, dir: &Path) -> String {
     for experiment in &report.experiments {
         table.add_row(row(report, experiment).into_iter().enumerate().map(|(i, text)| {
             let is_number = i > 0 && i + 1 < n_columns;
-            Cell::new(text).set_alignment(if is_number { CellAlignment::Right } else { CellAlignment::Left })
+            Cell::new(text).set_alignment(if is_number {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            })
         }));
     }
     let answer = report.answer.text.first().map_or("", String::as_str);
-    let files = ["report.html", "report.md", "report.json", "per_brand.arrow"].map(|file| dir.join(file).display().to_string());
+    let files = ["report.html", "report.md", "report.json", "per_brand.arrow"]
+        .map(|file| dir.join(file).display().to_string());
     format!("{table}\n{answer}\n\n{}", files.join("\n"))
 }
 

@@ -98,12 +98,20 @@ fn write_experiment(dir: &Path, predicted: impl Fn(i64) -> Vec<u32>) {
         Arc::new(UInt64Array::from(vec![9, 0, 0, 40, 50])),
     ];
     write(&dir.join("score/histogram.arrow"), &HISTOGRAM, histogram);
-    let constant = |value: f64| Arc::new(Float64Array::from(vec![value; N_BRANDS as usize])) as ArrayRef;
+    let constant =
+        |value: f64| Arc::new(Float64Array::from(vec![value; N_BRANDS as usize])) as ArrayRef;
     let thresholds = vec![u32s(0..N_BRANDS), constant(1.0), constant(0.0), constant(0.25)];
     write(&dir.join("score/thresholds.arrow"), &THRESHOLDS, thresholds);
     let one = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
-    let history =
-        vec![u32s([1]), one(Some(0.25)), one(Some(0.5)), one(Some(0.125)), one(None), one(Some(7.0)), one(Some(8.0))];
+    let history = vec![
+        u32s([1]),
+        one(Some(0.25)),
+        one(Some(0.5)),
+        one(Some(0.125)),
+        one(None),
+        one(Some(7.0)),
+        one(Some(8.0)),
+    ];
     write(&dir.join("train/history.arrow"), &HISTORY, history);
 }
 
@@ -129,7 +137,12 @@ fn write_record(experiment: &Path, stage: &str, summary: &Value) {
         stage: stage.to_owned(),
         experiment: None,
         fingerprint: String::new(),
-        parts: Parts { contract: 1, binary: String::new(), params: Value::Null, inputs: BTreeMap::new() },
+        parts: Parts {
+            contract: 1,
+            binary: String::new(),
+            params: Value::Null,
+            inputs: BTreeMap::new(),
+        },
         outputs: BTreeMap::new(),
         secs: 12.5,
         peak_memory_bytes: None,
@@ -171,7 +184,9 @@ fn the_figures_follow_from_the_tables() {
     let dir = pipeline();
     let stdout = run_well(&dir, &[]);
     let report = report(&dir);
-    let [bau, good, never_run] = &report["experiments"].as_array().unwrap()[..] else { panic!("{report}") };
+    let [bau, good, never_run] = &report["experiments"].as_array().unwrap()[..] else {
+        panic!("{report}")
+    };
 
     near(&bau["item"]["macro_f1"], 2.0 / 9.0);
     near(&good["item"]["macro_f1"], 1.0);
@@ -189,12 +204,21 @@ fn the_figures_follow_from_the_tables() {
 
     assert_eq!((&report["n_brands"], &report["n_test_users"]), (&json!(4), &json!(60)));
     assert_eq!(report["answer"]["best"], "good");
+    assert_eq!(
+        report["answer"]["text"][2],
+        "The baseline itself is not working: no score passes its threshold for 3 of 4 brands."
+    );
     assert_eq!((&bau["train_rows"], &bau["updates"]), (&json!(1000), &json!(5)));
     assert_eq!(bau["secs"], json!({"sample": 12.5, "train": 12.5, "score": null}));
-    let differs = json!({"train.hidden": [512], "train.loss": {"kind": "mse"}, "train.learning_rate": 0.002});
+    let differs =
+        json!({"train.hidden": [512], "train.loss": {"kind": "mse"}, "train.learning_rate": 0.002});
     assert_eq!(good["differs"], differs);
     assert_eq!(report["top_brands"][0]["f1"]["good"], 1.0);
-    assert!(report["notes"][0].as_str().unwrap().ends_with("`bau` 5, `good` 4."), "{}", report["notes"]);
+    assert!(
+        report["notes"][0].as_str().unwrap().ends_with("`bau` 5, `good` 4."),
+        "{}",
+        report["notes"]
+    );
     assert!(stdout.contains("better at both levels") && stdout.contains("report.html"), "{stdout}");
 }
 
@@ -207,16 +231,48 @@ fn the_report_has_every_key_that_scripts_rely_on() {
         assert!(report.get(key).is_some(), "{key}");
     }
     let pointers = [
-        "name", "status", "buckets/0.5", "buckets/0.1", "buckets/0.05", "item/macro_f1", "item/macro_precision",
-        "item/macro_recall", "item/n_defined", "item/by_tier/head/macro_f1", "item/by_tier/torso/macro_f1",
-        "item/by_tier/tail/macro_f1", "user/f1", "user/precision", "user/recall", "user/precision_at/1",
-        "user/precision_at/5", "user/recall_at/5", "user/ndcg_at/5", "micro/f1", "micro/precision", "micro/recall",
-        "map", "delta/item_f1/abs", "delta/item_f1/rel", "delta/item_f1/ci95", "delta/user_f1/abs",
-        "delta/user_f1/rel", "delta/user_f1/ci95", "train_rows", "secs/sample", "secs/train", "secs/score", "verdict",
+        "name",
+        "status",
+        "buckets/0.5",
+        "buckets/0.1",
+        "buckets/0.05",
+        "item/macro_f1",
+        "item/macro_precision",
+        "item/macro_recall",
+        "item/n_defined",
+        "item/by_tier/head/macro_f1",
+        "item/by_tier/torso/macro_f1",
+        "item/by_tier/tail/macro_f1",
+        "user/f1",
+        "user/precision",
+        "user/recall",
+        "user/precision_at/1",
+        "user/precision_at/5",
+        "user/recall_at/5",
+        "user/ndcg_at/5",
+        "micro/f1",
+        "micro/precision",
+        "micro/recall",
+        "map",
+        "delta/item_f1/abs",
+        "delta/item_f1/rel",
+        "delta/item_f1/ci95",
+        "delta/user_f1/abs",
+        "delta/user_f1/rel",
+        "delta/user_f1/ci95",
+        "train_rows",
+        "secs/sample",
+        "secs/train",
+        "secs/score",
+        "verdict",
     ];
     for experiment in report["experiments"].as_array().unwrap() {
         for pointer in pointers {
-            assert!(experiment.pointer(&format!("/{pointer}")).is_some(), "{pointer} of {}", experiment["name"]);
+            assert!(
+                experiment.pointer(&format!("/{pointer}")).is_some(),
+                "{pointer} of {}",
+                experiment["name"]
+            );
         }
         assert!(experiment.pointer("/user/precision_at/10").is_none(), "the list has 5 brands");
     }
@@ -242,7 +298,10 @@ fn without_a_baseline_all_changes_are_null() {
     assert_eq!(good["delta"]["item_f1"], json!({"abs": null, "rel": null, "ci95": null}));
     assert_eq!(good["verdict"], "not compared: the baseline has no scores");
     assert_eq!(report["answer"]["best"], Value::Null);
-    assert!(read(&dir, "report.md").contains("The baseline `never_run` has no scores, so nothing is compared"));
+    assert!(
+        read(&dir, "report.md")
+            .contains("The baseline `never_run` has no scores, so nothing is compared")
+    );
 }
 
 #[test]
@@ -251,7 +310,10 @@ fn names_of_brands_are_data_everywhere() {
     run_well(&dir, &[]);
     let (html, markdown) = (read(&dir, "report.html"), read(&dir, "report.md"));
     assert!(html.contains("&lt;b&gt;&quot;&amp;") && !html.contains("<b>"), "{html}");
-    assert!(markdown.contains(r#"\<b\>"\&"#) && markdown.contains(r"pipe \| star \*"), "{markdown}");
+    assert!(
+        markdown.contains(r#"\<b\>"\&"#) && markdown.contains(r"pipe \| star \*"),
+        "{markdown}"
+    );
 }
 
 #[test]
@@ -266,7 +328,10 @@ fn per_brand_figures_are_null_where_undefined() {
     assert_eq!(nullable_f64s(bau, "precision"), [Some(1.0), None, None, None]);
     assert_eq!(nullable_f64s(bau, "threshold"), [Some(0.25); 4]);
     // Brand 2: 10 of 60 users in one bin, all tied.
-    assert_eq!(nullable_f64s(bau, "average_precision"), [Some(1.0), Some(1.0), Some(1.0 / 6.0), None]);
+    assert_eq!(
+        nullable_f64s(bau, "average_precision"),
+        [Some(1.0), Some(1.0), Some(1.0 / 6.0), None]
+    );
 }
 
 #[test]
@@ -304,7 +369,13 @@ fn experiments_scored_on_other_users_are_refused() {
     };
     let mut probs = ListBuilder::<f32>::default();
     probs.push(&[]);
-    let columns = vec![Arc::new(Int64Array::from(vec![1])) as ArrayRef, none(), none(), none(), probs.finish()];
+    let columns = vec![
+        Arc::new(Int64Array::from(vec![1])) as ArrayRef,
+        none(),
+        none(),
+        none(),
+        probs.finish(),
+    ];
     write(&path, &SCORES, columns);
     let output = run(&dir, &[]);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -321,5 +392,10 @@ fn a_brand_that_is_not_there_is_a_broken_table() {
     let dir = pipeline();
     write_experiment(&dir.path().join("runs/good"), |_| vec![9]);
     let stderr = String::from_utf8(run(&dir, &[]).stderr).unwrap();
-    assert!(stderr.contains("scores.arrow: `predicted` of row 0 has brand 9, expected one of 4 brands\nhint:"), "{stderr}");
+    assert!(
+        stderr.contains(
+            "scores.arrow: `predicted` of row 0 has brand 9, expected one of 4 brands\nhint:"
+        ),
+        "{stderr}"
+    );
 }

@@ -57,3 +57,51 @@ impl Moments {
             });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gradients 0.5, then -0.5. First: decay to 1 - 0.1·0.01 = 0.999, and both corrected
+    /// moments are those of the gradient, so the step is 0.1·0.5/0.5: 0.899. Second: decay to
+    /// 0.899·0.999 = 0.898101; first moment (0.9·0.05 - 0.05)/(1 - 0.9²) = -0.0263158, the root of
+    /// the second is 0.5 again, so the step is 0.1·0.0526316 upward: 0.9033642.
+    #[test]
+    fn two_updates_are_as_by_hand() {
+        let mut moments = Moments::default();
+        let mut values = [1.0];
+        let step = Step { learning_rate: 0.1, weight_decay: 0.01, update: 1 };
+        moments.update(&mut values, &[0.5], step);
+        assert!((values[0] - 0.899).abs() < 1e-6, "{}", values[0]);
+        moments.update(&mut values, &[-0.5], Step { update: 2, ..step });
+        assert!((values[0] - 0.903_364_2).abs() < 1e-6, "{}", values[0]);
+    }
+
+    #[test]
+    fn a_gradient_of_zero_leaves_only_the_decay() {
+        let mut values = [2.0];
+        let step = Step { learning_rate: 0.5, weight_decay: 0.25, update: 1 };
+        Moments::default().update(&mut values, &[0.0], step);
+        assert!((values[0] - 1.75).abs() < 1e-6, "{}", values[0]); // 2 - 0.5·0.25·2
+    }
+
+    /// Two full blocks and a part of one, against arrays of one value each.
+    #[test]
+    fn every_value_is_updated_as_if_alone() {
+        let n_values = 2 * BLOCK + 5;
+        let gradient = |i: usize| (i % 7) as f32 - 3.0;
+        let mut together: Vec<f32> = (0..n_values).map(|i| i as f32 / 1024.0).collect();
+        let mut alone: Vec<[f32; 1]> = together.iter().map(|&value| [value]).collect();
+        let gradients: Vec<f32> = (0..n_values).map(gradient).collect();
+        let mut moments = Moments::default();
+        let mut moments_alone = vec![Moments::default(); n_values];
+        for update in 1..=2 {
+            let step = Step { learning_rate: 0.01, weight_decay: 0.1, update };
+            moments.update(&mut together, &gradients, step);
+            for (i, (value, moments)) in alone.iter_mut().zip(&mut moments_alone).enumerate() {
+                moments.update(value, &[gradient(i)], step);
+            }
+        }
+        assert_eq!(together, alone.concat());
+    }
+}

@@ -93,3 +93,162 @@ fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>
             }
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::features::{Feature, FeatureKind};
+    use contract::manifest::{IdSpace, Loss};
+    use model::mlp::{Dropout, Layer};
+    use ndarray::array;
+
+    use crate::loss::{Labels, loss_and_gradient};
+
+    /// Numbers without a pattern in [-1, 1]: the fractional parts of multiples of the golden ratio.
+    fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, columns), |(i, j)| {
+            let fraction = ((from + i * columns + j + 1) as f64 * 0.618_033_988_749_895).fract();
+            (2.0 * fraction - 1.0) as f32
+        })
+    }
+
+    /// Three standardised inputs, an id list, hidden layers of 5 and 4, three brands.
+    fn network() -> Mlp {
+        let layer = |n_in: usize, n_out: usize, from: usize| Layer {
+            weights: spread(n_in, n_out, from),
+            bias: spread(1, n_out, from + 1000).row(0).to_owned(),
+        };
+        let ids = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own };
+        Mlp {
+            features: vec![
+                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: 3 } },
+                Feature { name: "ids".into(), kind: ids },
+            ],
+            offsets: array![0.5, -0.25, 0.0],
+            scales: array![2.0, 0.5, 1.0],
+            bags: vec![spread(4, 5, 100)],
+            layers: vec![layer(3, 5, 200), layer(5, 4, 300), layer(4, 3, 400)],
+        }
+    }
+
+    /// Four users; user 1 has no id, user 2 has one that the network never saw.
+    fn batch() -> Batch {
+        let bags = Bags {
+            offsets: vec![0, 2, 2, 4, 7],
+            ids: vec![0, 2, 1, 9, 3, 0, 2],
+            weights: vec![1.0, 0.5, 2.0, 1.0, -0.5, 1.5, 0.25],
+        };
+        Batch { dense: spread(4, 3, 500), bags: vec![bags] }
+    }
+
+    /// The loss of the four users, its gradient left in `logits`.
+    fn forward(mlp: &Mlp, workspace: &mut Workspace, logits: &mut Array2<f32>, dropout: Option<Dropout>) -> f64 {
+        let labels = [
+            Labels { brands: &[0, 2], ignored: &[], weight: 1.0 },
+            Labels { brands: &[], ignored: &[], weight: 0.5 },
+            Labels { brands: &[1], ignored: &[2], weight: 2.0 },
+            Labels { brands: &[0, 1], ignored: &[0], weight: 1.5 },
+        ];
+        mlp.forward(&batch(), workspace, logits.view_mut(), dropout);
+        loss_and_gradient(Loss::Bfce { gamma: 2.0 }, logits.view_mut(), &labels)
+    }
+
+    /// Every parameter, in the order of [`gradients_of`].
+    fn parameters(mlp: &mut Mlp) -> Vec<&mut f32> {
+        let layers = mlp.layers.iter_mut().flat_map(|layer| layer.weights.iter_mut().chain(&mut layer.bias));
+        mlp.bags.iter_mut().flatten().chain(layers).collect()
+    }
+
+    fn gradients_of(gradients: &Gradients) -> Vec<f32> {
+        let layers = gradients.weights.iter().zip(&gradients.biases);
+        let layers = layers.flat_map(|(weights, biases)| weights.iter().chain(biases));
+        gradients.bags.iter().flatten().chain(layers).copied().collect()
+    }
+
+    /// Compares every gradient with a central difference. Two of them, the second with half the
+    /// shift and so a quarter of the error, are combined so that the error of order h² cancels:
+    /// (4·D(h/2) - D(h))/3. At h = 1/64, the forward pass rounds the loss by about 1e-6, which
+    /// leaves up to 1e-6·128·4/3 = 2e-4. A unit that the rectifier cuts must be cut on both
+    /// sides, as there is no slope in a kink.
+    fn assert_gradients_are_slopes(dropout: Option<Dropout>) {
+        const H: f32 = 1.0 / 64.0;
+        let mut mlp = network();
+        let mut logits = Array2::zeros((4, 3));
+        let mut workspace = Workspace::default();
+        let mut gradients = Gradients::of(&mlp);
+        forward(&mlp, &mut workspace, &mut logits, dropout);
+        gradients.compute(&mlp, &batch(), &workspace, logits.view(), dropout.map_or(0.0, |dropout| dropout.rate));
+        let gradients = gradients_of(&gradients);
+        let cut = |workspace: &Workspace| workspace.hidden.iter().flatten().map(|&h| h > 0.0).collect::<Vec<_>>();
+        let cut_before = cut(&workspace);
+        assert!(cut_before.contains(&true) && cut_before.contains(&false), "units of both kinds");
+
+        // 4·5 + (3·5 + 5) + (5·4 + 4) + (4·3 + 3) = 79 parameters.
+        assert_eq!([gradients.len(), parameters(&mut mlp).len()], [79, 79]);
+        for (i, &gradient) in gradients.iter().enumerate() {
+            let mut at = |shift: f32| {
+                let before = *parameters(&mut mlp)[i];
+                *parameters(&mut mlp)[i] = before + shift;
+                let loss = forward(&mlp, &mut workspace, &mut logits, dropout);
+                assert_eq!(cut(&workspace), cut_before, "parameter {i} crosses a kink");
+                *parameters(&mut mlp)[i] = before;
+                loss
+            };
+            let mut central = |h: f32| (at(h) - at(-h)) / f64::from(2.0 * h);
+            let slope = (4.0 * central(H / 2.0) - central(H)) / 3.0;
+            assert!((f64::from(gradient) - slope).abs() < 3e-4, "parameter {i}: {gradient} for {slope}");
+        }
+    }
+
+    #[test]
+    fn gradients_of_every_parameter_are_slopes_of_the_loss() {
+        assert_gradients_are_slopes(None);
+    }
+
+    #[test]
+    fn with_dropout_gradients_are_slopes_under_the_same_mask() {
+        for seed in [1, 2, 3] {
+            assert_gradients_are_slopes(Some(Dropout { rate: 0.4, seed }));
+        }
+    }
+
+    /// A second batch overwrites what the first left, also one of another size.
+    #[test]
+    fn gradients_do_not_add_up_over_batches() {
+        let mlp = network();
+        let mut logits = Array2::zeros((4, 3));
+        let mut workspace = Workspace::default();
+        forward(&mlp, &mut workspace, &mut logits, None);
+        let mut fresh = Gradients::of(&mlp);
+        fresh.compute(&mlp, &batch(), &workspace, logits.view(), 0.0);
+
+        let mut reused = Gradients::of(&mlp);
+        let one = Batch {
+            dense: spread(1, 3, 7),
+            bags: vec![Bags { offsets: vec![0, 1], ids: vec![3], weights: vec![1.0] }],
+        };
+        let mut other = Workspace::default();
+        mlp.forward(&one, &mut other, Array2::zeros((1, 3)).view_mut(), None);
+        reused.compute(&mlp, &one, &other, Array2::ones((1, 3)).view(), 0.0);
+        reused.compute(&mlp, &batch(), &workspace, logits.view(), 0.0);
+        assert_eq!(gradients_of(&reused), gradients_of(&fresh));
+    }
+
+    /// 130 columns are two blocks and two more. Column j holds j and 2j: the sum is 3j. Id 1 has
+    /// weight 0.5 for the first user and 2 for the second: 0.5·j + 2·2j = 4.5·j.
+    #[test]
+    fn blocks_of_columns_cover_every_column() {
+        let output = Array2::from_shape_fn((2, 130), |(i, j)| ((i + 1) * j) as f32);
+        let column = |factor: f32| Array1::from_shape_fn(130, |j| factor * j as f32);
+
+        let mut sums = Array1::ones(130);
+        column_sums(output.view(), &mut sums);
+        assert_eq!(sums, column(3.0));
+
+        let bags = Bags { offsets: vec![0, 1, 3], ids: vec![1, 1, 7], weights: vec![0.5, 2.0, 1.0] };
+        let mut gradient = Array2::ones((2, 130));
+        bag_gradient(&bags, output.view(), &mut gradient);
+        assert_eq!(gradient.row(0), column(0.0));
+        assert_eq!(gradient.row(1), column(4.5));
+    }
+}

@@ -62,3 +62,152 @@ impl<D: Data<Elem = f32>> PredictInplace<ArrayBase<D, Ix2>, Array2<f32>> for Fit
         Array2::zeros((records.nrows(), self.mlp.n_brands()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::manifest::{Decay, HiddenWidth, Loss, TrainParams};
+    use linfa::Dataset;
+    use linfa::prelude::Predict;
+    use ndarray::array;
+
+    use crate::params::MlpParams;
+
+    /// 150 users around a circle; a brand goes to those in its half of the plane. Users lie at
+    /// every 2.4 degrees from 1.2 and edges at multiples of 60, so a line parts the users with a
+    /// brand from the others by 1.2 degrees.
+    fn half_planes() -> Dataset<f32, f32, Ix2> {
+        let n_users = 150;
+        let angle = |i: usize| std::f32::consts::TAU * (i as f32 + 0.5) / n_users as f32;
+        let records = Array2::from_shape_fn((n_users, 2), |(i, j)| if j == 0 { angle(i).cos() } else { angle(i).sin() });
+        let normals = array![[0.866_f32, 0.5], [-0.866, 0.5], [0.0, -1.0]];
+        let targets = records.dot(&normals.t()).mapv(|side| if side > 0.0 { 1.0 } else { 0.0 });
+        Dataset::new(records, targets)
+    }
+
+    /// 150 examples are two batches of 64 and one of 22. The second layer is wider than the blocks
+    /// that threads share.
+    fn quick() -> TrainParams {
+        TrainParams {
+            hidden: vec![HiddenWidth(16), HiddenWidth(70)],
+            epochs: 3,
+            batch_size: 64,
+            learning_rate: 0.01,
+            dropout: 0.25,
+            ..TrainParams::default()
+        }
+    }
+
+    fn fit(params: TrainParams) -> Result<FittedMlp, Error> {
+        MlpParams::new(params).fit(&half_planes())
+    }
+
+    /// The bits of every trained number.
+    fn bits(fitted: &FittedMlp) -> Vec<u32> {
+        let Mlp { offsets, scales, bags, layers, .. } = &fitted.mlp;
+        let layers = layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.bias));
+        let values = offsets.iter().chain(scales).chain(bags.iter().flatten()).chain(layers);
+        values.map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn probabilities_rank_labels_above_the_rest() {
+        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Mse {}] {
+            let dataset = half_planes();
+            let hidden = vec![HiddenWidth(16)];
+            let params = TrainParams { loss, hidden, epochs: 60, learning_rate: 0.03, dropout: 0.0, ..quick() };
+            let fitted: FittedMlp = MlpParams::new(params).fit(&dataset).unwrap();
+            assert_eq!(fitted.n_updates, 3 * 60, "{loss:?}"); // 64 + 64 + 22 users, 60 times
+            let probs = fitted.predict(dataset.records());
+            assert!(probs.iter().all(|p| (0.0..=1.0).contains(p)), "{loss:?}");
+            for brand in 0..3 {
+                let of = |is_label: bool| {
+                    let cells = probs.column(brand).into_iter().zip(dataset.targets().column(brand));
+                    cells.filter(move |&(_, &y)| (y > 0.5) == is_label).map(|(&p, _)| p)
+                };
+                let (lowest, highest) = (of(true).fold(1.0, f32::min), of(false).fold(0.0, f32::max));
+                assert!(lowest > highest, "{loss:?} brand {brand}: {lowest} of a label, {highest} without");
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_trains_the_same_bytes() {
+        let one = fit(TrainParams { threads: Some(1), ..quick() }).unwrap();
+        for threads in [2, 3] {
+            let other = fit(TrainParams { threads: Some(threads), ..quick() }).unwrap();
+            assert_eq!(bits(&one), bits(&other), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn another_seed_trains_another_network() {
+        let other = TrainParams { seed: quick().seed + 1, ..quick() };
+        assert_ne!(bits(&fit(quick()).unwrap()), bits(&fit(other).unwrap()));
+    }
+
+    /// With dropout there are other gradients, and with the same seed the same first weights.
+    #[test]
+    fn dropout_changes_the_trained_weights() {
+        let without = TrainParams { dropout: 0.0, ..quick() };
+        assert_ne!(bits(&fit(quick()).unwrap()), bits(&fit(without).unwrap()));
+    }
+
+    /// Whatever the loss, the depth and the scaling: a NaN may not be cut by a rectifier.
+    #[test]
+    fn a_feature_that_is_no_number_stops_training() {
+        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Mse {}] {
+            for hidden in [vec![], vec![HiddenWidth(4)], vec![HiddenWidth(4), HiddenWidth(4)]] {
+                for (standardise, dropout) in [(true, 0.0), (false, 0.0), (false, 0.5)] {
+                    let mut dataset = half_planes();
+                    dataset.records[[149, 1]] = f32::NAN;
+                    let hidden = hidden.clone();
+                    let params = TrainParams { loss, hidden, standardise, dropout, ..quick() };
+                    let result: Result<FittedMlp, Error> = MlpParams::new(params).fit(&dataset);
+                    let err = result.expect_err("a NaN is no feature");
+                    assert!(matches!(err, Error::NotFinite { epoch: 1, .. }), "{loss:?}: {err}");
+                }
+            }
+        }
+    }
+
+    /// The first update of Adam moves every weight by 1, those of a layer in step, so that a layer
+    /// of 128 units grows its input some tenfold; 30 such layers leave the range of `f32`.
+    #[test]
+    fn an_exploding_loss_says_where_and_what_to_do() {
+        let params = TrainParams {
+            hidden: vec![HiddenWidth(128); 30],
+            loss: Loss::Bce {},
+            batch_size: 150,
+            learning_rate: 1.0,
+            warmup: 0.0,
+            decay: Decay::None,
+            dropout: 0.0,
+            ..quick()
+        };
+        let err = fit(params).unwrap_err();
+        // All 150 examples in one batch: the second update is that of the second epoch.
+        let Error::NotFinite { loss, epoch: 2, update: 2 } = err else { panic!("{err}") };
+        // Infinity or NaN, whichever sum overflowed first.
+        let expected = format!(
+            "the loss is {loss} in epoch 2, update 2\n\
+             hint: a step was too large; lower `train.learning_rate`, lengthen `train.warmup`, \
+             or standardise the features"
+        );
+        assert_eq!(err.to_string(), expected);
+    }
+
+    #[test]
+    fn a_target_is_0_or_1() {
+        let mut dataset = half_planes();
+        dataset.targets[[3, 1]] = 2.0;
+        let result: Result<FittedMlp, Error> = MlpParams::new(quick()).fit(&dataset);
+        assert_eq!(result.unwrap_err().to_string(), "a target is 2, expected 0 or 1");
+    }
+
+    #[test]
+    fn unchecked_params_are_checked_by_fit() {
+        let err = fit(TrainParams { epochs: 0, ..quick() }).unwrap_err();
+        assert_eq!(err.to_string(), "epochs: must be at least 1, got 0");
+    }
+}

@@ -56,7 +56,8 @@ impl MlpValidParams {
     /// * `update`: from 0, of `n_updates` in all.
     pub fn learning_rate(&self, update: u64, n_updates: u64) -> f32 {
         let params = &self.0;
-        let warmup = (f64::from(params.warmup) * n_updates as f64).ceil();
+        // 0.05 as `f32` is a little more than 0.05, by 6e-8 of it at most: of 100 updates 5, not 6.
+        let warmup = (f64::from(params.warmup) * n_updates as f64 * (1.0 - 1e-7)).ceil();
         let step = update as f64;
         if step < warmup {
             return params.learning_rate * ((step + 1.0) / warmup) as f32;
@@ -101,5 +102,102 @@ impl ParamGuard for MlpParams {
     fn check(self) -> Result<MlpValidParams, Error> {
         self.check_ref()?;
         Ok(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::manifest::HiddenWidth;
+
+    /// Checks learning rates after `warmup` of 10 updates, of a step size of 0.1.
+    fn assert_rates(warmup: f32, decay: Decay, expected: &[(u64, f32)]) {
+        let params = MlpParams::new(TrainParams { learning_rate: 0.1, warmup, decay, ..TrainParams::default() });
+        let params = params.check().unwrap();
+        for &(update, expected) in expected {
+            let found = params.learning_rate(update, 10);
+            assert!((found - expected).abs() < 1e-7, "{decay:?} {update}: {found} for {expected}");
+        }
+    }
+
+    /// The first of two updates of warm-up has half the step, the second the whole.
+    #[test]
+    fn without_decay_the_step_grows_and_stays() {
+        assert_rates(0.2, Decay::None, &[(0, 0.05), (1, 0.1), (2, 0.1), (9, 0.1)]);
+    }
+
+    /// Eight updates remain after two of warm-up: 1 - 0/8, 1 - 4/8, 1 - 7/8.
+    #[test]
+    fn linear_decay_falls_in_equal_steps() {
+        assert_rates(0.2, Decay::Linear, &[(0, 0.05), (1, 0.1), (2, 0.1), (6, 0.05), (9, 0.0125)]);
+    }
+
+    /// (1 + cos πx)/2 at x = 0/8, 2/8, 4/8, 7/8: 1, 0.8535534, 0.5, 0.0380602.
+    #[test]
+    fn cosine_decay_falls_along_half_a_cosine() {
+        let expected = [(0, 0.05), (1, 0.1), (2, 0.1), (4, 0.085_355_34), (6, 0.05), (9, 0.003_806_02)];
+        assert_rates(0.2, Decay::Cosine, &expected);
+    }
+
+    #[test]
+    fn without_warmup_the_first_step_is_whole() {
+        assert_rates(0.0, Decay::Linear, &[(0, 0.1), (1, 0.09), (5, 0.05), (9, 0.01)]);
+    }
+
+    #[test]
+    fn a_warmup_of_1_lasts_to_the_end() {
+        assert_rates(1.0, Decay::Cosine, &[(0, 0.01), (4, 0.05), (9, 0.1)]);
+    }
+
+    /// 0.05 in `f32` is a little more than 0.05: a twentieth of 100 updates is 5, not 6.
+    #[test]
+    fn warmup_lasts_as_long_as_the_decimal_number_says() {
+        for (warmup, n_updates, n_warmup) in [(0.05, 100, 5), (0.1, 3000, 300), (0.2, 10, 2), (0.05, 101, 6)] {
+            let params = TrainParams { learning_rate: 1.0, warmup, decay: Decay::None, ..TrainParams::default() };
+            let params = MlpParams::new(params).check().unwrap();
+            let n_found = (0..n_updates).filter(|&update| params.learning_rate(update, n_updates) < 1.0).count();
+            // The last update of warm-up is a whole step already.
+            assert_eq!(n_found + 1, n_warmup, "{warmup} of {n_updates}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_in_one_message() {
+        let params = TrainParams {
+            epochs: 0,
+            batch_size: 0,
+            learning_rate: f32::NAN,
+            warmup: 1.5,
+            dropout: 1.0,
+            weight_decay: -0.5,
+            hidden: vec![HiddenWidth(8), HiddenWidth(0)],
+            loss: Loss::Bfce { gamma: -1.0 },
+            ..TrainParams::default()
+        };
+        let err = MlpParams::new(params).check().unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "epochs: must be at least 1, got 0; batch_size: must be at least 1, got 0; \
+             learning_rate: must be in (0, 1], got NaN; warmup: must be in [0, 1], got 1.5; \
+             dropout: must be in [0, 1), got 1; weight_decay: must be at least 0, got -0.5; \
+             hidden: every layer needs a unit; loss.gamma: must be in [0, 10], got -1"
+        );
+    }
+
+    #[test]
+    fn the_defaults_and_the_ends_of_each_range_pass() {
+        assert!(MlpParams::new(TrainParams::default()).check().is_ok());
+        let params = TrainParams {
+            epochs: 1,
+            batch_size: 1,
+            learning_rate: 1.0,
+            warmup: 1.0,
+            dropout: 0.0,
+            weight_decay: 0.0,
+            hidden: Vec::new(),
+            loss: Loss::Bfce { gamma: 10.0 },
+            ..TrainParams::default()
+        };
+        assert!(MlpParams::new(params).check().is_ok());
     }
 }

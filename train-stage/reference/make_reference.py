@@ -1,0 +1,136 @@
+"""Writes reference.json: losses, gradients and AdamW updates as PyTorch computes them.
+
+    python3 -m venv venv && venv/bin/pip install -r requirements.txt
+    venv/bin/python make_reference.py
+
+Everything is float64. Inputs are multiples of 1/64, so float32 holds them exactly.
+Read by tests/pytorch.rs.
+"""
+
+import json
+import pathlib
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+torch.set_default_dtype(torch.float64)
+
+BCE = {"kind": "bce"}
+BFCE_2 = {"kind": "bfce", "gamma": 2.0}
+BFCE_1_5 = {"kind": "bfce", "gamma": 1.5}
+MSE = {"kind": "mse"}
+
+
+def cells(loss, logits, y):
+    """Loss of each (user, brand) cell."""
+    if loss["kind"] == "bce":
+        return binary_cross_entropy_with_logits(logits, y, reduction="none")
+    if loss["kind"] == "mse":
+        return (torch.sigmoid(logits) - y) ** 2
+    # Lin et al. 2017, equation 4: -(1 - p_t)^gamma ln p_t, with p_t the chance of what is true.
+    toward_truth = torch.where(y == 1, logits, -logits)
+    return -torch.exp(loss["gamma"] * logsigmoid(-toward_truth)) * logsigmoid(toward_truth)
+
+
+def mean_loss(loss, logits, labels):
+    """Mean over users of weight * sum over the brands that are not ignored."""
+    y = torch.zeros_like(logits)
+    counts = torch.ones_like(logits)
+    for user, (brands, ignored) in enumerate(zip(labels["brands"], labels["ignored"])):
+        y[user, brands] = 1
+        counts[user, ignored] = 0
+    weights = torch.tensor(labels["weights"])
+    return (weights * (cells(loss, logits, y) * counts).sum(dim=1)).mean()
+
+
+def grid(generator, *shape, scale=1.0):
+    """Random multiples of 1/64 with about this standard deviation."""
+    return torch.round(torch.randn(*shape, generator=generator) * scale * 64) / 64
+
+
+def loss_reference():
+    generator = torch.Generator().manual_seed(1)
+    logits = grid(generator, 5, 17, scale=3.0)
+    # Each extreme once with the label and once without.
+    logits[0, :8] = torch.tensor([0.0, 0.0, 30.0, 30.0, -30.0, -30.0, 7.5, -7.5])
+    logits[1, :4] = torch.tensor([120.0, 120.0, -120.0, -120.0])
+    labels = {
+        "brands": [[0, 2, 4, 11], [0, 2, 9], [], [3, 5, 7, 16], list(range(17))],
+        # User 1 has brand 9, and it is ignored; so is brand 10, which the user does not have.
+        "ignored": [[], [9, 10], [0, 8], [1, 3, 5], [16]],
+        "weights": [1.0, 0.25, 2.5, 0.625, 1.5],
+    }
+    cases = []
+    for loss in [BCE, BFCE_2, BFCE_1_5, MSE]:
+        z = logits.clone().requires_grad_()
+        value = mean_loss(loss, z, labels)
+        value.backward()
+        cases.append({"loss": loss, "value": value.item(), "gradient": z.grad.tolist()})
+    return {"logits": logits.tolist(), "labels": labels, "cases": cases}
+
+
+def training_reference():
+    """Full-batch updates of a network with dense inputs and one weighted list of ids."""
+    generator = torch.Generator().manual_seed(2)
+    n_users, n_dense, n_ids, n_hidden, n_brands = 6, 3, 4, 5, 4
+    dense = grid(generator, n_users, n_dense)
+    ids = [[0, 2], [1], [], [3, 1], [2], [0, 1, 3]]
+    id_weights = [[1.0, 0.5], [2.0], [], [0.25, 1.0], [1.5], [1.0, -0.5, 0.75]]
+    bags = torch.zeros(n_users, n_ids)
+    for user, (user_ids, weights) in enumerate(zip(ids, id_weights)):
+        bags[user, user_ids] = torch.tensor(weights)
+    labels = {
+        "brands": [[0], [1, 2], [], [0, 3], [2], [1, 3]],
+        "ignored": [[], [], [3], [3], [], [0]],
+        "weights": [1.0, 2.0, 0.5, 1.0, 1.5, 0.75],
+    }
+    initial = {
+        "bag": grid(generator, n_ids, n_hidden),
+        "weights_1": grid(generator, n_dense, n_hidden),
+        "bias_1": grid(generator, n_hidden, scale=0.5),
+        "weights_2": grid(generator, n_hidden, n_brands),
+        "bias_2": grid(generator, n_brands, scale=0.5),
+    }
+    learning_rate, weight_decay = 0.05, 0.01
+
+    def lists(parameters):
+        return {name: value.tolist() for name, value in parameters.items()}
+
+    cases = []
+    for loss in [BCE, BFCE_2, MSE]:
+        parameters = {name: value.clone().requires_grad_() for name, value in initial.items()}
+        decayed = [value for name, value in parameters.items() if not name.startswith("bias")]
+        biases = [value for name, value in parameters.items() if name.startswith("bias")]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        losses, after = [], {}
+        for update in range(1, 11):
+            hidden = dense @ parameters["weights_1"] + bags @ parameters["bag"] + parameters["bias_1"]
+            logits = torch.relu(hidden) @ parameters["weights_2"] + parameters["bias_2"]
+            value = mean_loss(loss, logits, labels)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(value.item())
+            if update in (1, 3, 10):
+                after[update] = lists(parameters)
+        cases.append({"loss": loss, "losses": losses, "after": after})
+    return {
+        "dense": dense.tolist(),
+        "ids": ids,
+        "id_weights": id_weights,
+        "labels": labels,
+        "initial": lists(initial),
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "cases": cases,
+    }
+
+
+reference = {
+    "made_by": f"make_reference.py with PyTorch {torch.__version__}",
+    "losses": loss_reference(),
+    "training": training_reference(),
+}
+path = pathlib.Path(__file__).with_name("reference.json")
+path.write_text(json.dumps(reference) + "\n")

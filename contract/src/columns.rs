@@ -8,11 +8,16 @@ use arrow::array::{
     PrimitiveArray, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-fn primitive<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> &'a PrimitiveArray<T> {
+fn primitive<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> &'a PrimitiveArray<T> {
     column(batch, name).as_primitive::<T>()
 }
 
@@ -85,7 +90,10 @@ impl<'a, T> ListSlices<'a, T> {
     }
 }
 
-fn list<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, T::Native> {
+fn list<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> ListSlices<'a, T::Native> {
     let list = column(batch, name).as_list::<i32>();
     ListSlices { offsets: list.value_offsets(), values: list.values().as_primitive::<T>().values() }
 }

@@ -61,7 +61,9 @@ impl Feature {
                 if is_weighted {
                     let metadata = HashMap::from([(WEIGHTS_KEY.to_owned(), self.name.clone())]);
                     let list = DataType::new_list(DataType::Float32, false);
-                    fields.push(Field::new(self.weights_column(), list, false).with_metadata(metadata));
+                    fields.push(
+                        Field::new(self.weights_column(), list, false).with_metadata(metadata),
+                    );
                 }
                 fields
             }
@@ -89,7 +91,10 @@ pub fn of_schema(schema: &Schema) -> Vec<Feature> {
             let is_weights = |other: &&std::sync::Arc<Field>| {
                 other.metadata().get(WEIGHTS_KEY).is_some_and(|of| of == field.name())
             };
-            Some(FeatureKind::Sparse { is_weighted: schema.fields().iter().any(|f| is_weights(&f)), ids })
+            Some(FeatureKind::Sparse {
+                is_weighted: schema.fields().iter().any(|f| is_weights(&f)),
+                ids,
+            })
         }
         _ => None,
     };

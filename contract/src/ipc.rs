@@ -39,7 +39,9 @@ pub enum Error {
         source: io::Error,
     },
     /// There is no such file
-    #[error("{path}: there is no such file\nhint: it is written as `{contract}`; run `make pipeline` to build it")]
+    #[error(
+        "{path}: there is no such file\nhint: it is written as `{contract}`; run `make pipeline` to build it"
+    )]
     Missing {
         /// The file
         path: String,
@@ -47,7 +49,9 @@ pub enum Error {
         contract: &'static str,
     },
     /// The file is not what its contract says
-    #[error("{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `make pipeline` to rebuild it")]
+    #[error(
+        "{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `make pipeline` to rebuild it"
+    )]
     Broken {
         /// The file
         path: String,
@@ -131,12 +135,18 @@ pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
     let table = read_any(path, contract)?;
     let name = table.metadata(CONTRACT_KEY);
     if name != Some(contract.name) {
-        let found = name.map_or("no contract in its metadata".to_owned(), |n| format!("a `{n}` table"));
-        return Err(table.broken(contract, format!("found {found}, expected a `{}` table", contract.name)));
+        let found =
+            name.map_or("no contract in its metadata".to_owned(), |n| format!("a `{n}` table"));
+        return Err(
+            table.broken(contract, format!("found {found}, expected a `{}` table", contract.name))
+        );
     }
     let version = table.metadata(VERSION_KEY).unwrap_or("none");
     if version != contract.version.to_string() {
-        let found = format!("found version {version} of `{}`, expected {}", contract.name, contract.version);
+        let found = format!(
+            "found version {version} of `{}`, expected {}",
+            contract.name, contract.version
+        );
         return Err(table.broken(contract, found));
     }
     Ok(table)
@@ -164,7 +174,9 @@ pub fn read_any(path: &Path, contract: &Contract) -> Result<Table, Error> {
         Ok(Err(err)) => {
             return Err(Error::broken(path, contract, format!("not a whole Arrow file: {err}")));
         }
-        Err(_) => return Err(Error::broken(path, contract, "not a whole Arrow file: it is damaged")),
+        Err(_) => {
+            return Err(Error::broken(path, contract, "not a whole Arrow file: it is damaged"));
+        }
     };
     if let Some(mismatch) = contract.mismatch(&schema) {
         return Err(Error::broken(path, contract, mismatch));
@@ -193,13 +205,16 @@ fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let footer_at = trailer_at.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
     let footer = root_as_footer(&bytes[footer_at..trailer_at])
         .map_err(|err| ArrowError::ParseError(format!("its footer is damaged: {err}")))?;
-    let schema = footer.schema().ok_or_else(|| ArrowError::ParseError("it has no schema".to_owned()))?;
+    let schema =
+        footer.schema().ok_or_else(|| ArrowError::ParseError("it has no schema".to_owned()))?;
     let schema = Arc::new(fb_to_schema(schema));
 
     let mut decoder = FileDecoder::new(schema.clone(), footer.version());
     let block_bytes = |block: &arrow::ipc::Block| {
         let start = usize::try_from(block.offset()).ok()?;
-        let len = usize::try_from(block.bodyLength()).ok()?.checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
+        let len = usize::try_from(block.bodyLength())
+            .ok()?
+            .checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
         (start.checked_add(len)? <= footer_at).then(|| bytes.slice_with_length(start, len))
     };
     for block in footer.dictionaries().iter().flatten() {
@@ -208,7 +223,8 @@ fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let mut batches = Vec::new();
     for block in footer.recordBatches().iter().flatten() {
         let bytes = block_bytes(block).ok_or_else(short)?;
-        batches.extend(decoder.read_record_batch(block, &bytes)?.filter(|batch| batch.num_rows() > 0));
+        batches
+            .extend(decoder.read_record_batch(block, &bytes)?.filter(|batch| batch.num_rows() > 0));
     }
     Ok((schema, batches))
 }
@@ -252,7 +268,8 @@ struct Partial {
 impl Partial {
     /// Opens the unfinished file, alone: two runs that write the same target would spoil it.
     fn create(target: &Path) -> Result<(Self, File), Error> {
-        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir =
+            target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(dir).map_err(|err| Error::io(dir, err))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let path = dir.join(format!(".{name}.partial"));

@@ -513,9 +513,7 @@ pub struct ReportParams {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
-pub struct F1Bucket(
-    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))] pub f64,
-);
+pub struct F1Bucket(#[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))] pub f64);
 
 impl Default for ReportParams {
     fn default() -> Self {
@@ -641,7 +639,8 @@ pub(crate) fn expand_environment(text: &str) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        let end = rest[start..].find('}').ok_or_else(|| format!("`{text}`: `${{` is not closed"))?;
+        let end =
+            rest[start..].find('}').ok_or_else(|| format!("`{text}`: `${{` is not closed"))?;
         let name = &rest[start + 2..start + end];
         let value = std::env::var(name)
             .map_err(|_| format!("`{text}`: the environment variable `{name}` is not set"))?;

@@ -141,8 +141,11 @@ impl Manifest {
                 inputs.push(input(format!("{name}:{}", file_name(&file)), file));
             }
         }
-        let views =
-            [("users", &self.data.users), ("interactions", &self.data.interactions), ("brands", &self.data.brands)];
+        let views = [
+            ("users", &self.data.users),
+            ("interactions", &self.data.interactions),
+            ("brands", &self.data.brands),
+        ];
         for (name, view) in views {
             if let View::Sql(view) = view {
                 inputs.push(input(format!("{name}.sql"), &view.sql));
@@ -211,7 +214,12 @@ impl Manifest {
         for Experiment { name, .. } in self.experiments() {
             let score = self.stage_dir(Stage::Score, Some(name));
             let train = self.stage_dir(Stage::Train, Some(name));
-            for (file, dir) in [("scores", &score), ("histogram", &score), ("thresholds", &score), ("history", &train)] {
+            for (file, dir) in [
+                ("scores", &score),
+                ("histogram", &score),
+                ("thresholds", &score),
+                ("history", &train),
+            ] {
                 let path = dir.join(format!("{file}.arrow"));
                 inputs.push(Input { name: format!("{name}/{file}"), path, is_optional: true });
             }
@@ -223,7 +231,10 @@ impl Manifest {
                 json!({"name": e.name, "sample": sample, "train": self.train_plan(e).1, "score": self.score_plan(e).1})
             })
             .collect();
-        (inputs, json!({"report": self.report, "baseline": self.baseline, "experiments": experiments}))
+        (
+            inputs,
+            json!({"report": self.report, "baseline": self.baseline, "experiments": experiments}),
+        )
     }
 }
 
@@ -231,7 +242,13 @@ impl Manifest {
 pub fn table_files(path: &str) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| path.is_file() && !file_name(path).starts_with(['.', '_']);
     let mut files: Vec<PathBuf> = if Path::new(path).is_dir() {
-        std::fs::read_dir(path).into_iter().flatten().flatten().map(|f| f.path()).filter(is_data).collect()
+        std::fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|f| f.path())
+            .filter(is_data)
+            .collect()
     } else if path.contains(['*', '?', '[']) {
         glob::glob(path).into_iter().flatten().flatten().filter(is_data).collect()
     } else {

@@ -40,11 +40,10 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// `` did you mean `x`? `` or the known names, for the end of a message.
 pub(crate) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(name, known.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => {
-            let names: Vec<_> = known.into_iter().map(|n| format!("`{n}`")).collect();
-            format!("known: {}", names.join(", "))
-        }
+    if let Some(near) = nearest(name, known.clone()) {
+        format!("did you mean `{near}`?")
+    } else {
+        let names: Vec<_> = known.into_iter().map(|n| format!("`{n}`")).collect();
+        format!("known: {}", names.join(", "))
     }
 }

@@ -98,7 +98,8 @@ impl Parts {
             changes.push("the program was rebuilt".to_owned());
         }
         value_changes("", &old.params, &self.params, &mut changes);
-        let names: std::collections::BTreeSet<_> = self.inputs.keys().chain(old.inputs.keys()).collect();
+        let names: std::collections::BTreeSet<_> =
+            self.inputs.keys().chain(old.inputs.keys()).collect();
         for name in names {
             match (old.inputs.get(name), self.inputs.get(name)) {
                 (Some(old), Some(new)) if old == new => {}
@@ -125,7 +126,9 @@ impl Hashes {
         let metadata = std::fs::metadata(path).map_err(|err| Error::io(path, err))?;
         let (len, modified) = (metadata.len(), metadata.modified().ok());
         match self.0.get(path) {
-            Some((known_len, known_time, hash)) if (*known_len, *known_time) == (len, modified) => Ok(hash.clone()),
+            Some((known_len, known_time, hash)) if (*known_len, *known_time) == (len, modified) => {
+                Ok(hash.clone())
+            }
             _ => {
                 let hash = ipc::hash_file(path)?;
                 self.0.insert(path.to_path_buf(), (len, modified, hash.clone()));
@@ -153,7 +156,9 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>
             let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for key in keys {
                 let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                let side = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or(Value::Null)
+                };
                 value_changes(&inner, &side(a), &side(b), changes);
             }
         }
@@ -183,7 +188,9 @@ impl Record {
             if metadata.len() != output.n_bytes {
                 return Some(format!(
                     "`{}` has {} bytes, {} were written",
-                    path.display(), metadata.len(), output.n_bytes
+                    path.display(),
+                    metadata.len(),
+                    output.n_bytes
                 ));
             }
             let is_same = hashes.of(&path).is_ok_and(|hash| hash == output.blake3);

@@ -30,13 +30,20 @@ impl StageRun {
     ///
     /// [`Error::Missing`] if an input is not there, [`Error::Broken`] if one is not what the
     /// stage that made it recorded.
-    pub fn start(manifest: &Manifest, stage: Stage, experiment: Option<&Experiment>) -> Result<Self, Error> {
+    pub fn start(
+        manifest: &Manifest,
+        stage: Stage,
+        experiment: Option<&Experiment>,
+    ) -> Result<Self, Error> {
         let started = Instant::now();
         let plan = manifest.plan(stage, experiment);
-        for input in plan.inputs.iter().filter(|input| !input.is_optional && !input.path.exists()) {
-            return Err(Error::Missing { path: input.path.display().to_string(), contract: known_name(&input.name) });
+        let is_missing = |input: &&crate::plan::Input| !input.is_optional && !input.path.exists();
+        if let Some(input) = plan.inputs.iter().find(is_missing) {
+            let path = input.path.display().to_string();
+            return Err(Error::Missing { path, contract: known_name(&input.name) });
         }
-        let binary = std::env::current_exe().map_err(|err| Error::io(Path::new("this program"), err))?;
+        let binary =
+            std::env::current_exe().map_err(|err| Error::io(Path::new("this program"), err))?;
         let parts = Parts::of(&plan, &binary, &mut Hashes::default())?;
         let fingerprint = parts.fingerprint();
         Ok(Self { plan, parts, fingerprint, started, outputs: Vec::new() })
@@ -78,7 +85,12 @@ impl StageRun {
     /// # Errors
     ///
     /// As [`Writer::create`].
-    pub fn writer(&self, file: &str, contract: &'static Contract, fields: Vec<Field>) -> Result<Writer, Error> {
+    pub fn writer(
+        &self,
+        file: &str,
+        contract: &'static Contract,
+        fields: Vec<Field>,
+    ) -> Result<Writer, Error> {
         self.writer_with(file, contract, fields, HashMap::new())
     }
 
@@ -132,7 +144,12 @@ impl StageRun {
                 .outputs
                 .iter()
                 .map(|output| {
-                    let name = output.target().file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    let name = output
+                        .target()
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned();
                     let Finished { blake3, n_bytes, n_rows, .. } = output;
                     (name, Output { blake3: blake3.clone(), n_bytes: *n_bytes, n_rows: *n_rows })
                 })
@@ -145,7 +162,9 @@ impl StageRun {
         let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
         let record_file = ipc::finish_text(&path, &text)?;
         match std::fs::remove_file(&path) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, err)),
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&path, err));
+            }
             _ => {}
         }
         for output in self.outputs {
@@ -158,8 +177,16 @@ impl StageRun {
 
 /// Messages name the table an input holds; an input that is no table is named as a file.
 fn known_name(name: &str) -> &'static str {
-    const NAMES: [&str; 8] =
-        ["brands", "features", "train_users", "train_interactions", "examples", "valid", "test", "model"];
+    const NAMES: [&str; 8] = [
+        "brands",
+        "features",
+        "train_users",
+        "train_interactions",
+        "examples",
+        "valid",
+        "test",
+        "model",
+    ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("an input file")
 }
 

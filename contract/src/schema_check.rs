@@ -40,7 +40,11 @@ impl<'a> Walk<'a> {
         if let Some(Value::Array(allowed)) = schema.get("enum") {
             if !allowed.contains(value) {
                 let names: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
-                self.value(format!("{} is not one of the choices; {}", show(value), choices(value, &names)));
+                self.value(format!(
+                    "{} is not one of the choices; {}",
+                    show(value),
+                    choices(value, &names)
+                ));
             }
             return;
         }
@@ -91,7 +95,11 @@ impl<'a> Walk<'a> {
                 self.node(value, branch);
             } else {
                 self.path.push(key.to_owned());
-                self.value(format!("{} is not one of the choices; {}", show(found), choices(found, &names)));
+                self.value(format!(
+                    "{} is not one of the choices; {}",
+                    show(found),
+                    choices(found, &names)
+                ));
                 self.path.pop();
             }
             return;
@@ -100,7 +108,11 @@ impl<'a> Walk<'a> {
         let names: Vec<_> = branches.iter().filter_map(|b| constant(b)).collect();
         if value.is_string() && !names.is_empty() {
             if !names.iter().any(|name| value == name) {
-                self.value(format!("{} is not one of the choices; {}", show(value), choices(value, &names)));
+                self.value(format!(
+                    "{} is not one of the choices; {}",
+                    show(value),
+                    choices(value, &names)
+                ));
             }
             return;
         }

@@ -253,16 +253,21 @@ impl Contract {
     pub(crate) fn mismatch(&self, found: &Schema) -> Option<String> {
         for column in self.columns {
             let Ok(field) = found.field_with_name(column.name) else {
-                let names: Vec<_> = found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+                let names: Vec<_> =
+                    found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
                 return Some(format!(
                     "column `{}` ({}) is missing; found {}",
-                    column.name, column.kind.describe(), names.join(", ")
+                    column.name,
+                    column.kind.describe(),
+                    names.join(", ")
                 ));
             };
             if !column.kind.accepts(field.data_type()) {
                 return Some(format!(
                     "column `{}` is `{}`, expected {}",
-                    column.name, field.data_type(), column.kind.describe()
+                    column.name,
+                    field.data_type(),
+                    column.kind.describe()
                 ));
             }
         }

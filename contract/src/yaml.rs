@@ -94,7 +94,10 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
         }
         let starts_node = matches!(
             event,
-            Event::Scalar(..) | Event::Alias(_) | Event::MappingStart(..) | Event::SequenceStart(..)
+            Event::Scalar(..)
+                | Event::Alias(_)
+                | Event::MappingStart(..)
+                | Event::SequenceStart(..)
         );
         if starts_node {
             let key_at = match open.last_mut() {

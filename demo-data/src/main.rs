@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 use clap::Parser;
 use contract::cli;
@@ -62,32 +64,45 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String> {
-    ensure!(args.users >= 10 && args.brands >= 2 && args.dim >= 1, "needs at least 10 users, 2 brands and 1 dimension");
+    ensure!(
+        args.users >= 10 && args.brands >= 2 && args.dim >= 1,
+        "needs at least 10 users, 2 brands and 1 dimension"
+    );
     let population = Population::new(args.brands, args.dim, args.labels, args.rarest, args.seed)?;
-    fs::create_dir_all(&args.output).with_context(|| format!("cannot make {}", args.output.display()))?;
+    fs::create_dir_all(&args.output)
+        .with_context(|| format!("cannot make {}", args.output.display()))?;
 
     let vector = |dim: usize| {
         let item = Arc::new(Field::new_list_field(DataType::Float32, false));
         DataType::FixedSizeList(item, dim as i32)
     };
-    let mut users = Output::create(&args.output.join("users.parquet"), vec![
-        Field::new("user_id", DataType::Int64, false),
-        Field::new("embedding", vector(args.dim), false),
-        Field::new("latent", vector(population::TASTE_DIM), false),
-    ])?;
-    let mut interactions = Output::create(&args.output.join("interactions.parquet"), vec![
-        Field::new("user_id", DataType::Int64, false),
-        Field::new("brand_id", DataType::Utf8, false),
-        Field::new("events", DataType::UInt32, false),
-    ])?;
+    let mut users = Output::create(
+        &args.output.join("users.parquet"),
+        vec![
+            Field::new("user_id", DataType::Int64, false),
+            Field::new("embedding", vector(args.dim), false),
+            Field::new("latent", vector(population::TASTE_DIM), false),
+        ],
+    )?;
+    let mut interactions = Output::create(
+        &args.output.join("interactions.parquet"),
+        vec![
+            Field::new("user_id", DataType::Int64, false),
+            Field::new("brand_id", DataType::Utf8, false),
+            Field::new("events", DataType::UInt32, false),
+        ],
+    )?;
     let ids = population.brand_ids();
     let mut n_labels = 0;
     for first in (0..args.users).step_by(CHUNK as usize) {
-        let made: Vec<User> =
-            (first..(first + CHUNK).min(args.users)).into_par_iter().map(|i| population.user(i)).collect();
+        let made: Vec<User> = (first..(first + CHUNK).min(args.users))
+            .into_par_iter()
+            .map(|i| population.user(i))
+            .collect();
         let user_ids: Vec<i64> = (first as i64 + 1..).take(made.len()).collect();
         let vectors = |dim: usize, part: fn(&User) -> &[f32]| -> Result<ArrayRef> {
-            let values: Float32Array = made.iter().flat_map(|user| part(user).iter().copied()).collect::<Vec<_>>().into();
+            let values: Float32Array =
+                made.iter().flat_map(|user| part(user).iter().copied()).collect::<Vec<_>>().into();
             let item = Arc::new(Field::new_list_field(DataType::Float32, false));
             Ok(Arc::new(FixedSizeListArray::try_new(item, dim as i32, Arc::new(values), None)?))
         };
@@ -100,7 +115,8 @@ fn run(args: &Args) -> Result<String> {
             user.labels.iter().map(|&(brand, events)| (*id, brand, events)).collect()
         };
         let labels: Vec<(i64, u32, u32)> = made.iter().zip(&user_ids).flat_map(of_user).collect();
-        let brand_ids: Vec<&str> = labels.iter().map(|label| ids[label.1 as usize].as_str()).collect();
+        let brand_ids: Vec<&str> =
+            labels.iter().map(|label| ids[label.1 as usize].as_str()).collect();
         interactions.write(vec![
             Arc::new(Int64Array::from_iter_values(labels.iter().map(|label| label.0))),
             Arc::new(StringArray::from(brand_ids)),
@@ -108,10 +124,13 @@ fn run(args: &Args) -> Result<String> {
         ])?;
         n_labels += labels.len();
     }
-    let mut brands = Output::create(&args.output.join("brands.parquet"), vec![
-        Field::new("brand_id", DataType::Utf8, false),
-        Field::new("name", DataType::Utf8, false),
-    ])?;
+    let mut brands = Output::create(
+        &args.output.join("brands.parquet"),
+        vec![
+            Field::new("brand_id", DataType::Utf8, false),
+            Field::new("name", DataType::Utf8, false),
+        ],
+    )?;
     let names: Vec<String> = ids.iter().map(|id| format!("Brand {}", &id[1..])).collect();
     brands.write(vec![
         Arc::new(StringArray::from(ids.clone())),
@@ -123,7 +142,10 @@ fn run(args: &Args) -> Result<String> {
     population.oracle().save(&args.output.join("oracle.arrow"))?;
     Ok(format!(
         "{} users, {} brands, {:.2} brands a user\n{}",
-        args.users, args.brands, n_labels as f64 / args.users as f64, args.output.display()
+        args.users,
+        args.brands,
+        n_labels as f64 / args.users as f64,
+        args.output.display()
     ))
 }
 
@@ -138,7 +160,8 @@ struct Output {
 impl Output {
     fn create(target: &Path, fields: Vec<Field>) -> Result<Self> {
         let partial = target.with_extension("parquet.partial");
-        let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+        let file = File::create(&partial)
+            .with_context(|| format!("cannot write {}", partial.display()))?;
         let schema = Arc::new(Schema::new(fields));
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
@@ -153,7 +176,8 @@ impl Output {
 
     fn finish(self) -> Result<()> {
         self.writer.close().with_context(|| format!("cannot write {}", self.target.display()))?;
-        fs::rename(&self.partial, &self.target).with_context(|| format!("cannot write {}", self.target.display()))
+        fs::rename(&self.partial, &self.target)
+            .with_context(|| format!("cannot write {}", self.target.display()))
     }
 }
 

@@ -70,8 +70,11 @@ impl Population {
 
     /// The user of this number, always the same.
     pub fn user(&self, number: u64) -> User {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let taste: Array1<f32> = Array1::from_shape_simple_fn(TASTE_DIM, || StandardNormal.sample(&mut rng));
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(
+            self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        );
+        let taste: Array1<f32> =
+            Array1::from_shape_simple_fn(TASTE_DIM, || StandardNormal.sample(&mut rng));
         let chances = taste.dot(&self.directions) + &self.biases;
         let mut labels = Vec::new();
         for (brand, &z) in chances.iter().enumerate() {
@@ -101,7 +104,10 @@ impl Population {
     pub fn oracle(&self) -> Model {
         Model {
             kind: Kind::Mlp(Mlp {
-                features: vec![Feature { name: "latent".into(), kind: FeatureKind::Dense { dim: TASTE_DIM } }],
+                features: vec![Feature {
+                    name: "latent".into(),
+                    kind: FeatureKind::Dense { dim: TASTE_DIM },
+                }],
                 offsets: Array1::zeros(TASTE_DIM),
                 scales: Array1::ones(TASTE_DIM),
                 bags: Vec::new(),
@@ -116,18 +122,24 @@ impl Population {
 /// Prevalences by the law of Zipf and Mandelbrot, `c·(rank + shift)^-exponent`, from
 /// [`COMMONEST`] to `rarest`; the shift is the one that gives `n_labels` a user.
 fn prevalences(n_brands: usize, n_labels: f64, rarest: f64) -> Result<Vec<f64>> {
-    ensure!(rarest > 0.0 && rarest < COMMONEST, "the rarest brand's share must be between 0 and {COMMONEST}, got {rarest}");
+    ensure!(
+        rarest > 0.0 && rarest < COMMONEST,
+        "the rarest brand's share must be between 0 and {COMMONEST}, got {rarest}"
+    );
     let law = |shift: f64| -> Vec<f64> {
         let span = ((n_brands as f64 + shift) / (1.0 + shift)).ln();
         let exponent = (COMMONEST / rarest).ln() / span;
-        (1..=n_brands).map(|rank| COMMONEST * ((1.0 + shift) / (rank as f64 + shift)).powf(exponent)).collect()
+        (1..=n_brands)
+            .map(|rank| COMMONEST * ((1.0 + shift) / (rank as f64 + shift)).powf(exponent))
+            .collect()
     };
     let mean = |shift: f64| law(shift).iter().sum::<f64>();
     let (mut low, mut high) = (-0.99, 1e6);
     ensure!(
         (mean(low)..=mean(high)).contains(&n_labels),
         "{n_brands} brands from {COMMONEST} to {rarest} of the users give {:.2} to {:.2} brands a user, not {n_labels}",
-        mean(low), mean(high)
+        mean(low),
+        mean(high)
     );
     for _ in 0..200 {
         let middle = f64::midpoint(low, high);
@@ -141,7 +153,10 @@ fn bias(prevalence: f64) -> f64 {
     // The mean over x by the trapezoid rule on [-8, 8].
     let mean = |bias: f64| {
         let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        (-400..=400).map(|i| f64::from(i) * 0.02).map(|x| density(x) * 0.02 / (1.0 + (-bias - SIGNAL * x).exp())).sum::<f64>()
+        (-400..=400)
+            .map(|i| f64::from(i) * 0.02)
+            .map(|x| density(x) * 0.02 / (1.0 + (-bias - SIGNAL * x).exp()))
+            .sum::<f64>()
     };
     let (mut low, mut high) = (-40.0, 40.0);
     for _ in 0..100 {

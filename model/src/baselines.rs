@@ -50,7 +50,9 @@ impl Persistence {
         for (i, mut row) in logits.rows_mut().into_iter().enumerate() {
             row.assign(&shares);
             row -= PERSISTENCE_LOGIT;
-            for (brand, _) in batch.bags[0].of(i).filter(|&(brand, _)| (brand as usize) < shares.len()) {
+            for (brand, _) in
+                batch.bags[0].of(i).filter(|&(brand, _)| (brand as usize) < shares.len())
+            {
                 row[brand as usize] = shares[brand as usize] + PERSISTENCE_LOGIT;
             }
         }
@@ -67,8 +69,10 @@ mod tests {
 
     #[test]
     fn persistence_puts_only_past_brands_above_one_half() {
-        let history =
-            Feature { name: "past".into(), kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands } };
+        let history = Feature {
+            name: "past".into(),
+            kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
+        };
         // 999 of 1,000 users, 1 of 1,000, none of 1,000: the extremes of a prior.
         let model = Persistence { history, prior: prior_logits(&[999, 1, 0], 1000) };
         let batch = Batch {

@@ -98,14 +98,21 @@ impl Model {
     /// An array that is missing or does not fit the others.
     pub fn from_table(table: &Table) -> Result<Self, Error> {
         let fail = |what: String| Error { path: table.path.display().to_string(), what };
-        let text = table.metadata(ARCHITECTURE_KEY).ok_or_else(|| fail("has no architecture in its metadata".into()))?;
-        let architecture: Architecture =
-            serde_json::from_str(text).map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
+        let text = table
+            .metadata(ARCHITECTURE_KEY)
+            .ok_or_else(|| fail("has no architecture in its metadata".into()))?;
+        let architecture: Architecture = serde_json::from_str(text)
+            .map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
         let mut arrays = arrays(table).map_err(fail)?;
         let kind = build(&architecture, &mut arrays).map_err(fail)?;
-        let model = Self { kind, brand_ids: architecture.brand_ids, training: architecture.training };
+        let model =
+            Self { kind, brand_ids: architecture.brand_ids, training: architecture.training };
         if model.n_outputs() != model.brand_ids.len() {
-            let what = format!("gives {} logits, but names {} brands", model.n_outputs(), model.brand_ids.len());
+            let what = format!(
+                "gives {} logits, but names {} brands",
+                model.n_outputs(),
+                model.brand_ids.len()
+            );
             return Err(fail(what));
         }
         Ok(model)
@@ -128,12 +135,16 @@ impl Model {
         if self.brand_ids == brand_ids {
             return Ok(self.clone());
         }
-        let place: HashMap<&str, usize> = self.brand_ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
-        let lacking: Vec<&String> = brand_ids.iter().filter(|id| !place.contains_key(id.as_str())).collect();
+        let place: HashMap<&str, usize> =
+            self.brand_ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
+        let lacking: Vec<&String> =
+            brand_ids.iter().filter(|id| !place.contains_key(id.as_str())).collect();
         if let Some(first) = lacking.first() {
             let what = format!(
                 "the model predicts {} brands, the data has {}; {} of them it does not know, the first is `{first}`",
-                self.brand_ids.len(), brand_ids.len(), lacking.len()
+                self.brand_ids.len(),
+                brand_ids.len(),
+                lacking.len()
             );
             return Err(Error { path: path.to_owned(), what });
         }
@@ -151,11 +162,14 @@ impl Model {
                     FeatureKind::Sparse { ids, .. } => Some(ids),
                     FeatureKind::Dense { .. } => None,
                 });
-                for (bag, _) in mlp.bags.iter_mut().zip(sparse).filter(|(_, ids)| *ids == IdSpace::Brands) {
+                for (bag, _) in
+                    mlp.bags.iter_mut().zip(sparse).filter(|(_, ids)| *ids == IdSpace::Brands)
+                {
                     // A brand that no training user had in this list has no row: as good as zeros.
                     let row = |&i: &usize| (i < bag.nrows()).then(|| bag.row(i).to_owned());
                     let width = bag.ncols();
-                    let rows: Vec<Array1<f32>> = order.iter().map(|i| row(i).unwrap_or(Array1::zeros(width))).collect();
+                    let rows: Vec<Array1<f32>> =
+                        order.iter().map(|i| row(i).unwrap_or(Array1::zeros(width))).collect();
                     let views: Vec<_> = rows.iter().map(Array1::view).collect();
                     *bag = ndarray::stack(ndarray::Axis(0), &views).expect("rows of one width");
                 }
@@ -199,13 +213,17 @@ fn arrays(table: &Table) -> Result<Arrays, String> {
     let mut arrays = HashMap::new();
     for batch in &table.batches {
         let names = columns::texts(batch, "name");
-        let (shapes, data) = (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
+        let (shapes, data) =
+            (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
         for (i, name) in names.iter().enumerate() {
             let name = name.unwrap_or_default();
             let shape: Vec<usize> = shapes.get(i).iter().map(|&n| n as usize).collect();
             let values = data.get(i);
             if shape.iter().product::<usize>() != values.len() {
-                return Err(format!("array `{name}` has shape {shape:?}, but {} values", values.len()));
+                return Err(format!(
+                    "array `{name}` has shape {shape:?}, but {} values",
+                    values.len()
+                ));
             }
             if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
                 return Err(format!("array `{name}` holds {bad}, expected finite numbers"));
@@ -218,19 +236,27 @@ fn arrays(table: &Table) -> Result<Arrays, String> {
 
 fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, String> {
     let mut take = |name: &str, n_dims: usize| {
-        let (shape, data) = arrays.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
+        let (shape, data) =
+            arrays.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
         if shape.len() != n_dims {
-            return Err(format!("array `{name}` has shape {shape:?}, expected {n_dims} dimensions"));
+            return Err(format!(
+                "array `{name}` has shape {shape:?}, expected {n_dims} dimensions"
+            ));
         }
         Ok((shape, data))
     };
     match architecture.kind.as_str() {
-        "popularity" => Ok(Kind::Popularity(Popularity { prior: Array1::from(take("prior", 1)?.1) })),
+        "popularity" => {
+            Ok(Kind::Popularity(Popularity { prior: Array1::from(take("prior", 1)?.1) }))
+        }
         "persistence" => {
             let [history] = architecture.features.as_slice() else {
                 return Err("a persistence model reads one feature".to_owned());
             };
-            Ok(Kind::Persistence(Persistence { history: history.clone(), prior: Array1::from(take("prior", 1)?.1) }))
+            Ok(Kind::Persistence(Persistence {
+                history: history.clone(),
+                prior: Array1::from(take("prior", 1)?.1),
+            }))
         }
         "mlp" => {
             let matrix = |(shape, data): (Vec<usize>, Vec<f32>)| {
@@ -242,7 +268,9 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
                 features: architecture.features.clone(),
                 offsets: Array1::from(take("offsets", 1)?.1),
                 scales: Array1::from(take("scales", 1)?.1),
-                bags: (0..n_bags).map(|i| Ok(matrix(take(&format!("bags.{i}"), 2)?))).collect::<Result<_, String>>()?,
+                bags: (0..n_bags)
+                    .map(|i| Ok(matrix(take(&format!("bags.{i}"), 2)?)))
+                    .collect::<Result<_, String>>()?,
                 layers: (0..architecture.n_layers)
                     .map(|i| {
                         let weights = matrix(take(&format!("layers.{i}.weights"), 2)?);
@@ -254,7 +282,9 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
             check_shapes(&mlp)?;
             Ok(Kind::Mlp(mlp))
         }
-        other => Err(format!("is a model of kind `{other}`, expected mlp, popularity or persistence")),
+        other => {
+            Err(format!("is a model of kind `{other}`, expected mlp, popularity or persistence"))
+        }
     }
 }
 
@@ -272,19 +302,25 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
     }
     let mut n_in = n_dense;
     if mlp.offsets.len() != n_dense || mlp.scales.len() != n_dense {
-        return Err(format!("`offsets` and `scales` must have {n_dense} values, as the dense features have"));
+        return Err(format!(
+            "`offsets` and `scales` must have {n_dense} values, as the dense features have"
+        ));
     }
     for (i, layer) in mlp.layers.iter().enumerate() {
         if layer.weights.dim() != (n_in, layer.bias.len()) {
             return Err(format!(
-                "layer {i} has weights {:?} and {} biases, but {n_in} inputs", layer.weights.dim(), layer.bias.len()
+                "layer {i} has weights {:?} and {} biases, but {n_in} inputs",
+                layer.weights.dim(),
+                layer.bias.len()
             ));
         }
         n_in = layer.bias.len();
     }
     let width = mlp.layers[0].bias.len();
     match mlp.bags.iter().position(|bag| bag.ncols() != width) {
-        Some(i) => Err(format!("bags.{i} has {} columns, the first layer {width}", mlp.bags[i].ncols())),
+        Some(i) => {
+            Err(format!("bags.{i} has {} columns, the first layer {width}", mlp.bags[i].ncols()))
+        }
         None => Ok(()),
     }
 }
@@ -295,8 +331,10 @@ mod tests {
     use ndarray::array;
 
     fn model() -> Model {
-        let history =
-            Feature { name: "past".into(), kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands } };
+        let history = Feature {
+            name: "past".into(),
+            kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
+        };
         Model {
             kind: Kind::Mlp(Mlp {
                 features: vec![history],
@@ -305,7 +343,10 @@ mod tests {
                 bags: vec![array![[1.0, 2.0], [3.0, 4.0]]],
                 layers: vec![
                     Layer { weights: Array2::zeros((0, 2)), bias: array![0.0, 0.5] },
-                    Layer { weights: array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], bias: array![7.0, 8.0, 9.0] },
+                    Layer {
+                        weights: array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+                        bias: array![7.0, 8.0, 9.0],
+                    },
                 ],
             }),
             brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),

@@ -66,7 +66,9 @@ impl<'a> Inputs<'a> {
             let found: Vec<_> = found.iter().map(Feature::describe).collect();
             return Err(format!(
                 "{}: the model reads the feature {}, the table has {}",
-                table.path.display(), missing.describe(), found.join(", ")
+                table.path.display(),
+                missing.describe(),
+                found.join(", ")
             ));
         }
         let mut starts = vec![0];
@@ -79,7 +81,8 @@ impl<'a> Inputs<'a> {
                 }
                 FeatureKind::Sparse { is_weighted, .. } => Column::Sparse {
                     ids: columns::u32_lists(batch, &feature.name),
-                    weights: is_weighted.then(|| columns::f32_lists(batch, &feature.weights_column())),
+                    weights: is_weighted
+                        .then(|| columns::f32_lists(batch, &feature.weights_column())),
                 },
             };
             parts.push(features.iter().map(column).collect());
@@ -89,7 +92,8 @@ impl<'a> Inputs<'a> {
             FeatureKind::Dense { dim } => dim,
             FeatureKind::Sparse { .. } => 0,
         });
-        let n_bags = features.iter().filter(|f| matches!(f.kind, FeatureKind::Sparse { .. })).count();
+        let n_bags =
+            features.iter().filter(|f| matches!(f.kind, FeatureKind::Sparse { .. })).count();
         Ok(Self { starts, parts, n_dense: dims.sum(), n_bags })
     }
 
@@ -125,7 +129,8 @@ impl<'a> Inputs<'a> {
             for column in &self.parts[part] {
                 match column {
                     Column::Dense { values, dim } => {
-                        into[next_dense..next_dense + dim].copy_from_slice(&values[row * dim..(row + 1) * dim]);
+                        into[next_dense..next_dense + dim]
+                            .copy_from_slice(&values[row * dim..(row + 1) * dim]);
                         next_dense += dim;
                     }
                     Column::Sparse { ids, weights } => {

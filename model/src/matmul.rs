@@ -18,7 +18,11 @@ const ROW_TILE: usize = 64;
 ///
 /// If the shapes do not fit.
 pub fn matmul(a: ArrayView2<f32>, b: ArrayView2<f32>, beta: f32, mut c: ArrayViewMut2<f32>) {
-    assert_eq!((a.nrows(), a.ncols(), b.ncols()), (c.nrows(), b.nrows(), c.ncols()), "shapes must fit");
+    assert_eq!(
+        (a.nrows(), a.ncols(), b.ncols()),
+        (c.nrows(), b.nrows(), c.ncols()),
+        "shapes must fit"
+    );
     let n_tiles = c.nrows().div_ceil(ROW_TILE);
     let tiles_per_block = n_tiles.div_ceil(rayon::current_num_threads()).max(1);
     let rows = tiles_per_block * ROW_TILE;
@@ -38,7 +42,9 @@ mod tests {
     use ndarray::Array2;
 
     fn matrix(n: usize, m: usize, seed: usize) -> Array2<f32> {
-        Array2::from_shape_fn((n, m), |(i, j)| (((i * 31 + j * 17 + seed) % 101) as f32 - 50.0) / 37.0)
+        Array2::from_shape_fn((n, m), |(i, j)| {
+            (((i * 31 + j * 17 + seed) % 101) as f32 - 50.0) / 37.0
+        })
     }
 
     #[test]

@@ -91,7 +91,10 @@ impl Mlp {
                 matmul(input, layer.weights.view(), 1.0, output.view_mut());
             }
             if !is_last {
-                rectify(output, dropout.map(|d| Dropout { seed: d.seed.wrapping_add((i as u64) << 48), ..d }));
+                rectify(
+                    output,
+                    dropout.map(|d| Dropout { seed: d.seed.wrapping_add((i as u64) << 48), ..d }),
+                );
             }
         }
     }
@@ -102,7 +105,8 @@ impl Workspace {
         if self.dense.dim() != (n_users, mlp.offsets.len()) {
             self.dense = Array2::zeros((n_users, mlp.offsets.len()));
         }
-        let widths: Vec<usize> = mlp.layers[..mlp.layers.len() - 1].iter().map(|l| l.bias.len()).collect();
+        let widths: Vec<usize> =
+            mlp.layers[..mlp.layers.len() - 1].iter().map(|l| l.bias.len()).collect();
         if self.hidden.iter().map(Array2::dim).ne(widths.iter().map(|&width| (n_users, width))) {
             self.hidden = widths.iter().map(|&width| Array2::zeros((n_users, width))).collect();
         }
@@ -177,7 +181,10 @@ mod tests {
         let mlp = Mlp {
             features: vec![
                 Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 1 } },
-                Feature { name: "ids".into(), kind: FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own } },
+                Feature {
+                    name: "ids".into(),
+                    kind: FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own },
+                },
             ],
             offsets: array![1.0],
             scales: array![0.5],
@@ -216,7 +223,8 @@ mod tests {
         for (from, to) in [(0, 0), (1, 0), (0, 1)] {
             let before = units.slice(ndarray::s![..-1, from..999 + from]);
             let after = units.slice(ndarray::s![1.., to..999 + to]);
-            let n_same = before.iter().zip(after).filter(|&(&a, &b)| (a > 0.0) == (b > 0.0)).count();
+            let n_same =
+                before.iter().zip(after).filter(|&(&a, &b)| (a > 0.0) == (b > 0.0)).count();
             let share = n_same as f64 / (199.0 * 999.0);
             assert!((share - 0.58).abs() < 0.006, "{from} {to}: {share}");
         }
@@ -227,7 +235,10 @@ mod tests {
         for dropout in [None, Some(Dropout { rate: 0.01, seed: 7 })] {
             let mut units = array![[f32::NAN, -1.0, 2.0]];
             rectify(units.view_mut(), dropout);
-            assert!(units[[0, 0]].is_nan() && units[[0, 1]] == 0.0 && units[[0, 2]] >= 2.0, "{units}");
+            assert!(
+                units[[0, 0]].is_nan() && units[[0, 1]] == 0.0 && units[[0, 2]] >= 2.0,
+                "{units}"
+            );
         }
     }
 }

@@ -92,8 +92,12 @@ mod tests {
             let (p, nll_positive) = exact(f64::from(z));
             let (q, nll_negative) = exact(-f64::from(z));
             let found = parts(z);
-            let pairs =
-                [(found.p, p), (found.q, q), (found.nll_positive, nll_positive), (found.nll_negative, nll_negative)];
+            let pairs = [
+                (found.p, p),
+                (found.q, q),
+                (found.nll_positive, nll_positive),
+                (found.nll_negative, nll_negative),
+            ];
             for (found, exact) in pairs {
                 let difference = (f64::from(found) - exact).abs();
                 // Below e^-87.3 the result is 0 instead of subnormal.

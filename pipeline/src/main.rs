@@ -128,7 +128,12 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Check { manifest } => {
             let loaded = manifest.load()?;
             let names: Vec<_> = loaded.experiments().map(|e| e.name.as_str()).collect();
-            println!("{}: sound; {} experiments: {}", loaded.path.display(), names.len(), names.join(", "));
+            println!(
+                "{}: sound; {} experiments: {}",
+                loaded.path.display(),
+                names.len(),
+                names.join(", ")
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema => {

@@ -65,9 +65,11 @@ impl Node {
     pub fn state(&self, manifest: &Manifest, hashes: &mut Hashes) -> Result<State> {
         anyhow::ensure!(
             self.binary.exists(),
-            "{}: the program is not built\nhint: run `make build`", self.binary.display()
+            "{}: the program is not built\nhint: run `make build`",
+            self.binary.display()
         );
-        let is_missing = |input: &&contract::plan::Input| !input.is_optional && !input.path.exists();
+        let is_missing =
+            |input: &&contract::plan::Input| !input.is_optional && !input.path.exists();
         if let Some(input) = self.plan.inputs.iter().find(is_missing) {
             return Ok(State::Blocked(format!("`{}` is not there yet", input.path.display())));
         }
@@ -109,7 +111,8 @@ impl Node {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let own = self.plan.record_path();
         if own.exists() {
-            std::fs::remove_file(&own).with_context(|| format!("cannot replace {}", own.display()))?;
+            std::fs::remove_file(&own)
+                .with_context(|| format!("cannot replace {}", own.display()))?;
         }
         for name in record.outputs.keys() {
             let link = dir.join(format!(".{name}.link"));

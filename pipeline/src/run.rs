@@ -100,7 +100,12 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// Says what would run. What follows a stage that would run cannot be looked at yet.
-fn dry_run(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> Result<ExitCode> {
+fn dry_run(
+    manifest: &Manifest,
+    all: &[Node],
+    force: bool,
+    hashes: &mut Hashes,
+) -> Result<ExitCode> {
     let mut stale: Vec<Option<String>> = Vec::new();
     for node in all {
         let experiment = &node.plan.experiment;
@@ -118,7 +123,11 @@ fn dry_run(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) 
         if runs {
             stale.push(experiment.clone());
         }
-        println!("{}: {} ({why})", node.plan.label(), if runs { "would run" } else { "would not run" });
+        println!(
+            "{}: {} ({why})",
+            node.plan.label(),
+            if runs { "would run" } else { "would not run" }
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,13 +162,17 @@ fn run_stage(node: &Node, args: &RunArgs) -> Result<bool> {
 
 /// Holds the results' folder; the kernel frees it when this program ends, however it ends.
 fn lock(run_dir: &Path) -> Result<File> {
-    std::fs::create_dir_all(run_dir).with_context(|| format!("cannot make {}", run_dir.display()))?;
+    std::fs::create_dir_all(run_dir)
+        .with_context(|| format!("cannot make {}", run_dir.display()))?;
     let path = run_dir.join(".lock");
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     if file.try_lock().is_err() {
         let holder = std::fs::read_to_string(&path).unwrap_or_default();
-        bail!("{}: another run is at work here (process {holder}); wait for it to end", run_dir.display());
+        bail!(
+            "{}: another run is at work here (process {holder}); wait for it to end",
+            run_dir.display()
+        );
     }
     std::fs::write(&path, std::process::id().to_string())?;
     Ok(file)

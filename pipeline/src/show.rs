@@ -27,7 +27,13 @@ pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
         }));
         let took = secs.map_or(String::new(), |secs| format!("{secs:.1} s"));
         let name = experiment.unwrap_or_default();
-        table.add_row([name, node.plan.stage.to_string(), state.to_owned(), took, reasons.join("; ")]);
+        table.add_row([
+            name,
+            node.plan.stage.to_string(),
+            state.to_owned(),
+            took,
+            reasons.join("; "),
+        ]);
     }
     if as_json {
         println!("{:#}", json!(rows));
@@ -46,7 +52,9 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage) -> Result<()
     manifest.experiment(experiment)?;
     let selected = [experiment.to_owned()];
     let node = nodes(manifest, &selected)?.into_iter().find(|node| node.plan.stage == stage);
-    let node = node.with_context(|| format!("`{experiment}` has no stage {stage}: its model needs no examples"))?;
+    let node = node.with_context(|| {
+        format!("`{experiment}` has no stage {stage}: its model needs no examples")
+    })?;
     let (state, reasons) = words(node.state(manifest, &mut Hashes::default())?);
     println!("{}: {state}", node.plan.label());
     for reason in reasons {

@@ -52,7 +52,9 @@ pub fn hashes(ids: &dyn Array, seed: i64, draw: i64) -> Vec<u64> {
 fn keys(ids: &dyn Array) -> Vec<i64> {
     match ids.data_type() {
         DataType::Int64 => ids.as_primitive::<Int64Type>().values().to_vec(),
-        DataType::Utf8View => ids.as_string_view().iter().map(|id| text_key(id.unwrap_or(""))).collect(),
+        DataType::Utf8View => {
+            ids.as_string_view().iter().map(|id| text_key(id.unwrap_or(""))).collect()
+        }
         _ => ids.as_string::<i32>().iter().map(|id| text_key(id.unwrap_or(""))).collect(),
     }
 }

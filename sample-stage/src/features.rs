@@ -10,7 +10,7 @@ use contract::manifest::{FeatureSource, IdSpace};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray, RecordBatch,
 };
-use datafusion::arrow::compute::{cast, cast_with_options, CastOptions};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
 use datafusion::arrow::util::display::array_value_to_string;
 
@@ -30,7 +30,10 @@ pub struct FeatureColumn {
 /// # Errors
 ///
 /// A column that is not there or that is no number, vector or list of ids.
-pub fn match_columns(features: &[FeatureSource], first: &RecordBatch) -> Result<Vec<FeatureColumn>, DataError> {
+pub fn match_columns(
+    features: &[FeatureSource],
+    first: &RecordBatch,
+) -> Result<Vec<FeatureColumn>, DataError> {
     features.iter().map(|feature| match_column(feature, first)).collect()
 }
 
@@ -54,7 +57,8 @@ pub fn check_present(features: &[FeatureSource], users: &Schema) -> Result<(), D
     let found: Vec<_> = users.fields().iter().map(|f| format!("`{}`", f.name())).collect();
     Err(DataError(format!(
         "users: `data.features` names {}, but the columns are {}",
-        missing.join(", "), found.join(", ")
+        missing.join(", "),
+        found.join(", ")
     )))
 }
 
@@ -64,7 +68,9 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
     let array = first.column_by_name(&name).expect("checked by `check_present`");
     let is_brands = options.ids == IdSpace::Brands;
     let kind = match array.data_type() {
-        t if (t.is_numeric() || *t == DataType::Boolean) && !is_brands => FeatureKind::Dense { dim: 1 },
+        t if (t.is_numeric() || *t == DataType::Boolean) && !is_brands => {
+            FeatureKind::Dense { dim: 1 }
+        }
         t => match list_item(t) {
             Some(item) if item.is_floating() && !is_brands => {
                 let dim = first_length(array).ok_or_else(|| {
@@ -76,20 +82,34 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
                 FeatureKind::Sparse { is_weighted: options.weights.is_some(), ids: options.ids }
             }
             _ => {
-                let expected = if is_brands { "a list of brand ids" } else { "a number, a list of floats (a vector) or a list of whole numbers (ids)" };
-                return Err(DataError(format!("users: column `{name}` is `{t}`, expected {expected}")));
+                let expected = if is_brands {
+                    "a list of brand ids"
+                } else {
+                    "a number, a list of floats (a vector) or a list of whole numbers (ids)"
+                };
+                return Err(DataError(format!(
+                    "users: column `{name}` is `{t}`, expected {expected}"
+                )));
             }
         },
     };
     if options.weights.is_some() && matches!(kind, FeatureKind::Dense { .. }) {
-        return Err(DataError(format!("users: feature `{name}` has `weights`, but is no list of ids")));
+        return Err(DataError(format!(
+            "users: feature `{name}` has `weights`, but is no list of ids"
+        )));
     }
-    Ok(FeatureColumn { source: name.clone(), weights: options.weights, feature: Feature { name, kind } })
+    Ok(FeatureColumn {
+        source: name.clone(),
+        weights: options.weights,
+        feature: Feature { name, kind },
+    })
 }
 
 fn list_item(data_type: &DataType) -> Option<&DataType> {
     match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            Some(item.data_type())
+        }
         _ => None,
     }
 }
@@ -124,7 +144,12 @@ impl FeatureColumn {
             FeatureKind::Dense { dim } => Ok(vec![dense(column(&self.source), dim, at)?]),
             FeatureKind::Sparse { ids, .. } => {
                 let weights = self.weights.as_ref().map(|name| column(name));
-                sparse(column(&self.source), weights, (ids == IdSpace::Brands).then_some(brands), at)
+                sparse(
+                    column(&self.source),
+                    weights,
+                    (ids == IdSpace::Brands).then_some(brands),
+                    at,
+                )
             }
         }
     }
@@ -146,12 +171,12 @@ impl Place<'_> {
 }
 
 fn dense(array: &ArrayRef, dim: usize, at: Place) -> Result<ArrayRef> {
-    let (values, offsets): (ArrayRef, Option<ListArray>) = match list_item(array.data_type()) {
-        None => (cast(array, &DataType::Float32)?, None),
-        Some(_) => {
-            let list = as_list(array)?;
-            (cast(list.values(), &DataType::Float32)?, Some(list))
-        }
+    let (values, offsets): (ArrayRef, Option<ListArray>) = if list_item(array.data_type()).is_none()
+    {
+        (cast(array, &DataType::Float32)?, None)
+    } else {
+        let list = as_list(array)?;
+        (cast(list.values(), &DataType::Float32)?, Some(list))
     };
     let values = values.as_primitive::<Float32Type>();
     let mut flat = Vec::with_capacity(array.len() * dim);
@@ -163,19 +188,26 @@ fn dense(array: &ArrayRef, dim: usize, at: Place) -> Result<ArrayRef> {
             list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
         });
         if range.len() != dim {
-            let found = format!("found a vector of {}, expected {dim} as for the first user", range.len());
+            let found =
+                format!("found a vector of {}, expected {dim} as for the first user", range.len());
             return Err(at.fail(row, found).into());
         }
         for i in range {
             if values.is_null(i) || !values.value(i).is_finite() {
-                let found = if values.is_null(i) { "null".to_owned() } else { values.value(i).to_string() };
+                let found =
+                    if values.is_null(i) { "null".to_owned() } else { values.value(i).to_string() };
                 return Err(at.fail(row, format!("found {found}, expected finite numbers")).into());
             }
             flat.push(values.value(i));
         }
     }
     let item = Arc::new(Field::new_list_field(DataType::Float32, false));
-    Ok(Arc::new(FixedSizeListArray::try_new(item, dim as i32, Arc::new(Float32Array::from(flat)), None)?))
+    Ok(Arc::new(FixedSizeListArray::try_new(
+        item,
+        dim as i32,
+        Arc::new(Float32Array::from(flat)),
+        None,
+    )?))
 }
 
 fn sparse(
@@ -190,7 +222,8 @@ fn sparse(
         Some(list) => Some(cast(list.values(), &DataType::Float32)?),
         None => None,
     };
-    let weight_values = weight_values.as_ref().map(|values| values.as_primitive::<Float32Type>());
+    let weight_values =
+        weight_values.as_ref().map(datafusion::arrow::array::AsArray::as_primitive::<Float32Type>);
     // Ids of brands that are not kept are left out; other ids stand for themselves.
     let positions: Vec<Option<u32>> = if let Some(brands) = brands {
         brands.positions(list.values())?
@@ -201,8 +234,11 @@ fn sparse(
             for i in list.value_offsets()[row]..list.value_offsets()[row + 1] {
                 let i = i as usize;
                 if ids.is_null(i) || !(0..=MAX_ID).contains(&ids.value(i)) {
-                    let found = if ids.is_null(i) { "null".to_owned() } else { ids.value(i).to_string() };
-                    return Err(at.fail(row, format!("found id {found}, expected 0 to {MAX_ID}")).into());
+                    let found =
+                        if ids.is_null(i) { "null".to_owned() } else { ids.value(i).to_string() };
+                    return Err(at
+                        .fail(row, format!("found id {found}, expected 0 to {MAX_ID}"))
+                        .into());
                 }
             }
         }
@@ -218,18 +254,26 @@ fn sparse(
         // A null list is an empty one: the user has none.
         let start = list.value_offsets()[row] as usize;
         let n = if list.is_null(row) { 0 } else { list.value_length(row) as usize };
-        let weight_start = weight_list.as_ref().map_or(0, |list| list.value_offsets()[row] as usize);
+        let weight_start =
+            weight_list.as_ref().map_or(0, |list| list.value_offsets()[row] as usize);
         if let Some(weight_list) = &weight_list {
-            let n_weights = if weight_list.is_null(row) { 0 } else { weight_list.value_length(row) as usize };
+            let n_weights =
+                if weight_list.is_null(row) { 0 } else { weight_list.value_length(row) as usize };
             if n_weights != n {
-                return Err(at.fail(row, format!("found {n} ids and {n_weights} weights, expected as many")).into());
+                return Err(at
+                    .fail(row, format!("found {n} ids and {n_weights} weights, expected as many"))
+                    .into());
             }
         }
         for i in 0..n {
             let Some(id) = positions[start + i] else { continue };
             row_ids.push(id);
             if let Some(values) = weight_values {
-                let weight = if values.is_null(weight_start + i) { f32::NAN } else { values.value(weight_start + i) };
+                let weight = if values.is_null(weight_start + i) {
+                    f32::NAN
+                } else {
+                    values.value(weight_start + i)
+                };
                 if !weight.is_finite() {
                     return Err(at.fail(row, "found a weight that is null or not finite").into());
                 }

@@ -14,7 +14,8 @@ use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers, UnknownIds};
 use contract::run::StageRun;
 use contract::{record::Record, tables};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
 };
 use datafusion::arrow::compute::{cast, filter_record_batch, sort_to_indices, take};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema};
@@ -66,7 +67,9 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     if let Some(message) = unknown.message() {
         let message = format!("interactions: {message}");
         match data.unknown_ids {
-            UnknownIds::Error => return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")).into()),
+            UnknownIds::Error => {
+                return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")).into());
+            }
             UnknownIds::Warn => eprintln!("warning: {message}; dropped"),
         }
     }
@@ -104,7 +107,9 @@ fn with_ids(frame: DataFrame, table: &str, column: &str) -> Result<DataFrame> {
     let schema = frame.schema().as_arrow().clone();
     let found = column_type(&schema, table, column)?;
     let to = id_type(&found).ok_or_else(|| {
-        DataError(format!("{table}: column `{column}` is `{found}`, expected whole numbers or text"))
+        DataError(format!(
+            "{table}: column `{column}` is `{found}`, expected whole numbers or text"
+        ))
     })?;
     Ok(frame.with_column(column, cast_expr(ident(column), to))?)
 }
@@ -133,7 +138,11 @@ async fn distinct_ids(frame: DataFrame, table: &str, column: &str) -> Result<Rec
     let all = datafusion::arrow::compute::concat_batches(&schema, &batches)?;
     let ids = all.column_by_name(column).expect("checked above");
     if ids.null_count() > 0 {
-        return Err(DataError(format!("{table}: column `{column}` holds {} nulls, expected none", ids.null_count())).into());
+        return Err(DataError(format!(
+            "{table}: column `{column}` holds {} nulls, expected none",
+            ids.null_count()
+        ))
+        .into());
     }
     if ids.is_empty() {
         return Err(DataError(format!("{table}: there is no row")).into());
@@ -144,7 +153,10 @@ async fn distinct_ids(frame: DataFrame, table: &str, column: &str) -> Result<Rec
     let ids = sorted.column_by_name(column).expect("checked above");
     if let Err(row) = IdIndex::new(ids) {
         let id = array_value_to_string(ids, row)?;
-        return Err(DataError(format!("{table}: `{column}` `{id}` stands there twice, expected once")).into());
+        return Err(DataError(format!(
+            "{table}: `{column}` `{id}` stands there twice, expected once"
+        ))
+        .into());
     }
     Ok(sorted)
 }
@@ -180,7 +192,8 @@ async fn split_users(users: &DataFrame, holdout: &Holdout) -> Result<(ArrayRef, 
     }
     // Users in order of their draw: the first go to test, the next to valid.
     let draws = hashes(&ids, holdout.seed as i64, HOLDOUT_DRAW);
-    let mut drawn: Vec<u32> = (0..ids.len() as u32).filter(|&row| splits[row as usize] == Split::Train).collect();
+    let mut drawn: Vec<u32> =
+        (0..ids.len() as u32).filter(|&row| splits[row as usize] == Split::Train).collect();
     drawn.sort_by_key(|&row| (draws[row as usize], row));
     let n = drawn.len() as f64;
     let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
@@ -197,7 +210,10 @@ async fn split_users(users: &DataFrame, holdout: &Holdout) -> Result<(ArrayRef, 
     }
     for (split, name) in [(Split::Train, "train"), (Split::Valid, "valid"), (Split::Test, "test")] {
         if !splits.contains(&split) {
-            return Err(DataError(format!("users: no user is kept for {name}; make `holdout` larger")).into());
+            return Err(DataError(format!(
+                "users: no user is kept for {name}; make `holdout` larger"
+            ))
+            .into());
         }
     }
     Ok((ids, splits))
@@ -206,7 +222,9 @@ async fn split_users(users: &DataFrame, holdout: &Holdout) -> Result<(ArrayRef, 
 async fn read_brands(frame: DataFrame) -> Result<(ArrayRef, StringArray)> {
     column_type(frame.schema().as_arrow(), "brands", "brand_id")?;
     column_type(frame.schema().as_arrow(), "brands", "name")?;
-    let sorted = distinct_ids(frame.select([ident("brand_id"), ident("name")])?, "brands", "brand_id").await?;
+    let sorted =
+        distinct_ids(frame.select([ident("brand_id"), ident("name")])?, "brands", "brand_id")
+            .await?;
     let ids = sorted.column(0).clone();
     let (names, as_text) = (cast(sorted.column(1), &DataType::Utf8)?, cast(&ids, &DataType::Utf8)?);
     // A brand without a name goes by its id.
@@ -231,7 +249,11 @@ impl Strangers {
     fn add(&mut self, ids: &ArrayRef, row: usize) {
         self.count += 1;
         if self.first.len() < 3 {
-            let id = if ids.is_null(row) { "null".into() } else { array_value_to_string(ids, row).unwrap_or_default() };
+            let id = if ids.is_null(row) {
+                "null".into()
+            } else {
+                array_value_to_string(ids, row).unwrap_or_default()
+            };
             if !self.first.contains(&id) {
                 self.first.push(id);
             }
@@ -240,54 +262,82 @@ impl Strangers {
 
     fn message(&self, what: &str) -> Option<String> {
         let first: Vec<_> = self.first.iter().map(|id| format!("`{id}`")).collect();
-        (self.count > 0).then(|| format!("{} rows of {what} that are not in `{what}` ({}, …)", self.count, first.join(", ")))
+        (self.count > 0).then(|| {
+            format!(
+                "{} rows of {what} that are not in `{what}` ({}, …)",
+                self.count,
+                first.join(", ")
+            )
+        })
     }
 }
 
 impl Unknown {
     fn message(&self) -> Option<String> {
-        let parts: Vec<_> = [self.users.message("users"), self.brands.message("brands")].into_iter().flatten().collect();
+        let parts: Vec<_> = [self.users.message("users"), self.brands.message("brands")]
+            .into_iter()
+            .flatten()
+            .collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
 
 /// Labels in order of user and brand; several rows of one label are summed.
-async fn read_labels(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result<(Vec<Label>, Unknown)> {
+async fn read_labels(
+    frame: DataFrame,
+    users: &IdIndex,
+    brands: &IdIndex,
+) -> Result<(Vec<Label>, Unknown)> {
     let schema = frame.schema().as_arrow().clone();
     for column in ["user_id", "brand_id"] {
         let found = column_type(&schema, "interactions", column)?;
         if id_type(&found).is_none() {
-            return Err(DataError(format!("interactions: column `{column}` is `{found}`, expected whole numbers or text")).into());
+            return Err(DataError(format!(
+                "interactions: column `{column}` is `{found}`, expected whole numbers or text"
+            ))
+            .into());
         }
     }
     let mut wanted = vec![ident("user_id"), ident("brand_id")];
     if let Ok(field) = schema.field_with_name("events") {
         if !field.data_type().is_numeric() {
-            return Err(DataError(format!("interactions: column `events` is `{}`, expected a number", field.data_type())).into());
+            return Err(DataError(format!(
+                "interactions: column `events` is `{}`, expected a number",
+                field.data_type()
+            ))
+            .into());
         }
         wanted.push(cast_expr(ident("events"), DataType::Float64).alias("events"));
     }
-    let mut stream = frame.select(wanted)?.execute_stream().await.context("cannot read interactions")?;
+    let mut stream =
+        frame.select(wanted)?.execute_stream().await.context("cannot read interactions")?;
     let mut labels = Vec::new();
     let mut unknown = Unknown::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.context("cannot read interactions")?;
         let user_rows = users.positions(&cast_ids(batch.column(0), &users.data_type())?);
         let brand_rows = brands.positions(&cast_ids(batch.column(1), &brands.data_type())?);
-        let events = batch.columns().get(2).map(|events| events.as_primitive::<Float64Type>());
+        let events = batch
+            .columns()
+            .get(2)
+            .map(datafusion::arrow::array::AsArray::as_primitive::<Float64Type>);
         for row in 0..batch.num_rows() {
             match (user_rows[row], brand_rows[row]) {
                 (None, _) => unknown.users.add(batch.column(0), row),
                 (_, None) => unknown.brands.add(batch.column(1), row),
                 (Some(user), Some(brand)) => {
-                    let events = events.map_or(1.0, |events| if events.is_null(row) { 0.0 } else { events.value(row) });
+                    let events = events.map_or(1.0, |events| {
+                        if events.is_null(row) { 0.0 } else { events.value(row) }
+                    });
                     labels.push(Label { user, brand, events });
                 }
             }
         }
     }
     // Sorted by the number of events too, so that their sum does not depend on the order of reading.
-    labels.sort_unstable_by(|a, b| (a.user, a.brand).cmp(&(b.user, b.brand)).then(a.events.total_cmp(&b.events)));
+    labels.sort_unstable_by(|a, b| {
+        (a.user, a.brand).cmp(&(b.user, b.brand)).then(a.events.total_cmp(&b.events))
+    });
     labels.dedup_by(|next, first| {
         let is_same = next.user == first.user && next.brand == first.brand;
         if is_same {
@@ -311,18 +361,23 @@ fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataError>
     let mut order: Vec<u32> = (0..volumes.len() as u32).collect();
     order.sort_by_key(|&brand| (std::cmp::Reverse(volumes[brand as usize]), brand));
     match keep {
-        KeepBrands::MinVolume(rule) => order.retain(|&brand| volumes[brand as usize] >= rule.min_volume),
+        KeepBrands::MinVolume(rule) => {
+            order.retain(|&brand| volumes[brand as usize] >= rule.min_volume)
+        }
         KeepBrands::Top(rule) => order.truncate(rule.top as usize),
     }
     let largest = volumes.iter().max().copied().unwrap_or(0);
     if largest == 0 {
         return Err(DataError(
             "interactions: no training user has any brand; check that `user_id` and `brand_id` \
-             of interactions are those of users and brands".to_owned(),
+             of interactions are those of users and brands"
+                .to_owned(),
         ));
     }
     if order.is_empty() {
-        return Err(DataError(format!("`data.keep_brands` keeps no brand: the largest has {largest} training users")));
+        return Err(DataError(format!(
+            "`data.keep_brands` keeps no brand: the largest has {largest} training users"
+        )));
     }
     Ok(order)
 }
@@ -344,9 +399,16 @@ struct Brands {
 }
 
 impl Brands {
-    fn new(ids: &ArrayRef, names: &StringArray, volumes: &[u64], order: &[u32], tiers: Tiers) -> Result<Self> {
+    fn new(
+        ids: &ArrayRef,
+        names: &StringArray,
+        volumes: &[u64],
+        order: &[u32],
+        tiers: Tiers,
+    ) -> Result<Self> {
         let order = UInt32Array::from(order.to_vec());
-        let volumes: Vec<u64> = order.values().iter().map(|&brand| volumes[brand as usize]).collect();
+        let volumes: Vec<u64> =
+            order.values().iter().map(|&brand| volumes[brand as usize]).collect();
         Ok(Self {
             ids: take(ids, &order, None)?,
             names: take(names, &order, None)?,
@@ -410,8 +472,10 @@ fn write_interactions(
         Field::new("brand_id", brands.ids.data_type().clone(), false),
         Field::new("events", DataType::Float64, false),
     ];
-    let mut writer = stage.writer("train_interactions.arrow", &tables::TRAIN_INTERACTIONS, fields)?;
-    let train: Vec<&Label> = labels.iter().filter(|label| splits[label.user as usize] == Split::Train).collect();
+    let mut writer =
+        stage.writer("train_interactions.arrow", &tables::TRAIN_INTERACTIONS, fields)?;
+    let train: Vec<&Label> =
+        labels.iter().filter(|label| splits[label.user as usize] == Split::Train).collect();
     for chunk in train.chunks(contract::ipc::ROWS_PER_BATCH) {
         let users = UInt32Array::from_iter_values(chunk.iter().map(|label| label.user));
         let brand_rows = UInt32Array::from_iter_values(chunk.iter().map(|label| label.brand));
@@ -455,7 +519,8 @@ async fn write_users(
             while labels.get(next_label).is_some_and(|label| label.user as usize == row) {
                 next_label += 1;
             }
-            let mut brand_idx: Vec<u32> = labels[start..next_label].iter().map(|label| label.brand).collect();
+            let mut brand_idx: Vec<u32> =
+                labels[start..next_label].iter().map(|label| label.brand).collect();
             brand_idx.sort_unstable();
             user_labels.push(&brand_idx);
         }
@@ -482,19 +547,29 @@ impl UserFiles {
     fn create(stage: &StageRun, manifest: &Manifest, first: &RecordBatch) -> Result<Self> {
         let columns = features::match_columns(&manifest.data.features, first)?;
         let schema = first.schema();
-        let is_feature = |name: &str| columns.iter().any(|column| column.sources().any(|source| source == name));
+        let is_feature =
+            |name: &str| columns.iter().any(|column| column.sources().any(|source| source == name));
         let others: Vec<usize> = (0..schema.fields().len())
             .filter(|&i| schema.field(i).name() != "user_id" && !is_feature(schema.field(i).name()))
             .collect();
-        let user_id = Field::new("user_id", first.column_by_name("user_id").expect("cast before").data_type().clone(), false);
-        let feature_fields: Vec<Field> = columns.iter().flat_map(|column| column.feature.fields()).collect();
+        let user_id = Field::new(
+            "user_id",
+            first.column_by_name("user_id").expect("cast before").data_type().clone(),
+            false,
+        );
+        let feature_fields: Vec<Field> =
+            columns.iter().flat_map(|column| column.feature.fields()).collect();
         let with = |more: &[Field]| [std::slice::from_ref(&user_id), more].concat();
         let brands = Field::new("brands", DataType::new_list(DataType::UInt32, false), false);
         let holdout = || with(&[std::slice::from_ref(&brands), &feature_fields[..]].concat());
         let other_fields: Vec<Field> = others.iter().map(|&i| schema.field(i).clone()).collect();
         Ok(Self {
             features: stage.writer("features.arrow", &tables::FEATURES, with(&feature_fields))?,
-            train_users: stage.writer("train_users.arrow", &tables::TRAIN_USERS, with(&other_fields))?,
+            train_users: stage.writer(
+                "train_users.arrow",
+                &tables::TRAIN_USERS,
+                with(&other_fields),
+            )?,
             valid: stage.writer("valid.arrow", &tables::HOLDOUT, holdout())?,
             test: stage.writer("test.arrow", &tables::HOLDOUT, holdout())?,
             columns,
@@ -502,7 +577,13 @@ impl UserFiles {
         })
     }
 
-    fn write(&mut self, users: &RecordBatch, labels: ArrayRef, splits: &[Split], brands: &BrandPositions) -> Result<()> {
+    fn write(
+        &mut self,
+        users: &RecordBatch,
+        labels: ArrayRef,
+        splits: &[Split],
+        brands: &BrandPositions,
+    ) -> Result<()> {
         let ids = users.column_by_name("user_id").expect("cast before").clone();
         let mut converted = vec![ids.clone(), labels];
         for column in &self.columns {
@@ -519,12 +600,13 @@ impl UserFiles {
         self.features.write(train_features)?;
         self.valid.write(of(&converted, Split::Valid)?.columns().to_vec())?;
         self.test.write(of(&converted, Split::Test)?.columns().to_vec())?;
-        let others: Vec<usize> = std::iter::once(users.schema().index_of("user_id")?).chain(self.others.iter().copied()).collect();
+        let others: Vec<usize> = std::iter::once(users.schema().index_of("user_id")?)
+            .chain(self.others.iter().copied())
+            .collect();
         self.train_users.write(of(&users.project(&others)?, Split::Train)?.columns().to_vec())?;
         Ok(())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

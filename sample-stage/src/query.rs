@@ -27,8 +27,9 @@ impl Query {
     ///
     /// If it cannot be read.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|err| DataError(format!("{}: cannot read the query: {err}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|err| {
+            DataError(format!("{}: cannot read the query: {err}", path.display()))
+        })?;
         Ok(Self { path: path.to_path_buf(), text })
     }
 
@@ -47,15 +48,14 @@ impl Query {
         own: &[String],
     ) -> Result<DataFrame, DataError> {
         let statements = DFParser::parse_sql(&self.text).map_err(|err| self.error(&err))?;
-        let is_query = |statement: &Statement| {
-            matches!(statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)))
-        };
+        let is_query = |statement: &Statement| matches!(statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)));
         if statements.len() != 1 || !statements.iter().all(is_query) {
             let found: Vec<_> = statements.iter().map(|s| format!("`{}`", verb(s))).collect();
             return Err(self.fail(format!("expected one read-only SELECT, found {}", list(&found))));
         }
         let statement = statements.into_iter().next().expect("counted above");
-        let plan = session.state().statement_to_plan(statement).await.map_err(|err| self.error(&err))?;
+        let plan =
+            session.state().statement_to_plan(statement).await.map_err(|err| self.error(&err))?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -74,7 +74,8 @@ impl Query {
         own: &[String],
     ) -> Result<ParamValues, DataError> {
         let used = plan.get_parameter_names().map_err(|err| self.error(&err))?;
-        let mut used: Vec<_> = used.iter().map(|name| name.trim_start_matches('$').to_owned()).collect();
+        let mut used: Vec<_> =
+            used.iter().map(|name| name.trim_start_matches('$').to_owned()).collect();
         used.sort();
         let mut values = Vec::new();
         for name in &used {
@@ -109,9 +110,11 @@ impl Query {
     pub fn error(&self, err: &DataFusionError) -> DataError {
         let span = err.diagnostic().and_then(|diagnostic| diagnostic.span);
         let root = err.find_root().strip_backtrace();
-        let message = root.trim_start_matches("SQL error: ").trim_start_matches("Error during planning: ");
+        let message =
+            root.trim_start_matches("SQL error: ").trim_start_matches("Error during planning: ");
         let message = message.trim_start_matches("Schema error: ");
-        let place = span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(message));
+        let place =
+            span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(message));
         match place {
             Some((line, column)) => {
                 DataError(format!("{}:{line}:{column}: {message}", self.path.display()))
@@ -141,9 +144,10 @@ fn place_in(message: &str) -> Option<(u64, u64)> {
 fn scalar(value: &Value) -> Option<ScalarValue> {
     match value {
         Value::Bool(value) => Some(ScalarValue::from(*value)),
-        Value::Number(number) => {
-            number.as_i64().map(ScalarValue::from).or_else(|| number.as_f64().map(ScalarValue::from))
-        }
+        Value::Number(number) => number
+            .as_i64()
+            .map(ScalarValue::from)
+            .or_else(|| number.as_f64().map(ScalarValue::from)),
         Value::String(text) => Some(ScalarValue::from(text.as_str())),
         Value::Array(items) => {
             let items: Vec<ScalarValue> = items.iter().map(scalar).collect::<Option<_>>()?;

@@ -49,7 +49,9 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     }
     let index = |table: &contract::ipc::Table, column| {
         let ids = table.whole_column(column)?;
-        Ok::<_, anyhow::Error>(IdIndex::new(&ids).map_err(|row| table.broken(&tables::FEATURES, format!("`{column}` repeats in row {row}")))?)
+        Ok::<_, anyhow::Error>(IdIndex::new(&ids).map_err(|row| {
+            table.broken(&tables::FEATURES, format!("`{column}` repeats in row {row}"))
+        })?)
     };
     let converter = Converter {
         query: &query,
@@ -81,7 +83,11 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
 
 /// Arrow fields of a contract without ids.
 fn fields(contract: &Contract) -> Vec<Field> {
-    contract.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64)).collect()
+    contract
+        .columns
+        .iter()
+        .map(|c| Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64))
+        .collect()
 }
 
 struct Counts {
@@ -99,12 +105,15 @@ impl Counts {
 
     fn add(&mut self, examples: &[ArrayRef]) {
         self.rows += examples[0].len() as u64;
-        for user_row in examples[0].as_primitive::<datafusion::arrow::datatypes::UInt32Type>().values() {
+        for user_row in
+            examples[0].as_primitive::<datafusion::arrow::datatypes::UInt32Type>().values()
+        {
             self.is_used[*user_row as usize] = true;
         }
         let brands = examples[1].as_list::<i32>();
         self.labels += brands.values().len() as u64;
-        self.without_label += (0..brands.len()).filter(|&row| brands.value_length(row) == 0).count() as u64;
+        self.without_label +=
+            (0..brands.len()).filter(|&row| brands.value_length(row) == 0).count() as u64;
         self.clones += examples[4].as_boolean().true_count() as u64;
     }
 
@@ -127,7 +136,8 @@ impl Converter<'_> {
         for required in ["user_id", "brands"] {
             if kind(required).is_none() {
                 return Err(self.query.fail(format!(
-                    "the query returns no column `{required}`; it returns {}", names.join(", ")
+                    "the query returns no column `{required}`; it returns {}",
+                    names.join(", ")
                 )));
             }
         }
@@ -147,7 +157,9 @@ impl Converter<'_> {
         ];
         for (name, fits, expected) in checks {
             if let Some(found) = kind(name).filter(|found| !fits(found)) {
-                return Err(self.query.fail(format!("column `{name}` is `{found}`, expected {expected}")));
+                return Err(self
+                    .query
+                    .fail(format!("column `{name}` is `{found}`, expected {expected}")));
             }
         }
         Ok(())
@@ -162,37 +174,62 @@ impl Converter<'_> {
         };
         let is_clone: ArrayRef = match column("is_clone") {
             Some(flags) if flags.null_count() > 0 => {
-                return Err(self.query.fail("column `is_clone` holds nulls, expected true or false").into());
+                return Err(self
+                    .query
+                    .fail("column `is_clone` holds nulls, expected true or false")
+                    .into());
             }
             Some(flags) => flags.clone(),
             None => Arc::new(BooleanArray::from(vec![false; n])),
         };
         let brands = self.brand_lists(column("brands"), n, "brands")?;
         let ignored = self.brand_lists(column("ignored_brands"), n, "ignored_brands")?;
-        Ok(vec![self.user_rows(column("user_id").expect("checked before"))?, brands, ignored, weight, is_clone])
+        Ok(vec![
+            self.user_rows(column("user_id").expect("checked before"))?,
+            brands,
+            ignored,
+            weight,
+            is_clone,
+        ])
     }
 
     fn user_rows(&self, ids: &ArrayRef) -> Result<ArrayRef> {
         let rows = self.users.positions(&cast_ids(ids, &self.users.data_type())?);
         if let Some(row) = rows.iter().position(Option::is_none) {
             let found = self.shown(ids, row)?;
-            return Err(self.query.fail(format!("column `user_id`: found {found}, expected the id of a training user")).into());
+            return Err(self
+                .query
+                .fail(format!(
+                    "column `user_id`: found {found}, expected the id of a training user"
+                ))
+                .into());
         }
         Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
     }
 
     fn shown(&self, values: &ArrayRef, row: usize) -> Result<String> {
         let is_null = values.is_null(row);
-        Ok(if is_null { "null".to_owned() } else { format!("`{}`", array_value_to_string(values, row)?) })
+        Ok(if is_null {
+            "null".to_owned()
+        } else {
+            format!("`{}`", array_value_to_string(values, row)?)
+        })
     }
 
     fn weights(&self, column: &ArrayRef) -> Result<ArrayRef> {
         let weights = cast(column, &DataType::Float32)?;
         let values = weights.as_primitive::<Float32Type>();
-        let is_good = |row: usize| values.is_valid(row) && values.value(row) >= 0.0 && values.value(row).is_finite();
+        let is_good = |row: usize| {
+            values.is_valid(row) && values.value(row) >= 0.0 && values.value(row).is_finite()
+        };
         if let Some(row) = (0..values.len()).find(|&row| !is_good(row)) {
             let found = self.shown(column, row)?;
-            return Err(self.query.fail(format!("column `weight`: found {found}, expected a finite number of at least 0")).into());
+            return Err(self
+                .query
+                .fail(format!(
+                    "column `weight`: found {found}, expected a finite number of at least 0"
+                ))
+                .into());
         }
         Ok(weights)
     }
@@ -216,10 +253,16 @@ impl Converter<'_> {
         for row in 0..n {
             row_brands.clear();
             if list.is_valid(row) {
-                for i in list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize {
+                for i in list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
+                {
                     let Some(brand_idx) = positions[i] else {
                         let found = self.shown(list.values(), i)?;
-                        return Err(self.query.fail(format!("column `{name}`: found {found}, expected ids of the table brands")).into());
+                        return Err(self
+                            .query
+                            .fail(format!(
+                                "column `{name}`: found {found}, expected ids of the table brands"
+                            ))
+                            .into());
                     };
                     row_brands.push(brand_idx);
                 }

@@ -50,7 +50,8 @@ pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
 async fn register_raw(session: &SessionContext, name: &str, options: &TableOptions) -> Result<()> {
     let files = contract::plan::table_files(&options.path);
     let first = files.first().context("there is no file")?;
-    let format = options.format.or(TableFormat::of(&options.path)).context("its format is not known")?;
+    let format =
+        options.format.or(TableFormat::of(&options.path)).context("its format is not known")?;
     // The reader takes files with the ending of the first, so that a README beside them is no table.
     let ending = first.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
     let paths: Vec<String> = files

@@ -57,7 +57,8 @@ impl Decider {
     pub fn from_table(table: &Table) -> Self {
         let mut brands = Vec::new();
         for batch in &table.batches {
-            let (slopes, intercepts) = (columns::f64s(batch, "slope"), columns::f64s(batch, "intercept"));
+            let (slopes, intercepts) =
+                (columns::f64s(batch, "slope"), columns::f64s(batch, "intercept"));
             let thresholds = columns::f64s(batch, "threshold");
             for i in 0..batch.num_rows() {
                 brands.push((Platt { slope: slopes[i], intercept: intercepts[i] }, thresholds[i]));
@@ -67,7 +68,8 @@ impl Decider {
     }
 
     fn new(brands: Vec<(Platt, f64)>) -> Self {
-        let cuts = brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
+        let cuts =
+            brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
         Self { brands, cuts }
     }
 
@@ -89,14 +91,18 @@ impl Decider {
             .axis_iter(Axis(0))
             .into_par_iter()
             .map_init(Vec::new, |ranked: &mut Vec<(f32, u32)>, row| {
-                let is_predicted = |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
+                let is_predicted =
+                    |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
                 let predicted = row.iter().enumerate().filter_map(is_predicted).collect();
                 ranked.clear();
-                ranked.extend(row.iter().zip(&self.brands).enumerate().map(|(brand, (&z, (platt, _)))| {
-                    let calibrated = platt.slope * f64::from(z) + platt.intercept;
-                    (calibrated as f32, brand as u32)
-                }));
-                let best_first = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+                ranked.extend(row.iter().zip(&self.brands).enumerate().map(
+                    |(brand, (&z, (platt, _)))| {
+                        let calibrated = platt.slope * f64::from(z) + platt.intercept;
+                        (calibrated as f32, brand as u32)
+                    },
+                ));
+                let best_first =
+                    |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
                 if top_k < ranked.len() {
                     ranked.select_nth_unstable_by(top_k, best_first);
                     ranked.truncate(top_k);
@@ -123,7 +129,8 @@ mod tests {
     #[test]
     fn a_brand_is_predicted_from_its_calibrated_threshold_on() {
         let shifted = Platt { slope: 1.0, intercept: -2.0 };
-        let decider = Decider::new(vec![(Platt::IDENTITY, 0.5), (shifted, 0.5), (Platt::IDENTITY, 0.0)]);
+        let decider =
+            Decider::new(vec![(Platt::IDENTITY, 0.5), (shifted, 0.5), (Platt::IDENTITY, 0.0)]);
         let decisions = decider.decide(array![[0.0, 1.9, -9.0], [-0.1, 2.1, -9.0]].view(), 2);
         assert_eq!(decisions[0].predicted, [0, 2]);
         assert_eq!(decisions[1].predicted, [1, 2]);

@@ -104,7 +104,8 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let test_inputs = Inputs::new(&test, model.features()).map_err(DataError)?;
     let test_labels = Labels::of(&test, "brands", n_brands)?;
     let ids = test.whole_column("user_id")?;
-    let mut writer = stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&ids, true))?;
+    let mut writer =
+        stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&ids, true))?;
     let mut n_predicted = 0;
     pool.install(|| {
         users::for_each_batch(&model, &test_inputs, "test users", |first, logits| {
@@ -116,10 +117,15 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     })?;
     stage.add(writer.finish()?);
 
-    let mut writer = stage.writer("thresholds.arrow", &tables::THRESHOLDS, table::fields(&tables::THRESHOLDS))?;
+    let mut writer = stage.writer(
+        "thresholds.arrow",
+        &tables::THRESHOLDS,
+        table::fields(&tables::THRESHOLDS),
+    )?;
     writer.write(table::thresholds(&decider))?;
     stage.add(writer.finish()?);
-    let mut writer = stage.writer("histogram.arrow", &tables::HISTOGRAM, table::fields(&tables::HISTOGRAM))?;
+    let mut writer =
+        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::fields(&tables::HISTOGRAM))?;
     for (split, histogram) in [("valid", &valid_histogram), ("test", &test_histogram)] {
         writer.write(table::histogram(split, histogram))?;
     }
@@ -130,30 +136,38 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let dir = stage.plan.dir.display().to_string();
     let record = stage.done(json!({"test_users": n_users, "predicted": n_predicted}))?;
     let name = &experiment.name;
-    Ok(format!("score of {name}: {n_users} test users, {per_user:.2} brands predicted a user in {:.1} s\n{dir}", record.secs))
+    Ok(format!(
+        "score of {name}: {n_users} test users, {per_user:.2} brands predicted a user in {:.1} s\n{dir}",
+        record.secs
+    ))
 }
 
 fn predict(args: &Predict) -> Result<String> {
     let model = read_model(&args.model, None)?;
-    let thresholds_path = match &args.thresholds {
-        Some(path) => path.clone(),
-        None => {
-            let run = args.model.parent().and_then(Path::parent).unwrap_or(Path::new(".."));
-            run.join("score/thresholds.arrow")
-        }
+    let thresholds_path = if let Some(path) = &args.thresholds {
+        path.clone()
+    } else {
+        let run = args.model.parent().and_then(Path::parent).unwrap_or(Path::new(".."));
+        run.join("score/thresholds.arrow")
     };
     let thresholds = ipc::read(&thresholds_path, &tables::THRESHOLDS)?;
     let decider = Decider::from_table(&thresholds);
     let n_brands = model.brand_ids.len();
-    ensure!(decider.n_brands() == n_brands, DataError(format!(
-        "{}: thresholds for {} brands, the model {} predicts {n_brands}; use those of the model's own experiment",
-        thresholds_path.display(), decider.n_brands(), args.model.display(),
-    )));
+    ensure!(
+        decider.n_brands() == n_brands,
+        DataError(format!(
+            "{}: thresholds for {} brands, the model {} predicts {n_brands}; use those of the model's own experiment",
+            thresholds_path.display(),
+            decider.n_brands(),
+            args.model.display(),
+        ))
+    );
     let users = ipc::read_any(&args.users, &tables::FEATURES)?;
     let inputs = Inputs::new(&users, model.features()).map_err(DataError)?;
     let ids = users.whole_column("user_id")?;
     let fields = table::score_fields(&ids, false);
-    let mut writer = Writer::create(&args.output, &tables::PREDICTIONS, fields, Default::default())?;
+    let mut writer =
+        Writer::create(&args.output, &tables::PREDICTIONS, fields, Default::default())?;
     users::for_each_batch(&model, &inputs, "users", |first, logits| {
         writer.write(table::scores(&ids, first, None, &decider.decide(logits, args.top_k)))
     })?;
@@ -167,7 +181,9 @@ fn read_model(path: &Path, stage: Option<&StageRun>) -> Result<Model> {
         Some(stage) => stage.read("model", &tables::MODEL)?,
         None => ipc::read(path, &tables::MODEL)?,
     };
-    Model::from_table(&table).map_err(|err| DataError(err.to_string())).context("cannot use the model")
+    Model::from_table(&table)
+        .map_err(|err| DataError(err.to_string()))
+        .context("cannot use the model")
 }
 
 fn check_brands(model: &Model, brands: &Table, path: &Path) -> Result<(), DataError> {
@@ -183,7 +199,9 @@ fn check_brands(model: &Model, brands: &Table, path: &Path) -> Result<(), DataEr
     };
     Err(DataError(format!(
         "{}: the model was made for {found}, {} has {}\nhint: train it again, with `make train`",
-        path.display(), brands.path.display(), ids.len()
+        path.display(),
+        brands.path.display(),
+        ids.len()
     )))
 }
 

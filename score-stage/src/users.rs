@@ -26,7 +26,8 @@ pub fn for_each_batch(
 ) -> Result<(), ipc::Error> {
     let n_users = inputs.n_users();
     let bar = ProgressBar::new(n_users as u64);
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {per_sec} users, {eta} left");
+    let style =
+        ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {per_sec} users, {eta} left");
     bar.set_style(style.expect("the template is sound"));
     bar.set_prefix(what);
     bar.enable_steady_tick(Duration::from_millis(500));
@@ -68,7 +69,8 @@ impl<'a> Labels<'a> {
             if let Some(row) = lists.iter().position(is_wrong) {
                 return Err(DataError(format!(
                     "{}: row {}: a brand of `{name}` is beyond the {n_brands} of the model",
-                    table.path.display(), start + row
+                    table.path.display(),
+                    start + row
                 )));
             }
             starts.push(start + batch.num_rows());

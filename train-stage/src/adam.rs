@@ -49,7 +49,8 @@ impl Moments {
             .zip(self.first.par_chunks_mut(BLOCK))
             .zip(self.second.par_chunks_mut(BLOCK))
             .for_each(|(((values, gradient), first), second)| {
-                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second)
+                {
                     *m = BETA_1 * *m + (1.0 - BETA_1) * g;
                     *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
                     *value = *value * keep - rate * *m / (v.sqrt() / correct_2 + EPSILON);

@@ -33,7 +33,14 @@ impl Gradients {
     ///
     /// * `logits`: `(n_users, n_brands)`, gradient of the loss with respect to the logits.
     /// * `dropout`: the rate of the forward pass.
-    pub fn compute(&mut self, mlp: &Mlp, batch: &Batch, workspace: &Workspace, logits: ArrayView2<f32>, dropout: f32) {
+    pub fn compute(
+        &mut self,
+        mlp: &Mlp,
+        batch: &Batch,
+        workspace: &Workspace,
+        logits: ArrayView2<f32>,
+        dropout: f32,
+    ) {
         let n_layers = mlp.layers.len();
         if self.hidden.iter().map(Array2::dim).ne(workspace.hidden.iter().map(Array2::dim)) {
             self.hidden = workspace.hidden.iter().map(|h| Array2::zeros(h.dim())).collect();
@@ -41,8 +48,9 @@ impl Gradients {
         let scale = 1.0 / (1.0 - dropout);
         for i in (0..n_layers).rev() {
             let (before, after) = self.hidden.split_at_mut(i);
-            let output = after.first().map_or(logits.view(), |gradient| gradient.view());
-            let input = if i == 0 { workspace.dense.view() } else { workspace.hidden[i - 1].view() };
+            let output = after.first().map_or(logits.view(), ndarray::ArrayBase::view);
+            let input =
+                if i == 0 { workspace.dense.view() } else { workspace.hidden[i - 1].view() };
             column_sums(output, &mut self.biases[i]);
             if input.ncols() > 0 {
                 matmul(input.t(), output, 0.0, self.weights[i].view_mut());
@@ -142,7 +150,12 @@ mod tests {
     }
 
     /// The loss of the four users, its gradient left in `logits`.
-    fn forward(mlp: &Mlp, workspace: &mut Workspace, logits: &mut Array2<f32>, dropout: Option<Dropout>) -> f64 {
+    fn forward(
+        mlp: &Mlp,
+        workspace: &mut Workspace,
+        logits: &mut Array2<f32>,
+        dropout: Option<Dropout>,
+    ) -> f64 {
         let labels = [
             Labels { brands: &[0, 2], ignored: &[], weight: 1.0 },
             Labels { brands: &[], ignored: &[], weight: 0.5 },
@@ -155,7 +168,8 @@ mod tests {
 
     /// Every parameter, in the order of [`gradients_of`].
     fn parameters(mlp: &mut Mlp) -> Vec<&mut f32> {
-        let layers = mlp.layers.iter_mut().flat_map(|layer| layer.weights.iter_mut().chain(&mut layer.bias));
+        let layers =
+            mlp.layers.iter_mut().flat_map(|layer| layer.weights.iter_mut().chain(&mut layer.bias));
         mlp.bags.iter_mut().flatten().chain(layers).collect()
     }
 
@@ -177,9 +191,17 @@ mod tests {
         let mut workspace = Workspace::default();
         let mut gradients = Gradients::of(&mlp);
         forward(&mlp, &mut workspace, &mut logits, dropout);
-        gradients.compute(&mlp, &batch(), &workspace, logits.view(), dropout.map_or(0.0, |dropout| dropout.rate));
+        gradients.compute(
+            &mlp,
+            &batch(),
+            &workspace,
+            logits.view(),
+            dropout.map_or(0.0, |dropout| dropout.rate),
+        );
         let gradients = gradients_of(&gradients);
-        let cut = |workspace: &Workspace| workspace.hidden.iter().flatten().map(|&h| h > 0.0).collect::<Vec<_>>();
+        let cut = |workspace: &Workspace| {
+            workspace.hidden.iter().flatten().map(|&h| h > 0.0).collect::<Vec<_>>()
+        };
         let cut_before = cut(&workspace);
         assert!(cut_before.contains(&true) && cut_before.contains(&false), "units of both kinds");
 
@@ -196,7 +218,10 @@ mod tests {
             };
             let mut central = |h: f32| (at(h) - at(-h)) / f64::from(2.0 * h);
             let slope = (4.0 * central(H / 2.0) - central(H)) / 3.0;
-            assert!((f64::from(gradient) - slope).abs() < 3e-4, "parameter {i}: {gradient} for {slope}");
+            assert!(
+                (f64::from(gradient) - slope).abs() < 3e-4,
+                "parameter {i}: {gradient} for {slope}"
+            );
         }
     }
 
@@ -245,7 +270,8 @@ mod tests {
         column_sums(output.view(), &mut sums);
         assert_eq!(sums, column(3.0));
 
-        let bags = Bags { offsets: vec![0, 1, 3], ids: vec![1, 1, 7], weights: vec![0.5, 2.0, 1.0] };
+        let bags =
+            Bags { offsets: vec![0, 1, 3], ids: vec![1, 1, 7], weights: vec![0.5, 2.0, 1.0] };
         let mut gradient = Array2::ones((2, 130));
         bag_gradient(&bags, output.view(), &mut gradient);
         assert_eq!(gradient.row(0), column(0.0));

@@ -36,12 +36,17 @@ where
     /// [`crate::trainer::train`], which read lists.
     fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<FittedMlp, Error> {
         let targets = dataset.as_targets();
-        let examples = ArrayExamples::new(dataset.records().view(), targets).map_err(Error::Data)?;
+        let examples =
+            ArrayExamples::new(dataset.records().view(), targets).map_err(Error::Data)?;
         let targets = dataset.as_targets();
-        let volumes: Vec<u64> = targets.columns().into_iter().map(|column| column.sum() as u64).collect();
+        let volumes: Vec<u64> =
+            targets.columns().into_iter().map(|column| column.sum() as u64).collect();
         let n_features = dataset.records().ncols();
         let architecture = Architecture {
-            features: vec![Feature { name: "records".into(), kind: FeatureKind::Dense { dim: n_features } }],
+            features: vec![Feature {
+                name: "records".into(),
+                kind: FeatureKind::Dense { dim: n_features },
+            }],
             n_ids: Vec::new(),
             prior: prior_logits(&volumes, targets.nrows() as u64),
         };
@@ -79,7 +84,9 @@ mod tests {
     fn half_planes() -> Dataset<f32, f32, Ix2> {
         let n_users = 150;
         let angle = |i: usize| std::f32::consts::TAU * (i as f32 + 0.5) / n_users as f32;
-        let records = Array2::from_shape_fn((n_users, 2), |(i, j)| if j == 0 { angle(i).cos() } else { angle(i).sin() });
+        let records = Array2::from_shape_fn((n_users, 2), |(i, j)| {
+            if j == 0 { angle(i).cos() } else { angle(i).sin() }
+        });
         let normals = array![[0.866_f32, 0.5], [-0.866, 0.5], [0.0, -1.0]];
         let targets = records.dot(&normals.t()).mapv(|side| if side > 0.0 { 1.0 } else { 0.0 });
         Dataset::new(records, targets)
@@ -115,18 +122,30 @@ mod tests {
         for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Mse {}] {
             let dataset = half_planes();
             let hidden = vec![HiddenWidth(16)];
-            let params = TrainParams { loss, hidden, epochs: 60, learning_rate: 0.03, dropout: 0.0, ..quick() };
+            let params = TrainParams {
+                loss,
+                hidden,
+                epochs: 60,
+                learning_rate: 0.03,
+                dropout: 0.0,
+                ..quick()
+            };
             let fitted: FittedMlp = MlpParams::new(params).fit(&dataset).unwrap();
             assert_eq!(fitted.n_updates, 3 * 60, "{loss:?}"); // 64 + 64 + 22 users, 60 times
             let probs = fitted.predict(dataset.records());
             assert!(probs.iter().all(|p| (0.0..=1.0).contains(p)), "{loss:?}");
             for brand in 0..3 {
                 let of = |is_label: bool| {
-                    let cells = probs.column(brand).into_iter().zip(dataset.targets().column(brand));
+                    let cells =
+                        probs.column(brand).into_iter().zip(dataset.targets().column(brand));
                     cells.filter(move |&(_, &y)| (y > 0.5) == is_label).map(|(&p, _)| p)
                 };
-                let (lowest, highest) = (of(true).fold(1.0, f32::min), of(false).fold(0.0, f32::max));
-                assert!(lowest > highest, "{loss:?} brand {brand}: {lowest} of a label, {highest} without");
+                let (lowest, highest) =
+                    (of(true).fold(1.0, f32::min), of(false).fold(0.0, f32::max));
+                assert!(
+                    lowest > highest,
+                    "{loss:?} brand {brand}: {lowest} of a label, {highest} without"
+                );
             }
         }
     }

@@ -55,16 +55,24 @@ impl<'a> TableExamples<'a> {
                 weight: columns::f32s(batch, "weight"),
             };
             let start: usize = starts[starts.len() - 1];
-            if let Some(row) = part.user_row.iter().position(|&row| row as usize >= inputs.n_users()) {
+            if let Some(row) =
+                part.user_row.iter().position(|&row| row as usize >= inputs.n_users())
+            {
                 return Err(format!(
                     "row {}: `user_row` is {}, but there are {} users in features",
-                    start + row, part.user_row[row], inputs.n_users()
+                    start + row,
+                    part.user_row[row],
+                    inputs.n_users()
                 ));
             }
             for lists in [part.brands, part.ignored] {
-                let is_wrong = |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
+                let is_wrong =
+                    |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
                 if let Some(row) = lists.iter().position(is_wrong) {
-                    return Err(format!("row {}: a brand is beyond the {n_brands} of brands", start + row));
+                    return Err(format!(
+                        "row {}: a brand is beyond the {n_brands} of brands",
+                        start + row
+                    ));
                 }
             }
             starts.push(start + batch.num_rows());
@@ -95,7 +103,11 @@ impl Examples for TableExamples<'_> {
 
     fn labels(&self, row: u32) -> Labels<'_> {
         let (part, row) = self.part(row);
-        Labels { brands: part.brands.get(row), ignored: part.ignored.get(row), weight: part.weight[row] }
+        Labels {
+            brands: part.brands.get(row),
+            ignored: part.ignored.get(row),
+            weight: part.weight[row],
+        }
     }
 }
 
@@ -116,7 +128,8 @@ impl<'a> HoldoutExamples<'a> {
         for batch in &table.batches {
             starts.push(starts[starts.len() - 1] + batch.num_rows());
         }
-        let brands = table.batches.iter().map(|batch| columns::u32_lists(batch, "brands")).collect();
+        let brands =
+            table.batches.iter().map(|batch| columns::u32_lists(batch, "brands")).collect();
         Self { inputs, rows: (0..n_users as u32).step_by(step).collect(), starts, brands }
     }
 }
@@ -151,7 +164,11 @@ impl<'a> ArrayExamples<'a> {
     /// Shapes that differ, or a target that is neither 0 nor 1.
     pub fn new(records: ArrayView2<'a, f32>, targets: ArrayView2<f32>) -> Result<Self, String> {
         if records.nrows() != targets.nrows() || records.nrows() == 0 {
-            return Err(format!("{} rows of features and {} of targets", records.nrows(), targets.nrows()));
+            return Err(format!(
+                "{} rows of features and {} of targets",
+                records.nrows(),
+                targets.nrows()
+            ));
         }
         if let Some(bad) = targets.iter().find(|&&y| y != 0.0 && y != 1.0) {
             return Err(format!("a target is {bad}, expected 0 or 1"));

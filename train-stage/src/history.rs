@@ -18,14 +18,20 @@ pub struct Row {
 
 /// Arrow fields of the table.
 pub fn fields() -> Vec<Field> {
-    let field = |c: &contract::tables::Column| Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64);
+    let field = |c: &contract::tables::Column| {
+        Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64)
+    };
     HISTORY.columns.iter().map(field).collect()
 }
 
 /// The table's columns.
 pub fn columns(rows: &[Row]) -> Vec<ArrayRef> {
-    let f64s = |value: &dyn Fn(&Row) -> f64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(value(r))).collect::<Float64Array>()) };
-    let options = |value: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef { Arc::new(rows.iter().map(value).collect::<Float64Array>()) };
+    let f64s = |value: &dyn Fn(&Row) -> f64| -> ArrayRef {
+        Arc::new(rows.iter().map(|r| Some(value(r))).collect::<Float64Array>())
+    };
+    let options = |value: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef {
+        Arc::new(rows.iter().map(value).collect::<Float64Array>())
+    };
     vec![
         Arc::new(rows.iter().map(|row| row.epoch.epoch).collect::<UInt32Array>()),
         f64s(&|row| row.epoch.train_loss),

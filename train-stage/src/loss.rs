@@ -215,7 +215,8 @@ mod tests {
     use super::*;
     use ndarray::{Array2, array};
 
-    const EVERY_LOSS: [Loss; 4] = [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Bfce { gamma: 1.5 }, Loss::Mse {}];
+    const EVERY_LOSS: [Loss; 4] =
+        [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Bfce { gamma: 1.5 }, Loss::Mse {}];
 
     fn labels<'a>(brands: &'a [u32], ignored: &'a [u32], weight: f32) -> Labels<'a> {
         Labels { brands, ignored, weight }
@@ -283,7 +284,10 @@ mod tests {
                     loss_and_gradient(loss, moved.view_mut(), &users)
                 };
                 let difference = (at(H) - at(-H)) / f64::from(2.0 * H);
-                assert!((f64::from(slope) - difference).abs() < 5e-5, "{loss:?} {cell:?}: {slope} for {difference}");
+                assert!(
+                    (f64::from(slope) - difference).abs() < 5e-5,
+                    "{loss:?} {cell:?}: {slope} for {difference}"
+                );
             }
         }
     }

@@ -60,7 +60,10 @@ fn run(args: &Args) -> Result<String> {
 
     let dir = stage.plan.dir.display().to_string();
     let record = stage.done(trained.model.training.clone())?;
-    Ok(format!("train of {}: {} in {:.1} s\n{dir}", experiment.name, trained.model.training, record.secs))
+    Ok(format!(
+        "train of {}: {} in {:.1} s\n{dir}",
+        experiment.name, trained.model.training, record.secs
+    ))
 }
 
 struct Trained {
@@ -75,21 +78,32 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
         let model = Model::from_table(&ipc::read(path, &tables::MODEL)?).map_err(broken)?;
         let model = model.reordered(&brands.ids, &path.display().to_string()).map_err(broken)?;
         // The features must be there, or scoring would fail later.
-        Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features()).map_err(DataError)?;
-        return Ok(Trained { model: Model { training: json!({"pretrained": true}), ..model }, history: Vec::new() });
+        Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features())
+            .map_err(DataError)?;
+        return Ok(Trained {
+            model: Model { training: json!({"pretrained": true}), ..model },
+            history: Vec::new(),
+        });
     }
     let prior = prior_logits(&brands.volumes, brands.n_train_users);
-    let untrained = |kind| Model { kind, brand_ids: brands.ids.clone(), training: json!({"updates": 0}) };
+    let untrained =
+        |kind| Model { kind, brand_ids: brands.ids.clone(), training: json!({"updates": 0}) };
     match params.model {
-        ModelKind::Popularity => {
-            Ok(Trained { model: untrained(Kind::Popularity(Popularity { prior })), history: Vec::new() })
-        }
+        ModelKind::Popularity => Ok(Trained {
+            model: untrained(Kind::Popularity(Popularity { prior })),
+            history: Vec::new(),
+        }),
         ModelKind::Persistence => {
             let table = stage.read("features", &tables::FEATURES)?;
             let name = params.history.as_ref().expect("checked with the manifest");
             let history = features::of_schema(&table.schema).into_iter().find(|f| f.name == *name);
-            let history = history.ok_or_else(|| DataError(format!("{}: no feature `{name}`", table.path.display())))?;
-            Ok(Trained { model: untrained(Kind::Persistence(Persistence { history, prior })), history: Vec::new() })
+            let history = history.ok_or_else(|| {
+                DataError(format!("{}: no feature `{name}`", table.path.display()))
+            })?;
+            Ok(Trained {
+                model: untrained(Kind::Persistence(Persistence { history, prior })),
+                history: Vec::new(),
+            })
         }
         ModelKind::Mlp => train_mlp(stage, experiment, brands),
     }
@@ -112,7 +126,8 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let architecture = Architecture { features: chosen, n_ids, prior };
     let mut progress = Progress::new(&experiment.name, &experiment.train, &valid, examples.len());
     let (mlp, updates) = train(&params, &architecture, &examples, &mut progress)?;
-    let training = json!({"rows": examples.len(), "updates": updates, "epochs": experiment.train.epochs});
+    let training =
+        json!({"rows": examples.len(), "updates": updates, "epochs": experiment.train.epochs});
     let model = Model { kind: Kind::Mlp(mlp), brand_ids: brands.ids.clone(), training };
     Ok(Trained { model, history: progress.into_history() })
 }
@@ -125,10 +140,15 @@ fn broken(err: model::Error) -> DataError {
 fn chosen_features(table: &Table, params: &TrainParams) -> Result<Vec<Feature>> {
     let all = features::of_schema(&table.schema);
     let Some(names) = &params.features else { return Ok(all) };
-    let chosen: Vec<Feature> = all.into_iter().filter(|feature| names.contains(&feature.name)).collect();
-    ensure!(chosen.len() == names.len(), DataError(format!(
-        "{}: `train.features` names {names:?}, the table does not have them all", table.path.display()
-    )));
+    let chosen: Vec<Feature> =
+        all.into_iter().filter(|feature| names.contains(&feature.name)).collect();
+    ensure!(
+        chosen.len() == names.len(),
+        DataError(format!(
+            "{}: `train.features` names {names:?}, the table does not have them all",
+            table.path.display()
+        ))
+    );
     Ok(chosen)
 }
 
@@ -140,8 +160,12 @@ fn id_counts(table: &Table, features: &[Feature], n_brands: usize) -> Vec<usize>
             FeatureKind::Dense { .. } => {}
             FeatureKind::Sparse { ids: IdSpace::Brands, .. } => counts.push(n_brands),
             FeatureKind::Sparse { ids: IdSpace::Own, .. } => {
-                let largest = |batch| columns::u32_lists(batch, &feature.name).iter().flatten().max().copied();
-                counts.push(table.batches.iter().filter_map(largest).max().map_or(0, |id| id as usize + 1));
+                let largest = |batch| {
+                    columns::u32_lists(batch, &feature.name).iter().flatten().max().copied()
+                };
+                counts.push(
+                    table.batches.iter().filter_map(largest).max().map_or(0, |id| id as usize + 1),
+                );
             }
         }
     }
@@ -158,10 +182,18 @@ struct Brands {
 impl Brands {
     fn of(table: &Table) -> Result<Self> {
         let ids = columns::id_texts(&*table.whole_column("brand_id")?);
-        let volumes = table.batches.iter().flat_map(|batch| columns::u64s(batch, "volume")).copied().collect();
+        let volumes = table
+            .batches
+            .iter()
+            .flat_map(|batch| columns::u64s(batch, "volume"))
+            .copied()
+            .collect();
         let n_train_users = table.metadata("n_train_users").and_then(|n| n.parse().ok());
         let n_train_users = n_train_users.ok_or_else(|| {
-            anyhow!(table.broken(&tables::BRANDS, "the number of training users is not in its metadata"))
+            anyhow!(
+                table
+                    .broken(&tables::BRANDS, "the number of training users is not in its metadata")
+            )
         })?;
         Ok(Self { ids, volumes, n_train_users })
     }

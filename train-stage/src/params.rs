@@ -89,12 +89,24 @@ impl ParamGuard for MlpParams {
         rule(p.batch_size > 0, "batch_size: must be at least 1, got 0".into());
         let rate = p.learning_rate;
         rule(rate > 0.0 && rate <= 1.0, format!("learning_rate: must be in (0, 1], got {rate}"));
-        rule((0.0..=1.0).contains(&p.warmup), format!("warmup: must be in [0, 1], got {}", p.warmup));
-        rule((0.0..1.0).contains(&p.dropout), format!("dropout: must be in [0, 1), got {}", p.dropout));
-        rule(p.weight_decay >= 0.0, format!("weight_decay: must be at least 0, got {}", p.weight_decay));
+        rule(
+            (0.0..=1.0).contains(&p.warmup),
+            format!("warmup: must be in [0, 1], got {}", p.warmup),
+        );
+        rule(
+            (0.0..1.0).contains(&p.dropout),
+            format!("dropout: must be in [0, 1), got {}", p.dropout),
+        );
+        rule(
+            p.weight_decay >= 0.0,
+            format!("weight_decay: must be at least 0, got {}", p.weight_decay),
+        );
         rule(p.hidden.iter().all(|width| width.0 > 0), "hidden: every layer needs a unit".into());
         if let Loss::Bfce { gamma } = p.loss {
-            rule((0.0..=10.0).contains(&gamma), format!("loss.gamma: must be in [0, 10], got {gamma}"));
+            rule(
+                (0.0..=10.0).contains(&gamma),
+                format!("loss.gamma: must be in [0, 10], got {gamma}"),
+            );
         }
         if problems.is_empty() { Ok(&self.0) } else { Err(Error::Params(problems.join("; "))) }
     }
@@ -112,7 +124,12 @@ mod tests {
 
     /// Checks learning rates after `warmup` of 10 updates, of a step size of 0.1.
     fn assert_rates(warmup: f32, decay: Decay, expected: &[(u64, f32)]) {
-        let params = MlpParams::new(TrainParams { learning_rate: 0.1, warmup, decay, ..TrainParams::default() });
+        let params = MlpParams::new(TrainParams {
+            learning_rate: 0.1,
+            warmup,
+            decay,
+            ..TrainParams::default()
+        });
         let params = params.check().unwrap();
         for &(update, expected) in expected {
             let found = params.learning_rate(update, 10);
@@ -135,7 +152,8 @@ mod tests {
     /// (1 + cos πx)/2 at x = 0/8, 2/8, 4/8, 7/8: 1, 0.8535534, 0.5, 0.0380602.
     #[test]
     fn cosine_decay_falls_along_half_a_cosine() {
-        let expected = [(0, 0.05), (1, 0.1), (2, 0.1), (4, 0.085_355_34), (6, 0.05), (9, 0.003_806_02)];
+        let expected =
+            [(0, 0.05), (1, 0.1), (2, 0.1), (4, 0.085_355_34), (6, 0.05), (9, 0.003_806_02)];
         assert_rates(0.2, Decay::Cosine, &expected);
     }
 
@@ -152,10 +170,19 @@ mod tests {
     /// 0.05 in `f32` is a little more than 0.05: a twentieth of 100 updates is 5, not 6.
     #[test]
     fn warmup_lasts_as_long_as_the_decimal_number_says() {
-        for (warmup, n_updates, n_warmup) in [(0.05, 100, 5), (0.1, 3000, 300), (0.2, 10, 2), (0.05, 101, 6)] {
-            let params = TrainParams { learning_rate: 1.0, warmup, decay: Decay::None, ..TrainParams::default() };
+        for (warmup, n_updates, n_warmup) in
+            [(0.05, 100, 5), (0.1, 3000, 300), (0.2, 10, 2), (0.05, 101, 6)]
+        {
+            let params = TrainParams {
+                learning_rate: 1.0,
+                warmup,
+                decay: Decay::None,
+                ..TrainParams::default()
+            };
             let params = MlpParams::new(params).check().unwrap();
-            let n_found = (0..n_updates).filter(|&update| params.learning_rate(update, n_updates) < 1.0).count();
+            let n_found = (0..n_updates)
+                .filter(|&update| params.learning_rate(update, n_updates) < 1.0)
+                .count();
             // The last update of warm-up is a whole step already.
             assert_eq!(n_found + 1, n_warmup, "{warmup} of {n_updates}");
         }

@@ -20,10 +20,17 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// A bar over all epochs; it hides itself when stderr is no terminal.
-    pub fn new(experiment: &'a str, params: &'a TrainParams, valid: &'a dyn Examples, n_examples: usize) -> Self {
+    pub fn new(
+        experiment: &'a str,
+        params: &'a TrainParams,
+        valid: &'a dyn Examples,
+        n_examples: usize,
+    ) -> Self {
         let bar = ProgressBar::new(u64::from(params.epochs) * n_examples as u64);
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {per_sec} rows, {eta} left")
-            .expect("the template is sound");
+        let style = ProgressStyle::with_template(
+            "{prefix} {wide_bar} {percent}% {per_sec} rows, {eta} left",
+        )
+        .expect("the template is sound");
         bar.set_style(style);
         bar.set_prefix(format!("train {experiment}"));
         Self { experiment, params, valid, bar, history: Vec::new() }
@@ -43,11 +50,19 @@ impl Observer for Progress<'_> {
 
     fn epoch_done(&mut self, epoch: Epoch, mlp: &Mlp) {
         let valid = evaluate(mlp, self.params.loss, self.valid);
-        let shown = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+        let shown = |value: Option<f64>| {
+            value.map_or("undefined".to_owned(), |value| format!("{value:.4}"))
+        };
         let line = format!(
             "train {}: epoch {}/{}: loss {:.4}, valid loss {:.4}, macro F1 {}, user F1 {}, {:.0} rows/s",
-            self.experiment, epoch.epoch, self.params.epochs, epoch.train_loss, valid.loss,
-            shown(valid.macro_f1), shown(valid.user_f1), epoch.rows_per_s,
+            self.experiment,
+            epoch.epoch,
+            self.params.epochs,
+            epoch.train_loss,
+            valid.loss,
+            shown(valid.macro_f1),
+            shown(valid.user_f1),
+            epoch.rows_per_s,
         );
         if self.bar.is_hidden() {
             eprintln!("{line}");

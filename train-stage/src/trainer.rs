@@ -122,7 +122,8 @@ fn train_here(
         }
         let secs = started.elapsed().as_secs_f64();
         let n_examples = examples.len() as f64;
-        let record = Epoch { epoch, train_loss: total / n_examples, rows_per_s: n_examples / secs, secs };
+        let record =
+            Epoch { epoch, train_loss: total / n_examples, rows_per_s: n_examples / secs, secs };
         observer.epoch_done(record, &mlp);
     }
     Ok((mlp, update))
@@ -173,11 +174,18 @@ impl Work {
 
         let no_decay = Step { weight_decay: 0.0, ..step };
         let bags = mlp.bags.iter_mut().zip(&self.gradients.bags).zip(&mut self.bags);
-        bags.for_each(|((values, gradient), moments)| moments.update(flat(values), flat_ref(gradient), step));
+        bags.for_each(|((values, gradient), moments)| {
+            moments.update(flat(values), flat_ref(gradient), step)
+        });
         for (i, layer) in mlp.layers.iter_mut().enumerate() {
-            self.weights[i].update(flat(&mut layer.weights), flat_ref(&self.gradients.weights[i]), step);
+            self.weights[i].update(
+                flat(&mut layer.weights),
+                flat_ref(&self.gradients.weights[i]),
+                step,
+            );
             let bias = layer.bias.as_slice_mut().expect("a fresh vector is contiguous");
-            let gradient = self.gradients.biases[i].as_slice().expect("a fresh vector is contiguous");
+            let gradient =
+                self.gradients.biases[i].as_slice().expect("a fresh vector is contiguous");
             self.biases[i].update(bias, gradient, no_decay);
         }
         loss
@@ -219,13 +227,15 @@ fn new_network(
         (Array1::zeros(n_dense), Array1::ones(n_dense))
     };
     // An id list counts as as many inputs as the squares of its weights sum to.
-    let bag_mass: f64 = batch.bags.iter().flat_map(|bags| &bags.weights).map(|w| f64::from(w * w)).sum();
+    let bag_mass: f64 =
+        batch.bags.iter().flat_map(|bags| &bags.weights).map(|w| f64::from(w * w)).sum();
     let mut n_in = n_dense as f64 + bag_mass / rows.len() as f64;
 
     let n_brands = architecture.prior.len();
     let widths: Vec<usize> = p.hidden.iter().map(|width| width.0).chain([n_brands]).collect();
     let mut gaussian = |rows: usize, columns: usize, deviation: f64| {
-        let normal = Normal::new(0.0_f32, deviation as f32).expect("a deviation is finite and positive");
+        let normal =
+            Normal::new(0.0_f32, deviation as f32).expect("a deviation is finite and positive");
         Array2::from_shape_simple_fn((rows, columns), || normal.sample(rng))
     };
     let mut bags = Vec::new();
@@ -235,7 +245,8 @@ fn new_network(
         let he = (2.0 / n_in.max(1.0)).sqrt();
         let deviation = if is_last { 0.1 * he } else { he };
         if i == 0 {
-            bags = architecture.n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
+            bags =
+                architecture.n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
         }
         let n_rows = if i == 0 { n_dense } else { widths[i - 1] };
         let bias = if is_last { architecture.prior.clone() } else { Array1::zeros(width) };
@@ -252,6 +263,8 @@ fn standardisation(dense: Array2<f32>) -> Result<(Array1<f32>, Array1<f32>), Err
     let scaler = LinearScaler::standard()
         .fit(&dataset)
         .map_err(|err| Error::Data(format!("cannot standardise the features: {err}")))?;
-    let spread = |scale: f64| if scale.is_finite() && scale > 0.0 && scale < 1e6 { scale as f32 } else { 1.0 };
+    let spread = |scale: f64| {
+        if scale.is_finite() && scale > 0.0 && scale < 1e6 { scale as f32 } else { 1.0 }
+    };
     Ok((scaler.offsets().mapv(|offset| offset as f32), scaler.scales().mapv(spread)))
 }

@@ -40,7 +40,9 @@ pub fn evaluate(mlp: &Mlp, loss: Loss, users: &dyn Examples) -> Figures {
     let brands: Vec<(Platt, f64)> = platts
         .iter()
         .enumerate()
-        .map(|(brand, &platt)| (platt, plug_in_threshold(histogram.brand(brand), platt).unwrap_or(1.0)))
+        .map(|(brand, &platt)| {
+            (platt, plug_in_threshold(histogram.brand(brand), platt).unwrap_or(1.0))
+        })
         .collect();
     let counts: Vec<Counts> = brands
         .iter()
@@ -48,7 +50,8 @@ pub fn evaluate(mlp: &Mlp, loss: Loss, users: &dyn Examples) -> Figures {
         .map(|(brand, &(platt, threshold))| counts_at(histogram.brand(brand), platt, threshold))
         .collect();
     // A brand is predicted from this logit on.
-    let cuts: Vec<f32> = brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
+    let cuts: Vec<f32> =
+        brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
     let mut user_f1 = Vec::with_capacity(users.len());
     for_each_batch(mlp, users, |logits, labels| {
         for (row, labels) in logits.rows().into_iter().zip(labels) {
@@ -77,7 +80,11 @@ fn flatten(labels: &[Labels]) -> (Vec<usize>, Vec<u32>) {
     (offsets, values)
 }
 
-fn for_each_batch(mlp: &Mlp, users: &dyn Examples, mut each: impl FnMut(ArrayView2<f32>, &[Labels])) {
+fn for_each_batch(
+    mlp: &Mlp,
+    users: &dyn Examples,
+    mut each: impl FnMut(ArrayView2<f32>, &[Labels]),
+) {
     let mut batch = Batch::default();
     let mut workspace = Workspace::default();
     let rows: Vec<u32> = (0..users.len() as u32).collect();

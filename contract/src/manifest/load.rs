@@ -103,10 +103,13 @@ impl Loader {
     fn refuse_repeated(&mut self) {
         for (path, first, second) in std::mem::take(&mut self.document.repeated) {
             let place = format!("{}:{}:{}", self.file, second.0, second.1);
-            let what = if path.len() == 2 && path[0] == "experiments" { "experiment" } else { "key" };
+            let what =
+                if path.len() == 2 && path[0] == "experiments" { "experiment" } else { "key" };
             let message = format!(
                 "{what} `{}` is written twice; first at line {}, column {}",
-                path.last().map_or("", String::as_str), first.0, first.1
+                path.last().map_or("", String::as_str),
+                first.0,
+                first.1
             );
             self.problems.0.push(Problem { place, message });
         }
@@ -167,7 +170,11 @@ impl Loader {
         let mut raw: RawManifest = self.typed(&[], self.root.clone())?;
         let experiments = raw.experiments.keys().cloned().collect::<Vec<_>>();
         if experiments.is_empty() {
-            self.problem(&path_of(&["experiments"]), false, "`experiments`: must name at least one".into());
+            self.problem(
+                &path_of(&["experiments"]),
+                false,
+                "`experiments`: must name at least one".into(),
+            );
         }
 
         self.resolve_data(&mut raw);
@@ -258,8 +265,11 @@ impl Loader {
             }
         }
         let names: Vec<&str> = data.tables.keys().map(String::as_str).collect();
-        let views =
-            [("users", &mut data.users), ("interactions", &mut data.interactions), ("brands", &mut data.brands)];
+        let views = [
+            ("users", &mut data.users),
+            ("interactions", &mut data.interactions),
+            ("brands", &mut data.brands),
+        ];
         for (name, view) in views {
             match view {
                 View::Table(view) if !names.contains(&view.table.as_str()) => {
@@ -268,7 +278,9 @@ impl Loader {
                     self.problem(&path_of(&["data", name, "table"]), false, message);
                 }
                 View::Table(_) => {}
-                View::Sql(view) => view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql),
+                View::Sql(view) => {
+                    view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql)
+                }
             }
         }
         let mut seen: Vec<&str> = Vec::new();
@@ -276,7 +288,11 @@ impl Loader {
             let path = path_of(&["data", "features", &i.to_string()]);
             let column = feature.column();
             if column == "user_id" || column == "brands" {
-                self.problem(&path, false, format!("`data.features`: `{column}` cannot be a feature"));
+                self.problem(
+                    &path,
+                    false,
+                    format!("`data.features`: `{column}` cannot be a feature"),
+                );
             }
             if seen.contains(&column) {
                 self.problem(&path, false, format!("`data.features`: `{column}` is named twice"));
@@ -302,7 +318,8 @@ impl Loader {
         if is_there {
             return Ok(resolved);
         }
-        let hint = if written.contains("data/demo") { "; run `make demo-data` to make it" } else { "" };
+        let hint =
+            if written.contains("data/demo") { "; run `make demo-data` to make it" } else { "" };
         Err(format!("nothing at `{resolved}`{hint}"))
     }
 
@@ -310,15 +327,21 @@ impl Loader {
         let at = |rest: &[&str]| path_of(&[&["experiments", name], rest].concat());
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(is_plain) {
-            let message = format!("experiment `{name}`: a name may hold letters, digits, `_` and `-` only");
+            let message =
+                format!("experiment `{name}`: a name may hold letters, digits, `_` and `-` only");
             self.problem(&at(&[]), true, message);
         }
         if RESERVED_NAMES.contains(&name) {
-            self.problem(&at(&[]), true, format!("experiment `{name}`: this name is taken by a folder of results"));
+            self.problem(
+                &at(&[]),
+                true,
+                format!("experiment `{name}`: this name is taken by a folder of results"),
+            );
         }
 
         let merged = |stage: &str| {
-            let mut value = self.root.pointer(&format!("/stages/{stage}")).cloned().unwrap_or(Value::Null);
+            let mut value =
+                self.root.pointer(&format!("/stages/{stage}")).cloned().unwrap_or(Value::Null);
             if let Some(own) = self.root.pointer(&format!("/experiments/{name}/{stage}")) {
                 merge(&mut value, own);
             }
@@ -343,7 +366,9 @@ impl Loader {
                 experiment.sample.sql = Some(self.file_at(&path, &written));
             }
             None if experiment.needs_sample() => {
-                let message = format!("experiment `{name}` has no sampling query; give `sample.sql` here or in `stages`");
+                let message = format!(
+                    "experiment `{name}` has no sampling query; give `sample.sql` here or in `stages`"
+                );
                 self.problem(&at(&[]), true, message);
             }
             None => {}
@@ -370,7 +395,8 @@ impl Loader {
             if !names().any(|column| column == feature) {
                 let path = self.origin(name, &["train", "features"]);
                 let hint = suggest(feature, names());
-                let message = format!("`train.features`: no feature `{feature}` in `data.features`; {hint}");
+                let message =
+                    format!("`train.features`: no feature `{feature}` in `data.features`; {hint}");
                 self.problem(&path, false, message);
             }
         }
@@ -393,7 +419,10 @@ impl Loader {
                 self.problem(&path, false, message);
             }
             None => {
-                let message = format!("`train.history`: no feature `{history}`; {}", suggest(history, names()));
+                let message = format!(
+                    "`train.history`: no feature `{history}`; {}",
+                    suggest(history, names())
+                );
                 self.problem(&path, false, message);
             }
         }
@@ -414,7 +443,8 @@ impl TableFormat {
     /// The format that a path's ending tells; for a folder, that of its first file.
     pub fn of(path: &str) -> Option<Self> {
         if Path::new(path).is_dir() {
-            let mut files: Vec<_> = std::fs::read_dir(path).ok()?.flatten().map(|f| f.path()).collect();
+            let mut files: Vec<_> =
+                std::fs::read_dir(path).ok()?.flatten().map(|f| f.path()).collect();
             files.sort();
             return files.iter().find_map(|file| Self::of_name(&file.to_string_lossy()));
         }
@@ -460,8 +490,9 @@ fn merge(base: &mut Value, over: &Value) {
         *base = over.clone();
         return;
     };
-    let changes_tag =
-        ["kind", "policy"].iter().any(|tag| over_map.get(*tag).is_some_and(|new| map.get(*tag) != Some(new)));
+    let changes_tag = ["kind", "policy"]
+        .iter()
+        .any(|tag| over_map.get(*tag).is_some_and(|new| map.get(*tag) != Some(new)));
     if changes_tag {
         *base = over.clone();
         return;

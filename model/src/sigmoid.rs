@@ -2,6 +2,8 @@
 //!
 //! `libm`'s `exp` and `ln` are calls, twenty times slower over a batch. The functions here
 //! are branch-free polynomials, within 3e-7 of the exact value, relative.
+#![expect(clippy::inline_always, reason = "these must be part of the caller's vector loop")]
+#![expect(clippy::excessive_precision, reason = "the published coefficients")]
 
 /// What every loss needs of a logit `z`, computed once from `e^-|z|`.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +20,6 @@ pub struct Parts {
 
 /// The sigmoid of `z`, its complement and both negative logarithms.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
 pub fn parts(z: f32) -> Parts {
     let e = exp(-z.abs());
     let larger = 1.0 / (1.0 + e);
@@ -37,8 +38,6 @@ pub fn parts(z: f32) -> Parts {
 ///
 /// Cephes `expf`: `x = n·ln 2 + r`, a polynomial in `r`, `2^n` by its bits.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
-#[expect(clippy::excessive_precision, reason = "the published coefficients")]
 pub fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_375;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -61,7 +60,6 @@ pub fn exp(x: f32) -> f32 {
 ///
 /// `2·atanh(s)` with `s = u / (2 + u) <= 1/3`; the first term left out is `s^15/15`.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
 fn ln_1p(u: f32) -> f32 {
     let s = u / (2.0 + u);
     let s2 = s * s;

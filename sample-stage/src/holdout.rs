@@ -362,7 +362,7 @@ fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataError>
     order.sort_by_key(|&brand| (std::cmp::Reverse(volumes[brand as usize]), brand));
     match keep {
         KeepBrands::MinVolume(rule) => {
-            order.retain(|&brand| volumes[brand as usize] >= rule.min_volume)
+            order.retain(|&brand| volumes[brand as usize] >= rule.min_volume);
         }
         KeepBrands::Top(rule) => order.truncate(rule.top as usize),
     }

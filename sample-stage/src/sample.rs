@@ -122,6 +122,17 @@ impl Counts {
     }
 }
 
+/// Whether a column's type will do.
+type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
+
+/// A value as messages show it.
+fn shown(values: &ArrayRef, row: usize) -> Result<String> {
+    if values.is_null(row) {
+        return Ok("null".to_owned());
+    }
+    Ok(format!("`{}`", array_value_to_string(values, row)?))
+}
+
 /// Rows of the query -> rows of `examples`.
 struct Converter<'a> {
     query: &'a Query,
@@ -148,7 +159,7 @@ impl Converter<'_> {
             }
             other => *other == DataType::Null,
         };
-        let checks: [(&str, &dyn Fn(&DataType) -> bool, &str); 5] = [
+        let checks: [(&str, Fits, &str); 5] = [
             ("user_id", &is_id, "whole numbers or text"),
             ("brands", &is_ids, "a list of brand ids"),
             ("ignored_brands", &is_ids, "a list of brand ids"),
@@ -196,7 +207,7 @@ impl Converter<'_> {
     fn user_rows(&self, ids: &ArrayRef) -> Result<ArrayRef> {
         let rows = self.users.positions(&cast_ids(ids, &self.users.data_type())?);
         if let Some(row) = rows.iter().position(Option::is_none) {
-            let found = self.shown(ids, row)?;
+            let found = shown(ids, row)?;
             return Err(self
                 .query
                 .fail(format!(
@@ -207,15 +218,6 @@ impl Converter<'_> {
         Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
     }
 
-    fn shown(&self, values: &ArrayRef, row: usize) -> Result<String> {
-        let is_null = values.is_null(row);
-        Ok(if is_null {
-            "null".to_owned()
-        } else {
-            format!("`{}`", array_value_to_string(values, row)?)
-        })
-    }
-
     fn weights(&self, column: &ArrayRef) -> Result<ArrayRef> {
         let weights = cast(column, &DataType::Float32)?;
         let values = weights.as_primitive::<Float32Type>();
@@ -223,7 +225,7 @@ impl Converter<'_> {
             values.is_valid(row) && values.value(row) >= 0.0 && values.value(row).is_finite()
         };
         if let Some(row) = (0..values.len()).find(|&row| !is_good(row)) {
-            let found = self.shown(column, row)?;
+            let found = shown(column, row)?;
             return Err(self
                 .query
                 .fail(format!(
@@ -253,10 +255,11 @@ impl Converter<'_> {
         for row in 0..n {
             row_brands.clear();
             if list.is_valid(row) {
-                for i in list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
-                {
-                    let Some(brand_idx) = positions[i] else {
-                        let found = self.shown(list.values(), i)?;
+                let start = list.value_offsets()[row] as usize;
+                let n_brands = list.value_length(row) as usize;
+                for (i, position) in positions.iter().enumerate().skip(start).take(n_brands) {
+                    let Some(brand_idx) = *position else {
+                        let found = shown(list.values(), i)?;
                         return Err(self
                             .query
                             .fail(format!(

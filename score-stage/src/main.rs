@@ -2,6 +2,7 @@
 //!
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -166,8 +167,7 @@ fn predict(args: &Predict) -> Result<String> {
     let inputs = Inputs::new(&users, model.features()).map_err(DataError)?;
     let ids = users.whole_column("user_id")?;
     let fields = table::score_fields(&ids, false);
-    let mut writer =
-        Writer::create(&args.output, &tables::PREDICTIONS, fields, Default::default())?;
+    let mut writer = Writer::create(&args.output, &tables::PREDICTIONS, fields, HashMap::new())?;
     users::for_each_batch(&model, &inputs, "users", |first, logits| {
         writer.write(table::scores(&ids, first, None, &decider.decide(logits, args.top_k)))
     })?;

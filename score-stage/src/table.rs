@@ -39,7 +39,9 @@ pub fn scores(
     rows.push(lists(decisions.iter().map(|d| d.predicted.as_slice())));
     rows.push(lists(decisions.iter().map(|d| d.top_brands.as_slice())));
     let mut probs = ListBuilder::<f32>::default();
-    decisions.iter().for_each(|decision| probs.push(&decision.top_probs));
+    for decision in decisions {
+        probs.push(&decision.top_probs);
+    }
     rows.push(probs.finish());
     rows
 }

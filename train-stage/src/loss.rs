@@ -1,4 +1,5 @@
 //! Losses from logits, each fused with its gradient.
+#![expect(clippy::inline_always, reason = "a cell must be part of its row's vector loop")]
 
 use contract::manifest::Loss;
 use model::sigmoid::{Parts, exp, parts};
@@ -46,8 +47,8 @@ pub fn loss_and_gradient(loss: Loss, mut logits: ArrayViewMut2<f32>, labels: &[L
             let row = row.as_slice_mut().expect("rows of the logits are contiguous");
             let factor = labels.weight * scale;
             match loss {
-                Loss::Bce {} => example::<Bce>(Bce, row, labels, factor),
-                Loss::Bfce { gamma } if gamma == 2.0 => example(Bfce2, row, labels, factor),
+                Loss::Bce {} => example(Bce, row, labels, factor),
+                Loss::Bfce { gamma: 2.0 } => example(Bfce2, row, labels, factor),
                 Loss::Bfce { gamma } => example(Bfce { gamma }, row, labels, factor),
                 Loss::Mse {} => example(Mse, row, labels, factor),
             }
@@ -153,7 +154,6 @@ impl Cell for Bce {
 /// Focal loss of a cell whose wrong side has probability `wrong`, with `nll = -ln(1 - wrong)`
 /// and `weight = wrong^γ`: `wrong^γ·nll`, and its slope toward the wrong side.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be part of the caller's vector loop")]
 fn focal(wrong: f32, right: f32, nll: f32, gamma: f32, weight: f32) -> (f32, f32) {
     (weight * nll, weight * (wrong + gamma * right * nll))
 }

@@ -174,9 +174,9 @@ impl Work {
 
         let no_decay = Step { weight_decay: 0.0, ..step };
         let bags = mlp.bags.iter_mut().zip(&self.gradients.bags).zip(&mut self.bags);
-        bags.for_each(|((values, gradient), moments)| {
-            moments.update(flat(values), flat_ref(gradient), step)
-        });
+        for ((values, gradient), moments) in bags {
+            moments.update(flat(values), flat_ref(gradient), step);
+        }
         for (i, layer) in mlp.layers.iter_mut().enumerate() {
             self.weights[i].update(
                 flat(&mut layer.weights),

@@ -279,7 +279,7 @@ impl Loader {
                 }
                 View::Table(_) => {}
                 View::Sql(view) => {
-                    view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql)
+                    view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql);
                 }
             }
         }

@@ -1,1 +1,472 @@
-//! x
+//! The built programs on a tiny hand-made data set: results, repeatability, bad input.
+//!
+//! `make test` builds the programs first.
+
+mod workspace;
+
+use std::fs;
+
+use arrow::array::Array as _;
+use workspace::Workspace;
+
+#[test]
+fn all_experiments_end_in_a_report() {
+    let work = Workspace::tiny();
+    let run = work.pipeline(&["run"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report = work.report();
+    assert_eq!(report["n_brands"], 4);
+    assert_eq!(report["n_test_users"], 12);
+    let names: Vec<_> = report["experiments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["bau", "bau_expected_f1", "popularity", "persistence"]);
+    assert!(report["experiments"].as_array().unwrap().iter().all(|e| e["status"] == "ok"));
+    // Of 18 training users, `acme` has more than half: popularity predicts it for the 12 test
+    // users, 9 of whom have it: F1 = 2·9 / (12 + 9).
+    let popularity = &report["experiments"][2];
+    assert!((popularity["micro"]["precision"].as_f64().unwrap() - 0.75).abs() < 1e-12);
+    // The even users have `mill & sons` before and after, which makes 6 of persistence's hits.
+    assert!(
+        (report["experiments"][3]["item"]["macro_f1"].as_f64().unwrap() * 3.0 - 1.0).abs() < 0.5
+    );
+    // The page holds the name that looks like a tag only as text.
+    let html = fs::read_to_string(work.dir.join("runs/report/report.html")).unwrap();
+    assert!(html.contains("&lt;b&gt;") && !html.contains("<b>\"quote\""));
+}
+
+/// Thresholds and figures of the tiny data set, so that a change of any is seen. Times are
+/// left out.
+#[test]
+fn the_report_is_the_snapshot() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let report = work.report();
+    let mut lines = Vec::new();
+    for experiment in report["experiments"].as_array().unwrap() {
+        let number =
+            |pointer: &str| experiment.pointer(pointer).and_then(serde_json::Value::as_f64);
+        let shown =
+            |pointer: &str| number(pointer).map_or("undefined".into(), |x| format!("{x:.3}"));
+        lines.push(format!(
+            "{}: item F1 {}, precision {}, recall {}, over {} brands; user F1 {}; micro F1 {}; MAP {}; buckets {}; never predicted {}; {}",
+            experiment["name"].as_str().unwrap(),
+            shown("/item/macro_f1"), shown("/item/macro_precision"), shown("/item/macro_recall"),
+            experiment["item"]["n_defined"], shown("/user/f1"), shown("/micro/f1"), shown("/map"),
+            experiment["buckets"], experiment["n_never_predicted"], experiment["verdict"].as_str().unwrap(),
+        ));
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_second_run_gives_the_same_bytes_with_one_thread_and_with_two() {
+    let (one, two) = (Workspace::tiny(), Workspace::tiny());
+    let threads = |n: &str| {
+        [
+            "run".to_owned(),
+            "--set".into(),
+            format!("train.threads={n}"),
+            "--set".into(),
+            format!("score.threads={n}"),
+        ]
+    };
+    assert_eq!(one.pipeline(&threads("1").each_ref().map(String::as_str)).code, 0);
+    assert_eq!(two.pipeline(&threads("2").each_ref().map(String::as_str)).code, 0);
+    let files = one.tables();
+    assert!(files.len() > 20, "{files:?}");
+    for file in files {
+        // The history holds times.
+        if !file.ends_with("history.arrow") {
+            assert!(one.bytes(&file) == two.bytes(&file), "{file} differs");
+        }
+    }
+}
+
+#[test]
+fn only_what_changed_runs_again() {
+    let work = Workspace::tiny();
+    let first = work.pipeline(&["run"]);
+    assert!(first.stderr.contains("train of bau_expected_f1: shared with bau"), "{}", first.stderr);
+    let second = work.pipeline(&["run"]);
+    assert!(!second.stderr.contains("running"), "{}", second.stderr);
+    // 1e-2 is 0.01 and a comment is no change; another seed is one, for its experiments only.
+    work.edit("pipeline.yaml", "learning_rate: 0.02", "learning_rate: 2e-2  # the same");
+    assert!(!work.pipeline(&["run"]).stderr.contains("running"));
+    work.edit("pipeline.yaml", "bau_expected_f1: {", "bau_expected_f1: {train: {seed: 8}, ");
+    let third = work.pipeline(&["run"]);
+    assert!(
+        third.stderr.contains("train of bau_expected_f1: running (`seed`: 7 -> 8)"),
+        "{}",
+        third.stderr
+    );
+    assert!(third.stderr.contains("train of bau: fresh"), "{}", third.stderr);
+    // A result that was lost or spoilt is made again.
+    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "spoilt").unwrap();
+    let fourth = work.pipeline(&["run"]);
+    assert!(fourth.stderr.contains("score of bau: running (`"), "{}", fourth.stderr);
+    assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
+}
+
+#[test]
+fn one_stage_can_be_run_again_alone() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let before = work.bytes("runs/bau/train/model.arrow");
+    let run = work.run("train-stage", &["--experiment", "bau"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(before == work.bytes("runs/bau/train/model.arrow"));
+    let run = work.run("train-stage", &["--experiment", "bau", "--set", "train.epochs=2"]);
+    assert!(run.stdout.contains("2 epochs"), "{}", run.stdout);
+    assert!(before != work.bytes("runs/bau/train/model.arrow"));
+}
+
+#[test]
+fn new_users_are_decided_for_with_the_stored_thresholds() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let run = work.run(
+        "score-stage",
+        &[
+            "predict",
+            "--model",
+            "runs/bau/train/model.arrow",
+            "--users",
+            "runs/holdout/test.arrow",
+            "--output",
+            "new.arrow",
+        ],
+    );
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let read = |path: &str, contract| contract::ipc::read(&work.dir.join(path), contract).unwrap();
+    let predicted = read("new.arrow", &contract::tables::PREDICTIONS);
+    let scored = read("runs/bau/score/scores.arrow", &contract::tables::SCORES);
+    for column in ["user_id", "predicted", "top_brands", "top_probs"] {
+        let (new, known) = (predicted.whole_column(column), scored.whole_column(column));
+        assert!(new.unwrap().to_data() == known.unwrap().to_data(), "{column}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_manifest_is_reported_with_its_place() {
+    let work = Workspace::tiny();
+    work.edit("pipeline.yaml", "epochs: 30", "epoch: 30");
+    work.edit("pipeline.yaml", "kind: bce", "kind: bec");
+    work.edit("pipeline.yaml", "bootstrap_draws: 200", "bootstrap_draws: 2");
+    work.edit("pipeline.yaml", "popularity: {train: {model: popularity}}", "bau: {}");
+    let check = work.pipeline(&["check"]);
+    assert_eq!(check.code, 2);
+    insta::assert_snapshot!(check.stderr);
+    assert!(!work.dir.join("runs").exists(), "nothing ran");
+}
+
+#[test]
+fn what_the_schema_cannot_say_is_checked_too() {
+    let work = Workspace::tiny();
+    work.edit("pipeline.yaml", "baseline: bau", "baseline: bua");
+    work.edit("pipeline.yaml", "brands: brands.csv", "brands: brandz.csv");
+    work.edit("pipeline.yaml", "{table: users}", "{table: user}");
+    work.edit("pipeline.yaml", "history: past", "history: age");
+    work.edit("pipeline.yaml", "sql: everyone.sql", "sql: all.sql");
+    insta::assert_snapshot!(work.pipeline(&["check"]).stderr);
+}
+
+#[test]
+fn a_mistyped_experiment_is_named_with_its_nearest() {
+    let work = Workspace::tiny();
+    let run = work.pipeline(&["run", "bua"]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.stderr.contains("no experiment `bua` in `pipeline.yaml`; did you mean `bau`?"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn the_schema_is_draft_7_and_knows_every_key() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&Workspace::tiny().pipeline(&["schema"]).stdout).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    assert!(
+        schema
+            .pointer("/definitions/TrainParams/properties/learning_rate/exclusiveMinimum")
+            .is_some()
+    );
+}
+
+/// What is done to the tiny data set, which exit code follows, and what the message must hold.
+#[test]
+fn bad_data_is_an_error_that_says_where_and_what() {
+    let users = |from: &str, to: &str| ("users.json".to_owned(), from.to_owned(), to.to_owned());
+    let manifest =
+        |from: &str, to: &str| ("pipeline.yaml".to_owned(), from.to_owned(), to.to_owned());
+    let cases = [
+        (
+            users("\"embedding\"", "\"embeding\""),
+            "users: `data.features` names `embedding`, but the columns are",
+        ),
+        (
+            users("[1.0, 0.0]", "[1.0, 0.0, 3.0]"),
+            "users: column `embedding`: user `u02`: found a vector of 3, expected 2",
+        ),
+        (
+            users("[1.0, 0.0]", "[1.0, null]"),
+            "users: column `embedding`: user `u02`: found null, expected finite numbers",
+        ),
+        (
+            users("\"age\": 21", "\"age\": null"),
+            "users: column `age`: user `u01`: found null, expected a value for every user",
+        ),
+        (
+            users("\"user_id\": \"u02\"", "\"user_id\": \"u03\""),
+            "users: `user_id` `u03` stands there twice, expected once",
+        ),
+        (
+            users("\"split\": \"test\"", "\"split\": \"tset\""),
+            "found `tset`, expected `train`, `valid` or `test`",
+        ),
+        (
+            manifest("version: 1\n", "version: 1\nbaseline: bau\n"),
+            "key `baseline` is written twice",
+        ),
+        (
+            manifest("features: [embedding", "features: [split, embedding"),
+            "users: column `split` is `Utf8",
+        ),
+    ];
+    for ((file, from, to), expected) in cases {
+        let work = Workspace::tiny();
+        work.edit(&file, &from, &to);
+        let run = work.run("sample-stage", &["holdout"]);
+        assert!(run.stderr.contains(expected), "{expected}\n---\n{}", run.stderr);
+        assert!([2, 5].contains(&run.code), "{}: {}", run.code, run.stderr);
+        assert!(!work.dir.join("runs/holdout/stage.json").exists());
+        assert!(work.tables().is_empty(), "half a result was left");
+    }
+}
+
+#[test]
+fn nan_in_an_embedding_is_found() {
+    let work = Workspace::tiny();
+    work.write("users.sql", "select * replace (case when user_id = 'u02' then [1.0, 'nan'::double] else embedding end as embedding) from users");
+    work.edit("pipeline.yaml", "users: {table: users}", "users: {sql: users.sql}");
+    let run = work.run("sample-stage", &["holdout"]);
+    assert!(
+        run.stderr.contains("user `u02`: found NaN, expected finite numbers"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.code, 5);
+}
+
+#[test]
+fn interactions_of_strangers_are_counted_or_refused() {
+    let work = Workspace::tiny();
+    work.edit("interactions.csv", "u02,acme", "stranger,acme");
+    work.edit("interactions.csv", "u03,acme", "u03,nobrand");
+    let expected = "interactions: 1 rows of users that are not in `users` (`stranger`, …); 1 rows of brands that are not in `brands` (`nobrand`, …)";
+    let run = work.run("sample-stage", &["holdout"]);
+    assert!(
+        run.code == 0 && run.stderr.contains(&format!("warning: {expected}; dropped")),
+        "{}",
+        run.stderr
+    );
+    let run = work.run("sample-stage", &["holdout", "--set", "data.unknown_ids=error"]);
+    assert!(run.code == 5 && run.stderr.contains(expected), "{}", run.stderr);
+}
+
+#[test]
+fn no_positive_for_any_brand_is_an_error() {
+    let work = Workspace::tiny();
+    work.write("interactions.csv", "user_id,brand_id\nu03,acme\n"); // a test user
+    let run = work.run("sample-stage", &["holdout"]);
+    assert!(
+        run.code == 5 && run.stderr.contains("no training user has any brand"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_wrong_query_is_an_error_with_its_file_and_place() {
+    let work = Workspace::tiny();
+    assert_eq!(work.run("sample-stage", &["holdout"]).code, 0);
+    let good = "select user_id, array_agg(brand_id) as brands from interactions group by user_id order by user_id";
+    let cases = [
+        ("select user_id,\n  from from users", "my.sql:2:"),
+        ("select user_id, nothing as brands from users", "my.sql:1:17: "),
+        ("select user_id, brands from nowhere", "nowhere"),
+        ("select user_id from users", "the query returns no column `brands`; it returns `user_id`"),
+        (
+            "select user_id, 'acme' as brands from users",
+            "column `brands` is `Utf8`, expected a list of brand ids",
+        ),
+        (
+            "select user_id, ['nobrand'] as brands from users",
+            "column `brands`: found `nobrand`, expected ids of the table brands",
+        ),
+        (
+            "select 'u03' as user_id, ['acme'] as brands",
+            "column `user_id`: found `u03`, expected the id of a training user",
+        ),
+        (
+            "select user_id, ['acme'] as brands, -1.0 as weight from users",
+            "column `weight`: found `-1.0`, expected a finite number of at least 0",
+        ),
+        (
+            "select user_id, ['acme'] as brands from users limit $n",
+            "the query uses `$n`, but `sample.params` has no `n`; it has none",
+        ),
+        ("select user_id, ['acme'] as brands from users where false", "the query returned no row"),
+        ("create table t as select 1", "expected one read-only SELECT, found `CREATE`"),
+        ("drop table users", "expected one read-only SELECT, found `DROP`"),
+        ("copy users to 'stolen.csv'", "expected one read-only SELECT, found `COPY`"),
+        ("select 1; select 2", "expected one read-only SELECT, found `SELECT`, `SELECT`"),
+        ("explain select 1", "expected one read-only SELECT, found `EXPLAIN`"),
+    ];
+    let set = ["sample", "--experiment", "bau", "--set", "sample.sql=my.sql"];
+    for (query, expected) in cases {
+        work.write("my.sql", query);
+        let run = work.run("sample-stage", &set);
+        assert!(
+            run.stderr.contains("my.sql") && run.stderr.contains(expected),
+            "{query}\n---\n{}",
+            run.stderr
+        );
+        assert_eq!(run.code, 5, "{query}");
+        assert!(!work.dir.join("runs/bau/sample/examples.arrow").exists());
+    }
+    work.write("my.sql", good);
+    let run = work.run("sample-stage", &[&set[..], &["--set", "sample.params.n=3"]].concat());
+    assert!(
+        run.stderr.contains("`sample.params.n` is given, but the query has no `$n`; it has none"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(work.run("sample-stage", &set).code, 0);
+}
+
+#[test]
+fn a_damaged_or_wrong_file_is_an_error_and_never_a_panic() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let train = || work.run("train-stage", &["--experiment", "bau"]);
+    let features = "runs/holdout/features.arrow";
+    let whole = work.bytes(features);
+    let model = work.bytes("runs/bau/train/model.arrow");
+    for length in [0, 5, 9, whole.len() / 2, whole.len() - 1] {
+        fs::write(work.dir.join(features), &whole[..length]).unwrap();
+        let run = train();
+        assert!(
+            run.stderr.contains("features.arrow: not a whole Arrow file"),
+            "{length}: {}",
+            run.stderr
+        );
+        assert!(run.stderr.contains(
+            "hint: expected a file written as `features` v1; run `make pipeline` to rebuild it"
+        ));
+        assert_eq!(run.code, 5);
+    }
+    // A flipped bit in a value reads as another number; its hash tells.
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(work.dir.join(features), &flipped).unwrap();
+    let run = train();
+    assert!(run.code == 5 && !run.stderr.contains("panicked"), "{}", run.stderr);
+    // A file of another contract.
+    fs::copy(work.dir.join("runs/holdout/brands.arrow"), work.dir.join(features)).unwrap();
+    assert!(
+        train()
+            .stderr
+            .contains("column `user_id` (`Int64` or `Utf8`) is missing; found `brand_idx`")
+    );
+    fs::copy(work.dir.join("runs/holdout/test.arrow"), work.dir.join(features)).unwrap();
+    assert!(train().stderr.contains("found a `holdout` table, expected a `features` table"));
+    assert!(model == work.bytes("runs/bau/train/model.arrow"), "earlier results are untouched");
+    fs::remove_file(work.dir.join(features)).unwrap();
+    assert!(train().stderr.contains("features.arrow: there is no such file"));
+}
+
+#[test]
+fn a_model_for_other_brands_is_refused() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    fs::copy(work.dir.join("runs/bau/train/model.arrow"), work.dir.join("old.arrow")).unwrap();
+    assert_eq!(
+        work.run("sample-stage", &["holdout", "--set", "data.keep_brands={top: 2}"]).code,
+        0
+    );
+    let run = work.run("score-stage", &["--experiment", "bau"]);
+    assert!(
+        run.code == 5 && run.stderr.contains("the model was made for 4 brands"),
+        "{}",
+        run.stderr
+    );
+    // The other way round: more brands than a pretrained model knows.
+    assert_eq!(
+        work.run("train-stage", &["--experiment", "bau", "--set", "train.pretrained=old.arrow"])
+            .code,
+        0
+    );
+    fs::copy(work.dir.join("runs/bau/train/model.arrow"), work.dir.join("two.arrow")).unwrap();
+    assert_eq!(work.run("sample-stage", &["holdout"]).code, 0);
+    let run =
+        work.run("train-stage", &["--experiment", "bau", "--set", "train.pretrained=two.arrow"]);
+    assert!(
+        run.code == 5 && run.stderr.contains("the model predicts 2 brands, the data has 4"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn an_interrupt_in_training_keeps_the_earlier_model() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let model = work.bytes("runs/bau/train/model.arrow");
+    let run = work.interrupted(
+        "train-stage",
+        &["--experiment", "bau", "--set", "train.epochs=1000000"],
+        "epoch 2/",
+    );
+    assert_eq!(run.code, 130);
+    assert!(run.stderr.contains("interrupted; earlier results are untouched"), "{}", run.stderr);
+    assert!(model == work.bytes("runs/bau/train/model.arrow"));
+    assert!(work.partial_files().is_empty());
+}
+
+/// Runs where the data set lies beside the project; elsewhere it says that it does not.
+#[test]
+fn delicious_reaches_the_published_level() {
+    let data = workspace::root().join("../shared/data/delicious");
+    if !data.exists() {
+        eprintln!("skipped: {} is not there", data.display());
+        return;
+    }
+    let work = Workspace::of_manifest("datasets/delicious/pipeline.yaml");
+    work.edit("pipeline.yaml", "../../sample-stage/sql/everyone.sql", "everyone.sql");
+    let settings = [
+        "run",
+        "bce_expected_f1",
+        "--set",
+        "train.epochs=12",
+        "--set",
+        "train.learning_rate=0.003",
+    ];
+    let run = work.with_env("DELICIOUS_DIR", &data).pipeline(&settings);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report = work.report();
+    let bce = report["experiments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["name"] == "bce_expected_f1")
+        .unwrap();
+    // 65.0 is the published P@1 of nearest neighbours; a plain network must be near it.
+    let precision = bce["user"]["precision_at"]["1"].as_f64().unwrap();
+    assert!(precision >= 0.64, "{precision}");
+}

@@ -60,15 +60,22 @@ fn run(args: &Args) -> Result<String> {
 
     let dir = stage.plan.dir.display().to_string();
     let record = stage.done(trained.model.training.clone())?;
-    Ok(format!(
-        "train of {}: {} in {:.1} s\n{dir}",
-        experiment.name, trained.model.training, record.secs
-    ))
+    let name = &experiment.name;
+    Ok(format!("train of {name}: {} in {:.1} s\n{dir}", trained.said, record.secs))
 }
 
 struct Trained {
     model: Model,
+    /// In words
+    said: String,
     history: Vec<history::Row>,
+}
+
+impl Trained {
+    /// A model that took no training.
+    fn ready(model: Model, said: &str) -> Self {
+        Self { model, said: said.to_owned(), history: Vec::new() }
+    }
 }
 
 fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Trained> {
@@ -80,19 +87,19 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
         // The features must be there, or scoring would fail later.
         Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features())
             .map_err(DataError)?;
-        return Ok(Trained {
-            model: Model { training: json!({"pretrained": true}), ..model },
-            history: Vec::new(),
-        });
+        return Ok(Trained::ready(
+            Model { training: json!({"pretrained": true}), ..model },
+            "taken as it is",
+        ));
     }
     let prior = prior_logits(&brands.volumes, brands.n_train_users);
     let untrained =
         |kind| Model { kind, brand_ids: brands.ids.clone(), training: json!({"updates": 0}) };
     match params.model {
-        ModelKind::Popularity => Ok(Trained {
-            model: untrained(Kind::Popularity(Popularity { prior })),
-            history: Vec::new(),
-        }),
+        ModelKind::Popularity => Ok(Trained::ready(
+            untrained(Kind::Popularity(Popularity { prior })),
+            "nothing to train",
+        )),
         ModelKind::Persistence => {
             let table = stage.read("features", &tables::FEATURES)?;
             let name = params.history.as_ref().expect("checked with the manifest");
@@ -100,10 +107,10 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
             let history = history.ok_or_else(|| {
                 DataError(format!("{}: no feature `{name}`", table.path.display()))
             })?;
-            Ok(Trained {
-                model: untrained(Kind::Persistence(Persistence { history, prior })),
-                history: Vec::new(),
-            })
+            Ok(Trained::ready(
+                untrained(Kind::Persistence(Persistence { history, prior })),
+                "nothing to train",
+            ))
         }
         ModelKind::Mlp => train_mlp(stage, experiment, brands),
     }
@@ -129,7 +136,12 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let training =
         json!({"rows": examples.len(), "updates": updates, "epochs": experiment.train.epochs});
     let model = Model { kind: Kind::Mlp(mlp), brand_ids: brands.ids.clone(), training };
-    Ok(Trained { model, history: progress.into_history() })
+    let said = format!(
+        "{} examples, {} epochs, {updates} updates",
+        examples.len(),
+        experiment.train.epochs
+    );
+    Ok(Trained { model, said, history: progress.into_history() })
 }
 
 fn broken(err: model::Error) -> DataError {

@@ -23,11 +23,11 @@ impl Document {
     /// Parses `text`. The error is the parser's message with its 1-based place.
     pub(crate) fn parse(text: &str) -> Result<Self, (Place, String)> {
         let (places, repeated) = places(text)?;
-        // A repeated key is reported with both places by the caller, so the value
-        // itself need not parse then.
+        // A repeated key is reported with both places by the caller; so that all other
+        // mistakes are reported too, the last of its values stands.
         let value = match parse_value(text) {
             Ok(value) => value,
-            Err(_) if !repeated.is_empty() => Value::Null,
+            Err(_) if !repeated.is_empty() => serde_yaml::from_str(text).unwrap_or(Value::Null),
             Err(err) => return Err(err),
         };
         Ok(Self { value, places, repeated })

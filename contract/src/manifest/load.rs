@@ -92,7 +92,11 @@ impl Loader {
             };
             format!("{}:{line}:{column}", self.file)
         };
-        self.problems.0.push(Problem { place, message });
+        let problem = Problem { place, message };
+        // A mistake in `stages` is met again in every experiment.
+        if !self.problems.0.contains(&problem) {
+            self.problems.0.push(problem);
+        }
     }
 
     /// The `--set` that wrote the node at `path` or one above it.

@@ -82,12 +82,17 @@ impl Workspace {
 
     /// All Arrow files of the results, relative to the folder.
     pub fn tables(&self) -> BTreeSet<String> {
-        self.files().into_iter().filter(|file| file.ends_with(".arrow")).collect()
+        self.files_ending("arrow")
     }
 
     /// Files that a program did not finish.
     pub fn partial_files(&self) -> BTreeSet<String> {
-        self.files().into_iter().filter(|file| file.ends_with(".partial")).collect()
+        self.files_ending("partial")
+    }
+
+    fn files_ending(&self, extension: &str) -> BTreeSet<String> {
+        let ends = |file: &String| Path::new(file).extension().is_some_and(|e| e == extension);
+        self.files().into_iter().filter(ends).collect()
     }
 
     fn files(&self) -> BTreeSet<String> {

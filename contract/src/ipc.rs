@@ -31,12 +31,12 @@ const VERSION_KEY: &str = "contract_version";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     Io {
         /// The file
         path: String,
         /// What the file system said
-        source: io::Error,
+        reason: io::Error,
     },
     /// There is no such file
     #[error(
@@ -66,7 +66,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.display().to_string(), source }
+        Self::Io { path: path.display().to_string(), reason: source }
     }
 
     fn broken(path: &Path, contract: &Contract, found: impl Into<String>) -> Self {

@@ -427,3 +427,72 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
     hasher.update_mmap_rayon(path).map_err(|err| Error::io(path, err))?;
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::{self, ListBuilder};
+    use crate::tables::MODEL;
+    use arrow::array::StringArray;
+    use proptest::prelude::*;
+
+    fn write(path: &Path, rows: &[(String, Vec<u32>, Vec<f32>)]) -> Finished {
+        let fields = MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
+        let mut writer = Writer::create(path, &MODEL, fields.collect(), HashMap::new()).unwrap();
+        let (mut shapes, mut data) = (ListBuilder::default(), ListBuilder::default());
+        for (_, shape, values) in rows {
+            shapes.push(shape);
+            data.push(values);
+        }
+        let names = rows.iter().map(|(name, ..)| Some(name.as_str())).collect::<StringArray>();
+        writer.write(vec![Arc::new(names), shapes.finish(), data.finish()]).unwrap();
+        writer.finish().unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_table_reads_back_as_written(
+            rows in proptest::collection::vec((".*", proptest::collection::vec(any::<u32>(), 0..5), proptest::collection::vec(-1e9_f32..1e9, 0..5)), 0..20)
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("model.arrow");
+            let finished = write(&path, &rows);
+            let hash = finished.blake3.clone();
+            finished.commit().unwrap();
+            prop_assert_eq!(hash, hash_file(&path).unwrap());
+            let table = read(&path, &MODEL).unwrap();
+            let mut found = Vec::new();
+            for batch in &table.batches {
+                let (shapes, data) = (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
+                for (i, name) in columns::texts(batch, "name").iter().enumerate() {
+                    found.push((name.unwrap().to_owned(), shapes.get(i).to_vec(), data.get(i).to_vec()));
+                }
+            }
+            prop_assert_eq!(found, rows);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_table_leaves_the_old_one_and_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        write(&path, &[("old".into(), vec![1], vec![1.0])]).commit().unwrap();
+        drop(write(&path, &[("new".into(), vec![1], vec![2.0])]));
+        let table = read(&path, &MODEL).unwrap();
+        assert_eq!(columns::texts(&table.batches[0], "name").value(0), "old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_second_writer_of_a_target_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        let first = write(&path, &[]);
+        let fields = MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
+        let second = Writer::create(&path, &MODEL, fields.collect(), HashMap::new());
+        let message = second.err().expect("the first holds the target").to_string();
+        assert!(message.contains("another run is writing this file"), "{message}");
+        drop(first);
+    }
+}

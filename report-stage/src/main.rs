@@ -159,6 +159,7 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
     Effort {
         train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
         updates: number(&train, "updates"),
+        is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),
         secs: Secs {
             sample: sample.map(|record| record.secs),
             train: train.map(|record| record.secs),

@@ -48,6 +48,8 @@ pub struct Effort {
     pub train_rows: Option<u64>,
     /// Gradient updates
     pub updates: Option<u64>,
+    /// Whether the model is the truth that made the data: a ceiling, not a rival
+    pub is_truth: bool,
     /// Wall time
     pub secs: Secs,
 }
@@ -166,6 +168,8 @@ pub struct Experiment {
     pub train_rows: Option<u64>,
     /// Gradient updates
     pub updates: Option<u64>,
+    /// Whether the model is the truth that made the data: a ceiling, not a rival
+    pub is_truth: bool,
     /// Wall time
     pub secs: Secs,
     /// By `stage.key`, the manifest's values that are not the baseline's
@@ -290,10 +294,13 @@ fn experiment(
     };
     let settings = settings(trial.settings, manifest);
     let differs = differences(&settings, &self::settings(baseline.settings, manifest));
-    let Effort { train_rows, updates, secs } = trial.effort.clone();
+    let Effort { train_rows, updates, is_truth, secs } = trial.effort.clone();
     let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
     let (status, verdict) = match trial.scored {
         None => ("missing", NO_SCORES.to_owned()),
+        Some(_) if is_truth => {
+            ("ok", "the truth that made the data: a ceiling, not a rival".to_owned())
+        }
         Some(_) => ("ok", compare::verdict(standing, warning.as_deref())),
     };
     let outcomes = match standing {
@@ -311,6 +318,7 @@ fn experiment(
         delta,
         train_rows,
         updates,
+        is_truth,
         secs,
         differs,
         settings,
@@ -380,7 +388,8 @@ fn leaves(settings: &Value) -> Map<String, Value> {
 
 fn answer(experiments: &[Experiment], baseline: &str) -> Answer {
     let names = |wanted: fn(Outcomes) -> bool| -> Vec<String> {
-        let found = experiments.iter().filter(|e| e.outcomes.is_some_and(wanted));
+        let rivals = experiments.iter().filter(|e| !e.is_truth);
+        let found = rivals.filter(|e| e.outcomes.is_some_and(wanted));
         found.map(|e| e.name.clone()).collect()
     };
     let mut answer = Answer {

@@ -87,10 +87,11 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
         // The features must be there, or scoring would fail later.
         Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features())
             .map_err(DataError)?;
-        return Ok(Trained::ready(
-            Model { training: json!({"pretrained": true}), ..model },
-            "taken as it is",
-        ));
+        // What made the model stays on its record, so that the report can tell the truth from a rival.
+        let made_by = model.training.clone();
+        let training =
+            json!({"pretrained": true, "truth": made_by["truth"] == true, "made_by": made_by});
+        return Ok(Trained::ready(Model { training, ..model }, "taken as it is"));
     }
     let prior = prior_logits(&brands.volumes, brands.n_train_users);
     let untrained =

@@ -11,6 +11,7 @@ use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type,
 };
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub struct ListSlices<'a, T> {
     values: &'a [T],
 }
 
-impl<'a, T> ListSlices<'a, T> {
+impl<'a, T: Copy> ListSlices<'a, T> {
     /// The list of row `i`.
     pub fn get(&self, i: usize) -> &'a [T] {
         &self.values[self.offsets[i] as usize..self.offsets[i + 1] as usize]
@@ -85,8 +86,8 @@ impl<'a, T> ListSlices<'a, T> {
     }
 
     /// All lists, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [T]> {
-        (0..self.len()).map(|i| self.get(i))
+    pub fn iter(self) -> impl Iterator<Item = &'a [T]> {
+        (0..self.len()).map(move |i| self.get(i))
     }
 }
 
@@ -167,12 +168,15 @@ pub fn id_texts(ids: &dyn Array) -> Vec<String> {
 }
 
 /// From an identifier, whole number or text, to its position.
+///
+/// Ids come from the user's own tables, so a hash that is quick rather than safe from
+/// attackers will do.
 #[derive(Debug)]
 pub enum IdIndex {
     /// `Int64` ids
-    Int(HashMap<i64, u32>),
+    Int(HashMap<i64, u32, RandomState>),
     /// `Utf8` ids
-    Text(HashMap<String, u32>),
+    Text(HashMap<String, u32, RandomState>),
 }
 
 impl IdIndex {
@@ -185,7 +189,7 @@ impl IdIndex {
     pub fn new(ids: &dyn Array) -> Result<Self, usize> {
         if *ids.data_type() == DataType::Int64 {
             let ids = ids.as_primitive::<Int64Type>().values();
-            let mut index = HashMap::with_capacity(ids.len());
+            let mut index = HashMap::with_capacity_and_hasher(ids.len(), RandomState::default());
             for (row, id) in ids.iter().enumerate() {
                 if index.insert(*id, row as u32).is_some() {
                     return Err(row);
@@ -194,7 +198,7 @@ impl IdIndex {
             return Ok(Self::Int(index));
         }
         let ids = ids.as_string::<i32>();
-        let mut index = HashMap::with_capacity(ids.len());
+        let mut index = HashMap::with_capacity_and_hasher(ids.len(), RandomState::default());
         for (row, id) in ids.iter().enumerate() {
             let id = id.unwrap_or_default().to_owned();
             if index.insert(id, row as u32).is_some() {

@@ -8,12 +8,16 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Ends the program on Ctrl-C or SIGTERM after removing files that are not finished.
+/// Ends the program on Ctrl-C or SIGTERM after removing files and folders that are not finished.
 pub fn install(program: &'static str) {
     let handler = move || {
         let unfinished = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for path in unfinished.iter() {
-            let _ = std::fs::remove_file(path);
+            let _ = if path.is_dir() {
+                std::fs::remove_dir_all(path)
+            } else {
+                std::fs::remove_file(path)
+            };
         }
         eprintln!("\n{program}: interrupted; earlier results are untouched");
         std::process::exit(i32::from(EXIT_INTERRUPTED));

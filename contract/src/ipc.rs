@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -164,9 +164,7 @@ pub fn read_any(path: &Path, contract: &Contract) -> Result<Table, Error> {
         }
         _ => Error::io(path, err),
     })?;
-    // SAFETY: the map is read-only, and files are replaced by rename, never changed in
-    // place, so the bytes under a map stay as they are.
-    let map = unsafe { Mmap::map(&file) }.map_err(|err| Error::io(path, err))?;
+    let map = map(path, &file)?;
     // The decoder is made for files it can trust and panics on some damaged ones.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(map)));
     let (schema, batches) = match decoded {
@@ -191,6 +189,18 @@ pub fn read_any(path: &Path, contract: &Contract) -> Result<Table, Error> {
         }
     }
     Ok(table)
+}
+
+fn map(path: &Path, file: &File) -> Result<Mmap, Error> {
+    // SAFETY: the map is read-only, and files are replaced by rename, never changed in
+    // place, so the bytes under a map stay as they are.
+    unsafe { Mmap::map(file) }.map_err(|err| Error::io(path, err))
+}
+
+/// The rows of a table that this process has just written.
+pub(crate) fn read_scratch(path: &Path, file: &File) -> Result<Vec<RecordBatch>, Error> {
+    let (_, batches) = decode(map(path, file)?).map_err(|err| failed(path, err))?;
+    Ok(batches)
 }
 
 fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
@@ -280,10 +290,7 @@ impl Partial {
             .open(&path)
             .map_err(|err| Error::io(&path, err))?;
         // The kernel frees the lock when its holder ends, however it ends.
-        file.try_lock().map_err(|_| {
-            let taken = io::Error::other("another run is writing this file; wait for it to end");
-            Error::io(target, taken)
-        })?;
+        file.try_lock().map_err(|_| taken(target))?;
         file.set_len(0).map_err(|err| Error::io(&path, err))?;
         interrupt::remove_on_interrupt(&path);
         Ok((Self { path, target: target.to_path_buf() }, file))
@@ -391,7 +398,12 @@ impl Writer {
     }
 }
 
-fn failed(path: &Path, err: ArrowError) -> Error {
+/// Another run holds the lock on what this one wants to write.
+pub(crate) fn taken(target: &Path) -> Error {
+    Error::io(target, io::Error::other("another run is writing here; wait for it to end"))
+}
+
+pub(crate) fn failed(path: &Path, err: ArrowError) -> Error {
     let source = match err {
         ArrowError::IoError(_, source) => source,
         other => io::Error::other(other.to_string()),
@@ -417,15 +429,26 @@ pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
     })
 }
 
+/// Bytes hashed at a time: enough for all threads, and no more memory than this however large
+/// the file.
+const HASHED_AT_ONCE: usize = 16 << 20;
+
 /// Hash of a file's bytes, as [`Finished::blake3`].
 ///
 /// # Errors
 ///
 /// [`Error::Io`].
 pub fn hash_file(path: &Path) -> Result<String, Error> {
+    let mut file = File::open(path).map_err(|err| Error::io(path, err))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).map_err(|err| Error::io(path, err))?;
-    Ok(hasher.finalize().to_hex().to_string())
+    let mut bytes = vec![0; HASHED_AT_ONCE];
+    loop {
+        let n = file.read(&mut bytes).map_err(|err| Error::io(path, err))?;
+        if n == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update_rayon(&bytes[..n]);
+    }
 }
 
 #[cfg(test)]
@@ -492,7 +515,7 @@ mod tests {
         let fields = MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
         let second = Writer::create(&path, &MODEL, fields.collect(), HashMap::new());
         let message = second.err().expect("the first holds the target").to_string();
-        assert!(message.contains("another run is writing this file"), "{message}");
+        assert!(message.contains("another run is writing here"), "{message}");
         drop(first);
     }
 }

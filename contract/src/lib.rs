@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod plan;
 pub mod record;
 pub mod run;
+pub mod scratch;
 pub mod tables;
 
 mod problems;

@@ -297,6 +297,41 @@ pub struct SampleParams {
     pub sql: Option<PathBuf>,
     /// Values for the query's `$name` placeholders: numbers, texts, or lists of them
     pub params: IndexMap<String, Value>,
+    /// Memory of the whole stage, as `4GiB`; beyond it the query works on disk. Changes no result
+    pub memory_limit: MemorySize,
+    /// Threads of the query; by default one a core. Changes no result
+    #[schemars(range(min = 1))]
+    pub threads: Option<usize>,
+}
+
+/// An amount of memory: a number and `MiB`, `GiB` or `TiB`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct MemorySize(
+    #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]+)? ?(MiB|GiB|TiB)$"), extend("examples" = ["4GiB"]))]
+    String,
+);
+
+impl MemorySize {
+    /// In bytes.
+    pub fn bytes(&self) -> u64 {
+        let unit_at = self.0.find(['M', 'G', 'T']).expect("checked against the schema");
+        let (number, unit) = self.0.split_at(unit_at);
+        let number: f64 = number.trim().parse().expect("checked against the schema");
+        let power = match unit {
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => 40,
+        };
+        (number * (1_u64 << power) as f64) as u64
+    }
+}
+
+impl Default for MemorySize {
+    fn default() -> Self {
+        Self("4GiB".to_owned())
+    }
 }
 
 /// Trains the model.

@@ -4,6 +4,7 @@
 //! is checked here and what the stages receive cannot differ. Only the part of
 //! draft 7 that those types produce is understood.
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::problems::suggest;
@@ -62,6 +63,7 @@ impl<'a> Walk<'a> {
             Value::Number(number) => self.number(number.as_f64().unwrap_or(f64::NAN), schema),
             Value::Array(items) => self.array(items, schema),
             Value::Object(map) => self.object(map, schema),
+            Value::String(text) => self.text(text, schema),
             _ => {}
         }
     }
@@ -132,6 +134,16 @@ impl<'a> Walk<'a> {
         } else {
             let expected: Vec<_> = branches.iter().map(|b| type_name(b)).collect();
             self.value(format!("expected {}, got {}", expected.join(" or "), show(value)));
+        }
+    }
+
+    fn text(&mut self, text: &str, schema: &Value) {
+        let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else { return };
+        let pattern = Regex::new(pattern).expect("the schema's patterns are ours");
+        if !pattern.is_match(text) {
+            let examples = schema.get("examples").and_then(Value::as_array);
+            let examples: Vec<_> = examples.into_iter().flatten().map(show).collect();
+            self.value(format!("expected a text like {}, got `{text}`", examples.join(" or ")));
         }
     }
 

@@ -121,12 +121,14 @@ pub const FEATURES: Contract =
 pub const TRAIN_USERS: Contract =
     Contract { name: "train_users", version: 1, columns: &[column("user_id", Kind::Id)] };
 
-/// Labels of training users as the sampling query sees them.
+/// Labels of training users as the sampling query sees them, in order of `user_row`.
 pub const TRAIN_INTERACTIONS: Contract = Contract {
     name: "train_interactions",
-    version: 1,
+    version: 2,
     columns: &[
         column("user_id", Kind::Id),
+        column("user_row", Kind::U32), // in features
+        column("brand_idx", Kind::U32),
         column("brand_id", Kind::Id),
         column("events", Kind::F64), // 1 where the source has no such column
     ],

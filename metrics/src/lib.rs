@@ -16,6 +16,7 @@ pub mod bootstrap;
 pub mod calibration;
 pub mod counts;
 pub mod histogram;
+pub mod imbalance;
 pub mod lists;
 pub mod ranking;
 pub mod thresholds;
@@ -29,6 +30,7 @@ pub use bootstrap::{
 pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
 pub use histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS, bin_centre, bin_of};
+pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};
 pub use lists::Lists;
 pub use ranking::{ndcg_at, precision_at, recall_at};
 pub use thresholds::{

@@ -18,4 +18,3 @@ select
     user_brands.brands
 from users
 left join user_brands on user_brands.user_id = users.user_id
-order by users.user_id

@@ -2,14 +2,21 @@
 -- Grain:  one row per user_id.
 -- Reads:  users (user_id), interactions (user_id, brand_id).
 -- Writes: user_id, brands.
--- Params: n_users, seed.
+-- $n_users = 1000000: users in the sample
+-- $seed = 7: of the draws
 with
 
-drawn_users as (
-    select users.user_id
+ranked_users as (
+    select
+        users.user_id,
+        row_number() over (order by draw(users.user_id, $seed, 0), users.user_id) as draw_rank
     from users
-    order by draw(users.user_id, $seed, 0), users.user_id
-    limit $n_users
+),
+
+drawn_users as (
+    select ranked_users.user_id
+    from ranked_users
+    where ranked_users.draw_rank <= $n_users
 ),
 
 user_brands as (
@@ -17,7 +24,6 @@ user_brands as (
         interactions.user_id,
         array_agg(interactions.brand_id) as brands
     from interactions
-    inner join drawn_users on drawn_users.user_id = interactions.user_id
     group by interactions.user_id
 )
 
@@ -26,4 +32,3 @@ select
     user_brands.brands
 from drawn_users
 left join user_brands on user_brands.user_id = drawn_users.user_id
-order by drawn_users.user_id

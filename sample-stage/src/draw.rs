@@ -19,7 +19,7 @@ pub const HOLDOUT_DRAW: i64 = i64::MIN;
 
 /// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection whose every output
 /// bit depends on every input bit.
-fn mix(mut z: u64) -> u64 {
+pub fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

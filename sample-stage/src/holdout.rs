@@ -86,12 +86,12 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
         .collect();
     let brands = Brands::new(&brand_ids, &brand_names, &volumes, &order, manifest.report.tiers)?;
     let n_train = splits.iter().filter(|&&split| split == Split::Train).count();
-    brands.write(&mut stage, n_train)?;
+    let without = brands_without(&labels, &splits, order.len());
+    brands.write(&mut stage, n_train, without)?;
     write_interactions(&mut stage, &user_ids, &brands, &labels, &splits)?;
     let positions = BrandPositions { ids: brand_index, kept };
     write_users(&mut stage, manifest, users, &splits, &labels, &positions).await?;
 
-    let without = brands_without(&labels, &splits, order.len());
     let count = |split| splits.iter().filter(|&&other| other == split).count();
     let summary = json!({
         "n_train": n_train, "n_valid": count(Split::Valid), "n_test": count(Split::Test),
@@ -417,7 +417,7 @@ impl Brands {
         })
     }
 
-    fn write(&self, stage: &mut StageRun, n_train: usize) -> Result<()> {
+    fn write(&self, stage: &mut StageRun, n_train: usize, without: [usize; 2]) -> Result<()> {
         let fields = vec![
             Field::new("brand_idx", DataType::UInt32, false),
             Field::new("brand_id", self.ids.data_type().clone(), false),
@@ -425,7 +425,11 @@ impl Brands {
             Field::new("volume", DataType::UInt64, false),
             Field::new("tier", DataType::Utf8, false),
         ];
-        let metadata = HashMap::from([("n_train_users".to_owned(), n_train.to_string())]);
+        let metadata = HashMap::from([
+            ("n_train_users".to_owned(), n_train.to_string()),
+            ("n_brands_without_positives_in_valid".to_owned(), without[0].to_string()),
+            ("n_brands_without_positives_in_test".to_owned(), without[1].to_string()),
+        ]);
         let mut writer = stage.writer_with("brands.arrow", &tables::BRANDS, fields, metadata)?;
         writer.write(vec![
             Arc::new(UInt32Array::from_iter_values(0..self.volumes.len() as u32)),
@@ -469,6 +473,8 @@ fn write_interactions(
 ) -> Result<()> {
     let fields = vec![
         Field::new("user_id", user_ids.data_type().clone(), false),
+        Field::new("user_row", DataType::UInt32, false),
+        Field::new("brand_idx", DataType::UInt32, false),
         Field::new("brand_id", brands.ids.data_type().clone(), false),
         Field::new("events", DataType::Float64, false),
     ];
@@ -476,11 +482,23 @@ fn write_interactions(
         stage.writer("train_interactions.arrow", &tables::TRAIN_INTERACTIONS, fields)?;
     let train: Vec<&Label> =
         labels.iter().filter(|label| splits[label.user as usize] == Split::Train).collect();
+    let mut n_train = 0;
+    let train_rows: Vec<u32> = splits
+        .iter()
+        .map(|&split| {
+            n_train += u32::from(split == Split::Train);
+            n_train.saturating_sub(1) // of a training user: those before
+        })
+        .collect();
     for chunk in train.chunks(contract::ipc::ROWS_PER_BATCH) {
         let users = UInt32Array::from_iter_values(chunk.iter().map(|label| label.user));
         let brand_rows = UInt32Array::from_iter_values(chunk.iter().map(|label| label.brand));
         writer.write(vec![
             take(user_ids, &users, None)?,
+            Arc::new(UInt32Array::from_iter_values(
+                chunk.iter().map(|label| train_rows[label.user as usize]),
+            )),
+            Arc::new(brand_rows.clone()),
             take(&brands.ids, &brand_rows, None)?,
             Arc::new(Float64Array::from_iter_values(chunk.iter().map(|label| label.events))),
         ])?;

@@ -11,12 +11,15 @@ use contract::record::Record;
 use contract::run::StageRun;
 use contract::{Stage, cli};
 
+mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
 mod features; // feature columns of users, checked and converted
 mod holdout; // raw tables -> the shared files
+mod order; // the order in which examples are stored
 mod query; // a query in a file, checked and planned
 mod sample; // a sampling query -> examples
 mod session; // DataFusion sessions and their tables
+mod statistics; // what a sample did to the training users
 
 /// Draw training examples with SQL
 ///

@@ -18,6 +18,15 @@ use serde_json::Value;
 pub struct Query {
     path: PathBuf,
     text: String,
+    defaults: Vec<Default>,
+}
+
+/// A placeholder's value where the manifest gives none, from a comment of the query's header:
+/// `-- $name = value: what it is`.
+struct Default {
+    name: String,
+    value: Value,
+    line: usize,
 }
 
 impl Query {
@@ -25,12 +34,27 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// If it cannot be read, or a default of its header is none.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let text = std::fs::read_to_string(path).map_err(|err| {
             DataError(format!("{}: cannot read the query: {err}", path.display()))
         })?;
-        Ok(Self { path: path.to_path_buf(), text })
+        let header = text.lines().take_while(|line| line.starts_with("--") || line.is_empty());
+        let mut defaults = Vec::new();
+        for (i, line) in header.enumerate() {
+            let comment = line.trim_start_matches("--").trim();
+            let Some((name, rest)) = declaration(comment) else { continue };
+            let value = value_of(rest).ok_or_else(|| {
+                DataError(format!(
+                    "{}:{}: found `{comment}`, expected a default as `$name = value: what it is`, \
+                     the value a number, a text, null or a list",
+                    path.display(),
+                    i + 1
+                ))
+            })?;
+            defaults.push(Default { name: name.to_owned(), value, line: i + 1 });
+        }
+        Ok(Self { path: path.to_path_buf(), text, defaults })
     }
 
     /// Plans the query over the session's tables.
@@ -79,10 +103,12 @@ impl Query {
         used.sort();
         let mut values = Vec::new();
         for name in &used {
-            let Some(value) = params.get(name) else {
+            let default = self.defaults.iter().find(|default| default.name == *name);
+            let Some(value) = params.get(name).or(default.map(|default| &default.value)) else {
                 let known: Vec<_> = params.keys().map(|k| format!("`{k}`")).collect();
                 return Err(self.fail(format!(
-                    "the query uses `${name}`, but `sample.params` has no `{name}`; it has {}",
+                    "the query uses `${name}`, but `sample.params` has no `{name}`, it has {}; \
+                     give it there, or as a default in the query's header: `-- ${name} = value`",
                     list(&known)
                 )));
             };
@@ -96,6 +122,14 @@ impl Query {
             return Err(self.fail(format!(
                 "`sample.params.{name}` is given, but the query has no `${name}`; it has {}",
                 list(&used)
+            )));
+        }
+        if let Some(default) = self.defaults.iter().find(|default| !used.contains(&default.name)) {
+            return Err(DataError(format!(
+                "{}:{}: `${}` has a default, but the query does not use it",
+                self.path.display(),
+                default.line,
+                default.name
             )));
         }
         Ok(ParamValues::from(values))
@@ -124,6 +158,21 @@ impl Query {
     }
 }
 
+/// Name and rest of a comment that starts with `$name =`.
+fn declaration(comment: &str) -> Option<(&str, &str)> {
+    let (name, rest) = comment.strip_prefix('$')?.split_once('=')?;
+    let name = name.trim_end();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some((name, rest))
+}
+
+/// The value of `value` or `value: what it is`.
+fn value_of(rest: &str) -> Option<Value> {
+    let value = rest.split_once(": ").map_or(rest, |(value, _)| value).trim();
+    let value: Value = serde_yaml::from_str(value).ok()?;
+    scalar(&value).is_some().then_some(value)
+}
+
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
@@ -143,6 +192,7 @@ fn place_in(message: &str) -> Option<(u64, u64)> {
 
 fn scalar(value: &Value) -> Option<ScalarValue> {
     match value {
+        Value::Null => Some(ScalarValue::Null),
         Value::Bool(value) => Some(ScalarValue::from(*value)),
         Value::Number(number) => number
             .as_i64()

@@ -1,0 +1,120 @@
+-- Approach 0: a uniform sample, and clones of those of its users who have a small brand.
+-- Small brands are those with at most $small_volume_max users, else all but the
+-- $small_outside_top largest, else those below the $small_quantile of brands by volume.
+-- Grain:  one row per example; a user's clones follow its original.
+-- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (volume).
+-- Writes: user_id, brands, is_clone.
+-- $n_users = 1000000: users in the uniform sample; all if there are fewer
+-- $n_clones = 4000000: clones, drawn with replacement
+-- $seed = 7: of the draws
+-- $small_volume_max = null: a number of training users
+-- $small_outside_top = null: a number of brands
+-- $small_quantile = 0.5: a share of the brands
+with
+
+-- brand_idx counts from the largest brand on, so a limit is a place in that order.
+places as (
+    select
+        case
+            when $small_volume_max is not null
+                then count(*) filter (where brands.volume > $small_volume_max)
+            when $small_outside_top is not null then $small_outside_top
+            else count(*) - floor($small_quantile * count(*))
+        end as n_other_brands
+    from brands
+),
+
+ranked_users as (
+    select
+        users.user_id,
+        row_number() over (order by draw(users.user_id, $seed, 0), users.user_id) as draw_rank
+    from users
+),
+
+drawn_users as (
+    select ranked_users.user_id
+    from ranked_users
+    where ranked_users.draw_rank <= $n_users
+),
+
+small_brand_users as (
+    select distinct interactions.user_id
+    from places
+    cross join interactions
+    inner join drawn_users on drawn_users.user_id = interactions.user_id
+    where interactions.brand_idx >= places.n_other_brands
+),
+
+candidates as (
+    select
+        small_brand_users.user_id,
+        cast(row_number() over (order by small_brand_users.user_id) as bigint) - 1 as place
+    from small_brand_users
+),
+
+candidate_count as (
+    select count(*) as n_candidates
+    from candidates
+),
+
+-- No draw without a candidate. (A range between constants would become a list in the plan.)
+draws as (
+    select
+        unnest(range(0, case when candidate_count.n_candidates > 0 then $n_clones else 0 end)) as draw_no,
+        candidate_count.n_candidates
+    from candidate_count
+),
+
+drawn_places as (
+    select cast(floor(draw(draws.draw_no, $seed, 1) * draws.n_candidates) as bigint) as place
+    from draws
+),
+
+clone_counts as (
+    select
+        drawn_places.place,
+        count(*) as n_clones
+    from drawn_places
+    group by drawn_places.place
+),
+
+user_clones as (
+    select
+        candidates.user_id,
+        clone_counts.n_clones
+    from candidates
+    inner join clone_counts on clone_counts.place = candidates.place
+),
+
+user_brands as (
+    select
+        interactions.user_id,
+        array_agg(interactions.brand_id) as brands
+    from interactions
+    group by interactions.user_id
+),
+
+-- Joined before the lists of brands, so that those are only passed through.
+copy_counts as (
+    select
+        drawn_users.user_id,
+        coalesce(user_clones.n_clones, 0) + 1 as n_copies
+    from drawn_users
+    left join user_clones on user_clones.user_id = drawn_users.user_id
+),
+
+-- Copy 0 is the original.
+copies as (
+    select
+        copy_counts.user_id,
+        user_brands.brands,
+        unnest(range(0, copy_counts.n_copies)) as copy_no
+    from copy_counts
+    left join user_brands on user_brands.user_id = copy_counts.user_id
+)
+
+select
+    copies.user_id,
+    copies.brands,
+    copies.copy_no > 0 as is_clone
+from copies

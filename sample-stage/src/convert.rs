@@ -1,0 +1,202 @@
+//! Rows of a sampling query -> columns of `examples`.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use contract::cli::DataError;
+use contract::columns::{IdIndex, ListBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray, RecordBatch, UInt32Array,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type, Schema};
+use datafusion::arrow::util::display::array_value_to_string;
+
+use crate::features::cast_ids;
+
+/// Whether a column's type will do.
+type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
+
+/// A value as messages show it.
+fn shown(values: &ArrayRef, row: usize) -> Result<String> {
+    if values.is_null(row) {
+        return Ok("null".to_owned());
+    }
+    Ok(format!("`{}`", array_value_to_string(values, row)?))
+}
+
+/// Checks rows of a query and converts them.
+pub struct Converter {
+    /// The query's file, for messages
+    pub path: PathBuf,
+    /// Training users
+    pub users: IdIndex,
+    /// Brands
+    pub brands: IdIndex,
+}
+
+impl Converter {
+    fn fail(&self, message: impl AsRef<str>) -> DataError {
+        DataError(format!("{}: {}", self.path.display(), message.as_ref()))
+    }
+
+    /// Checks the columns that a query returns, before it runs.
+    ///
+    /// # Errors
+    ///
+    /// A column that is missing or of a wrong type.
+    pub fn check_columns(&self, found: &Schema) -> Result<(), DataError> {
+        let names: Vec<_> = found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+        let kind = |name: &str| found.field_with_name(name).ok().map(|field| field.data_type());
+        for required in ["user_id", "brands"] {
+            if kind(required).is_none() {
+                return Err(self.fail(format!(
+                    "the query returns no column `{required}`; it returns {}",
+                    names.join(", ")
+                )));
+            }
+        }
+        let is_id = |t: &DataType| t.is_integer() || t.is_string();
+        let is_ids = |t: &DataType| match t {
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                is_id(item.data_type()) || *item.data_type() == DataType::Null
+            }
+            other => *other == DataType::Null,
+        };
+        let checks: [(&str, Fits, &str); 5] = [
+            ("user_id", &is_id, "whole numbers or text"),
+            ("brands", &is_ids, "a list of brand ids"),
+            ("ignored_brands", &is_ids, "a list of brand ids"),
+            ("weight", &DataType::is_numeric, "a number"),
+            ("is_clone", &|t| *t == DataType::Boolean, "`Boolean`"),
+        ];
+        for (name, fits, expected) in checks {
+            if let Some(found) = kind(name).filter(|found| !fits(found)) {
+                return Err(
+                    self.fail(format!("column `{name}` is `{found}`, expected {expected}"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of `examples`, in the contract's order.
+    ///
+    /// # Errors
+    ///
+    /// A user or brand that is not known, a weight that is none, a null: the column and the
+    /// first such value.
+    pub fn convert(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let n = batch.num_rows();
+        let column = |name: &str| batch.column_by_name(name);
+        let weight: ArrayRef = match column("weight") {
+            Some(weight) => self.weights(weight)?,
+            None => Arc::new(Float32Array::from(vec![1.0; n])),
+        };
+        let is_clone: ArrayRef = match column("is_clone") {
+            Some(flags) if flags.null_count() > 0 => {
+                return Err(self
+                    .fail("column `is_clone` holds nulls, expected true or false")
+                    .into());
+            }
+            Some(flags) => flags.clone(),
+            None => Arc::new(BooleanArray::from(vec![false; n])),
+        };
+        let brands = self.brand_lists(column("brands"), n, "brands")?;
+        let ignored = self.brand_lists(column("ignored_brands"), n, "ignored_brands")?;
+        let users = self.user_rows(column("user_id").expect("checked before"))?;
+        Ok(vec![users, brands, ignored, weight, is_clone])
+    }
+
+    fn user_rows(&self, ids: &ArrayRef) -> Result<ArrayRef> {
+        let rows = self.users.positions(&cast_ids(ids, &self.users.data_type())?);
+        if let Some(row) = rows.iter().position(Option::is_none) {
+            let found = shown(ids, row)?;
+            let message =
+                format!("column `user_id`: found {found}, expected the id of a training user");
+            return Err(self.fail(message).into());
+        }
+        Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
+    }
+
+    fn weights(&self, column: &ArrayRef) -> Result<ArrayRef> {
+        let weights = cast(column, &DataType::Float32)?;
+        let values = weights.as_primitive::<Float32Type>();
+        let is_good = |row: usize| {
+            values.is_valid(row) && values.value(row) >= 0.0 && values.value(row).is_finite()
+        };
+        if let Some(row) = (0..values.len()).find(|&row| !is_good(row)) {
+            let found = shown(column, row)?;
+            let message =
+                format!("column `weight`: found {found}, expected a finite number of at least 0");
+            return Err(self.fail(message).into());
+        }
+        Ok(weights)
+    }
+
+    /// Positions of brands, in order, each once. A null list is an empty one: a user without brands.
+    fn brand_lists(&self, column: Option<&ArrayRef>, n: usize, name: &str) -> Result<ArrayRef> {
+        let mut built = ListBuilder::<u32>::default();
+        let list: Option<ListArray> = match column {
+            Some(column) if *column.data_type() != DataType::Null => {
+                let id = self.brands.data_type();
+                Some(cast(column, &DataType::new_list(id, true))?.as_list::<i32>().clone())
+            }
+            _ => None,
+        };
+        let Some(list) = list else {
+            (0..n).for_each(|_| built.push(&[]));
+            return Ok(built.finish());
+        };
+        let range = |row: usize| {
+            list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
+        };
+        let mut brands: Vec<u32> = Vec::new(); // of the last list that was looked up
+        let mut looked_up = 0..0;
+        for row in 0..n {
+            if list.is_null(row) || range(row).is_empty() {
+                built.push(&[]);
+                continue;
+            }
+            // Clones of a user stand together and show the same list.
+            if !is_same(list.values(), looked_up.clone(), range(row)) {
+                looked_up = range(row);
+                let ids = list.values().slice(looked_up.start, looked_up.len());
+                brands.clear();
+                for (i, position) in self.brands.positions(&ids).into_iter().enumerate() {
+                    let Some(brand_idx) = position else {
+                        let found = shown(&ids, i)?;
+                        let message = format!(
+                            "column `{name}`: found {found}, expected ids of the table brands"
+                        );
+                        return Err(self.fail(message).into());
+                    };
+                    brands.push(brand_idx);
+                }
+                brands.sort_unstable();
+                brands.dedup();
+            }
+            built.push(&brands);
+        }
+        Ok(built.finish())
+    }
+}
+
+/// Whether two stretches of an id column, `Int64` or `Utf8`, hold the same.
+fn is_same(ids: &ArrayRef, a: Range<usize>, b: Range<usize>) -> bool {
+    if a.len() != b.len() || ids.null_count() > 0 {
+        return false;
+    }
+    if *ids.data_type() == DataType::Int64 {
+        let ids = ids.as_primitive::<Int64Type>().values();
+        return ids[a] == ids[b];
+    }
+    let ids = ids.as_string::<i32>();
+    let text = |range: &Range<usize>| {
+        let offsets = ids.value_offsets();
+        &ids.value_data()[offsets[range.start] as usize..offsets[range.end] as usize]
+    };
+    text(&a) == text(&b) && a.zip(b).all(|(i, j)| ids.value_length(i) == ids.value_length(j))
+}

@@ -1,0 +1,212 @@
+//! The order in which examples are stored: by user, a user's originals before its clones, then
+//! by content.
+//!
+//! It depends on the examples alone, not on the order in which a query returns them, so the
+//! file is the same for any number of threads and for any way that the query was run.
+
+use anyhow::{Result, ensure};
+use contract::columns::{ListBuilder, bools, f32s, u32_lists, u32s};
+use contract::ipc::ROWS_PER_BATCH;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, UInt32Array};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+use crate::draw::mix;
+
+/// Examples as a query returned them, and the order to store them in.
+pub struct Ordered {
+    batches: Vec<RecordBatch>,
+    /// First row of each batch
+    starts: Vec<u32>,
+    /// From the highest bit on: user, whether a clone, hash of the content, row
+    keys: Vec<u128>,
+}
+
+impl Ordered {
+    /// Finds the order; takes 16 bytes an example.
+    ///
+    /// # Errors
+    ///
+    /// If there are 2^32 examples or more.
+    pub fn new(batches: Vec<RecordBatch>) -> Result<Self> {
+        let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        ensure!(
+            u32::try_from(n_rows).is_ok(),
+            "the query returned {n_rows} examples, at most {} are possible",
+            u32::MAX
+        );
+        let mut starts = Vec::with_capacity(batches.len());
+        let mut keys = Vec::with_capacity(n_rows);
+        for batch in &batches {
+            starts.push(keys.len() as u32);
+            let (users, clones) = (u32s(batch, "user_row"), bools(batch, "is_clone"));
+            for (i, hash) in content_hashes(batch).into_iter().enumerate() {
+                let upper = (u64::from(users[i]) << 32)
+                    | (u64::from(clones.value(i)) << 31)
+                    | (hash >> 33);
+                let lower = (hash << 32) | keys.len() as u64;
+                keys.push((u128::from(upper) << 64) | u128::from(lower));
+            }
+        }
+        keys.par_sort_unstable();
+        Ok(Self { batches, starts, keys })
+    }
+
+    /// A result for each stretch of the examples, in order; stretches are looked at in parallel.
+    pub fn map_chunks<T: Send>(
+        &self,
+        result: impl Fn(&mut dyn Iterator<Item = Example<'_>>) -> T + Sync,
+    ) -> Vec<T> {
+        self.keys.par_chunks(ROWS_PER_BATCH).map(|keys| result(&mut self.of(keys))).collect()
+    }
+
+    /// Each example's row in `features`, in order.
+    pub fn users(&self) -> impl Iterator<Item = u32> {
+        self.keys.iter().map(|key| (key >> 96) as u32)
+    }
+
+    fn of<'a>(&'a self, keys: &'a [u128]) -> impl Iterator<Item = Example<'a>> {
+        let columns: Vec<_> = self
+            .batches
+            .iter()
+            .map(|batch| {
+                let lists = (u32_lists(batch, "brands"), u32_lists(batch, "ignored_brands"));
+                (lists, f32s(batch, "weight"))
+            })
+            .collect();
+        keys.iter().map(move |key| {
+            let row = *key as u32;
+            let batch = self.starts.partition_point(|&start| start <= row) - 1;
+            let ((brands, ignored_brands), weights) = &columns[batch];
+            let i = (row - self.starts[batch]) as usize;
+            Example {
+                user_row: (key >> 96) as u32,
+                brands: brands.get(i),
+                ignored_brands: ignored_brands.get(i),
+                weight: weights[i],
+                is_clone: (key >> 95) & 1 == 1,
+            }
+        })
+    }
+
+    /// Hands over the columns of `examples`, some rows at a time, in order. The next ones are
+    /// gathered meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `write`.
+    pub fn write<E>(&self, mut write: impl FnMut(Vec<ArrayRef>) -> Result<(), E>) -> Result<(), E> {
+        std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+            scope.spawn(move || {
+                let mut chunks = self.keys.chunks(ROWS_PER_BATCH);
+                // A receiver that is gone has failed and says why itself.
+                while let Some(keys) = chunks.next()
+                    && sender.send(self.columns(keys)).is_ok()
+                {}
+            });
+            receiver.into_iter().try_for_each(&mut write)
+        })
+    }
+
+    fn columns(&self, keys: &[u128]) -> Vec<ArrayRef> {
+        let (mut brands, mut ignored) = (ListBuilder::default(), ListBuilder::default());
+        let (mut users, mut weights, mut clones) = (Vec::new(), Vec::new(), Vec::new());
+        for example in self.of(keys) {
+            users.push(example.user_row);
+            brands.push(example.brands);
+            ignored.push(example.ignored_brands);
+            weights.push(example.weight);
+            clones.push(example.is_clone);
+        }
+        vec![
+            Arc::new(UInt32Array::from(users)),
+            brands.finish(),
+            ignored.finish(),
+            Arc::new(Float32Array::from(weights)),
+            Arc::new(BooleanArray::from(clones)),
+        ]
+    }
+}
+
+/// One row of `examples`.
+#[derive(Debug, Clone, Copy)]
+pub struct Example<'a> {
+    /// Row of `features`
+    pub user_row: u32,
+    /// Shown labels, sorted
+    pub brands: &'a [u32],
+    /// Labels left out of the loss, sorted
+    pub ignored_brands: &'a [u32],
+    /// In the loss
+    pub weight: f32,
+    /// Whether it repeats a user
+    pub is_clone: bool,
+}
+
+/// A hash of what each example shows: brands, ignored brands, weight. The order of two
+/// examples of a user with the same hash is open; that they differ then has odds of 2^-63.
+fn content_hashes(batch: &RecordBatch) -> Vec<u64> {
+    let (brands, ignored) = (u32_lists(batch, "brands"), u32_lists(batch, "ignored_brands"));
+    let weights = f32s(batch, "weight");
+    (0..batch.num_rows())
+        .map(|row| {
+            let lists = [brands.get(row), ignored.get(row)];
+            let seed = u64::from(weights[row].to_bits()) | ((lists[0].len() as u64) << 32);
+            let ids = lists.into_iter().flatten();
+            ids.fold(mix(seed), |hash, &id| mix(hash ^ u64::from(id)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::columns;
+    use contract::tables::EXAMPLES;
+    use datafusion::arrow::datatypes::{Field, Schema};
+
+    fn batch(rows: &[(u32, &[u32], f32, bool)]) -> RecordBatch {
+        let fields = EXAMPLES.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
+        let (mut brands, mut ignored) = (ListBuilder::default(), ListBuilder::default());
+        for row in rows {
+            brands.push(row.1);
+            ignored.push(&[]);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.0))),
+            brands.finish(),
+            ignored.finish(),
+            Arc::new(rows.iter().map(|row| Some(row.2)).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|row| Some(row.3)).collect::<BooleanArray>()),
+        ];
+        RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns).unwrap()
+    }
+
+    /// The order of the rows and where batches end change nothing; originals come first.
+    #[test]
+    fn the_order_depends_on_the_examples_alone() {
+        type Row = (u32, &'static [u32], f32, bool);
+        let rows: [Row; 6] = [
+            (2, &[1], 1.0, false),
+            (1, &[0, 3], 1.0, true),
+            (1, &[0, 2], 1.0, true),
+            (1, &[0, 2], 2.0, true),
+            (1, &[0, 2, 3], 1.0, false),
+            (0, &[], 1.0, false),
+        ];
+        let mut reversed = rows;
+        reversed.reverse();
+        let all = |batches: Vec<RecordBatch>| {
+            let mut stored = Vec::new();
+            let ordered = Ordered::new(batches).unwrap();
+            ordered.write(|columns| { stored.push(columns); Ok::<_, ()>(()) }).unwrap();
+            RecordBatch::try_new(batch(&rows).schema(), stored.remove(0)).unwrap()
+        };
+        let (one, other) = (all(vec![batch(&rows)]), all(vec![batch(&reversed[..2]), batch(&reversed[2..])]));
+        assert_eq!(one, other);
+        assert_eq!(columns::u32s(&one, "user_row"), [0, 1, 1, 1, 1, 2]);
+        let clones: Vec<_> = columns::bools(&one, "is_clone").iter().flatten().collect();
+        assert_eq!(clones, [false, false, true, true, true, false]);
+    }
+}

@@ -1,0 +1,233 @@
+//! What a sample did to the training users: rows, labels, prevalence and imbalance, before
+//! and after.
+
+use std::collections::BTreeMap;
+
+use contract::columns::{texts, u32s, u64s};
+use contract::ipc::Table;
+use metrics::{Scumble, mean_imbalance_ratio};
+use serde::Serialize;
+
+use crate::order::{Example, Ordered};
+
+/// Brands as the statistics need them.
+pub struct Brands {
+    volumes: Vec<u64>,
+    tiers: Vec<String>,
+    without_positives: [Option<u64>; 2],
+}
+
+impl Brands {
+    /// From the table `brands`.
+    pub fn new(table: &Table) -> Self {
+        let count = |split: &str| {
+            let key = format!("n_brands_without_positives_in_{split}");
+            table.metadata(&key).and_then(|text| text.parse().ok())
+        };
+        let tiers = |batch| texts(batch, "tier").iter().flatten().map(str::to_owned);
+        Self {
+            volumes: table.batches.iter().flat_map(|b| u64s(b, "volume").to_vec()).collect(),
+            tiers: table.batches.iter().flat_map(tiers).collect(),
+            without_positives: [count("valid"), count("test")],
+        }
+    }
+}
+
+/// What a sample did.
+#[derive(Debug, Serialize)]
+pub struct Statistics {
+    /// Examples
+    pub rows: u64,
+    /// Distinct users among them
+    pub users: u64,
+    /// Examples that are clones
+    pub clones: u64,
+    /// Labels that the examples show
+    pub labels: u64,
+    /// Examples that show no label
+    pub rows_without_label: u64,
+    /// Cells left out of the loss
+    pub ignored_labels: u64,
+    /// The training users as they are
+    pub before: Spread,
+    /// The examples
+    pub after: Spread,
+    /// Brands without a positive: among the examples, the valid and the test users
+    pub brands_without_positives: BTreeMap<&'static str, Option<u64>>,
+}
+
+/// How labels are spread over rows and brands.
+#[derive(Debug, Serialize)]
+pub struct Spread {
+    /// Users or examples
+    pub rows: u64,
+    /// Without any label
+    pub rows_without_label: u64,
+    /// Labels by tier of their brand
+    pub positives_by_tier: BTreeMap<&'static str, u64>,
+    /// Mean over brands of the most common brand's labels over the brand's own (`MeanIR`)
+    pub mean_imbalance_ratio: Option<f64>,
+    /// How much common and rare brands share rows (SCUMBLE)
+    pub scumble: Option<f64>,
+}
+
+/// Share of rows that have each brand: `(n_brands,)` each.
+#[derive(Debug, Serialize)]
+pub struct Prevalence {
+    /// Of the training users
+    pub before: Vec<f64>,
+    /// Of the examples, by weight, those apart that leave the brand out of the loss; null where
+    /// all do
+    pub after: Vec<Option<f64>>,
+}
+
+/// Statistics of a sample.
+///
+/// * `interactions`: the training users' labels, rows of a user together.
+/// * `examples`: summed in the order of the file, so that sums are the same every time.
+pub fn measure(
+    brands: &Brands,
+    n_train: usize,
+    interactions: &Table,
+    examples: &Ordered,
+) -> (Statistics, Prevalence) {
+    let before = before(brands, n_train as u64, interactions);
+    let n_brands = brands.volumes.len();
+    let counts = examples.map_chunks(|chunk| Counts::of(n_brands, chunk));
+    let mut is_used = vec![false; n_train];
+    examples.users().for_each(|user_row| is_used[user_row as usize] = true);
+    let Counts { rows, clones, without_label, weight, positives, weighted, ignored, n_ignored } =
+        counts.into_iter().reduce(Counts::plus).unwrap_or_else(|| Counts::new(n_brands));
+    let sums = examples.map_chunks(|chunk| {
+        let mut scumble = Scumble::new(&positives);
+        chunk.for_each(|example| scumble.add(example.brands));
+        scumble
+    });
+    let scumble = sums.into_iter().reduce(Scumble::plus).and_then(|sum| sum.mean());
+
+    let none = positives.iter().filter(|&&n| n == 0).count() as u64;
+    let [valid, test] = brands.without_positives;
+    let statistics = Statistics {
+        rows,
+        users: is_used.iter().filter(|used| **used).count() as u64,
+        clones,
+        labels: positives.iter().sum(),
+        rows_without_label: without_label,
+        ignored_labels: n_ignored,
+        before,
+        after: spread(brands, &positives, rows, without_label, scumble),
+        brands_without_positives: [("train", Some(none)), ("valid", valid), ("test", test)].into(),
+    };
+    let after = weighted.iter().zip(&ignored).map(|(positive, left_out)| {
+        let counted = weight - left_out;
+        (counted > 0.0).then(|| positive / counted)
+    });
+    let prevalence = Prevalence {
+        before: brands.volumes.iter().map(|&n| n as f64 / n_train as f64).collect(),
+        after: after.collect(),
+    };
+    (statistics, prevalence)
+}
+
+/// Counts over some examples; `(n_brands,)` each list.
+struct Counts {
+    rows: u64,
+    clones: u64,
+    without_label: u64,
+    n_ignored: u64,
+    weight: f64,
+    positives: Vec<u64>,
+    /// Weight of the examples whose loss counts the brand as a positive
+    weighted: Vec<f64>,
+    /// Weight of the examples whose loss leaves the brand out
+    ignored: Vec<f64>,
+}
+
+impl Counts {
+    fn new(n_brands: usize) -> Self {
+        Self {
+            rows: 0,
+            clones: 0,
+            without_label: 0,
+            n_ignored: 0,
+            weight: 0.0,
+            positives: vec![0; n_brands],
+            weighted: vec![0.0; n_brands],
+            ignored: vec![0.0; n_brands],
+        }
+    }
+
+    fn of<'a>(n_brands: usize, examples: impl Iterator<Item = Example<'a>>) -> Self {
+        let mut counts = Self::new(n_brands);
+        for example in examples {
+            let weight = f64::from(example.weight);
+            counts.rows += 1;
+            counts.clones += u64::from(example.is_clone);
+            counts.weight += weight;
+            counts.without_label += u64::from(example.brands.is_empty());
+            counts.n_ignored += example.ignored_brands.len() as u64;
+            for brand in example.brands {
+                counts.positives[*brand as usize] += 1;
+                if example.ignored_brands.binary_search(brand).is_err() {
+                    counts.weighted[*brand as usize] += weight;
+                }
+            }
+            for &brand in example.ignored_brands {
+                counts.ignored[brand as usize] += weight;
+            }
+        }
+        counts
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        self.rows += other.rows;
+        self.clones += other.clones;
+        self.without_label += other.without_label;
+        self.n_ignored += other.n_ignored;
+        self.weight += other.weight;
+        self.positives.iter_mut().zip(other.positives).for_each(|(sum, n)| *sum += n);
+        self.weighted.iter_mut().zip(other.weighted).for_each(|(sum, w)| *sum += w);
+        self.ignored.iter_mut().zip(other.ignored).for_each(|(sum, w)| *sum += w);
+        self
+    }
+}
+
+fn before(brands: &Brands, n_train: u64, interactions: &Table) -> Spread {
+    let mut scumble = Scumble::new(&brands.volumes);
+    let mut with_label = 0;
+    let mut user = None;
+    let mut user_brands: Vec<u32> = Vec::new();
+    for batch in &interactions.batches {
+        for (&user_row, &brand) in u32s(batch, "user_row").iter().zip(u32s(batch, "brand_idx")) {
+            if user != Some(user_row) {
+                scumble.add(&user_brands);
+                user_brands.clear();
+                with_label += 1;
+                user = Some(user_row);
+            }
+            user_brands.push(brand);
+        }
+    }
+    scumble.add(&user_brands);
+    spread(brands, &brands.volumes, n_train, n_train - with_label, scumble.mean())
+}
+
+fn spread(
+    brands: &Brands,
+    positives: &[u64],
+    rows: u64,
+    rows_without_label: u64,
+    scumble: Option<f64>,
+) -> Spread {
+    let of_tier = |tier: &str| {
+        let pairs = brands.tiers.iter().zip(positives);
+        pairs.filter(|(other, _)| *other == tier).map(|(_, n)| n).sum()
+    };
+    Spread {
+        rows,
+        rows_without_label,
+        positives_by_tier: ["head", "torso", "tail"].map(|tier| (tier, of_tier(tier))).into(),
+        mean_imbalance_ratio: mean_imbalance_ratio(positives),
+        scumble,
+    }
+}

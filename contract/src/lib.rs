@@ -18,6 +18,7 @@ pub mod plan;
 pub mod record;
 pub mod run;
 pub mod scratch;
+pub mod statistics;
 pub mod tables;
 
 mod problems;

@@ -6,18 +6,7 @@ pub const DASH: &str = "–";
 /// A real minus sign, as wide as a plus.
 const MINUS: char = '−';
 
-/// A count with thousands separators: `2,311`.
-pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub use contract::cli::count;
 
 /// A count that may not be known.
 pub fn maybe_count(n: Option<u64>) -> String {

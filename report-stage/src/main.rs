@@ -156,7 +156,9 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
     let number = |record: &Option<Record>, key: &str| {
         record.as_ref()?.summary.get(key).and_then(Value::as_u64)
     };
+    let statistics = sample.as_ref().map(|record| record.summary.clone());
     Effort {
+        sample: statistics.and_then(|summary| serde_json::from_value(summary).ok()),
         train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
         updates: number(&train, "updates"),
         is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),

@@ -1,5 +1,6 @@
 //! The report as headings, sentences and tables: what its Markdown and HTML both show.
 
+use contract::statistics::Spread;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
@@ -141,6 +142,7 @@ pub fn lay_out(report: &Report, commands: Vec<String>) -> Page {
             top_brands(report),
             user_level(report),
             never_predicted(report),
+            sample(report),
             training(report),
             history(report),
             method(report),
@@ -463,6 +465,54 @@ fn never_predicted(report: &Report) -> Section {
             columns,
             rows: rows(report, cells),
         }],
+        ..Section::default()
+    }
+}
+
+fn sample(report: &Report) -> Section {
+    let titles = [
+        "Rows", "Users", "Clones", "Without a label", "Head labels", "Torso labels", "Tail labels",
+        "Mean imbalance ratio", "SCUMBLE", "Brands without a positive",
+    ];
+    let columns = [vec![words("Experiment")], titles.map(number).to_vec()].concat();
+    let line = |spread: &Spread, users: u64, clones: u64, without: Option<u64>| {
+        let tiers = spread.positives_by_tier;
+        let counts = [
+            spread.rows, users, clones, spread.rows_without_label, tiers.head, tiers.torso,
+            tiers.tail,
+        ];
+        let mut cells: Vec<Cell> =
+            counts.map(|n| Cell::number(format::count(n), UNDEFINED)).to_vec();
+        cells.push(Cell::number(format::mean(spread.mean_imbalance_ratio), UNDEFINED));
+        cells.push(Cell::number(format::metric(spread.scumble), UNDEFINED));
+        cells.push(Cell::number(format::maybe_count(without), "in no sample"));
+        cells
+    };
+    let samples = || report.experiments.iter().filter_map(|e| e.sample.as_ref());
+    let mut rows: Vec<Row> = Vec::new();
+    if let Some(any) = samples().next() {
+        let before = line(&any.before, any.before.rows, 0, None);
+        rows.push(Row { class: "floor", cells: [vec![Cell::text("training users")], before].concat() });
+    }
+    let sampled = |e: &Experiment| {
+        let Some(s) = &e.sample else {
+            return vec![Cell::number(DASH.to_owned(), "has no sample"); titles.len()];
+        };
+        line(&s.after, s.users, s.clones, Some(s.brands_without_positives.train))
+    };
+    rows.extend(self::rows(report, sampled));
+    let paragraphs = samples().next().map(|any| {
+        let without = any.brands_without_positives;
+        format!(
+            "What each sampling query made of the training users. Of {} brands, {} have no positive among the valid users and {} none among the test users.",
+            format::count(report.n_brands), format::count(without.valid), format::count(without.test)
+        )
+    });
+    Section {
+        id: "sample",
+        title: "Samples",
+        paragraphs: paragraphs.into_iter().collect(),
+        tables: vec![Table { caption: "Training users and the examples drawn from them".to_owned(), columns, rows }],
         ..Section::default()
     }
 }

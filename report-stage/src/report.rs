@@ -1,6 +1,7 @@
 //! The whole report as one value: `report.json` is this, written; all else is a view of it.
 
 use contract::Manifest;
+use contract::statistics::SampleStatistics;
 use contract::manifest::Experiment as Settings;
 use indexmap::IndexMap;
 use metrics::{Draws, f1};
@@ -44,6 +45,8 @@ pub struct Scored {
 /// What an experiment took. `None` where no stage recorded it.
 #[derive(Clone, Debug, Default)]
 pub struct Effort {
+    /// What the sample did to the training users
+    pub sample: Option<SampleStatistics>,
     /// Training examples
     pub train_rows: Option<u64>,
     /// Gradient updates
@@ -164,6 +167,8 @@ pub struct Experiment {
     pub figures: Figures,
     /// Against the baseline
     pub delta: Delta,
+    /// What the sample did to the training users; `None` for a model without one
+    pub sample: Option<SampleStatistics>,
     /// Training examples
     pub train_rows: Option<u64>,
     /// Gradient updates
@@ -294,7 +299,7 @@ fn experiment(
     };
     let settings = settings(trial.settings, manifest);
     let differs = differences(&settings, &self::settings(baseline.settings, manifest));
-    let Effort { train_rows, updates, is_truth, secs } = trial.effort.clone();
+    let Effort { sample, train_rows, updates, is_truth, secs } = trial.effort.clone();
     let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
     let (status, verdict) = match trial.scored {
         None => ("missing", NO_SCORES.to_owned()),
@@ -316,6 +321,7 @@ fn experiment(
         outcomes,
         figures,
         delta,
+        sample,
         train_rows,
         updates,
         is_truth,
@@ -511,7 +517,7 @@ fn top_brands(brands: &[Brand], test: &TestUsers, trials: &[Trial], n_top: usize
 }
 
 fn definitions() -> IndexMap<String, String> {
-    const DEFINITIONS: [(&str, &str); 15] = [
+    const DEFINITIONS: [(&str, &str); 17] = [
         ("F1", "2·tp / (2·tp + fp + fn), from counts of test users. Undefined if all three are 0."),
         (
             "item level",
@@ -537,6 +543,14 @@ fn definitions() -> IndexMap<String, String> {
         (
             "MAP",
             "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support.",
+        ),
+        (
+            "mean imbalance ratio",
+            "For each brand that has a label, labels of the most common brand over its own; then the mean over those brands (MeanIR, Charte et al. 2015). 1 is even.",
+        ),
+        (
+            "SCUMBLE",
+            "1 minus the geometric over the arithmetic mean of the imbalance ratios of a row's brands; then the mean over rows with a label (Charte et al. 2019). 0 if rare and common brands never share a row, toward 1 the more they do: then a row added for a rare brand adds to common ones too.",
         ),
         (
             "trivial floor",

@@ -3,12 +3,15 @@
 //! `holdout` reads the raw tables and writes what all experiments share; `sample` runs one
 //! experiment's query over the training users and writes its examples.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use contract::cli::{ExperimentArgs, ManifestArgs};
+use contract::cli::count;
 use contract::record::Record;
 use contract::run::StageRun;
+use contract::statistics::{SampleStatistics, Spread};
 use contract::{Stage, cli};
 
 mod convert; // rows of a query, checked and converted to examples
@@ -59,21 +62,69 @@ fn run(args: &Args) -> anyhow::Result<String> {
             let stage = StageRun::start(&manifest, Stage::Holdout, None)?;
             let dir = stage.plan.dir.clone();
             let record = runtime.block_on(holdout::run(&manifest, stage))?;
-            Ok(format!("holdout: {}\n{}", summary(&record), dir.display()))
+            let (summary, took) = (summary(&record), took(&record));
+            Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
         Command::Sample(args) => {
             let (manifest, experiment) = args.load()?;
             let stage = StageRun::start(&manifest, Stage::Sample, Some(&experiment))?;
             let dir = stage.plan.dir.clone();
             let record = runtime.block_on(sample::run(&experiment, stage))?;
-            Ok(format!("sample of {}: {}\n{}", experiment.name, summary(&record), dir.display()))
+            let (name, took) = (&experiment.name, took(&record));
+            let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
+            Ok(format!("sample of {name}: {}\n{took}\n{}", table(&statistics), dir.display()))
         }
     }
 }
 
+/// What the sample did, as a small table.
+fn table(sample: &SampleStatistics) -> String {
+    let SampleStatistics { before, after, brands_without_positives: without, .. } = sample;
+    let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |x| format!("{x:.3}"));
+    let tier = |of: fn(&Spread) -> u64| [count(of(before)), count(of(after))];
+    let lines = [
+        ("", ["before".to_owned(), "after".to_owned()]),
+        ("rows", [count(before.rows), count(after.rows)]),
+        ("  without a label", [count(before.rows_without_label), count(after.rows_without_label)]),
+        ("labels of head brands", tier(|spread| spread.positives_by_tier.head)),
+        ("  of torso brands", tier(|spread| spread.positives_by_tier.torso)),
+        ("  of tail brands", tier(|spread| spread.positives_by_tier.tail)),
+        (
+            "mean imbalance ratio",
+            [number(before.mean_imbalance_ratio), number(after.mean_imbalance_ratio)],
+        ),
+        ("SCUMBLE", [number(before.scumble), number(after.scumble)]),
+    ];
+    let mut text = format!(
+        "{} examples of {} users, {} of them clones\n",
+        count(sample.rows),
+        count(sample.users),
+        count(sample.clones)
+    );
+    for (name, [before, after]) in lines {
+        let _ = writeln!(text, "{name:<22}{before:>14}{after:>14}");
+    }
+    let _ = write!(
+        text,
+        "brands without a positive: {} in the sample, {} in valid, {} in test",
+        count(without.train),
+        count(without.valid),
+        count(without.test)
+    );
+    text
+}
+
+/// Time and peak memory.
+fn took(record: &Record) -> String {
+    let memory = record.peak_memory_bytes.map_or_else(String::new, |bytes| {
+        format!(", peak memory {:.2} GiB", bytes as f64 / (1_u64 << 30) as f64)
+    });
+    format!("{:.1} s{memory}", record.secs)
+}
+
 /// The record's figures in one line.
 fn summary(record: &Record) -> String {
-    let figures = record.summary.as_object().expect("both commands write a map");
+    let figures = record.summary.as_object().expect("the stage writes a map");
     let shown: Vec<_> = figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
     shown.join(", ")
 }

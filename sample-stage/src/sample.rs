@@ -10,6 +10,7 @@ use contract::manifest::Experiment;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::scratch::{Scratch, ScratchTable};
+use contract::statistics::{PREVALENCE_KEY, STATISTICS_KEY};
 use contract::tables::{self, Contract};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::Field;
@@ -88,12 +89,12 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
 
     let examples = Ordered::new(batches)?;
     let n_train = training.features.n_rows();
-    let brands = statistics::Brands::new(&training.brands);
+    let brands = statistics::Brands::new(&training.brands)?;
     let (statistics, prevalence) =
         statistics::measure(&brands, n_train, &training.interactions, &examples);
     let metadata = HashMap::from([
-        ("statistics".to_owned(), json!(statistics).to_string()),
-        ("prevalence".to_owned(), json!(prevalence).to_string()),
+        (STATISTICS_KEY.to_owned(), json!(statistics).to_string()),
+        (PREVALENCE_KEY.to_owned(), json!(prevalence).to_string()),
     ]);
     let fields = fields(&tables::EXAMPLES);
     let mut writer = stage.writer_with("examples.arrow", &tables::EXAMPLES, fields, metadata)?;

@@ -1,12 +1,11 @@
 //! What a sample did to the training users: rows, labels, prevalence and imbalance, before
 //! and after.
 
-use std::collections::BTreeMap;
-
+use anyhow::{Context as _, Result};
 use contract::columns::{texts, u32s, u64s};
 use contract::ipc::Table;
+use contract::statistics::{ByTier, Prevalence, SampleStatistics, Spread, WithoutPositives};
 use metrics::{Scumble, mean_imbalance_ratio};
-use serde::Serialize;
 
 use crate::order::{Example, Ordered};
 
@@ -14,71 +13,30 @@ use crate::order::{Example, Ordered};
 pub struct Brands {
     volumes: Vec<u64>,
     tiers: Vec<String>,
-    without_positives: [Option<u64>; 2],
+    without_in_valid: u64,
+    without_in_test: u64,
 }
 
 impl Brands {
     /// From the table `brands`.
-    pub fn new(table: &Table) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If its metadata lack the brands without positives.
+    pub fn new(table: &Table) -> Result<Self> {
         let count = |split: &str| {
             let key = format!("n_brands_without_positives_in_{split}");
-            table.metadata(&key).and_then(|text| text.parse().ok())
+            let found = table.metadata(&key).and_then(|text| text.parse().ok());
+            found.with_context(|| format!("{}: no `{key}` in its metadata", table.path.display()))
         };
         let tiers = |batch| texts(batch, "tier").iter().flatten().map(str::to_owned);
-        Self {
+        Ok(Self {
             volumes: table.batches.iter().flat_map(|b| u64s(b, "volume").to_vec()).collect(),
             tiers: table.batches.iter().flat_map(tiers).collect(),
-            without_positives: [count("valid"), count("test")],
-        }
+            without_in_valid: count("valid")?,
+            without_in_test: count("test")?,
+        })
     }
-}
-
-/// What a sample did.
-#[derive(Debug, Serialize)]
-pub struct Statistics {
-    /// Examples
-    pub rows: u64,
-    /// Distinct users among them
-    pub users: u64,
-    /// Examples that are clones
-    pub clones: u64,
-    /// Labels that the examples show
-    pub labels: u64,
-    /// Examples that show no label
-    pub rows_without_label: u64,
-    /// Cells left out of the loss
-    pub ignored_labels: u64,
-    /// The training users as they are
-    pub before: Spread,
-    /// The examples
-    pub after: Spread,
-    /// Brands without a positive: among the examples, the valid and the test users
-    pub brands_without_positives: BTreeMap<&'static str, Option<u64>>,
-}
-
-/// How labels are spread over rows and brands.
-#[derive(Debug, Serialize)]
-pub struct Spread {
-    /// Users or examples
-    pub rows: u64,
-    /// Without any label
-    pub rows_without_label: u64,
-    /// Labels by tier of their brand
-    pub positives_by_tier: BTreeMap<&'static str, u64>,
-    /// Mean over brands of the most common brand's labels over the brand's own (`MeanIR`)
-    pub mean_imbalance_ratio: Option<f64>,
-    /// How much common and rare brands share rows (SCUMBLE)
-    pub scumble: Option<f64>,
-}
-
-/// Share of rows that have each brand: `(n_brands,)` each.
-#[derive(Debug, Serialize)]
-pub struct Prevalence {
-    /// Of the training users
-    pub before: Vec<f64>,
-    /// Of the examples, by weight, those apart that leave the brand out of the loss; null where
-    /// all do
-    pub after: Vec<Option<f64>>,
 }
 
 /// Statistics of a sample.
@@ -90,13 +48,13 @@ pub fn measure(
     n_train: usize,
     interactions: &Table,
     examples: &Ordered,
-) -> (Statistics, Prevalence) {
+) -> (SampleStatistics, Prevalence) {
     let before = before(brands, n_train as u64, interactions);
     let n_brands = brands.volumes.len();
     let counts = examples.map_chunks(|chunk| Counts::of(n_brands, chunk));
     let mut is_used = vec![false; n_train];
     examples.users().for_each(|user_row| is_used[user_row as usize] = true);
-    let Counts { rows, clones, without_label, weight, positives, weighted, ignored, n_ignored } =
+    let Counts { rows, clones, without_label, weight, positives, weighted, ignored, ignored_cells } =
         counts.into_iter().reduce(Counts::plus).unwrap_or_else(|| Counts::new(n_brands));
     let sums = examples.map_chunks(|chunk| {
         let mut scumble = Scumble::new(&positives);
@@ -105,18 +63,20 @@ pub fn measure(
     });
     let scumble = sums.into_iter().reduce(Scumble::plus).and_then(|sum| sum.mean());
 
-    let none = positives.iter().filter(|&&n| n == 0).count() as u64;
-    let [valid, test] = brands.without_positives;
-    let statistics = Statistics {
+    let statistics = SampleStatistics {
         rows,
         users: is_used.iter().filter(|used| **used).count() as u64,
         clones,
         labels: positives.iter().sum(),
         rows_without_label: without_label,
-        ignored_labels: n_ignored,
+        ignored_cells,
         before,
         after: spread(brands, &positives, rows, without_label, scumble),
-        brands_without_positives: [("train", Some(none)), ("valid", valid), ("test", test)].into(),
+        brands_without_positives: WithoutPositives {
+            train: positives.iter().filter(|&&n| n == 0).count() as u64,
+            valid: brands.without_in_valid,
+            test: brands.without_in_test,
+        },
     };
     let after = weighted.iter().zip(&ignored).map(|(positive, left_out)| {
         let counted = weight - left_out;
@@ -134,7 +94,7 @@ struct Counts {
     rows: u64,
     clones: u64,
     without_label: u64,
-    n_ignored: u64,
+    ignored_cells: u64,
     weight: f64,
     positives: Vec<u64>,
     /// Weight of the examples whose loss counts the brand as a positive
@@ -149,7 +109,7 @@ impl Counts {
             rows: 0,
             clones: 0,
             without_label: 0,
-            n_ignored: 0,
+            ignored_cells: 0,
             weight: 0.0,
             positives: vec![0; n_brands],
             weighted: vec![0.0; n_brands],
@@ -165,7 +125,7 @@ impl Counts {
             counts.clones += u64::from(example.is_clone);
             counts.weight += weight;
             counts.without_label += u64::from(example.brands.is_empty());
-            counts.n_ignored += example.ignored_brands.len() as u64;
+            counts.ignored_cells += example.ignored_brands.len() as u64;
             for brand in example.brands {
                 counts.positives[*brand as usize] += 1;
                 if example.ignored_brands.binary_search(brand).is_err() {
@@ -183,7 +143,7 @@ impl Counts {
         self.rows += other.rows;
         self.clones += other.clones;
         self.without_label += other.without_label;
-        self.n_ignored += other.n_ignored;
+        self.ignored_cells += other.ignored_cells;
         self.weight += other.weight;
         self.positives.iter_mut().zip(other.positives).for_each(|(sum, n)| *sum += n);
         self.weighted.iter_mut().zip(other.weighted).for_each(|(sum, w)| *sum += w);
@@ -226,7 +186,11 @@ fn spread(
     Spread {
         rows,
         rows_without_label,
-        positives_by_tier: ["head", "torso", "tail"].map(|tier| (tier, of_tier(tier))).into(),
+        positives_by_tier: ByTier {
+            head: of_tier("head"),
+            torso: of_tier("torso"),
+            tail: of_tier("tail"),
+        },
         mean_imbalance_ratio: mean_imbalance_ratio(positives),
         scumble,
     }

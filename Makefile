@@ -16,7 +16,9 @@ SETS := $(foreach set,$(SET),--set '$(set)')
 ARGS := --manifest '$(MANIFEST)' $(SETS)
 DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST)
 
-.PHONY: build pipeline holdout sample train score report demo-data fetch test check clean help
+BENCH_USERS ?= 1000000
+
+.PHONY: bench bench-sample build pipeline holdout sample train score report demo-data fetch test check clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +61,16 @@ check: build ## What CI runs: format, lints, documentation, tests
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) test --workspace --locked
+
+bench: bench-sample ## All benchmarks; each leaves bench/out/NAME.json
+
+bench/.venv: bench/requirements.txt
+	python3 -m venv bench/.venv
+	bench/.venv/bin/pip install --quiet -r bench/requirements.txt
+	touch bench/.venv
+
+bench-sample: build bench/.venv ## Sampling against DuckDB and Polars: BENCH_USERS=
+	bench/.venv/bin/python bench/sample/run.py --users $(BENCH_USERS)
 
 clean: ## Remove what was built; results stay
 	$(CARGO) clean

@@ -304,8 +304,62 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
     let good = "select user_id, array_agg(brand_id) as brands from interactions group by user_id order by user_id";
     let cases = [
         ("select user_id,\n  from from users", "my.sql:2:"),
-        ("select user_id, nothing as brands from users", "my.sql:1:17: "),
-        ("select user_id, brands from nowhere", "nowhere"),
+        (
+            "select user_id, nothing as brands from users",
+            "my.sql:1:17: No field named nothing.\nValid fields are users.user_id, users.split.",
+        ),
+        (
+            "select user_id, brands from nowhere",
+            "my.sql:1:29: there is no table `nowhere`; the tables are `brands`, `features`, `interactions`, `users`",
+        ),
+        (
+            "select user_id, brands from 'users.json'",
+            "there is no table `users.json`; the tables are",
+        ),
+        (
+            "select user_id, foo(user_id) as brands from users",
+            "my.sql:1:17: Invalid function 'foo'",
+        ),
+        (
+            "select user_id, draw(user_id) as brands from users",
+            "draw takes (user_id, seed, draw), got 1",
+        ),
+        (
+            "select 'u01' || null as user_id, ['acme'] as brands",
+            "column `user_id`: found null, expected the id of a training user",
+        ),
+        (
+            "select user_id, ['acme'] as brands, 1 as is_clone from users",
+            "column `is_clone` is `Int64`, expected `Boolean`",
+        ),
+        (
+            "select user_id, ['acme'] as brands, user_id = 'u01' or null as is_clone from users",
+            "column `is_clone` holds nulls, expected true or false",
+        ),
+        (
+            "select user_id, ['acme'] as brands, 'a' as weight from users",
+            "column `weight` is `Utf8`, expected a number",
+        ),
+        (
+            "select user_id, ['acme'] as brands, nullif(1.0, 1.0) as weight from users",
+            "column `weight`: found null, expected a finite number of at least 0",
+        ),
+        (
+            "select user_id, ['acme'] as brands, ['nobrand'] as ignored_brands from users",
+            "column `ignored_brands`: found `nobrand`, expected ids of the table brands",
+        ),
+        (
+            "select user_id, ['acme'] as brands, 1 / 0 as weight from users",
+            "my.sql: Divide by zero",
+        ),
+        (
+            "-- $n = 3: users\n-- $m = 4\nselect user_id, ['acme'] as brands from users limit $n",
+            "my.sql:2: `$m` has a default, but the query does not use it",
+        ),
+        (
+            "-- $n = {a: b}\nselect user_id, ['acme'] as brands from users limit $n",
+            "my.sql:1: found `$n = {a: b}`, expected a default as `$name = value: what it is`",
+        ),
         ("select user_id from users", "the query returns no column `brands`; it returns `user_id`"),
         (
             "select user_id, 'acme' as brands from users",
@@ -325,7 +379,7 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
         ),
         (
             "select user_id, ['acme'] as brands from users limit $n",
-            "the query uses `$n`, but `sample.params` has no `n`; it has none",
+            "the query uses `$n`, but `sample.params` has no `n`, it has none; give it there, or as a default in the query's header: `-- $n = value`",
         ),
         ("select user_id, ['acme'] as brands from users where false", "the query returned no row"),
         ("create table t as select 1", "expected one read-only SELECT, found `CREATE`"),
@@ -333,6 +387,9 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
         ("copy users to 'stolen.csv'", "expected one read-only SELECT, found `COPY`"),
         ("select 1; select 2", "expected one read-only SELECT, found `SELECT`, `SELECT`"),
         ("explain select 1", "expected one read-only SELECT, found `EXPLAIN`"),
+        ("set x = 1", "expected one read-only SELECT, found `SET`"),
+        ("insert into users select * from users", "expected one read-only SELECT, found `INSERT`"),
+        ("-- nothing", "expected one read-only SELECT, found none"),
     ];
     let set = ["sample", "--experiment", "bau", "--set", "sample.sql=my.sql"];
     for (query, expected) in cases {
@@ -354,6 +411,123 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
         run.stderr
     );
     assert_eq!(work.run("sample-stage", &set).code, 0);
+}
+
+/// 18 training users of whom 15 have `acme` and 12 `mill & sons`; a clone of each of the 15.
+#[test]
+fn what_a_sample_did_is_kept_with_it_and_reported() {
+    let work = Workspace::tiny();
+    work.write(
+        "my.sql",
+        "-- $copies = 1: clones of each user
+         select user_id, array_agg(brand_id) as brands, null as ignored_brands, false as is_clone
+         from interactions group by user_id
+         union all
+         select user_id, ['mill & sons'], ['acme'], true
+         from interactions cross join (select unnest(range(0, $copies))) where brand_id = 'acme'",
+    );
+    work.edit("pipeline.yaml", "bau: {}", "bau: {sample: {sql: my.sql}}");
+    let run = work.run("sample-stage", &["holdout"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = work.run("sample-stage", &["sample", "--experiment", "bau"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for expected in [
+        "30 examples of 15 users, 15 of them clones",
+        "rows                              18            30",
+        "  without a label                  3             0",
+        "brands without a positive: 0 in the sample, 2 in valid, 1 in test",
+        "peak memory",
+    ] {
+        assert!(run.stdout.contains(expected), "{expected}\n---\n{}", run.stdout);
+    }
+
+    let examples = work.dir.join("runs/bau/sample/examples.arrow");
+    let examples = contract::ipc::read(&examples, &contract::tables::EXAMPLES).unwrap();
+    let json = |key: &str| -> serde_json::Value {
+        serde_json::from_str(examples.metadata(key).unwrap()).unwrap()
+    };
+    assert_eq!(json("statistics")["ignored_cells"], 15);
+    // Brand 0 is `acme`: 15 of 18 users, and of the 15 examples whose loss knows it all.
+    let prevalence = json("prevalence");
+    assert_eq!(prevalence["before"][0], 15.0 / 18.0);
+    assert_eq!(prevalence["after"][0], 1.0);
+    assert_eq!(prevalence["after"][1], 27.0 / 30.0);
+
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let report = work.report();
+    assert_eq!(report["experiments"][0]["sample"], json("statistics"));
+    assert!(report["experiments"][2]["sample"].is_null(), "popularity has no sample");
+    let markdown = String::from_utf8(work.bytes("runs/report/report.md")).unwrap();
+    assert!(markdown.contains("| `bau` · baseline | 30 | 15 | 15 | 0 |"), "{markdown}");
+}
+
+#[test]
+fn a_shipped_query_runs_as_it_is_with_its_defaults() {
+    let work = Workspace::tiny();
+    assert_eq!(work.run("sample-stage", &["holdout"]).code, 0);
+    let sql = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-stage/sql");
+    for entry in fs::read_dir(sql).unwrap() {
+        let path = entry.unwrap().path();
+        let set = format!("sample.sql={}", path.display());
+        let clones = "sample.params.n_clones=5";
+        let mut args = vec!["sample", "--experiment", "bau", "--set", &set];
+        if path.to_string_lossy().contains("/clone_") {
+            args.extend(["--set", clones]);
+        }
+        let run = work.run("sample-stage", &args);
+        assert_eq!(run.code, 0, "{}: {}", path.display(), run.stderr);
+        assert!(!work.dir.join("runs/bau/sample/.scratch").exists());
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_nothing_is_left_when_it_does_not_do() {
+    let work = Workspace::tiny();
+    assert_eq!(work.run("sample-stage", &["holdout"]).code, 0);
+    work.write(
+        "my.sql",
+        "select i.user_id, array_agg(j.brand_id) as brands
+         from interactions i, interactions j, interactions k, interactions l
+         group by i.user_id, k.brand_id, l.user_id, j.user_id, k.user_id, l.brand_id",
+    );
+    let set = ["--set", "sample.sql=my.sql", "--set", "sample.memory_limit=1MiB"];
+    let run = work.run("sample-stage", &[&["sample", "--experiment", "bau"], &set[..]].concat());
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    for expected in [
+        "warning: my.sql: `sample.memory_limit` is reached; trying again on one thread",
+        "hint: give the stage more memory with `sample.memory_limit`",
+    ] {
+        assert!(run.stderr.contains(expected), "{expected}\n---\n{}", run.stderr);
+    }
+    assert_eq!(fs::read_dir(work.dir.join("runs/bau/sample")).unwrap().count(), 0);
+
+    work.edit("pipeline.yaml", "{sql: everyone.sql}", "{sql: everyone.sql, memory_limit: 4GB}");
+    let check = work.pipeline(&["check"]);
+    assert!(
+        check
+            .stderr
+            .contains("`stages.sample.memory_limit`: expected a text like `\"4GiB\"`, got `4GB`"),
+        "{}",
+        check.stderr
+    );
+}
+
+/// The training users' volumes are 15, 12, 2 and 2: see the fixture.
+#[test]
+fn fewer_brands_can_be_kept() {
+    let n_brands = |set: &str| {
+        let work = Workspace::tiny();
+        let run = work.run("sample-stage", &["holdout", "--set", set]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let path = work.dir.join("runs/holdout/brands.arrow");
+        contract::ipc::read(&path, &contract::tables::BRANDS).unwrap().n_rows()
+    };
+    assert_eq!(n_brands("data.keep_brands.top=3"), 3);
+    assert_eq!(n_brands("data.keep_brands.min_volume=12"), 2);
+    let work = Workspace::tiny();
+    let run = work.pipeline(&["run", "--set", "data.keep_brands.top=2"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(work.report()["n_brands"], 2);
 }
 
 #[test]

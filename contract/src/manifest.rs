@@ -310,7 +310,7 @@ pub struct SampleParams {
 #[schemars(inline)]
 pub struct MemorySize(
     #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]+)? ?(MiB|GiB|TiB)$"), extend("examples" = ["4GiB"]))]
-    String,
+     String,
 );
 
 impl MemorySize {

@@ -60,12 +60,8 @@ impl Scratch {
     pub fn table(&self, fields: Vec<Field>) -> Result<ScratchTable, Error> {
         let path = self.path.join("table");
         let failed = |err| Error::io(&path, err);
-        let file = File::options()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
+        let file =
+            File::options().create_new(true).read(true).write(true).open(&path).map_err(failed)?;
         fs::remove_file(&path).map_err(failed)?; // it lives on as long as it is open
         let map = file.try_clone().map_err(failed)?;
         let schema = Arc::new(Schema::new(fields));
@@ -125,8 +121,7 @@ mod tests {
     fn a_scratch_table_reads_back_as_written_and_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
         let scratch = Scratch::create(dir.path()).unwrap();
-        let mut table =
-            scratch.table(vec![Field::new("row", DataType::UInt32, false)]).unwrap();
+        let mut table = scratch.table(vec![Field::new("row", DataType::UInt32, false)]).unwrap();
         for first in [0, 10] {
             table.write(vec![Arc::new(UInt32Array::from_iter_values(first..first + 10))]).unwrap();
         }

@@ -471,14 +471,27 @@ fn never_predicted(report: &Report) -> Section {
 
 fn sample(report: &Report) -> Section {
     let titles = [
-        "Rows", "Users", "Clones", "Without a label", "Head labels", "Torso labels", "Tail labels",
-        "Mean imbalance ratio", "SCUMBLE", "Brands without a positive",
+        "Rows",
+        "Users",
+        "Clones",
+        "Without a label",
+        "Head labels",
+        "Torso labels",
+        "Tail labels",
+        "Mean imbalance ratio",
+        "SCUMBLE",
+        "Brands without a positive",
     ];
     let columns = [vec![words("Experiment")], titles.map(number).to_vec()].concat();
     let line = |spread: &Spread, users: u64, clones: u64, without: Option<u64>| {
         let tiers = spread.positives_by_tier;
         let counts = [
-            spread.rows, users, clones, spread.rows_without_label, tiers.head, tiers.torso,
+            spread.rows,
+            users,
+            clones,
+            spread.rows_without_label,
+            tiers.head,
+            tiers.torso,
             tiers.tail,
         ];
         let mut cells: Vec<Cell> =
@@ -492,7 +505,10 @@ fn sample(report: &Report) -> Section {
     let mut rows: Vec<Row> = Vec::new();
     if let Some(any) = samples().next() {
         let before = line(&any.before, any.before.rows, 0, None);
-        rows.push(Row { class: "floor", cells: [vec![Cell::text("training users")], before].concat() });
+        rows.push(Row {
+            class: "floor",
+            cells: [vec![Cell::text("training users")], before].concat(),
+        });
     }
     let sampled = |e: &Experiment| {
         let Some(s) = &e.sample else {
@@ -512,7 +528,11 @@ fn sample(report: &Report) -> Section {
         id: "sample",
         title: "Samples",
         paragraphs: paragraphs.into_iter().collect(),
-        tables: vec![Table { caption: "Training users and the examples drawn from them".to_owned(), columns, rows }],
+        tables: vec![Table {
+            caption: "Training users and the examples drawn from them".to_owned(),
+            columns,
+            rows,
+        }],
         ..Section::default()
     }
 }

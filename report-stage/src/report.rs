@@ -1,8 +1,8 @@
 //! The whole report as one value: `report.json` is this, written; all else is a view of it.
 
 use contract::Manifest;
-use contract::statistics::SampleStatistics;
 use contract::manifest::Experiment as Settings;
+use contract::statistics::SampleStatistics;
 use indexmap::IndexMap;
 use metrics::{Draws, f1};
 use serde::Serialize;

@@ -74,9 +74,7 @@ impl Converter {
         ];
         for (name, fits, expected) in checks {
             if let Some(found) = kind(name).filter(|found| !fits(found)) {
-                return Err(
-                    self.fail(format!("column `{name}` is `{found}`, expected {expected}"))
-                );
+                return Err(self.fail(format!("column `{name}` is `{found}`, expected {expected}")));
             }
         }
         Ok(())
@@ -150,9 +148,8 @@ impl Converter {
             (0..n).for_each(|_| built.push(&[]));
             return Ok(built.finish());
         };
-        let range = |row: usize| {
-            list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
-        };
+        let range =
+            |row: usize| list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
         let mut brands: Vec<u32> = Vec::new(); // of the last list that was looked up
         let mut looked_up = 0..0;
         for row in 0..n {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use contract::cli::{ExperimentArgs, ManifestArgs};
 use contract::cli::count;
+use contract::cli::{ExperimentArgs, ManifestArgs};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
@@ -22,6 +22,8 @@ mod order; // the order in which examples are stored
 mod query; // a query in a file, checked and planned
 mod sample; // a sampling query -> examples
 mod session; // DataFusion sessions and their tables
+#[cfg(test)]
+mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
 mod statistics; // what a sample did to the training users
 
 /// Draw training examples with SQL

@@ -41,9 +41,8 @@ impl Ordered {
             starts.push(keys.len() as u32);
             let (users, clones) = (u32s(batch, "user_row"), bools(batch, "is_clone"));
             for (i, hash) in content_hashes(batch).into_iter().enumerate() {
-                let upper = (u64::from(users[i]) << 32)
-                    | (u64::from(clones.value(i)) << 31)
-                    | (hash >> 33);
+                let upper =
+                    (u64::from(users[i]) << 32) | (u64::from(clones.value(i)) << 31) | (hash >> 33);
                 let lower = (hash << 32) | keys.len() as u64;
                 keys.push((u128::from(upper) << 64) | u128::from(lower));
             }
@@ -168,7 +167,7 @@ mod tests {
 
     fn batch(rows: &[(u32, &[u32], f32, bool)]) -> RecordBatch {
         let fields = EXAMPLES.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
-        let (mut brands, mut ignored) = (ListBuilder::default(), ListBuilder::default());
+        let (mut brands, mut ignored) = (ListBuilder::default(), ListBuilder::<u32>::default());
         for row in rows {
             brands.push(row.1);
             ignored.push(&[]);
@@ -200,10 +199,16 @@ mod tests {
         let all = |batches: Vec<RecordBatch>| {
             let mut stored = Vec::new();
             let ordered = Ordered::new(batches).unwrap();
-            ordered.write(|columns| { stored.push(columns); Ok::<_, ()>(()) }).unwrap();
+            ordered
+                .write(|columns| {
+                    stored.push(columns);
+                    Ok::<_, ()>(())
+                })
+                .unwrap();
             RecordBatch::try_new(batch(&rows).schema(), stored.remove(0)).unwrap()
         };
-        let (one, other) = (all(vec![batch(&rows)]), all(vec![batch(&reversed[..2]), batch(&reversed[2..])]));
+        let (one, other) =
+            (all(vec![batch(&rows)]), all(vec![batch(&reversed[..2]), batch(&reversed[2..])]));
         assert_eq!(one, other);
         assert_eq!(columns::u32s(&one, "user_row"), [0, 1, 1, 1, 1, 2]);
         let clones: Vec<_> = columns::bools(&one, "is_clone").iter().flatten().collect();

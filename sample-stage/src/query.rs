@@ -57,6 +57,11 @@ impl Query {
         Ok(Self { path: path.to_path_buf(), text, defaults })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Plans the query over the session's tables.
     ///
     /// `own` are the parameters that must be used, others may be.
@@ -78,8 +83,8 @@ impl Query {
             return Err(self.fail(format!("expected one read-only SELECT, found {}", list(&found))));
         }
         let statement = statements.into_iter().next().expect("counted above");
-        let plan =
-            session.state().statement_to_plan(statement).await.map_err(|err| self.error(&err))?;
+        let plan = session.state().statement_to_plan(statement).await;
+        let plan = plan.map_err(|err| self.planning_error(&err, session))?;
         SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
@@ -135,6 +140,20 @@ impl Query {
         Ok(ParamValues::from(values))
     }
 
+    /// An error of planning; one about a table says which there are.
+    fn planning_error(&self, err: &DataFusionError, session: &SessionContext) -> DataError {
+        let DataError(message) = self.error(err);
+        let Some((start, name)) = message.split_once("table 'datafusion.public.") else {
+            return DataError(message);
+        };
+        let schema = session.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
+        let mut known = schema.map_or_else(Vec::new, |schema| schema.table_names());
+        known.sort();
+        let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        let name = name.trim_end_matches("' not found");
+        DataError(format!("{start}there is no table `{name}`; the tables are {}", list(&known)))
+    }
+
     /// An error about the query as a whole.
     pub fn fail(&self, message: impl AsRef<str>) -> DataError {
         DataError(format!("{}: {}", self.path.display(), message.as_ref()))
@@ -147,6 +166,7 @@ impl Query {
         let message =
             root.trim_start_matches("SQL error: ").trim_start_matches("Error during planning: ");
         let message = message.trim_start_matches("Schema error: ");
+        let message = message.trim_start_matches("Arrow error: ");
         let place =
             span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(message));
         match place {

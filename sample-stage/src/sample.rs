@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::columns::IdIndex;
 use contract::ipc::Table;
-use contract::manifest::Experiment;
+use contract::manifest::{Experiment, SampleParams};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::scratch::{Scratch, ScratchTable};
@@ -47,42 +47,9 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
         interactions: stage.read("train_interactions", &tables::TRAIN_INTERACTIONS)?,
     };
     let query = Query::read(experiment.sql())?;
-    let converter = Arc::new(Converter {
-        path: experiment.sql().to_path_buf(),
-        users: training.index(&training.features, "user_id")?,
-        brands: training.index(&training.brands, "brand_id")?,
-    });
+    let sampler = Sampler::new(&query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
-    let threads = experiment.sample.threads;
-    let draw = async |threads, hash_joins| -> Result<Vec<RecordBatch>> {
-        let memory = experiment.sample.memory_limit.bytes();
-        let limits = Limits { memory, threads, scratch: scratch.path(), hash_joins };
-        let session = session::limited(limits)?;
-        training.register(&session)?;
-        let sample = &experiment.sample;
-        let frame = query.plan(&session, &sample.params, &experiment.own_params).await?;
-        converter.check_columns(frame.schema().as_arrow())?;
-        let table = scratch.table(fields(&tables::EXAMPLES))?;
-        execute(in_any_order(frame), &query, &converter, table).await
-    };
-    let mut drawn = draw(threads, true).await;
-    // Each way needs less memory than the one before, and more time.
-    for (hash_joins, way) in [(true, "on one thread"), (false, "with joins by sorting")] {
-        let Err(err) = &drawn else { break };
-        if out_of_memory(err).is_none() {
-            break;
-        }
-        let path = experiment.sql().display();
-        eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
-        drawn = draw(Some(1), hash_joins).await;
-    }
-    let batches = drawn.map_err(|err| match out_of_memory(&err) {
-        Some(reason) => {
-            let hint = "give the stage more memory with `sample.memory_limit`";
-            query.fail(format!("{reason}\nhint: {hint}")).into()
-        }
-        None => err,
-    })?;
+    let batches = sampler.draw(&scratch).await?;
     if batches.is_empty() {
         return Err(query.fail("the query returned no row, expected at least one example").into());
     }
@@ -99,19 +66,102 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let fields = fields(&tables::EXAMPLES);
     let mut writer = stage.writer_with("examples.arrow", &tables::EXAMPLES, fields, metadata)?;
     examples.write(|columns| writer.write(columns)).context("cannot write the examples")?;
-    stage.add(writer.finish()?);    Ok(stage.done(json!(statistics))?)
+    stage.add(writer.finish()?);
+    Ok(stage.done(json!(statistics))?)
+}
+
+/// A query and what it runs over.
+pub struct Sampler<'a> {
+    query: &'a Query,
+    training: &'a Training,
+    converter: Arc<Converter>,
+    params: &'a SampleParams,
+    own_params: &'a [String],
+}
+
+impl<'a> Sampler<'a> {
+    /// `own_params` are those that the query must use.
+    ///
+    /// # Errors
+    ///
+    /// If an id of users or brands repeats.
+    pub fn new(
+        query: &'a Query,
+        training: &'a Training,
+        params: &'a SampleParams,
+        own_params: &'a [String],
+    ) -> Result<Self> {
+        let converter = Converter {
+            path: query.path().to_path_buf(),
+            users: training.index(&training.features, "user_id")?,
+            brands: training.index(&training.brands, "brand_id")?,
+        };
+        Ok(Self { query, training, converter: Arc::new(converter), params, own_params })
+    }
+
+    /// The examples, in whatever order they come; the batches lie in the scratch folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub async fn draw(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
+        let mut drawn = self.attempt(scratch, self.params.threads, true).await;
+        // Each way needs less memory than the one before, and more time.
+        for (hash_joins, way) in [(true, "on one thread"), (false, "with joins by sorting")] {
+            let Err(err) = &drawn else { break };
+            if out_of_memory(err).is_none() {
+                break;
+            }
+            let path = self.query.path().display();
+            eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
+            drawn = self.attempt(scratch, Some(1), hash_joins).await;
+        }
+        drawn.map_err(|err| match out_of_memory(&err) {
+            Some(reason) => {
+                let hint = "give the stage more memory with `sample.memory_limit`";
+                self.query.fail(format!("{reason}\nhint: {hint}")).into()
+            }
+            None => err,
+        })
+    }
+
+    /// One way to run the query.
+    pub async fn attempt(
+        &self,
+        scratch: &Scratch,
+        threads: Option<usize>,
+        hash_joins: bool,
+    ) -> Result<Vec<RecordBatch>> {
+        let memory = self.params.memory_limit.bytes();
+        let limits = Limits { memory, threads, scratch: scratch.path(), hash_joins };
+        let session = session::limited(limits)?;
+        self.training.register(&session)?;
+        let frame = self.query.plan(&session, &self.params.params, self.own_params).await?;
+        self.converter.check_columns(frame.schema().as_arrow())?;
+        let table = scratch.table(fields(&tables::EXAMPLES))?;
+        execute(in_any_order(frame), self.query, &self.converter, table).await
+    }
 }
 
 /// The tables that a sampling query sees: training users only.
-struct Training {
-    brands: Table,
-    features: Table,
-    users: Table,
-    interactions: Table,
+pub struct Training {
+    /// `brands.arrow`
+    pub brands: Table,
+    /// `features.arrow`
+    pub features: Table,
+    /// `train_users.arrow`
+    pub users: Table,
+    /// `train_interactions.arrow`
+    pub interactions: Table,
 }
 
 impl Training {
-    fn register(&self, session: &SessionContext) -> Result<()> {
+    /// Gives a session the tables under the names that queries use.
+    ///
+    /// # Errors
+    ///
+    /// If a name is taken.
+    pub fn register(&self, session: &SessionContext) -> Result<()> {
         session::register_table(session, "brands", &self.brands)?;
         session::register_table(session, "features", &self.features)?;
         session::register_table(session, "users", &self.users)?;

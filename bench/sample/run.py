@@ -1,0 +1,133 @@
+"""Times sample-stage against DuckDB and Polars on approaches 0, 1a and 3, alternately.
+
+Makes a population (1,000,000 training users with embeddings of 128, 3,000 brands, 12 labels a
+user), gives the rivals the training users as parquet files, and runs each program in a process
+of its own. Ours writes examples whose embeddings lie in features.arrow, once a user; theirs
+write the embeddings into every row. Writes bench/out/sample.json.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SQL = ROOT / "sample-stage/sql"
+STRATEGIES = {
+    "0": "clone_small_brands.sql",
+    "1a": "clone_without_high_volume.sql",
+    "3": "top_users_per_brand.sql",
+}
+MANIFEST = """\
+version: 1
+run_dir: runs
+data:
+  tables:
+    users: population/users.parquet
+    interactions: population/interactions.parquet
+    brands: population/brands.parquet
+  users: {{table: users}}
+  interactions: {{table: interactions}}
+  brands: {{table: brands}}
+  features: [embedding]
+holdout: {{valid: {valid}, test: {test}, seed: 7}}
+experiments:
+"""
+
+
+def prepare(work, programs, n_users):
+    """The population, the shared files, and the training users as parquet for the rivals."""
+    valid, test = n_users // 50, 3 * n_users // 100
+    population = work / "population"
+    subprocess.run(
+        [programs / "demo-data", "--users", str(n_users + valid + test), "--brands", "3000",
+         "--dim", "128", "--labels", "12", "--rarest", "0.0001", "--output", population],
+        check=True,
+    )  # fmt: skip
+    text = MANIFEST.format(valid=valid, test=test)
+    for name, sql in STRATEGIES.items():
+        text += f"  approach_{name}: {{sample: {{sql: {SQL / sql}}}}}\n"
+    (work / "pipeline.yaml").write_text(text)
+    subprocess.run([programs / "sample-stage", "holdout"], cwd=work, check=True)
+    theirs = work / "training"
+    theirs.mkdir(exist_ok=True)
+    shared = {"features": "users", "train_interactions": "interactions", "brands": "brands"}
+    for source, name in shared.items():
+        with pa.memory_map(str(work / f"runs/holdout/{source}.arrow")) as file:
+            reader = pa.ipc.open_file(file)
+            with pq.ParquetWriter(theirs / f"{name}.parquet", reader.schema) as writer:
+                for i in range(reader.num_record_batches):
+                    writer.write_batch(reader.get_batch(i))
+
+
+def measure(command, cwd):
+    """Wall seconds and peak resident memory in GiB of a process."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    secs = time.monotonic() - start
+    if status != 0:
+        sys.exit(f"failed: {' '.join(map(str, command))}")
+    return secs, usage.ru_maxrss / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/work/sample")
+    args = parser.parse_args()
+    programs, work = args.programs.resolve(), args.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    prepare(work, programs, args.users)
+
+    output = work / "theirs"
+    rivals = {
+        "DuckDB": [sys.executable, HERE / "duckdb_sample.py"],
+        "Polars": [sys.executable, HERE / "polars_sample.py"],
+    }
+    measured = {}
+    for _ in range(args.rounds):
+        for name in STRATEGIES:
+            commands = {
+                "ours": [programs / "sample-stage", "sample", "--experiment", f"approach_{name}"],
+                **{who: [*rival, work / "training", name, output] for who, rival in rivals.items()},
+            }
+            for who, command in commands.items():
+                secs, memory = measure(command, work)
+                output.unlink(missing_ok=True)
+                measured.setdefault((name, who), []).append((secs, memory))
+                print(f"approach {name}, {who}: {secs:.2f} s, {memory:.2f} GiB", flush=True)
+
+    rows = []
+    for name in STRATEGIES:
+        for who in rivals:
+            for i, unit in enumerate(["s", "GiB peak memory"]):
+                ours, theirs = (
+                    statistics.median(run[i] for run in measured[name, whose])
+                    for whose in ("ours", who)
+                )
+                rows.append({
+                    "work": f"sample approach_{name}", "rival": who, "unit": unit,
+                    "ours": round(ours, 3), "theirs": round(theirs, 3),
+                    "ratio": round(theirs / ours, 2),
+                })  # fmt: skip
+    target = ROOT / "bench/out/sample.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(rows, indent=1) + "\n")
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -386,6 +386,10 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
         ("drop table users", "expected one read-only SELECT, found `DROP`"),
         ("copy users to 'stolen.csv'", "expected one read-only SELECT, found `COPY`"),
         ("select 1; select 2", "expected one read-only SELECT, found `SELECT`, `SELECT`"),
+        (
+            "select user_id, ['acme'] as brands from users where random() < 0.5",
+            "the query calls `random`, whose result differs from run to run; draw with `draw(user_id, $seed, 0)`",
+        ),
         ("explain select 1", "expected one read-only SELECT, found `EXPLAIN`"),
         ("set x = 1", "expected one read-only SELECT, found `SET`"),
         ("insert into users select * from users", "expected one read-only SELECT, found `INSERT`"),

@@ -297,7 +297,7 @@ pub struct SampleParams {
     pub sql: Option<PathBuf>,
     /// Values for the query's `$name` placeholders: numbers, texts, or lists of them
     pub params: IndexMap<String, Value>,
-    /// Memory of the whole stage, as `4GiB`; beyond it the query works on disk. Changes no result
+    /// Memory that the query keeps within, as `4GiB`; beyond it the query works on disk. Changes no result
     pub memory_limit: MemorySize,
     /// Threads of the query; by default one a core. Changes no result
     #[schemars(range(min = 1))]
@@ -309,7 +309,7 @@ pub struct SampleParams {
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct MemorySize(
-    #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]+)? ?(MiB|GiB|TiB)$"), extend("examples" = ["4GiB"]))]
+    #[schemars(regex(pattern = r"^[1-9][0-9]{0,5}(\.[0-9]+)? ?(MiB|GiB|TiB)$"), extend("examples" = ["4GiB"]))]
      String,
 );
 

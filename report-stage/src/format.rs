@@ -1,12 +1,12 @@
 //! Numbers as the report prints them. What is undefined or not known is a dash.
 
+pub use contract::cli::count;
+
 /// In place of a number that is undefined or not known.
 pub const DASH: &str = "–";
 
 /// A real minus sign, as wide as a plus.
 const MINUS: char = '−';
-
-pub use contract::cli::count;
 
 /// A count that may not be known.
 pub fn maybe_count(n: Option<u64>) -> String {

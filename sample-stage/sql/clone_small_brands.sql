@@ -19,7 +19,7 @@ places as (
             when $small_volume_max is not null
                 then count(*) filter (where brands.volume > $small_volume_max)
             when $small_outside_top is not null then $small_outside_top
-            else count(*) - floor($small_quantile * count(*))
+            else count(*) - round($small_quantile * count(*))
         end as n_other_brands
     from brands
 ),

@@ -4,7 +4,8 @@
 -- Small brands are those with at most $small_volume_max users, else all but the
 -- $small_outside_top largest, else those below the $small_quantile of brands by volume.
 -- High-volume brands are those with at least $high_volume_min users, else the
--- $high_volume_top largest, else those above the $high_volume_quantile of brands by volume.
+-- $high_volume_top largest, else those above the $high_volume_quantile of brands by volume. A brand should not be both
+-- small and of high volume: a clone drawn for it would lose it.
 -- Grain:  one row per example; a user's clones follow its original.
 -- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (volume).
 -- Writes: user_id, brands, is_clone.
@@ -26,13 +27,13 @@ places as (
             when $small_volume_max is not null
                 then count(*) filter (where brands.volume > $small_volume_max)
             when $small_outside_top is not null then $small_outside_top
-            else count(*) - floor($small_quantile * count(*))
+            else count(*) - round($small_quantile * count(*))
         end as n_other_brands,
         case
             when $high_volume_min is not null
                 then count(*) filter (where brands.volume >= $high_volume_min)
             when $high_volume_top is not null then $high_volume_top
-            else count(*) - floor($high_volume_quantile * count(*))
+            else count(*) - round($high_volume_quantile * count(*))
         end as n_high_volume_brands
     from brands
 ),

@@ -3,8 +3,8 @@
 -- ratio, the largest volume over its own, is above the mean ratio. Clones make up
 -- $clone_share of the users; minority brands take turns, each cloning one of its users at
 -- random, until it is no minority any more. Here all turns are taken at once: a brand gets an
--- equal share of the clones, at most what lifts it to the mean ratio, and what other brands'
--- clones add to it is not counted.
+-- equal share of the clones, at most what lifts it to the mean ratio, rounded up. What it does not
+-- need is not passed on, and what other brands' clones add to it is not counted.
 -- Grain:  one row per example; a user's clones follow its original.
 -- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (brand_idx, volume).
 -- Writes: user_id, brands, is_clone.
@@ -44,7 +44,7 @@ minority_brands as (
 ),
 
 equal_share as (
-    select $clone_share * (select count(*) from users) / count(*) as n_clones
+    select cast($clone_share as double) * (select count(*) from users) / nullif(count(*), 0) as n_clones
     from minority_brands
 ),
 

@@ -8,25 +8,60 @@
 -- $seed = 7: of the draws
 with
 
-ranked_interactions as (
+brand_events as (
     select
-        interactions.user_id,
-        row_number() over (
-            partition by interactions.brand_idx
-            order by
-                interactions.events desc,
-                draw(interactions.user_id, $seed, cast(interactions.brand_idx as bigint)),
-                interactions.user_id
-        ) as user_rank
+        interactions.brand_idx,
+        interactions.events,
+        count(*) as n_users
     from interactions
     inner join brands on brands.brand_idx = interactions.brand_idx
     where brands.volume >= $volume_min
+    group by interactions.brand_idx, interactions.events
+),
+
+-- How many users of the brand have more events than these.
+standings as (
+    select
+        brand_events.brand_idx,
+        brand_events.events,
+        brand_events.n_users,
+        sum(brand_events.n_users) over (
+            partition by brand_events.brand_idx
+            order by brand_events.events desc
+        ) - brand_events.n_users as n_users_above
+    from brand_events
+),
+
+-- Only where the last place falls among users with the same events is there anything to draw.
+tied_interactions as (
+    select
+        interactions.user_id,
+        standings.n_users_above + row_number() over (
+            partition by interactions.brand_idx
+            order by
+                draw(interactions.user_id, $seed, cast(interactions.brand_idx as bigint)),
+                interactions.user_id
+        ) as user_rank
+    from standings
+    inner join interactions
+        on interactions.brand_idx = standings.brand_idx
+        and interactions.events = standings.events
+    where
+        standings.n_users_above < $n_users_per_brand
+        and standings.n_users_above + standings.n_users > $n_users_per_brand
 ),
 
 top_users as (
-    select distinct ranked_interactions.user_id
-    from ranked_interactions
-    where ranked_interactions.user_rank <= $n_users_per_brand
+    select interactions.user_id
+    from standings
+    inner join interactions
+        on interactions.brand_idx = standings.brand_idx
+        and interactions.events = standings.events
+    where standings.n_users_above + standings.n_users <= $n_users_per_brand
+    union
+    select tied_interactions.user_id
+    from tied_interactions
+    where tied_interactions.user_rank <= $n_users_per_brand
 )
 
 select

@@ -14,7 +14,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type, Schema};
 use datafusion::arrow::util::display::array_value_to_string;
 
-use crate::features::cast_ids;
+use crate::features::{cast_ids, list_item};
 
 /// Whether a column's type will do.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
@@ -164,7 +164,7 @@ impl Converter {
                 brands.clear();
                 for (i, position) in self.brands.positions(&ids).into_iter().enumerate() {
                     let Some(brand_idx) = position else {
-                        let found = shown(&ids, i)?;
+                        let found = shown(&written(column, row)?, i)?;
                         let message = format!(
                             "column `{name}`: found {found}, expected ids of the table brands"
                         );
@@ -179,6 +179,14 @@ impl Converter {
         }
         Ok(built.finish())
     }
+}
+
+/// The ids of one row of a list column as the query returned them, before any cast.
+fn written(lists: Option<&ArrayRef>, row: usize) -> Result<ArrayRef> {
+    let lists = lists.expect("an id of it was looked up");
+    let item = list_item(lists.data_type()).expect("checked before the query ran");
+    let lists = cast(lists, &DataType::new_list(item.clone(), true))?;
+    Ok(lists.as_list::<i32>().value(row))
 }
 
 /// Whether two stretches of an id column, `Int64` or `Utf8`, hold the same.

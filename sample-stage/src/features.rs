@@ -105,7 +105,8 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
     })
 }
 
-fn list_item(data_type: &DataType) -> Option<&DataType> {
+/// The type of a list's items; `None` for what is no list.
+pub fn list_item(data_type: &DataType) -> Option<&DataType> {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             Some(item.data_type())

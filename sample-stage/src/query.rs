@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use contract::cli::DataError;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast;
@@ -18,12 +19,12 @@ use serde_json::Value;
 pub struct Query {
     path: PathBuf,
     text: String,
-    defaults: Vec<Default>,
+    defaults: Vec<ParamDefault>,
 }
 
 /// A placeholder's value where the manifest gives none, from a comment of the query's header:
 /// `-- $name = value: what it is`.
-struct Default {
+struct ParamDefault {
     name: String,
     value: Value,
     line: usize,
@@ -47,12 +48,19 @@ impl Query {
             let value = value_of(rest).ok_or_else(|| {
                 DataError(format!(
                     "{}:{}: found `{comment}`, expected a default as `$name = value: what it is`, \
-                     the value a number, a text, null or a list",
+                     the value a number, a text, true, false, null or a list",
                     path.display(),
                     i + 1
                 ))
             })?;
-            defaults.push(Default { name: name.to_owned(), value, line: i + 1 });
+            if defaults.iter().any(|default: &ParamDefault| default.name == name) {
+                return Err(DataError(format!(
+                    "{}:{}: `${name}` has a default already, expected one",
+                    path.display(),
+                    i + 1
+                )));
+            }
+            defaults.push(ParamDefault { name: name.to_owned(), value, line: i + 1 });
         }
         Ok(Self { path: path.to_path_buf(), text, defaults })
     }
@@ -68,8 +76,8 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// A syntax error, an unknown table or column, anything but one SELECT, a parameter that
-    /// is missing or not used.
+    /// A syntax error, an unknown table or column, anything but one SELECT, a function as
+    /// `random()`, a parameter that is missing or not used.
     pub async fn plan(
         &self,
         session: &SessionContext,
@@ -91,9 +99,31 @@ impl Query {
             .with_allow_statements(false)
             .verify_plan(&plan)
             .map_err(|err| self.error(&err))?;
+        self.check_repeatable(&plan)?;
         let values = self.param_values(&plan, params, own)?;
         let frame = DataFrame::new(session.state(), plan);
         frame.with_param_values(values).map_err(|err| self.error(&err))
+    }
+
+    /// Refuses functions whose result differs from run to run, as `random()` or `now()`.
+    fn check_repeatable(&self, plan: &LogicalPlan) -> Result<(), DataError> {
+        let mut found = None;
+        let mut look = |expr: &Expr| {
+            if let Expr::ScalarFunction(call) = expr
+                && call.func.signature().volatility != Volatility::Immutable
+            {
+                found = Some(call.func.name().to_owned());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        };
+        plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut look)))
+            .map_err(|err| self.error(&err))?;
+        found.map_or(Ok(()), |name| {
+            Err(self.fail(format!(
+                "the query calls `{name}`, whose result differs from run to run; \
+                 draw with `draw(user_id, $seed, 0)`"
+            )))
+        })
     }
 
     fn param_values(
@@ -118,7 +148,7 @@ impl Query {
                 )));
             };
             let value = scalar(value).ok_or_else(|| {
-                self.fail(format!("`sample.params.{name}`: expected a number, a text or a list of them, got `{value}`"))
+                self.fail(format!("`sample.params.{name}`: expected a number, a text, true, false, null or a list, got `{value}`"))
             })?;
             values.push((name.clone(), value));
         }

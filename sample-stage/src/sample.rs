@@ -49,7 +49,7 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let query = Query::read(experiment.sql())?;
     let sampler = Sampler::new(&query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
-    let batches = sampler.draw(&scratch).await?;
+    let batches = sampler.run(&scratch).await?;
     if batches.is_empty() {
         return Err(query.fail("the query returned no row, expected at least one example").into());
     }
@@ -93,8 +93,8 @@ impl<'a> Sampler<'a> {
     ) -> Result<Self> {
         let converter = Converter {
             path: query.path().to_path_buf(),
-            users: training.index(&training.features, "user_id")?,
-            brands: training.index(&training.brands, "brand_id")?,
+            users: index(&training.features, &tables::FEATURES, "user_id")?,
+            brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
         Ok(Self { query, training, converter: Arc::new(converter), params, own_params })
     }
@@ -103,18 +103,19 @@ impl<'a> Sampler<'a> {
     ///
     /// # Errors
     ///
-    /// As [`run`].
-    pub async fn draw(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
+    /// As the function [`run`].
+    pub async fn run(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
         let mut drawn = self.attempt(scratch, self.params.threads, true).await;
-        // Each way needs less memory than the one before, and more time.
-        for (hash_joins, way) in [(true, "on one thread"), (false, "with joins by sorting")] {
-            let Err(err) = &drawn else { break };
-            if out_of_memory(err).is_none() {
+        // Each way needs less memory than the one before, and more time. DataFusion joins by
+        // sorting only if there are two partitions at least.
+        let ways = [(Some(1), true, "on one thread"), (Some(2), false, "with joins by sorting")];
+        for (threads, hash_joins, way) in ways {
+            if !drawn.as_ref().is_err_and(|err| out_of_memory(err).is_some()) {
                 break;
             }
             let path = self.query.path().display();
             eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
-            drawn = self.attempt(scratch, Some(1), hash_joins).await;
+            drawn = self.attempt(scratch, threads, hash_joins).await;
         }
         drawn.map_err(|err| match out_of_memory(&err) {
             Some(reason) => {
@@ -167,13 +168,12 @@ impl Training {
         session::register_table(session, "users", &self.users)?;
         session::register_table(session, "interactions", &self.interactions)
     }
+}
 
-    fn index(&self, table: &Table, column: &str) -> Result<IdIndex> {
-        let ids = table.whole_column(column)?;
-        Ok(IdIndex::new(&ids).map_err(|row| {
-            table.broken(&tables::FEATURES, format!("`{column}` repeats in row {row}"))
-        })?)
-    }
+fn index(table: &Table, contract: &Contract, column: &str) -> Result<IdIndex> {
+    let ids = table.whole_column(column)?;
+    Ok(IdIndex::new(&ids)
+        .map_err(|row| table.broken(contract, format!("`{column}` repeats in row {row}")))?)
 }
 
 /// Arrow fields of a contract without ids and nulls.
@@ -213,17 +213,21 @@ async fn execute(
         _ => query.error(&err).into(),
     };
     let (sender, mut receiver) = mpsc::channel(BATCHES_WAITING);
-    let mut tasks = JoinSet::new(); // ended when dropped
+    let mut tasks = JoinSet::new();
     for stream in frame.execute_stream_partitioned().await.map_err(failed)? {
         tasks.spawn(convert_all(stream, converter.clone(), sender.clone()));
     }
     drop(sender);
-    while let Some(columns) = receiver.recv().await {
-        let columns = columns.map_err(|err| match err.downcast::<DataFusionError>() {
-            Ok(err) => failed(err),
-            Err(err) => err,
-        })?;
-        table.write(columns).context("cannot write the examples")?;
+    let mut outcome = Ok(());
+    while let (Ok(()), Some(columns)) = (&outcome, receiver.recv().await) {
+        outcome = match columns {
+            Ok(columns) => table.write(columns).context("cannot write the examples"),
+            Err(err) => Err(err.downcast::<DataFusionError>().map_or_else(|err| err, failed)),
+        };
+    }
+    if outcome.is_err() {
+        tasks.shutdown().await; // so that they free their memory and spill no more
+        outcome?;
     }
     while let Some(ended) = tasks.join_next().await {
         ended.context("the query ended early")?;

@@ -37,7 +37,7 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 /// What a session may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
-    /// Memory of the whole process, in bytes
+    /// Memory to keep within, in bytes
     pub memory: u64,
     /// Threads; by default one a core
     pub threads: Option<usize>,

@@ -305,8 +305,14 @@ async fn ml_ros_clones_users_of_minority_brands() {
         "| 5       | false    |           |",
         "+---------+----------+-----------+",
     ];
-    let params = json!({"clone_share": 0.5});
-    assert_batches_eq!(expected, &rows("ml_ros", CLONES, params).await);
+    for share in [json!(0.5), json!(1)] {
+        let params = json!({"clone_share": share});
+        assert_batches_eq!(expected, &rows("ml_ros", CLONES, params).await);
+    }
+    // No share, no clone.
+    let params = json!({"clone_share": 0});
+    let none = rows("ml_ros", CLONES, params).await;
+    assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 5);
 }
 
 /// 20,000 users, 40 brands whose volumes fall as 1/rank from 8,000 to 200.

@@ -56,8 +56,9 @@ pub fn measure(
     examples.users().for_each(|user_row| is_used[user_row as usize] = true);
     let Counts { rows, clones, without_label, weight, positives, weighted, ignored, ignored_cells } =
         counts.into_iter().reduce(Counts::plus).unwrap_or_else(|| Counts::new(n_brands));
+    let of_sample = Scumble::new(&positives);
     let sums = examples.map_chunks(|chunk| {
-        let mut scumble = Scumble::new(&positives);
+        let mut scumble = of_sample.clone();
         chunk.for_each(|example| scumble.add(example.brands));
         scumble
     });

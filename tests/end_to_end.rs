@@ -499,6 +499,7 @@ fn memory_is_bounded_and_nothing_is_left_when_it_does_not_do() {
     assert_eq!(run.code, 5, "{}", run.stderr);
     for expected in [
         "warning: my.sql: `sample.memory_limit` is reached; trying again on one thread",
+        "warning: my.sql: `sample.memory_limit` is reached; trying again with joins by sorting",
         "hint: give the stage more memory with `sample.memory_limit`",
     ] {
         assert!(run.stderr.contains(expected), "{expected}\n---\n{}", run.stderr);

@@ -206,9 +206,7 @@ pub(crate) fn read_scratch(path: &Path, file: &File) -> Result<Vec<RecordBatch>,
 fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let short = || ArrowError::ParseError("the file is cut short".to_owned());
     let map = Arc::new(map);
-    let start = std::ptr::NonNull::from(map.as_ref().as_ref()).cast();
-    // SAFETY: `map` owns the bytes from `start` on and is kept alive by the buffer.
-    let bytes = unsafe { Buffer::from_custom_allocation(start, map.len(), map.clone()) };
+    let bytes: &[u8] = &map;
 
     let trailer_at = bytes.len().checked_sub(10).ok_or_else(short)?;
     let trailer: [u8; 10] = bytes[trailer_at..].try_into().expect("10 bytes");
@@ -225,7 +223,12 @@ fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
         let len = usize::try_from(block.bodyLength())
             .ok()?
             .checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
-        (start.checked_add(len)? <= footer_at).then(|| bytes.slice_with_length(start, len))
+        let block = bytes[..footer_at].get(start..start.checked_add(len)?)?;
+        // A buffer of its own for each block: whoever counts the memory of a batch would else
+        // count the whole file.
+        // SAFETY: `map` owns the bytes and is kept alive by the buffer.
+        let start = std::ptr::NonNull::from(block).cast();
+        Some(unsafe { Buffer::from_custom_allocation(start, len, map.clone()) })
     };
     for block in footer.dictionaries().iter().flatten() {
         decoder.read_dictionary(block, &block_bytes(block).ok_or_else(short)?)?;

@@ -46,6 +46,10 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
         users: stage.read("train_users", &tables::TRAIN_USERS)?,
         interactions: stage.read("train_interactions", &tables::TRAIN_INTERACTIONS)?,
     };
+    let n_train = training.features.n_rows();
+    let brands = statistics::Brands::new(&training.brands)?;
+    let before = statistics::before(&brands, n_train, &training.interactions);
+
     let query = Query::read(experiment.sql())?;
     let sampler = Sampler::new(&query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
@@ -54,11 +58,9 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
         return Err(query.fail("the query returned no row, expected at least one example").into());
     }
 
+    drop(training); // and with it the mapped pages of the labels
     let examples = Ordered::new(batches)?;
-    let n_train = training.features.n_rows();
-    let brands = statistics::Brands::new(&training.brands)?;
-    let (statistics, prevalence) =
-        statistics::measure(&brands, n_train, &training.interactions, &examples);
+    let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
     let metadata = HashMap::from([
         (STATISTICS_KEY.to_owned(), json!(statistics).to_string()),
         (PREVALENCE_KEY.to_owned(), json!(prevalence).to_string()),
@@ -107,8 +109,8 @@ impl<'a> Sampler<'a> {
     pub async fn run(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
         let mut drawn = self.attempt(scratch, self.params.threads, true).await;
         // Each way needs less memory than the one before, and more time. DataFusion joins by
-        // sorting only if there are two partitions at least.
-        let ways = [(Some(1), true, "on one thread"), (Some(2), false, "with joins by sorting")];
+        // sorting only with several partitions; the more, the smaller each.
+        let ways = [(Some(1), true, "on one thread"), (Some(16), false, "with joins by sorting")];
         for (threads, hash_joins, way) in ways {
             if !drawn.as_ref().is_err_and(|err| out_of_memory(err).is_some()) {
                 break;

@@ -358,8 +358,8 @@ async fn sample(
     let examples = Ordered::new(drawn).unwrap();
     let brands = statistics::Brands::new(&training.brands).unwrap();
     let n_users = training.users.n_rows();
-    let (statistics, prevalence) =
-        statistics::measure(&brands, n_users, &training.interactions, &examples);
+    let before = statistics::before(&brands, n_users, &training.interactions);
+    let (statistics, prevalence) = statistics::measure(&brands, n_users, before, &examples);
     let mut bytes = Vec::new();
     examples
         .write(|columns| {

@@ -41,15 +41,14 @@ impl Brands {
 
 /// Statistics of a sample.
 ///
-/// * `interactions`: the training users' labels, rows of a user together.
+/// * `before`: of the `n_train` training users.
 /// * `examples`: summed in the order of the file, so that sums are the same every time.
 pub fn measure(
     brands: &Brands,
     n_train: usize,
-    interactions: &Table,
+    before: Spread,
     examples: &Ordered,
 ) -> (SampleStatistics, Prevalence) {
-    let before = before(brands, n_train as u64, interactions);
     let n_brands = brands.volumes.len();
     let counts = examples.map_chunks(|chunk| Counts::of(n_brands, chunk));
     let mut is_used = vec![false; n_train];
@@ -153,7 +152,11 @@ impl Counts {
     }
 }
 
-fn before(brands: &Brands, n_train: u64, interactions: &Table) -> Spread {
+/// How the labels of the training users are spread.
+///
+/// * `interactions`: their labels, rows of a user together.
+pub fn before(brands: &Brands, n_train: usize, interactions: &Table) -> Spread {
+    let n_train = n_train as u64;
     let mut scumble = Scumble::new(&brands.volumes);
     let mut with_label = 0;
     let mut user = None;

@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray, RecordBatch, UInt32Array,
 };
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float32Type, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
 use datafusion::arrow::util::display::array_value_to_string;
 
 use crate::features::{cast_ids, list_item};
@@ -49,7 +49,7 @@ impl Converter {
     /// A column that is missing or of a wrong type.
     pub fn check_columns(&self, found: &Schema) -> Result<(), DataError> {
         let names: Vec<_> = found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
-        let kind = |name: &str| found.field_with_name(name).ok().map(|field| field.data_type());
+        let kind = |name: &str| found.field_with_name(name).ok().map(Field::data_type);
         for required in ["user_id", "brands"] {
             if kind(required).is_none() {
                 return Err(self.fail(format!(

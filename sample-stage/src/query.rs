@@ -255,6 +255,6 @@ fn scalar(value: &Value) -> Option<ScalarValue> {
             let is_uniform = items.iter().all(|item| item.data_type() == kind);
             is_uniform.then(|| ScalarValue::List(ScalarValue::new_list_nullable(&items, &kind)))
         }
-        _ => None,
+        Value::Object(_) => None,
     }
 }

@@ -49,7 +49,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     .unwrap()
 }
 
-/// Labels of users 1 to `n_users` as (user, brand_idx, events), in order; brand names by volume.
+/// Labels of users 1 to `n_users` as (user, brand, events), in order; brand names by volume.
 fn training(n_users: i64, names: &[String], labels: &[(i64, u32, f64)]) -> Training {
     let volumes: Vec<u64> = (0..names.len() as u32)
         .map(|brand| labels.iter().filter(|label| label.1 == brand).count() as u64)

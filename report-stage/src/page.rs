@@ -474,13 +474,13 @@ fn sample(report: &Report) -> Section {
         "Rows",
         "Users",
         "Clones",
-        "Without a label",
+        "No label",
         "Head labels",
         "Torso labels",
         "Tail labels",
-        "Mean imbalance ratio",
+        "Imbalance ratio",
         "SCUMBLE",
-        "Brands without a positive",
+        "Brands without",
     ];
     let columns = [vec![words("Experiment")], titles.map(number).to_vec()].concat();
     let line = |spread: &Spread, users: u64, clones: u64, without: Option<u64>| {
@@ -520,7 +520,7 @@ fn sample(report: &Report) -> Section {
     let paragraphs = samples().next().map(|any| {
         let without = any.brands_without_positives;
         format!(
-            "What each sampling query made of the training users. Of {} brands, {} have no positive among the valid users and {} none among the test users.",
+            "What each sampling query made of the training users: labels by tier, mean imbalance ratio, SCUMBLE, and brands without a positive. Of {} brands, those without a positive among the valid users: {}; among the test users: {}.",
             format::count(report.n_brands), format::count(without.valid), format::count(without.test)
         )
     });

@@ -4,8 +4,8 @@
 -- Small brands are those with at most $small_volume_max users, else all but the
 -- $small_outside_top largest, else those below the $small_quantile of brands by volume.
 -- High-volume brands are those with at least $high_volume_min users, else the
--- $high_volume_top largest, else those above the $high_volume_quantile of brands by volume. A brand should not be both
--- small and of high volume: a clone drawn for it would lose it.
+-- $high_volume_top largest, else those above the $high_volume_quantile of brands by volume.
+-- A brand should not be both small and of high volume: a clone drawn for it would lose it.
 -- Grain:  one row per example; a user's clones follow its original.
 -- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (volume).
 -- Writes: user_id, brands, is_clone.

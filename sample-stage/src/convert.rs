@@ -1,7 +1,6 @@
 //! Rows of a sampling query -> columns of `examples`.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -15,6 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Sche
 use datafusion::arrow::util::display::array_value_to_string;
 
 use crate::features::{cast_ids, list_item};
+use crate::query::Query;
 
 /// Whether a column's type will do.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
@@ -29,8 +29,8 @@ fn shown(values: &ArrayRef, row: usize) -> Result<String> {
 
 /// Checks rows of a query and converts them.
 pub struct Converter {
-    /// The query's file, for messages
-    pub path: PathBuf,
+    /// The query, for messages
+    pub query: Query,
     /// Training users
     pub users: IdIndex,
     /// Brands
@@ -38,10 +38,6 @@ pub struct Converter {
 }
 
 impl Converter {
-    fn fail(&self, message: impl AsRef<str>) -> DataError {
-        DataError(format!("{}: {}", self.path.display(), message.as_ref()))
-    }
-
     /// Checks the columns that a query returns, before it runs.
     ///
     /// # Errors
@@ -52,18 +48,16 @@ impl Converter {
         let kind = |name: &str| found.field_with_name(name).ok().map(Field::data_type);
         for required in ["user_id", "brands"] {
             if kind(required).is_none() {
-                return Err(self.fail(format!(
+                return Err(self.query.fail(format!(
                     "the query returns no column `{required}`; it returns {}",
                     names.join(", ")
                 )));
             }
         }
         let is_id = |t: &DataType| t.is_integer() || t.is_string();
-        let is_ids = |t: &DataType| match t {
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                is_id(item.data_type()) || *item.data_type() == DataType::Null
-            }
-            other => *other == DataType::Null,
+        let is_ids = |t: &DataType| {
+            *t == DataType::Null
+                || list_item(t).is_some_and(|item| is_id(item) || *item == DataType::Null)
         };
         let checks: [(&str, Fits, &str); 5] = [
             ("user_id", &is_id, "whole numbers or text"),
@@ -74,7 +68,9 @@ impl Converter {
         ];
         for (name, fits, expected) in checks {
             if let Some(found) = kind(name).filter(|found| !fits(found)) {
-                return Err(self.fail(format!("column `{name}` is `{found}`, expected {expected}")));
+                return Err(self
+                    .query
+                    .fail(format!("column `{name}` is `{found}`, expected {expected}")));
             }
         }
         Ok(())
@@ -96,6 +92,7 @@ impl Converter {
         let is_clone: ArrayRef = match column("is_clone") {
             Some(flags) if flags.null_count() > 0 => {
                 return Err(self
+                    .query
                     .fail("column `is_clone` holds nulls, expected true or false")
                     .into());
             }
@@ -114,7 +111,7 @@ impl Converter {
             let found = shown(ids, row)?;
             let message =
                 format!("column `user_id`: found {found}, expected the id of a training user");
-            return Err(self.fail(message).into());
+            return Err(self.query.fail(message).into());
         }
         Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
     }
@@ -129,7 +126,7 @@ impl Converter {
             let found = shown(column, row)?;
             let message =
                 format!("column `weight`: found {found}, expected a finite number of at least 0");
-            return Err(self.fail(message).into());
+            return Err(self.query.fail(message).into());
         }
         Ok(weights)
     }
@@ -168,7 +165,7 @@ impl Converter {
                         let message = format!(
                             "column `{name}`: found {found}, expected ids of the table brands"
                         );
-                        return Err(self.fail(message).into());
+                        return Err(self.query.fail(message).into());
                     };
                     brands.push(brand_idx);
                 }

@@ -33,6 +33,10 @@ use crate::statistics;
 /// Batches of examples that may wait to be written, so that memory stays bounded.
 const BATCHES_WAITING: usize = 4;
 
+/// Partitions of the last attempt: DataFusion joins by sorting only with several, and each sorts
+/// its own part.
+const SORTING_PARTITIONS: usize = 16;
+
 /// Runs the experiment's query over the training tables; returns the stage's record.
 ///
 /// # Errors
@@ -51,13 +55,9 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let before = statistics::before(&brands, n_train, &training.interactions);
 
     let query = Query::read(experiment.sql())?;
-    let sampler = Sampler::new(&query, &training, &experiment.sample, &experiment.own_params)?;
+    let sampler = Sampler::new(query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
     let batches = sampler.run(&scratch).await?;
-    if batches.is_empty() {
-        return Err(query.fail("the query returned no row, expected at least one example").into());
-    }
-
     drop(training); // and with it the mapped pages of the labels
     let examples = Ordered::new(batches)?;
     let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
@@ -74,7 +74,6 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
 
 /// A query and what it runs over.
 pub struct Sampler<'a> {
-    query: &'a Query,
     training: &'a Training,
     converter: Arc<Converter>,
     params: &'a SampleParams,
@@ -88,17 +87,17 @@ impl<'a> Sampler<'a> {
     ///
     /// If an id of users or brands repeats.
     pub fn new(
-        query: &'a Query,
+        query: Query,
         training: &'a Training,
         params: &'a SampleParams,
         own_params: &'a [String],
     ) -> Result<Self> {
         let converter = Converter {
-            path: query.path().to_path_buf(),
+            query,
             users: index(&training.features, &tables::FEATURES, "user_id")?,
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
-        Ok(Self { query, training, converter: Arc::new(converter), params, own_params })
+        Ok(Self { training, converter: Arc::new(converter), params, own_params })
     }
 
     /// The examples, in whatever order they come; the batches lie in the scratch folder.
@@ -107,25 +106,33 @@ impl<'a> Sampler<'a> {
     ///
     /// As the function [`run`].
     pub async fn run(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
-        let mut drawn = self.attempt(scratch, self.params.threads, true).await;
-        // Each way needs less memory than the one before, and more time. DataFusion joins by
-        // sorting only with several partitions; the more, the smaller each.
-        let ways = [(Some(1), true, "on one thread"), (Some(16), false, "with joins by sorting")];
+        let query = &self.converter.query;
+        let threads = self.params.threads;
+        let mut drawn = self.attempt(scratch, threads, true).await;
+        // Each way needs less memory than the one before, and more time.
+        let one_thread = (Some(1), true, "on one thread");
+        let sorting = (Some(SORTING_PARTITIONS), false, "with joins by sorting");
+        let ways = (threads != Some(1)).then_some(one_thread).into_iter().chain([sorting]);
         for (threads, hash_joins, way) in ways {
             if !drawn.as_ref().is_err_and(|err| out_of_memory(err).is_some()) {
                 break;
             }
-            let path = self.query.path().display();
+            let path = query.path().display();
             eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
             drawn = self.attempt(scratch, threads, hash_joins).await;
         }
-        drawn.map_err(|err| match out_of_memory(&err) {
+        let batches = drawn.map_err(|err| match out_of_memory(&err) {
             Some(reason) => {
                 let hint = "give the stage more memory with `sample.memory_limit`";
-                self.query.fail(format!("{reason}\nhint: {hint}")).into()
+                query.fail(format!("{reason}\nhint: {hint}")).into()
             }
             None => err,
-        })
+        })?;
+        if batches.is_empty() {
+            let message = "the query returned no row, expected at least one example";
+            return Err(query.fail(message).into());
+        }
+        Ok(batches)
     }
 
     /// One way to run the query.
@@ -139,10 +146,11 @@ impl<'a> Sampler<'a> {
         let limits = Limits { memory, threads, scratch: scratch.path(), hash_joins };
         let session = session::limited(limits)?;
         self.training.register(&session)?;
-        let frame = self.query.plan(&session, &self.params.params, self.own_params).await?;
+        let query = &self.converter.query;
+        let frame = query.plan(&session, &self.params.params, self.own_params).await?;
         self.converter.check_columns(frame.schema().as_arrow())?;
         let table = scratch.table(fields(&tables::EXAMPLES))?;
-        execute(in_any_order(frame), self.query, &self.converter, table).await
+        execute(in_any_order(frame), &self.converter, table).await
     }
 }
 
@@ -206,13 +214,12 @@ fn out_of_memory(err: &anyhow::Error) -> Option<&str> {
 /// Runs the query and writes its rows, as examples, in whatever order they come.
 async fn execute(
     frame: DataFrame,
-    query: &Query,
     converter: &Arc<Converter>,
     mut table: ScratchTable,
 ) -> Result<Vec<RecordBatch>> {
     let failed = |err: DataFusionError| match err.find_root() {
         DataFusionError::ResourcesExhausted(_) => anyhow::Error::new(err),
-        _ => query.error(&err).into(),
+        _ => converter.query.error(&err).into(),
     };
     let (sender, mut receiver) = mpsc::channel(BATCHES_WAITING);
     let mut tasks = JoinSet::new();

@@ -353,7 +353,7 @@ async fn sample(
     let scratch = Scratch::create(dir.path()).unwrap();
     let params: SampleParams = serde_json::from_value(json!({"params": params})).unwrap();
     let query = Query::read(&path(query)).unwrap();
-    let sampler = Sampler::new(&query, training, &params, &[]).unwrap();
+    let sampler = Sampler::new(query, training, &params, &[]).unwrap();
     let drawn = sampler.attempt(&scratch, Some(threads), hash).await.unwrap();
     let examples = Ordered::new(drawn).unwrap();
     let brands = statistics::Brands::new(&training.brands).unwrap();

@@ -80,11 +80,14 @@ pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>)
     }
 }
 
-/// 2 for the manifest's mistakes, 5 for the data's, 1 for all else.
+/// 2 for the manifest's mistakes, 5 for the data's, 130 if interrupted, 1 for all else.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
     for cause in err.chain() {
         if cause.is::<Problems>() || cause.is::<NoSuchExperiment>() {
             return EXIT_USAGE;
+        }
+        if cause.is::<interrupt::Interrupted>() {
+            return interrupt::EXIT_INTERRUPTED;
         }
         let is_data = match cause.downcast_ref::<ipc::Error>() {
             Some(ipc::Error::Io { .. }) => false,

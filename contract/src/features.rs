@@ -41,6 +41,19 @@ const IDS_KEY: &str = "ids";
 const WEIGHTS_KEY: &str = "weights_of";
 
 impl Feature {
+    /// Whether it is a list of ids.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self.kind, FeatureKind::Sparse { .. })
+    }
+
+    /// Length of its vector; 0 for a list of ids.
+    pub fn n_dense(&self) -> usize {
+        match self.kind {
+            FeatureKind::Dense { dim } => dim,
+            FeatureKind::Sparse { .. } => 0,
+        }
+    }
+
     /// Name of the column with a sparse feature's weights.
     pub fn weights_column(&self) -> String {
         format!("{}_weights", self.name)

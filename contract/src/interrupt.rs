@@ -2,15 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Exit code of a program that was interrupted.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Ends the program on Ctrl-C or SIGTERM after removing files and folders that are not finished.
+/// Ends the program on Ctrl-C or SIGTERM after removing files and folders that are not finished;
+/// while it is [watched](Watch), the first time only says so.
 pub fn install(program: &'static str) {
     let handler = move || {
+        if IS_WATCHED.load(Relaxed) && !IS_REQUESTED.swap(true, Relaxed) {
+            eprintln!("\n{program}: interrupted; writing a checkpoint, once more to end at once");
+            return;
+        }
         let unfinished = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for path in unfinished.iter() {
             let _ = if path.is_dir() {
@@ -24,6 +32,32 @@ pub fn install(program: &'static str) {
     };
     // A second handler in one process would be a mistake of ours, not of the user.
     ctrlc::set_handler(handler).expect("the handler is set once, at the start");
+}
+
+/// The program ended by itself after it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Interrupted(pub String);
+
+/// As long as it lives, the program looks at [`requested`] and ends by itself.
+#[derive(Debug)]
+pub struct Watch(());
+
+/// Starts a [`Watch`].
+pub fn watch() -> Watch {
+    IS_WATCHED.store(true, Relaxed);
+    Watch(())
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        IS_WATCHED.store(false, Relaxed);
+    }
+}
+
+/// Whether the program was asked to end.
+pub fn requested() -> bool {
+    IS_REQUESTED.load(Relaxed)
 }
 
 pub(crate) fn remove_on_interrupt(path: &Path) {

@@ -352,9 +352,26 @@ pub struct TrainParams {
     pub hidden: Vec<HiddenWidth>,
     /// What training minimises
     pub loss: Loss,
-    /// Passes over the examples
+    /// Weights of the brands in the loss, by their volume; none by default
+    pub brand_weights: Option<BrandWeights>,
+    /// Share of an auxiliary term in the loss: 1 - soft F1 of each brand in the batch
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub soft_f1: f32,
+    /// Passes over the examples, at most
     #[schemars(range(min = 1))]
     pub epochs: u32,
+    /// Gradient updates, at most, in place of `epochs`: makes experiments on samples of
+    /// different sizes comparable
+    #[schemars(range(min = 1))]
+    pub updates: Option<u64>,
+    /// Which epoch's model is kept, by its figures on the valid users
+    pub select_epoch: SelectEpoch,
+    /// Training ends after this many epochs without a better one; by default it does not
+    #[schemars(range(min = 1))]
+    pub patience: Option<u32>,
+    /// Whether the model is trained again, on training and valid users, for the updates that
+    /// were found best; thresholds and calibration still come from the first model
+    pub refit: bool,
     /// Examples in one gradient update
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_size: usize,
@@ -370,13 +387,24 @@ pub struct TrainParams {
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f32,
     /// Decoupled weight decay (`AdamW`), per update and unit of learning rate
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight_decay: f32,
+    /// Feature with the brands that a user had before: each brand's logit gets a direct
+    /// weight for the user's own history of it
+    pub own_history: Option<String>,
+    /// Entries of the output gradient below this share of a user's largest are kept at random
+    /// and made larger in proportion, without bias; 0 keeps all, at several times the work
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sparse_gradient: f32,
     /// Seed of the first weights, the order of examples and dropout
     pub seed: u64,
     /// Threads; by default one a core. Changes no result
     #[schemars(range(min = 1))]
     pub threads: Option<usize>,
+    /// Minutes between checkpoints, which a killed training goes on from; there is one after
+    /// each epoch as well. Changes no result
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub checkpoint_minutes: f64,
 }
 
 /// Width of a hidden layer.
@@ -394,18 +422,76 @@ impl Default for TrainParams {
             features: None,
             standardise: true,
             hidden: vec![HiddenWidth(256), HiddenWidth(256)],
-            loss: Loss::Bfce { gamma: 2.0 },
+            loss: Loss::Bfce { gamma: 2.0, alpha: None },
+            brand_weights: None,
+            soft_f1: 0.0,
             epochs: 5,
+            updates: None,
+            select_epoch: SelectEpoch::MeanAveragePrecision,
+            patience: None,
+            refit: false,
             batch_size: 1024,
             learning_rate: 1e-3,
             warmup: 0.05,
             decay: Decay::Cosine,
             dropout: 0.0,
             weight_decay: 0.0,
+            own_history: None,
+            sparse_gradient: 0.2,
             seed: 7,
             threads: None,
+            checkpoint_minutes: 5.0,
         }
     }
+}
+
+/// Which epoch's model is kept, by its figures on the valid users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectEpoch {
+    /// The last one's
+    Last,
+    /// That of the lowest loss
+    Loss,
+    /// That of the highest macro F1 at each brand's expected-F1 threshold
+    MacroF1,
+    /// That of the highest mean over brands of average precision
+    MeanAveragePrecision,
+    /// That of the highest F1 at user level, at the same thresholds
+    UserF1,
+}
+
+/// Weights of the brands in the loss: a power of their volume.
+///
+/// Brand `b` of volume `n_b` counts `scale · n_b^-power / mean`, the mean being that of
+/// `n^-power` over all brands.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BrandWeights {
+    /// 0 weighs all brands alike, 1 by the inverse of their volume
+    #[serde(default = "one")]
+    #[schemars(range(min = -2.0, max = 2.0))]
+    pub power: f32,
+    /// Mean weight of the brands
+    #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1000.0))]
+    pub scale: f32,
+    /// Which cells are weighted; the others count once
+    pub on: WeightedCells,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+/// Which cells of the loss a brand's weight is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightedCells {
+    /// Those of users who have the brand
+    Positives,
+    /// Those of all users
+    Both,
 }
 
 /// What kind of model.
@@ -423,23 +509,59 @@ pub enum ModelKind {
 
 /// What training minimises, per user and brand, from logits.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
     /// Binary cross-entropy
     Bce {},
     /// Binary focal cross-entropy (Lin et al. 2017)
     Bfce {
         /// How strongly easy cells are played down; 0 is cross-entropy
-        #[serde(default = "default_gamma")]
+        #[serde(default = "two")]
         #[schemars(range(min = 0.0, max = 10.0))]
         gamma: f32,
+        /// Weight of positives; negatives count 1 minus it. By default both count once
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+        alpha: Option<f32>,
     },
     /// Mean squared error of the probability
     Mse {},
+    /// Asymmetric loss (Ridnik et al. 2021): focal, with a focus of its own for negatives, the
+    /// easiest of which are left out
+    Asl {
+        /// Focus of positives
+        #[serde(default)]
+        #[schemars(range(min = 0.0, max = 10.0))]
+        gamma_positive: f32,
+        /// Focus of negatives
+        #[serde(default = "four")]
+        #[schemars(range(min = 0.0, max = 10.0))]
+        gamma_negative: f32,
+        /// Negatives of a probability up to this cost nothing
+        #[serde(default = "one_twentieth")]
+        #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+        clip: f32,
+    },
+    /// Binary cross-entropy of the logit plus `tau` times the logit of the brand's prevalence
+    /// (Menon et al. 2021)
+    LogitAdjusted {
+        /// How much of the prevalence is taken out of what the model learns
+        #[serde(default = "one")]
+        #[schemars(range(min = 0.0, max = 10.0))]
+        tau: f32,
+    },
 }
 
-fn default_gamma() -> f32 {
+fn two() -> f32 {
     2.0
+}
+
+fn four() -> f32 {
+    4.0
+}
+
+fn one_twentieth() -> f32 {
+    0.05
 }
 
 /// How the step size falls after warm-up.
@@ -448,9 +570,9 @@ fn default_gamma() -> f32 {
 pub enum Decay {
     /// It does not
     None,
-    /// In a straight line to zero at the last update
+    /// In a straight line that reaches zero one update after the last
     Linear,
-    /// Along half a cosine to zero at the last update
+    /// Along half a cosine that reaches zero one update after the last
     Cosine,
 }
 

@@ -185,7 +185,9 @@ impl Manifest {
         }
         let mut params = json!(experiment.train);
         let map = params.as_object_mut().expect("a struct is a map");
-        map.shift_remove("threads");
+        for changes_no_result in ["threads", "checkpoint_minutes"] {
+            map.shift_remove(changes_no_result);
+        }
         if experiment.train.model != ModelKind::Mlp {
             map.retain(|key, _| key == "model" || key == "history");
             return (inputs, params);

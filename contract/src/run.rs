@@ -49,6 +49,11 @@ impl StageRun {
         Ok(Self { plan, parts, fingerprint, started, outputs: Vec::new() })
     }
 
+    /// What all results of this run follow from.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// Path of an input.
     ///
     /// # Panics

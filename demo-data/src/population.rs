@@ -112,6 +112,7 @@ impl Population {
                 scales: Array1::ones(TASTE_DIM),
                 bags: Vec::new(),
                 layers: vec![Layer { weights: self.directions.clone(), bias: self.biases.clone() }],
+                own_history: None,
             }),
             brand_ids: self.brand_ids(),
             training: json!({"truth": true}),

@@ -14,6 +14,7 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use crate::mlp::{Layer, Mlp};
+use crate::own_history::{self, OwnHistory};
 use crate::{Kind, Model, Persistence, Popularity};
 
 /// Metadata key of the architecture.
@@ -34,12 +35,23 @@ struct Architecture {
     features: Vec<Feature>,
     brand_ids: Vec<String>,
     n_layers: usize,
+    /// Position among the sparse features
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own_history: Option<usize>,
     training: serde_json::Value,
 }
 
 impl Model {
     /// The model's rows, as columns of `model.arrow`, and its metadata.
     pub fn to_columns(&self) -> (Vec<ArrayRef>, HashMap<String, String>) {
+        self.to_columns_with(&[])
+    }
+
+    /// As [`Self::to_columns`], with more arrays by name, which are no part of the model.
+    pub fn to_columns_with(
+        &self,
+        extra: &[(String, &[f32])],
+    ) -> (Vec<ArrayRef>, HashMap<String, String>) {
         let mut rows = Rows::default();
         let (kind, n_layers) = match &self.kind {
             Kind::Mlp(mlp) => {
@@ -52,6 +64,9 @@ impl Model {
                     rows.matrix(&format!("layers.{i}.weights"), &layer.weights);
                     rows.vector(&format!("layers.{i}.bias"), &layer.bias);
                 }
+                if let Some(own) = &mlp.own_history {
+                    rows.matrix("own_history", &own.weights);
+                }
                 ("mlp", mlp.layers.len())
             }
             Kind::Popularity(model) => {
@@ -63,11 +78,18 @@ impl Model {
                 ("persistence", 0)
             }
         };
+        for (name, values) in extra {
+            rows.push(name, &[values.len() as u32], values);
+        }
         let architecture = Architecture {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
             brand_ids: self.brand_ids.clone(),
             n_layers,
+            own_history: match &self.kind {
+                Kind::Mlp(mlp) => mlp.own_history.as_ref().map(|own| own.bag),
+                _ => None,
+            },
             training: self.training.clone(),
         };
         let text = serde_json::to_string(&architecture).expect("plain data");
@@ -97,6 +119,15 @@ impl Model {
     ///
     /// An array that is missing or does not fit the others.
     pub fn from_table(table: &Table) -> Result<Self, Error> {
+        Ok(Self::from_table_with(table)?.0)
+    }
+
+    /// The model of a table, and the arrays in it that are no part of the model.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_table`].
+    pub fn from_table_with(table: &Table) -> Result<(Self, HashMap<String, Vec<f32>>), Error> {
         let fail = |what: String| Error { path: table.path.display().to_string(), what };
         let text = table
             .metadata(ARCHITECTURE_KEY)
@@ -115,7 +146,7 @@ impl Model {
             );
             return Err(fail(what));
         }
-        Ok(model)
+        Ok((model, arrays.into_iter().map(|(name, (_, values))| (name, values)).collect()))
     }
 
     fn n_outputs(&self) -> usize {
@@ -172,6 +203,11 @@ impl Model {
                         order.iter().map(|i| row(i).unwrap_or(Array1::zeros(width))).collect();
                     let views: Vec<_> = rows.iter().map(Array1::view).collect();
                     *bag = ndarray::stack(ndarray::Axis(0), &views).expect("rows of one width");
+                }
+                if let Some(own) = &mut mlp.own_history {
+                    let common = own.n_brands();
+                    let rows: Vec<usize> = order.iter().copied().chain([common]).collect();
+                    own.weights = own.weights.select(ndarray::Axis(0), &rows);
                 }
             }
         }
@@ -262,8 +298,7 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
             let matrix = |(shape, data): (Vec<usize>, Vec<f32>)| {
                 Array2::from_shape_vec((shape[0], shape[1]), data).expect("shape checked when read")
             };
-            let is_sparse = |f: &&Feature| matches!(f.kind, FeatureKind::Sparse { .. });
-            let n_bags = architecture.features.iter().filter(is_sparse).count();
+            let n_bags = architecture.features.iter().filter(|f| f.is_sparse()).count();
             let mlp = Mlp {
                 features: architecture.features.clone(),
                 offsets: Array1::from(take("offsets", 1)?.1),
@@ -278,6 +313,15 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
                         Ok(Layer { weights, bias })
                     })
                     .collect::<Result<_, String>>()?,
+                own_history: architecture
+                    .own_history
+                    .map(|bag| {
+                        Ok::<_, String>(OwnHistory {
+                            bag,
+                            weights: matrix(take("own_history", 2)?),
+                        })
+                    })
+                    .transpose()?,
             };
             check_shapes(&mlp)?;
             Ok(Kind::Mlp(mlp))
@@ -289,14 +333,7 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
 }
 
 fn check_shapes(mlp: &Mlp) -> Result<(), String> {
-    let n_dense: usize = mlp
-        .features
-        .iter()
-        .map(|feature| match feature.kind {
-            FeatureKind::Dense { dim } => dim,
-            FeatureKind::Sparse { .. } => 0,
-        })
-        .sum();
+    let n_dense: usize = mlp.features.iter().map(Feature::n_dense).sum();
     if mlp.layers.is_empty() {
         return Err("a network needs a layer".to_owned());
     }
@@ -321,8 +358,27 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
         Some(i) => {
             Err(format!("bags.{i} has {} columns, the first layer {width}", mlp.bags[i].ncols()))
         }
-        None => Ok(()),
+        None => check_own_history(mlp),
     }
+}
+
+fn check_own_history(mlp: &Mlp) -> Result<(), String> {
+    let Some(own) = &mlp.own_history else { return Ok(()) };
+    let expected = (mlp.n_brands() + 1, own_history::N_TERMS);
+    if own.weights.dim() != expected {
+        return Err(format!(
+            "`own_history` has shape {:?}, expected {expected:?}",
+            own.weights.dim()
+        ));
+    }
+    if own.bag >= mlp.bags.len() {
+        return Err(format!(
+            "`own_history` reads sparse feature {}, but there are {}",
+            own.bag,
+            mlp.bags.len()
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -348,6 +404,10 @@ mod tests {
                         bias: array![7.0, 8.0, 9.0],
                     },
                 ],
+                own_history: Some(OwnHistory {
+                    bag: 0,
+                    weights: Array2::from_shape_fn((4, 3), |(i, t)| (10 * i + t) as f32),
+                }),
             }),
             brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
             training: serde_json::Value::Null,
@@ -372,6 +432,8 @@ mod tests {
         assert_eq!(mlp.layers[1].bias, array![9.0, 7.0, 8.0]);
         assert_eq!(mlp.layers[1].weights.row(0), array![3.0, 1.0, 2.0]);
         assert_eq!(mlp.bags[0], array![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]);
+        // The row common to all brands stays the last.
+        assert_eq!(mlp.own_history.unwrap().weights.column(0), array![20.0, 0.0, 10.0, 30.0]);
     }
 
     #[test]

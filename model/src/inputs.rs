@@ -3,7 +3,7 @@
 use contract::columns::{self, ListSlices};
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::Table;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 /// Features of a batch of users, reused from batch to batch.
 #[derive(Debug, Default, Clone)]
@@ -37,6 +37,17 @@ impl Batch {
     /// Number of users.
     pub fn n_users(&self) -> usize {
         self.dense.nrows()
+    }
+
+    /// Adds the users of another batch with the same features.
+    pub fn append(&mut self, other: &Self) {
+        self.dense.append(Axis(0), other.dense.view()).expect("the same dense features");
+        for (bags, other) in self.bags.iter_mut().zip(&other.bags) {
+            let start = bags.ids.len();
+            bags.ids.extend_from_slice(&other.ids);
+            bags.weights.extend_from_slice(&other.weights);
+            bags.offsets.extend(other.offsets[1..].iter().map(|end| start + end));
+        }
     }
 }
 
@@ -88,13 +99,9 @@ impl<'a> Inputs<'a> {
             parts.push(features.iter().map(column).collect());
             starts.push(starts[starts.len() - 1] + batch.num_rows());
         }
-        let dims = features.iter().map(|feature| match feature.kind {
-            FeatureKind::Dense { dim } => dim,
-            FeatureKind::Sparse { .. } => 0,
-        });
-        let n_bags =
-            features.iter().filter(|f| matches!(f.kind, FeatureKind::Sparse { .. })).count();
-        Ok(Self { starts, parts, n_dense: dims.sum(), n_bags })
+        let n_dense = features.iter().map(Feature::n_dense).sum();
+        let n_bags = features.iter().filter(|feature| feature.is_sparse()).count();
+        Ok(Self { starts, parts, n_dense, n_bags })
     }
 
     /// Number of users in the table.

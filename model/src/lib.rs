@@ -2,12 +2,14 @@
 //!
 //! * [`Model`]: any kind of model, from a batch of users to logits; `model.arrow`.
 //! * [`mlp`]: the multi-layer perceptron and its forward pass.
+//! * [`own_history`]: a brand's logit from the user's own history of it.
 //! * [`inputs`]: feature columns to batches.
 //! * [`matmul`] and [`sigmoid`]: the arithmetic under both passes.
 
 pub mod inputs;
 pub mod matmul;
 pub mod mlp;
+pub mod own_history;
 pub mod sigmoid;
 
 mod baselines;
@@ -17,6 +19,7 @@ pub use baselines::{Persistence, Popularity, prior_logits};
 pub use file::Error;
 pub use inputs::{Bags, Batch, Inputs};
 pub use mlp::{Mlp, Workspace};
+pub use own_history::OwnHistory;
 
 use contract::features::Feature;
 use ndarray::ArrayViewMut2;

@@ -7,6 +7,7 @@ use ndarray::{Array1, Array2, ArrayViewMut2, Axis, Zip};
 
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
+use crate::own_history::OwnHistory;
 
 /// The network's parameters.
 #[derive(Debug, Clone)]
@@ -21,12 +22,14 @@ pub struct Mlp {
     pub bags: Vec<Array2<f32>>,
     /// The layers, the first reading the dense inputs, the last giving the logits
     pub layers: Vec<Layer>,
+    /// What a user's own history of a brand adds to its logit
+    pub own_history: Option<OwnHistory>,
 }
 
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// `(n_in, n_out)`
+    /// `(n_in, n_out)`, by rows or by columns in memory
     pub weights: Array2<f32>,
     /// `(n_out,)`
     pub bias: Array1<f32>,
@@ -97,6 +100,69 @@ impl Mlp {
                 );
             }
         }
+        if let Some(own) = &self.own_history {
+            own.add(&batch.bags[own.bag], logits);
+        }
+    }
+
+    /// Every trained array, in one order, as it lies in memory.
+    pub fn parameters(&self) -> impl Iterator<Item = &[f32]> {
+        let layers = self.layers.iter().flat_map(|layer| {
+            [flat(&layer.weights), layer.bias.as_slice().expect("parameters are contiguous")]
+        });
+        let own = self.own_history.iter().map(|own| flat(&own.weights));
+        self.bags.iter().map(flat).chain(layers).chain(own)
+    }
+
+    /// As [`Self::parameters`], to be changed.
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = Parameter<'_>> {
+        let matrix = |values| Parameter { values: flat_mut(values), decays: true };
+        let layers = self.layers.iter_mut().flat_map(move |layer| {
+            let bias = layer.bias.as_slice_mut().expect("parameters are contiguous");
+            [matrix(&mut layer.weights), Parameter { values: bias, decays: false }]
+        });
+        let own = self.own_history.iter_mut().map(|own| Parameter {
+            values: flat_mut(&mut own.weights),
+            decays: false,
+        });
+        self.bags.iter_mut().map(matrix).chain(layers).chain(own)
+    }
+}
+
+/// A trained array.
+pub struct Parameter<'a> {
+    /// Its values, as they lie in memory
+    pub values: &'a mut [f32],
+    /// Whether weight decay is for it
+    pub decays: bool,
+}
+
+/// A parameter's or gradient's values as they lie in memory.
+///
+/// # Panics
+///
+/// If there are gaps between them.
+pub fn flat(values: &Array2<f32>) -> &[f32] {
+    values.as_slice_memory_order().expect("parameters are contiguous")
+}
+
+fn flat_mut(values: &mut Array2<f32>) -> &mut [f32] {
+    values.as_slice_memory_order_mut().expect("parameters are contiguous")
+}
+
+impl Layer {
+    /// Whether the weights of each unit lie side by side in memory.
+    pub fn is_by_unit(&self) -> bool {
+        self.weights.t().is_standard_layout()
+    }
+
+    /// Lays the weights out so that those of each unit lie side by side, or those of each input.
+    pub fn lay_out(&mut self, by_unit: bool) {
+        self.weights = if by_unit {
+            self.weights.t().as_standard_layout().into_owned().reversed_axes()
+        } else {
+            self.weights.as_standard_layout().into_owned()
+        };
     }
 }
 
@@ -143,10 +209,10 @@ fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
 }
 
 /// 2^64 divided by the golden ratio: the step of splitmix64 (Steele et al. 2014).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A random number from the state of splitmix64.
-fn mix(state: u64) -> u64 {
+pub fn mix(state: u64) -> u64 {
     let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     random ^ (random >> 31)
@@ -158,7 +224,7 @@ fn rectified(z: f32) -> f32 {
 }
 
 /// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn sigmoid_in_place(values: &mut [f32]) {
     for z in values {
         *z = crate::sigmoid::parts(*z).p;
@@ -193,6 +259,7 @@ mod tests {
                 Layer { weights: array![[1.0, -1.0]], bias: array![0.5, 0.5] },
                 Layer { weights: array![[2.0], [4.0]], bias: array![0.25] },
             ],
+            own_history: None,
         };
         let batch = Batch {
             dense: array![[5.0]],

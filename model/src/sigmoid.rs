@@ -29,8 +29,8 @@ pub fn parts(z: f32) -> Parts {
     Parts {
         p: if is_positive { larger } else { smaller },
         q: if is_positive { smaller } else { larger },
-        nll_positive: log + (-z).max(0.0),
-        nll_negative: log + z.max(0.0),
+        nll_positive: log + if z < 0.0 { -z } else { 0.0 },
+        nll_negative: log + if z > 0.0 { z } else { 0.0 },
     }
 }
 
@@ -43,7 +43,10 @@ pub fn exp(x: f32) -> f32 {
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Not `max`, which would make a number of NaN.
     let clamped = if x < -87.3 { -87.3 } else { x };
-    let n = (clamped * std::f32::consts::LOG2_E + 0.5).floor();
+    // Adding 1.5·2^23 rounds to a whole number and leaves it in the lowest bits: no conversion,
+    // which compilers do not vectorise.
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUNDING;
+    let n = shifted - ROUNDING;
     let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
     let mut poly = 1.987_569_15e-4;
     poly = poly * r + 1.398_199_95e-3;
@@ -52,8 +55,35 @@ pub fn exp(x: f32) -> f32 {
     poly = poly * r + 1.666_666_55e-1;
     poly = poly * r + 5.000_000_1e-1;
     let value = poly * r * r + r + 1.0;
-    let power = f32::from_bits((n as i32).wrapping_add(127).wrapping_shl(23) as u32);
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     if x < -87.3 { 0.0 } else { value * power }
+}
+
+const ROUNDING: f32 = 12_582_912.0;
+
+/// `ln(x)` for normal positive `x`, within 2e-7 relative or absolute, whichever is more; no
+/// number for what is none.
+///
+/// Cephes `logf`: `x = 2^n·m` with `m` in `[sqrt(1/2), sqrt(2))`, a polynomial in `m - 1`.
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    const SQRT_HALF: u32 = 0x3f35_04f3;
+    let bits = x.to_bits().wrapping_sub(SQRT_HALF);
+    let n = (bits as i32 >> 23) as f32;
+    let m = f32::from_bits((bits & 0x007f_ffff).wrapping_add(SQRT_HALF));
+    let r = m - 1.0;
+    let r2 = r * r;
+    let mut poly = 7.037_683_63e-2;
+    poly = poly * r - 1.151_461_03e-1;
+    poly = poly * r + 1.167_699_87e-1;
+    poly = poly * r - 1.242_014_08e-1;
+    poly = poly * r + 1.424_932_28e-1;
+    poly = poly * r - 1.666_805_77e-1;
+    poly = poly * r + 2.000_071_48e-1;
+    poly = poly * r - 2.499_999_4e-1;
+    poly = poly * r + 3.333_333_1e-1;
+    // The bits of what is no number would pass for one: `x - x` is 0, or no number either.
+    r - 0.5 * r2 + r * r2 * poly + n * std::f32::consts::LN_2 + (x - x)
 }
 
 /// `ln(1 + u)` for `u` in `[0, 1]`, also when `u` is tiny.
@@ -102,6 +132,18 @@ mod tests {
                 assert!(difference <= 4e-7 * exact + 1.3e-38, "{z}: {found} for {exact}");
             }
         }
+    }
+
+    #[test]
+    fn logarithms_agree_with_f64_arithmetic() {
+        for step in 1..=100_000 {
+            let x = step as f32 * 1e-4;
+            let exact = f64::from(x).ln();
+            let difference = (f64::from(ln(x)) - exact).abs();
+            assert!(difference <= 2e-7 * exact.abs().max(1.0), "{x}: {} for {exact}", ln(x));
+        }
+        assert!((ln(1e-30) - 1e-30_f32.ln()).abs() < 1e-5);
+        assert_eq!(ln(1.0), 0.0);
     }
 
     #[test]

@@ -15,32 +15,92 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 torch.set_default_dtype(torch.float64)
 
-BCE = {"kind": "bce"}
-BFCE_2 = {"kind": "bfce", "gamma": 2.0}
-BFCE_1_5 = {"kind": "bfce", "gamma": 1.5}
-MSE = {"kind": "mse"}
+# What a manifest's `train` may say about the loss.
+BCE = {"loss": {"kind": "bce"}}
+BFCE_2 = {"loss": {"kind": "bfce", "gamma": 2.0}}
+BFCE_1_5 = {"loss": {"kind": "bfce", "gamma": 1.5}}
+BFCE_ALPHA = {"loss": {"kind": "bfce", "gamma": 2.0, "alpha": 0.75}}
+MSE = {"loss": {"kind": "mse"}}
+MSE_POSITIVES = MSE | {"brand_weights": {"power": 1.0, "on": "positives"}}
+MSE_BOTH = MSE | {"brand_weights": {"power": 1.0, "scale": 2.0, "on": "both"}}
+BCE_SYMMETRIC = BCE | {"brand_weights": {"power": 0.5, "on": "both"}}
+BFCE_WEIGHTED = BFCE_ALPHA | {"brand_weights": {"power": 0.5, "on": "both"}}
+ASL = {"loss": {"kind": "asl", "gamma_positive": 0.0, "gamma_negative": 4.0, "clip": 0.0625}}
+ASL_FOCAL = {"loss": {"kind": "asl", "gamma_positive": 1.0, "gamma_negative": 2.5, "clip": 0.0}}
+LOGIT_ADJUSTED = {"loss": {"kind": "logit_adjusted", "tau": 1.0}}
+SOFT_F1 = BCE | {"soft_f1": 0.5}
+EVERY_LOSS = [
+    BCE,
+    BFCE_2,
+    BFCE_1_5,
+    BFCE_ALPHA,
+    MSE,
+    MSE_POSITIVES,
+    MSE_BOTH,
+    BCE_SYMMETRIC,
+    BFCE_WEIGHTED,
+    ASL,
+    ASL_FOCAL,
+    LOGIT_ADJUSTED,
+    SOFT_F1,
+]
 
 
 def cells(loss, logits, y):
     """Loss of each (user, brand) cell."""
-    if loss["kind"] == "bce":
+    if loss["kind"] in ("bce", "logit_adjusted"):
         return binary_cross_entropy_with_logits(logits, y, reduction="none")
     if loss["kind"] == "mse":
         return (torch.sigmoid(logits) - y) ** 2
-    # Lin et al. 2017, equation 4: -(1 - p_t)^gamma ln p_t, with p_t the chance of what is true.
+    if loss["kind"] == "asl":
+        # Ridnik et al. 2021, equations 5 to 7.
+        p = torch.sigmoid(logits)
+        shifted = torch.clamp(p - loss["clip"], min=0)
+        # 1 - shifted without the cancellation of 1 - p.
+        rest = torch.where(p > loss["clip"], torch.sigmoid(-logits) + loss["clip"], torch.ones_like(p))
+        positive = -torch.exp(loss["gamma_positive"] * logsigmoid(-logits)) * logsigmoid(logits)
+        negative = -(shifted ** loss["gamma_negative"]) * torch.log(rest)
+        return torch.where(y == 1, positive, negative)
+    # Lin et al. 2017, equation 5: -alpha_t (1 - p_t)^gamma ln p_t, with p_t the chance of what is true.
     toward_truth = torch.where(y == 1, logits, -logits)
-    return -torch.exp(loss["gamma"] * logsigmoid(-toward_truth)) * logsigmoid(toward_truth)
+    focal = -torch.exp(loss["gamma"] * logsigmoid(-toward_truth)) * logsigmoid(toward_truth)
+    if "alpha" not in loss:
+        return focal
+    return focal * torch.where(y == 1, loss["alpha"], 1 - loss["alpha"])
 
 
-def mean_loss(loss, logits, labels):
-    """Mean over users of weight * sum over the brands that are not ignored."""
+def brand_factors(params, y, volumes):
+    """Factor of each cell by its brand's volume."""
+    if "brand_weights" not in params:
+        return torch.ones_like(y)
+    weights = params["brand_weights"]
+    powers = torch.tensor(volumes, dtype=y.dtype) ** -weights["power"]
+    factors = weights.get("scale", 1.0) * powers / powers.mean()
+    return torch.where(y == 1, factors, torch.ones_like(y) if weights["on"] == "positives" else factors)
+
+
+def mean_loss(params, logits, labels, volumes, n_users):
+    """Mean over users of weight * sum over the brands that are not ignored, and the soft F1 term."""
+    loss = params["loss"]
     y = torch.zeros_like(logits)
     counts = torch.ones_like(logits)
     for user, (brands, ignored) in enumerate(zip(labels["brands"], labels["ignored"])):
         y[user, brands] = 1
         counts[user, ignored] = 0
     weights = torch.tensor(labels["weights"])
-    return (weights * (cells(loss, logits, y) * counts).sum(dim=1)).mean()
+    adjusted = logits
+    if loss["kind"] == "logit_adjusted":
+        prevalence = (torch.tensor(volumes, dtype=logits.dtype) + 0.5) / (n_users + 1)
+        adjusted = logits + loss["tau"] * torch.log(prevalence / (1 - prevalence))
+    cell_losses = cells(loss, adjusted, y) * brand_factors(params, y, volumes)
+    value = (weights * (cell_losses * counts).sum(dim=1)).mean()
+    if "soft_f1" in params:
+        p = torch.sigmoid(logits)
+        weighted = weights[:, None] * counts
+        is_there = (weighted * y).sum(dim=0) > 0
+        soft_f1 = 2 * (weighted * y * p).sum(dim=0) / (weighted * (y + p)).sum(dim=0)
+        value = value + params["soft_f1"] * (1 - soft_f1)[is_there].sum()
+    return value
 
 
 def grid(generator, *shape, scale=1.0):
@@ -60,13 +120,21 @@ def loss_reference():
         "ignored": [[], [9, 10], [0, 8], [1, 3, 5], [16]],
         "weights": [1.0, 0.25, 2.5, 0.625, 1.5],
     }
+    # Powers of two and others, from a brand of every user to one of a single user.
+    volumes, n_users = [1000, 640, 500, 256, 200, 128, 100, 64, 50, 32, 20, 16, 10, 8, 4, 2, 1], 1000
     cases = []
-    for loss in [BCE, BFCE_2, BFCE_1_5, MSE]:
+    for params in EVERY_LOSS:
         z = logits.clone().requires_grad_()
-        value = mean_loss(loss, z, labels)
+        value = mean_loss(params, z, labels, volumes, n_users)
         value.backward()
-        cases.append({"loss": loss, "value": value.item(), "gradient": z.grad.tolist()})
-    return {"logits": logits.tolist(), "labels": labels, "cases": cases}
+        cases.append({"params": params, "value": value.item(), "gradient": z.grad.tolist()})
+    return {
+        "logits": logits.tolist(),
+        "labels": labels,
+        "volumes": volumes,
+        "n_users": n_users,
+        "cases": cases,
+    }
 
 
 def training_reference():
@@ -92,12 +160,13 @@ def training_reference():
         "bias_2": grid(generator, n_brands, scale=0.5),
     }
     learning_rate, weight_decay = 0.05, 0.01
+    volumes = [40, 10, 5, 20]
 
     def lists(parameters):
         return {name: value.tolist() for name, value in parameters.items()}
 
     cases = []
-    for loss in [BCE, BFCE_2, MSE]:
+    for params in EVERY_LOSS:
         parameters = {name: value.clone().requires_grad_() for name, value in initial.items()}
         decayed = [value for name, value in parameters.items() if not name.startswith("bias")]
         biases = [value for name, value in parameters.items() if name.startswith("bias")]
@@ -107,20 +176,22 @@ def training_reference():
         for update in range(1, 11):
             hidden = dense @ parameters["weights_1"] + bags @ parameters["bag"] + parameters["bias_1"]
             logits = torch.relu(hidden) @ parameters["weights_2"] + parameters["bias_2"]
-            value = mean_loss(loss, logits, labels)
+            value = mean_loss(params, logits, labels, volumes, 50)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
             losses.append(value.item())
             if update in (1, 3, 10):
                 after[update] = lists(parameters)
-        cases.append({"loss": loss, "losses": losses, "after": after})
+        cases.append({"params": params, "losses": losses, "after": after})
     return {
         "dense": dense.tolist(),
         "ids": ids,
         "id_weights": id_weights,
         "labels": labels,
         "initial": lists(initial),
+        "volumes": volumes,
+        "n_users": 50,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "cases": cases,

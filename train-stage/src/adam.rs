@@ -1,5 +1,6 @@
 //! Adam with decoupled weight decay.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Constants of Kingma and Ba 2015.
@@ -29,6 +30,11 @@ pub struct Step {
 }
 
 impl Moments {
+    /// Moments of an array that was not updated yet.
+    pub fn new(n_values: usize) -> Self {
+        Self { first: vec![0.0; n_values], second: vec![0.0; n_values] }
+    }
+
     /// Updates `values` by their `gradient`.
     ///
     /// # Source
@@ -36,26 +42,89 @@ impl Moments {
     /// Kingma and Ba 2015; the decay is that of Loshchilov and Hutter 2019: as PyTorch's
     /// `AdamW` with its default betas and epsilon.
     pub fn update(&mut self, values: &mut [f32], gradient: &[f32], step: Step) {
-        self.first.resize(values.len(), 0.0);
-        self.second.resize(values.len(), 0.0);
-        let update = i32::try_from(step.update).unwrap_or(i32::MAX);
-        let correct_1 = 1.0 - f64::from(BETA_1).powi(update) as f32;
-        let correct_2 = (1.0 - f64::from(BETA_2).powi(update)).sqrt() as f32;
-        let rate = step.learning_rate / correct_1;
-        let keep = 1.0 - step.learning_rate * step.weight_decay;
+        let rates = step.rates();
         values
             .par_chunks_mut(BLOCK)
             .zip(gradient.par_chunks(BLOCK))
             .zip(self.first.par_chunks_mut(BLOCK))
             .zip(self.second.par_chunks_mut(BLOCK))
             .for_each(|(((values, gradient), first), second)| {
-                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second)
+                update(values, gradient, first, second, rates);
+            });
+    }
+
+    /// Updates rows whose gradient is formed when it is needed: it never exists as a whole.
+    ///
+    /// * `values`: rows of `width`, one after another.
+    /// * `scratch`: room for rows; grows to what is needed.
+    /// * `gradient`: fills in the gradient of a row, given its number.
+    pub fn update_rows(
+        &mut self,
+        values: &mut [f32],
+        width: usize,
+        step: Step,
+        scratch: &mut Vec<Vec<f32>>,
+        gradient: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        /// Rows that a thread takes at a time.
+        const ROWS: usize = 16;
+        let rates = step.rates();
+        scratch.resize_with(values.len().div_ceil(ROWS * width), Vec::new);
+        values
+            .par_chunks_mut(ROWS * width)
+            .zip(self.first.par_chunks_mut(ROWS * width))
+            .zip(self.second.par_chunks_mut(ROWS * width))
+            .zip(scratch)
+            .enumerate()
+            .for_each(|(chunk, (((values, first), second), of_row))| {
+                of_row.resize(width, 0.0);
+                let rows = values.chunks_mut(width).zip(first.chunks_mut(width));
+                for (i, ((values, first), second)) in
+                    rows.zip(second.chunks_mut(width)).enumerate()
                 {
-                    *m = BETA_1 * *m + (1.0 - BETA_1) * g;
-                    *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
-                    *value = *value * keep - rate * *m / (v.sqrt() / correct_2 + EPSILON);
+                    gradient(chunk * ROWS + i, of_row);
+                    update(values, of_row, first, second, rates);
                 }
             });
+    }
+
+    /// The running means of the gradient and of its square, each as long as the array.
+    pub fn parts(&self) -> [&[f32]; 2] {
+        [&self.first, &self.second]
+    }
+
+    /// Moments as [`Self::parts`] gave them.
+    pub fn from_parts(first: Vec<f32>, second: Vec<f32>) -> Self {
+        Self { first, second }
+    }
+}
+
+/// A step with its corrections worked out.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    rate: f32,
+    correct_2: f32,
+    keep: f32,
+}
+
+impl Step {
+    fn rates(self) -> Rates {
+        let update = i32::try_from(self.update).unwrap_or(i32::MAX);
+        let correct_1 = 1.0 - f64::from(BETA_1).powi(update) as f32;
+        Rates {
+            rate: self.learning_rate / correct_1,
+            correct_2: (1.0 - f64::from(BETA_2).powi(update)).sqrt() as f32,
+            keep: 1.0 - self.learning_rate * self.weight_decay,
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn update(values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], at: Rates) {
+    for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+        *m = BETA_1 * *m + (1.0 - BETA_1) * g;
+        *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
+        *value = *value * at.keep - at.rate * *m / (v.sqrt() / at.correct_2 + EPSILON);
     }
 }
 
@@ -69,7 +138,7 @@ mod tests {
     /// the second is 0.5 again, so the step is 0.1·0.0526316 upward: 0.9033642.
     #[test]
     fn two_updates_are_as_by_hand() {
-        let mut moments = Moments::default();
+        let mut moments = Moments::new(1);
         let mut values = [1.0];
         let step = Step { learning_rate: 0.1, weight_decay: 0.01, update: 1 };
         moments.update(&mut values, &[0.5], step);
@@ -82,7 +151,7 @@ mod tests {
     fn a_gradient_of_zero_leaves_only_the_decay() {
         let mut values = [2.0];
         let step = Step { learning_rate: 0.5, weight_decay: 0.25, update: 1 };
-        Moments::default().update(&mut values, &[0.0], step);
+        Moments::new(1).update(&mut values, &[0.0], step);
         assert!((values[0] - 1.75).abs() < 1e-6, "{}", values[0]); // 2 - 0.5·0.25·2
     }
 
@@ -94,8 +163,8 @@ mod tests {
         let mut together: Vec<f32> = (0..n_values).map(|i| i as f32 / 1024.0).collect();
         let mut alone: Vec<[f32; 1]> = together.iter().map(|&value| [value]).collect();
         let gradients: Vec<f32> = (0..n_values).map(gradient).collect();
-        let mut moments = Moments::default();
-        let mut moments_alone = vec![Moments::default(); n_values];
+        let mut moments = Moments::new(n_values);
+        let mut moments_alone = vec![Moments::new(1); n_values];
         for update in 1..=2 {
             let step = Step { learning_rate: 0.01, weight_decay: 0.1, update };
             moments.update(&mut together, &gradients, step);
@@ -104,5 +173,24 @@ mod tests {
             }
         }
         assert_eq!(together, alone.concat());
+    }
+
+    /// 37 rows of 3: two chunks of rows and a part of one.
+    #[test]
+    fn rows_are_updated_as_their_array_is() {
+        let n_values = 37 * 3;
+        let gradient: Vec<f32> = (0..n_values).map(|i| (i % 5) as f32 - 2.0).collect();
+        let mut whole: Vec<f32> = (0..n_values).map(|i| i as f32 / 64.0).collect();
+        let mut rows = whole.clone();
+        let (mut of_whole, mut of_rows) = (Moments::new(n_values), Moments::new(n_values));
+        for update in 1..=2 {
+            let step = Step { learning_rate: 0.01, weight_decay: 0.1, update };
+            of_whole.update(&mut whole, &gradient, step);
+            of_rows.update_rows(&mut rows, 3, step, &mut Vec::new(), |row, into| {
+                into.copy_from_slice(&gradient[row * 3..][..3]);
+            });
+        }
+        assert_eq!(rows, whole);
+        assert_eq!(of_rows.parts(), of_whole.parts());
     }
 }

@@ -1,9 +1,10 @@
 //! The backward pass: gradients of all parameters from the gradient of the logits.
 
 use model::matmul::matmul;
+use model::mlp::{Layer, flat};
 use model::{Bags, Batch, Mlp, Workspace};
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView2, Axis, ShapeBuilder as _, Zip};
 
 /// Gradients, shaped as the network's parameters; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
@@ -14,22 +15,43 @@ pub struct Gradients {
     pub weights: Vec<Array2<f32>>,
     /// As the biases of [`Mlp::layers`]
     pub biases: Vec<Array1<f32>>,
+    /// As the weights of [`Mlp::own_history`]
+    pub own_history: Option<Array2<f32>>,
     /// Gradient of each hidden layer's output
-    hidden: Vec<Array2<f32>>,
+    pub(crate) hidden: Vec<Array2<f32>>,
 }
 
 impl Gradients {
     /// Arrays for a network.
     pub fn of(mlp: &Mlp) -> Self {
+        let weights = |layer: &Layer| {
+            Array2::zeros(layer.weights.raw_dim().set_f(layer.is_by_unit()))
+        };
         Self {
             bags: mlp.bags.iter().map(|bag| Array2::zeros(bag.dim())).collect(),
-            weights: mlp.layers.iter().map(|layer| Array2::zeros(layer.weights.dim())).collect(),
+            weights: mlp.layers.iter().map(weights).collect(),
             biases: mlp.layers.iter().map(|layer| Array1::zeros(layer.bias.len())).collect(),
+            own_history: mlp.own_history.as_ref().map(|own| Array2::zeros(own.weights.dim())),
             hidden: Vec::new(),
         }
     }
 
-    /// Fills the gradients after [`Mlp::forward`] on the same batch and workspace.
+    /// Every array, in the order of [`Mlp::parameters`].
+    pub fn flat(&self) -> impl Iterator<Item = &[f32]> {
+        let layers = self.weights.iter().zip(&self.biases).flat_map(|(weights, bias)| {
+            [flat(weights), bias.as_slice().expect("gradients are contiguous")]
+        });
+        self.bags.iter().map(flat).chain(layers).chain(self.own_history.iter().map(flat))
+    }
+
+    /// Makes room for the gradients of the hidden layers.
+    pub(crate) fn resize(&mut self, workspace: &Workspace) {
+        if self.hidden.iter().map(Array2::dim).ne(workspace.hidden.iter().map(Array2::dim)) {
+            self.hidden = workspace.hidden.iter().map(|h| Array2::zeros(h.dim())).collect();
+        }
+    }
+
+    /// Fills the gradients of all layers after [`Mlp::forward`] on the same batch and workspace.
     ///
     /// * `logits`: `(n_users, n_brands)`, gradient of the loss with respect to the logits.
     /// * `dropout`: the rate of the forward pass.
@@ -41,31 +63,55 @@ impl Gradients {
         logits: ArrayView2<f32>,
         dropout: f32,
     ) {
-        let n_layers = mlp.layers.len();
-        if self.hidden.iter().map(Array2::dim).ne(workspace.hidden.iter().map(Array2::dim)) {
-            self.hidden = workspace.hidden.iter().map(|h| Array2::zeros(h.dim())).collect();
+        self.resize(workspace);
+        let last = mlp.layers.len() - 1;
+        let input = if last == 0 { &workspace.dense } else { &workspace.hidden[last - 1] };
+        column_sums(logits, &mut self.biases[last]);
+        if input.ncols() > 0 {
+            matmul(input.t(), logits, 0.0, self.weights[last].view_mut());
         }
+        if last == 0 {
+            for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
+                bag_gradient(bags, logits, gradient);
+            }
+            return;
+        }
+        let below = self.hidden[last - 1].view_mut();
+        matmul(logits, mlp.layers[last].weights.t(), 0.0, below);
+        self.compute_below(mlp, batch, workspace, dropout);
+    }
+
+    /// Fills the gradients of all layers but the last, given those of the outputs of the last
+    /// hidden layer.
+    pub(crate) fn compute_below(
+        &mut self,
+        mlp: &Mlp,
+        batch: &Batch,
+        workspace: &Workspace,
+        dropout: f32,
+    ) {
         let scale = 1.0 / (1.0 - dropout);
-        for i in (0..n_layers).rev() {
+        for i in (0..mlp.layers.len() - 1).rev() {
             let (before, after) = self.hidden.split_at_mut(i);
-            let output = after.first().map_or(logits.view(), ndarray::ArrayBase::view);
-            let input =
-                if i == 0 { workspace.dense.view() } else { workspace.hidden[i - 1].view() };
+            let output = &mut after[0];
+            // A unit at 0 was cut by the rectifier or by dropout; the others were scaled.
+            Zip::from(&mut *output).and(&workspace.hidden[i]).par_for_each(|gradient, &unit| {
+                *gradient = if unit > 0.0 { *gradient * scale } else { 0.0 };
+            });
+            let output = output.view();
+            let input = if i == 0 { &workspace.dense } else { &workspace.hidden[i - 1] };
             column_sums(output, &mut self.biases[i]);
             if input.ncols() > 0 {
                 matmul(input.t(), output, 0.0, self.weights[i].view_mut());
             }
-            let Some(below) = before.last_mut() else {
-                for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
-                    bag_gradient(bags, output, gradient);
+            match before.last_mut() {
+                Some(below) => matmul(output, mlp.layers[i].weights.t(), 0.0, below.view_mut()),
+                None => {
+                    for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
+                        bag_gradient(bags, output, gradient);
+                    }
                 }
-                continue;
-            };
-            matmul(output, mlp.layers[i].weights.t(), 0.0, below.view_mut());
-            // A unit at 0 was cut by the rectifier or by dropout; the others were scaled.
-            Zip::from(below).and(&workspace.hidden[i - 1]).par_for_each(|gradient, &unit| {
-                *gradient = if unit > 0.0 { *gradient * scale } else { 0.0 };
-            });
+            }
         }
     }
 }
@@ -106,11 +152,11 @@ fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>
 mod tests {
     use super::*;
     use contract::features::{Feature, FeatureKind};
-    use contract::manifest::{IdSpace, Loss};
-    use model::mlp::{Dropout, Layer};
+    use contract::manifest::{IdSpace, TrainParams};
+    use model::mlp::Dropout;
     use ndarray::array;
 
-    use crate::loss::{Labels, loss_and_gradient};
+    use crate::loss::{Labels, Objective};
 
     /// Numbers without a pattern in [-1, 1]: the fractional parts of multiples of the golden ratio.
     fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
@@ -136,6 +182,7 @@ mod tests {
             scales: array![2.0, 0.5, 1.0],
             bags: vec![spread(4, 5, 100)],
             layers: vec![layer(3, 5, 200), layer(5, 4, 300), layer(4, 3, 400)],
+            own_history: None,
         }
     }
 
@@ -163,7 +210,8 @@ mod tests {
             Labels { brands: &[0, 1], ignored: &[0], weight: 1.5 },
         ];
         mlp.forward(&batch(), workspace, logits.view_mut(), dropout);
-        loss_and_gradient(Loss::Bfce { gamma: 2.0 }, logits.view_mut(), &labels)
+        let objective = Objective::new(&TrainParams::default(), &[1, 1, 1], 2);
+        objective.loss_and_gradient(logits.view_mut(), &labels)
     }
 
     /// Every parameter, in the order of [`gradients_of`].

@@ -6,12 +6,12 @@ use linfa::prelude::Fit;
 use linfa::traits::PredictInplace;
 use linfa::{DatasetBase, Float};
 use model::mlp::sigmoid_in_place;
-use model::{Batch, Mlp, Workspace, prior_logits};
+use model::{Batch, Mlp, Workspace};
 use ndarray::{Array2, ArrayBase, Data, Ix2};
 
 use crate::examples::ArrayExamples;
 use crate::params::{Error, MlpValidParams};
-use crate::trainer::{Architecture, train};
+use crate::trainer::{Architecture, Task, train};
 
 /// A network trained on a `linfa::Dataset`.
 #[derive(Debug, Clone)]
@@ -48,10 +48,19 @@ where
                 kind: FeatureKind::Dense { dim: n_features },
             }],
             n_ids: Vec::new(),
-            prior: prior_logits(&volumes, targets.nrows() as u64),
+            volumes,
+            n_users: targets.nrows() as u64,
         };
-        let (mlp, n_updates) = train(self, &architecture, &examples, &mut ())?;
-        Ok(FittedMlp { mlp, n_updates })
+        let task = Task {
+            params: self,
+            architecture: &architecture,
+            examples: &examples,
+            valid: None,
+            stop_after: None,
+            checkpoints: None,
+        };
+        let trained = train(&task, &mut ())?;
+        Ok(FittedMlp { mlp: trained.mlp, n_updates: trained.updates })
     }
 }
 
@@ -111,15 +120,14 @@ mod tests {
 
     /// The bits of every trained number.
     fn bits(fitted: &FittedMlp) -> Vec<u32> {
-        let Mlp { offsets, scales, bags, layers, .. } = &fitted.mlp;
-        let layers = layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.bias));
-        let values = offsets.iter().chain(scales).chain(bags.iter().flatten()).chain(layers);
+        let Mlp { offsets, scales, .. } = &fitted.mlp;
+        let values = offsets.iter().chain(scales).chain(fitted.mlp.parameters().flatten());
         values.map(|value| value.to_bits()).collect()
     }
 
     #[test]
     fn probabilities_rank_labels_above_the_rest() {
-        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Mse {}] {
+        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0, alpha: None }, Loss::Mse {}] {
             let dataset = half_planes();
             let hidden = vec![HiddenWidth(16)];
             let params = TrainParams {
@@ -175,7 +183,7 @@ mod tests {
     /// Whatever the loss, the depth and the scaling: a NaN may not be cut by a rectifier.
     #[test]
     fn a_feature_that_is_no_number_stops_training() {
-        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0 }, Loss::Mse {}] {
+        for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0, alpha: None }, Loss::Mse {}] {
             for hidden in [vec![], vec![HiddenWidth(4)], vec![HiddenWidth(4), HiddenWidth(4)]] {
                 for (standardise, dropout) in [(true, 0.0), (false, 0.0), (false, 0.5)] {
                     let mut dataset = half_planes();
@@ -206,12 +214,14 @@ mod tests {
         };
         let err = fit(params).unwrap_err();
         // All 150 examples in one batch: the second update is that of the second epoch.
-        let Error::NotFinite { loss, epoch: 2, update: 2 } = err else { panic!("{err}") };
+        let Error::NotFinite { loss, epoch: 2, batch: 1, update: 2, .. } = err else {
+            panic!("{err}")
+        };
         // Infinity or NaN, whichever sum overflowed first.
         let expected = format!(
-            "the loss is {loss} in epoch 2, update 2\n\
-             hint: a step was too large; lower `train.learning_rate`, lengthen `train.warmup`, \
-             or standardise the features"
+            "the loss is {loss} in epoch 2, batch 1 (update 2)\n\
+             likely cause: a step was too large; lower `train.learning_rate`, lengthen \
+             `train.warmup`, or standardise the features"
         );
         assert_eq!(err.to_string(), expected);
     }

@@ -1,4 +1,4 @@
-//! Where training examples come from.
+//! Where training examples come from, and batches of them.
 
 use contract::columns::{self, ListSlices};
 use contract::ipc::Table;
@@ -17,11 +17,77 @@ pub trait Examples: Sync {
         self.len() == 0
     }
 
-    /// Copies the inputs of `rows` into `batch`.
-    fn gather(&self, rows: &[u32], batch: &mut Batch);
+    /// Copies `rows` into `batch`, in place of what it held.
+    fn gather(&self, rows: &[u32], batch: &mut ExampleBatch);
+}
 
-    /// The labels of one example.
-    fn labels(&self, row: u32) -> Labels<'_>;
+/// A batch of examples, reused from update to update.
+#[derive(Debug, Default, Clone)]
+pub struct ExampleBatch {
+    /// Features of their users
+    pub inputs: Batch,
+    brands: LabelLists,
+    ignored: LabelLists,
+    weights: Vec<f32>,
+}
+
+/// Lists of brands, one after another.
+#[derive(Debug, Default, Clone)]
+struct LabelLists {
+    ends: Vec<usize>,
+    brands: Vec<u32>,
+}
+
+impl LabelLists {
+    fn clear(&mut self) {
+        self.ends.clear();
+        self.brands.clear();
+    }
+
+    fn push(&mut self, brands: &[u32]) {
+        self.brands.extend_from_slice(brands);
+        self.ends.push(self.brands.len());
+    }
+
+    fn get(&self, i: usize) -> &[u32] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.brands[start..self.ends[i]]
+    }
+}
+
+impl ExampleBatch {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.weights.is_empty()
+    }
+
+    /// Labels of example `i`.
+    pub fn labels(&self, i: usize) -> Labels<'_> {
+        Labels {
+            brands: self.brands.get(i),
+            ignored: self.ignored.get(i),
+            weight: self.weights[i],
+        }
+    }
+
+    /// Forgets the labels; the inputs are overwritten by gathering.
+    pub fn clear_labels(&mut self) {
+        self.brands.clear();
+        self.ignored.clear();
+        self.weights.clear();
+    }
+
+    /// Adds the labels of one example.
+    pub fn push_labels(&mut self, labels: Labels) {
+        self.brands.push(labels.brands);
+        self.ignored.push(labels.ignored);
+        self.weights.push(labels.weight);
+    }
 }
 
 /// `examples.arrow` over `features.arrow`, both memory-mapped.
@@ -93,20 +159,20 @@ impl Examples for TableExamples<'_> {
         self.starts[self.starts.len() - 1]
     }
 
-    fn gather(&self, rows: &[u32], batch: &mut Batch) {
+    fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
         let users = rows.iter().map(|&row| {
             let (part, row) = self.part(row);
             part.user_row[row] as usize
         });
-        self.inputs.gather(users, batch);
-    }
-
-    fn labels(&self, row: u32) -> Labels<'_> {
-        let (part, row) = self.part(row);
-        Labels {
-            brands: part.brands.get(row),
-            ignored: part.ignored.get(row),
-            weight: part.weight[row],
+        self.inputs.gather(users, &mut batch.inputs);
+        batch.clear_labels();
+        for &row in rows {
+            let (part, row) = self.part(row);
+            batch.push_labels(Labels {
+                brands: part.brands.get(row),
+                ignored: part.ignored.get(row),
+                weight: part.weight[row],
+            });
         }
     }
 }
@@ -139,14 +205,43 @@ impl Examples for HoldoutExamples<'_> {
         self.rows.len()
     }
 
-    fn gather(&self, rows: &[u32], batch: &mut Batch) {
-        self.inputs.gather(rows.iter().map(|&row| self.rows[row as usize] as usize), batch);
+    fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
+        let users = rows.iter().map(|&row| self.rows[row as usize] as usize);
+        self.inputs.gather(users.clone(), &mut batch.inputs);
+        batch.clear_labels();
+        for row in users {
+            let part = self.starts.partition_point(|&start| start <= row) - 1;
+            let brands = self.brands[part].get(row - self.starts[part]);
+            batch.push_labels(Labels { brands, ignored: &[], weight: 1.0 });
+        }
+    }
+}
+
+/// Two sets of examples with the same features, one after the other.
+pub struct Chained<'a> {
+    /// The first
+    pub first: &'a dyn Examples,
+    /// The second
+    pub second: &'a dyn Examples,
+}
+
+impl Examples for Chained<'_> {
+    fn len(&self) -> usize {
+        self.first.len() + self.second.len()
     }
 
-    fn labels(&self, row: u32) -> Labels<'_> {
-        let row = self.rows[row as usize] as usize;
-        let part = self.starts.partition_point(|&start| start <= row) - 1;
-        Labels { brands: self.brands[part].get(row - self.starts[part]), ignored: &[], weight: 1.0 }
+    /// A batch holds its rows of the first set before those of the second.
+    fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
+        let n_first = self.first.len() as u32;
+        let (first, second): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| row < n_first);
+        let second: Vec<u32> = second.iter().map(|row| row - n_first).collect();
+        self.first.gather(&first, batch);
+        let mut rest = ExampleBatch::default();
+        self.second.gather(&second, &mut rest);
+        batch.inputs.append(&rest.inputs);
+        for i in 0..rest.len() {
+            batch.push_labels(rest.labels(i));
+        }
     }
 }
 
@@ -185,14 +280,18 @@ impl Examples for ArrayExamples<'_> {
         self.labels.len()
     }
 
-    fn gather(&self, rows: &[u32], batch: &mut Batch) {
-        batch.dense = Array2::zeros((rows.len(), self.records.ncols()));
-        for (mut into, &row) in batch.dense.rows_mut().into_iter().zip(rows) {
+    fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
+        let shape = (rows.len(), self.records.ncols());
+        if batch.inputs.dense.dim() != shape {
+            batch.inputs.dense = Array2::zeros(shape);
+        }
+        batch.clear_labels();
+        for (mut into, &row) in batch.inputs.dense.rows_mut().into_iter().zip(rows) {
             into.assign(&self.records.row(row as usize));
         }
-    }
-
-    fn labels(&self, row: u32) -> Labels<'_> {
-        Labels { brands: &self.labels[row as usize], ignored: &[], weight: 1.0 }
+        for &row in rows {
+            let brands = &self.labels[row as usize];
+            batch.push_labels(Labels { brands, ignored: &[], weight: 1.0 });
+        }
     }
 }

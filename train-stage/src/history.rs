@@ -2,19 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, UInt32Array};
+use arrow::array::{ArrayRef, Float64Array, UInt32Array, UInt64Array};
 use arrow::datatypes::Field;
 use contract::tables::{HISTORY, Kind};
 use train_stage::trainer::Epoch;
 use train_stage::validation::Figures;
-
-/// An epoch and how good the network was after it.
-pub struct Row {
-    /// The epoch
-    pub epoch: Epoch,
-    /// On the valid users
-    pub valid: Figures,
-}
 
 /// Arrow fields of the table.
 pub fn fields() -> Vec<Field> {
@@ -25,20 +17,23 @@ pub fn fields() -> Vec<Field> {
 }
 
 /// The table's columns.
-pub fn columns(rows: &[Row]) -> Vec<ArrayRef> {
-    let f64s = |value: &dyn Fn(&Row) -> f64| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| Some(value(r))).collect::<Float64Array>())
+pub fn columns(epochs: &[Epoch]) -> Vec<ArrayRef> {
+    let f64s = |value: &dyn Fn(&Epoch) -> f64| -> ArrayRef {
+        Arc::new(epochs.iter().map(|epoch| Some(value(epoch))).collect::<Float64Array>())
     };
-    let options = |value: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef {
-        Arc::new(rows.iter().map(value).collect::<Float64Array>())
+    let figures = |value: &dyn Fn(&Figures) -> Option<f64>| -> ArrayRef {
+        let of_epoch = |epoch: &Epoch| epoch.valid.as_ref().and_then(value);
+        Arc::new(epochs.iter().map(of_epoch).collect::<Float64Array>())
     };
     vec![
-        Arc::new(rows.iter().map(|row| row.epoch.epoch).collect::<UInt32Array>()),
-        f64s(&|row| row.epoch.train_loss),
-        f64s(&|row| row.valid.loss),
-        options(&|row| row.valid.macro_f1),
-        options(&|row| row.valid.user_f1),
-        f64s(&|row| row.epoch.rows_per_s),
-        f64s(&|row| row.epoch.secs),
+        Arc::new(epochs.iter().map(|epoch| epoch.epoch).collect::<UInt32Array>()),
+        f64s(&|epoch| epoch.train_loss),
+        f64s(&|epoch| epoch.valid.map_or(f64::NAN, |valid| valid.loss)),
+        figures(&|valid| valid.macro_f1),
+        figures(&|valid| valid.user_f1),
+        f64s(&|epoch| epoch.rows_per_s),
+        f64s(&|epoch| epoch.secs),
+        figures(&|valid| valid.mean_average_precision),
+        Arc::new(epochs.iter().map(|epoch| epoch.updates).collect::<UInt64Array>()),
     ]
 }

@@ -30,11 +30,16 @@
 
 pub mod adam;
 pub mod backward;
+pub mod batches;
+pub mod checkpoint;
 pub mod estimator;
 pub mod examples;
 pub mod loss;
 pub mod params;
+mod soft_f1;
+pub mod sparse;
 pub mod trainer;
+pub mod update;
 pub mod validation;
 
 pub use estimator::FittedMlp;

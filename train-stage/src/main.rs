@@ -4,28 +4,33 @@
 //! `model` and `history`, one row an epoch.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use contract::cli::{self, DataError, ExperimentArgs};
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
 use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
 use contract::run::StageRun;
-use contract::{Stage, columns, ipc, tables};
+use contract::{Stage, columns, interrupt, ipc, tables};
 use linfa::ParamGuard as _;
-use model::{Inputs, Kind, Model, Persistence, Popularity, prior_logits};
+use model::{Inputs, Kind, Mlp, Model, Persistence, Popularity, prior_logits};
 use progress::Progress;
-use serde_json::json;
+use serde_json::{Value, json};
 use train_stage::MlpParams;
-use train_stage::examples::{Examples as _, HoldoutExamples, TableExamples};
-use train_stage::trainer::{Architecture, train};
+use train_stage::checkpoint::CheckpointFile;
+use train_stage::examples::{Chained, Examples as _, HoldoutExamples, TableExamples};
+use train_stage::trainer::{Architecture, Epoch, Task, train};
 
 mod history; // one row an epoch
 mod progress; // a bar on a terminal, lines elsewhere
 
 /// Users that every epoch is validated on, at most.
 const VALID_USERS: usize = 20_000;
+
+/// After a refit: the model before it, which has not learned from the valid users.
+const JUDGED: &str = "judged_model.arrow";
 
 /// Train a model of brands
 ///
@@ -50,31 +55,47 @@ fn run(args: &Args) -> Result<String> {
     let brands = Brands::of(&stage.read("brands", &tables::BRANDS)?)?;
     let trained = make_model(&stage, &experiment, &brands)?;
 
-    let (rows, metadata) = trained.model.to_columns();
-    let mut writer = stage.writer_with("model.arrow", &tables::MODEL, Model::fields(), metadata)?;
-    writer.write(rows)?;
-    stage.add(writer.finish()?);
+    let judged = trained.judged.iter().map(|model| (JUDGED, model));
+    for (file, model) in std::iter::once(("model.arrow", &trained.model)).chain(judged) {
+        let (rows, metadata) = model.to_columns();
+        let mut writer = stage.writer_with(file, &tables::MODEL, Model::fields(), metadata)?;
+        writer.write(rows)?;
+        stage.add(writer.finish()?);
+    }
     let mut writer = stage.writer("history.arrow", &tables::HISTORY, history::fields())?;
     writer.write(history::columns(&trained.history))?;
     stage.add(writer.finish()?);
 
     let dir = stage.plan.dir.display().to_string();
     let record = stage.done(trained.model.training.clone())?;
+    for file in &trained.checkpoints {
+        file.remove().with_context(|| format!("cannot remove {}", file.path.display()))?;
+    }
     let name = &experiment.name;
     Ok(format!("train of {name}: {} in {:.1} s\n{dir}", trained.said, record.secs))
 }
 
 struct Trained {
     model: Model,
+    /// After a refit: the model that never saw the valid users, for thresholds
+    judged: Option<Model>,
     /// In words
     said: String,
-    history: Vec<history::Row>,
+    history: Vec<Epoch>,
+    /// Of no use once the results are in their places
+    checkpoints: Vec<CheckpointFile>,
 }
 
 impl Trained {
     /// A model that took no training.
     fn ready(model: Model, said: &str) -> Self {
-        Self { model, said: said.to_owned(), history: Vec::new() }
+        Self {
+            model,
+            judged: None,
+            said: said.to_owned(),
+            history: Vec::new(),
+            checkpoints: Vec::new(),
+        }
     }
 }
 
@@ -129,20 +150,98 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         .map_err(|found| examples_table.broken(&tables::EXAMPLES, found))?;
     let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
     let valid = HoldoutExamples::new(&valid_table, valid_inputs, VALID_USERS);
-
-    let prior = prior_logits(&brands.volumes, brands.n_train_users);
-    let architecture = Architecture { features: chosen, n_ids, prior };
-    let mut progress = Progress::new(&experiment.name, &experiment.train, &valid, examples.len());
-    let (mlp, updates) = train(&params, &architecture, &examples, &mut progress)?;
-    let training =
-        json!({"rows": examples.len(), "updates": updates, "epochs": experiment.train.epochs});
-    let model = Model { kind: Kind::Mlp(mlp), brand_ids: brands.ids.clone(), training };
-    let said = format!(
-        "{} examples, {} epochs, {updates} updates",
-        examples.len(),
-        experiment.train.epochs
+    let architecture = Architecture {
+        features: chosen.clone(),
+        n_ids,
+        volumes: brands.volumes.clone(),
+        n_users: brands.n_train_users,
+    };
+    let checkpoint = |file: &str| CheckpointFile {
+        path: stage.plan.dir.join(file),
+        fingerprint: stage.fingerprint().to_owned(),
+        every: Duration::from_secs_f64(60.0 * experiment.train.checkpoint_minutes),
+        brand_ids: brands.ids.clone(),
+    };
+    let checkpoints = [checkpoint("checkpoint.arrow"), checkpoint("checkpoint_refit.arrow")];
+    let watch = interrupt::watch();
+    let task = Task {
+        params: &params,
+        architecture: &architecture,
+        examples: &examples,
+        valid: Some(&valid),
+        stop_after: None,
+        checkpoints: Some(&checkpoints[0]),
+    };
+    let name = &experiment.name;
+    let trained = stopped(train(&task, &mut Progress::new(format!("train {name}"))), &task)?;
+    let n_epochs = trained.history.len();
+    let mut training = json!({
+        "rows": examples.len(),
+        "updates": trained.updates,
+        "epochs": trained.epoch,
+        "epochs_run": n_epochs,
+        "updates_run": trained.history[n_epochs - 1].updates,
+    });
+    let mut said = format!(
+        "{} examples, epoch {} of {n_epochs} selected, {} updates",
+        cli::count(examples.len() as u64),
+        trained.epoch,
+        trained.updates
     );
-    Ok(Trained { model, said, history: progress.into_history() })
+    let model = |mlp: Mlp, training: &Value| Model {
+        kind: Kind::Mlp(mlp),
+        brand_ids: brands.ids.clone(),
+        training: training.clone(),
+    };
+    let (mlp, judged) = if experiment.train.refit {
+        let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
+        let valid = HoldoutExamples::new(&valid_table, valid_inputs, usize::MAX);
+        let chained = Chained { first: &examples, second: &valid };
+        let task = Task {
+            examples: &chained,
+            valid: None,
+            stop_after: Some(trained.updates),
+            checkpoints: Some(&checkpoints[1]),
+            ..task
+        };
+        let refit = stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &task)?;
+        let judged = model(trained.mlp, &training);
+        training["refit_rows"] = json!(chained.len());
+        said += ", refit with the valid users";
+        (refit.mlp, Some(judged))
+    } else {
+        (trained.mlp, None)
+    };
+    drop(watch);
+    let history = trained.history;
+    Ok(Trained {
+        model: model(mlp, &training),
+        judged,
+        said,
+        history,
+        checkpoints: checkpoints.into(),
+    })
+}
+
+/// A training that ended early says where its last checkpoint is.
+fn stopped(
+    result: Result<train_stage::trainer::Trained, train_stage::Error>,
+    task: &Task,
+) -> Result<train_stage::trainer::Trained> {
+    let err = match result {
+        Err(err @ train_stage::Error::NotFinite { .. }) => err,
+        Err(err @ train_stage::Error::Interrupted { .. }) => {
+            return Err(interrupt::Interrupted(err.to_string()).into());
+        }
+        other => return Ok(other?),
+    };
+    let kept = task.checkpoints.filter(|file| file.path.exists()).map(|file| {
+        format!(
+            "\nthe last good checkpoint is kept: {}; as `train.pretrained` it can be used as a model",
+            file.path.display()
+        )
+    });
+    Err(anyhow!("{err}{}", kept.unwrap_or_default()))
 }
 
 fn broken(err: model::Error) -> DataError {

@@ -12,18 +12,30 @@ pub enum Error {
     /// Examples and parameters do not go together
     #[error("{0}")]
     Data(String),
-    /// The loss is no number any more
+    /// The loss is no number any more, or a thousand times what it was
     #[error(
-        "the loss is {loss} in epoch {epoch}, update {update}\n\
-         hint: a step was too large; lower `train.learning_rate`, lengthen `train.warmup`, \
-         or standardise the features"
+        "the loss is {loss} in epoch {epoch}, batch {batch} (update {update})\n\
+         likely cause: {cause}"
     )]
     NotFinite {
         /// The loss
         loss: f64,
         /// From 1
         epoch: u32,
+        /// From 1, in its epoch
+        batch: u64,
         /// From 1, over all epochs
+        update: u64,
+        /// Why, and what to do
+        cause: String,
+    },
+    /// A checkpoint cannot be written
+    #[error("cannot write a checkpoint: {0}")]
+    Checkpoint(contract::ipc::Error),
+    /// Ctrl-C; a checkpoint is written
+    #[error("interrupted after update {update}; run it again to go on from there")]
+    Interrupted {
+        /// Updates made
         update: u64,
     },
     /// linfa refused
@@ -98,15 +110,45 @@ impl ParamGuard for MlpParams {
             format!("dropout: must be in [0, 1), got {}", p.dropout),
         );
         rule(
-            p.weight_decay >= 0.0,
-            format!("weight_decay: must be at least 0, got {}", p.weight_decay),
+            p.weight_decay >= 0.0 && p.weight_decay.is_finite(),
+            format!("weight_decay: must be at least 0 and finite, got {}", p.weight_decay),
         );
+        rule(
+            (0.0..=1.0).contains(&p.sparse_gradient),
+            format!("sparse_gradient: must be in [0, 1], got {}", p.sparse_gradient),
+        );
+        rule(
+            p.soft_f1 >= 0.0 && p.soft_f1.is_finite(),
+            format!("soft_f1: must be at least 0 and finite, got {}", p.soft_f1),
+        );
+        rule(p.updates != Some(0), "updates: must be at least 1, got 0".into());
         rule(p.hidden.iter().all(|width| width.0 > 0), "hidden: every layer needs a unit".into());
-        if let Loss::Bfce { gamma } = p.loss {
+        let mut in_range = |name: &str, value: f32| {
             rule(
-                (0.0..=10.0).contains(&gamma),
-                format!("loss.gamma: must be in [0, 10], got {gamma}"),
+                (0.0..=10.0).contains(&value),
+                format!("loss.{name}: must be in [0, 10], got {value}"),
             );
+        };
+        match p.loss {
+            Loss::Bce {} | Loss::Mse {} => {}
+            Loss::Bfce { gamma, alpha } => {
+                in_range("gamma", gamma);
+                if let Some(alpha) = alpha {
+                    rule(
+                        alpha > 0.0 && alpha < 1.0,
+                        format!("loss.alpha: must be in (0, 1), got {alpha}"),
+                    );
+                }
+            }
+            Loss::Asl { gamma_positive, gamma_negative, clip } => {
+                in_range("gamma_positive", gamma_positive);
+                in_range("gamma_negative", gamma_negative);
+                rule(
+                    (0.0..1.0).contains(&clip),
+                    format!("loss.clip: must be in [0, 1), got {clip}"),
+                );
+            }
+            Loss::LogitAdjusted { tau } => in_range("tau", tau),
         }
         if problems.is_empty() { Ok(&self.0) } else { Err(Error::Params(problems.join("; "))) }
     }
@@ -198,7 +240,7 @@ mod tests {
             dropout: 1.0,
             weight_decay: -0.5,
             hidden: vec![HiddenWidth(8), HiddenWidth(0)],
-            loss: Loss::Bfce { gamma: -1.0 },
+            loss: Loss::Bfce { gamma: -1.0, alpha: Some(1.0) },
             ..TrainParams::default()
         };
         let err = MlpParams::new(params).check().unwrap_err();
@@ -206,8 +248,9 @@ mod tests {
             err.to_string(),
             "epochs: must be at least 1, got 0; batch_size: must be at least 1, got 0; \
              learning_rate: must be in (0, 1], got NaN; warmup: must be in [0, 1], got 1.5; \
-             dropout: must be in [0, 1), got 1; weight_decay: must be at least 0, got -0.5; \
-             hidden: every layer needs a unit; loss.gamma: must be in [0, 10], got -1"
+             dropout: must be in [0, 1), got 1; weight_decay: must be at least 0 and finite, got -0.5; \
+             hidden: every layer needs a unit; loss.gamma: must be in [0, 10], got -1; \
+             loss.alpha: must be in (0, 1), got 1"
         );
     }
 
@@ -222,7 +265,7 @@ mod tests {
             dropout: 0.0,
             weight_decay: 0.0,
             hidden: Vec::new(),
-            loss: Loss::Bfce { gamma: 10.0 },
+            loss: Loss::Bfce { gamma: 10.0, alpha: None },
             ..TrainParams::default()
         };
         assert!(MlpParams::new(params).check().is_ok());

@@ -2,35 +2,47 @@
 
 use std::time::Instant;
 
-use contract::features::{Feature, FeatureKind};
-use contract::manifest::Loss;
+use contract::features::Feature;
+use contract::interrupt;
+use contract::manifest::{SelectEpoch, TrainParams};
 use linfa::prelude::Fit;
 use linfa_preprocessing::linear_scaling::LinearScaler;
 use model::mlp::{Dropout, Layer};
-use model::{Batch, Mlp, Workspace};
+use model::own_history::{self, N_TERMS, OwnHistory};
+use model::sigmoid::logit;
+use model::{Mlp, prior_logits};
 use ndarray::{Array1, Array2};
 use rand::SeedableRng as _;
-use rand::seq::SliceRandom as _;
 use rand_distr::{Distribution as _, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::adam::{Moments, Step};
-use crate::backward::Gradients;
-use crate::examples::Examples;
-use crate::loss::{Labels, loss_and_gradient};
+use crate::batches::{Batches, updates_per_epoch};
+use crate::checkpoint::CheckpointFile;
+use crate::examples::{ExampleBatch, Examples};
+use crate::loss::Objective;
 use crate::params::{Error, MlpValidParams};
+use crate::update::{Update, Updater};
+use crate::validation::{Figures, evaluate};
 
-/// Dense features are standardised by the mean and variance of this many examples at most,
-/// spread over all of them: a tenth of a percent of a standard deviation is near enough.
-const SCALER_EXAMPLES: usize = 65_536;
+/// Where training starts is worked out from this many examples at most, spread over all of
+/// them: a tenth of a percent of a standard deviation is near enough.
+const START_EXAMPLES: usize = 65_536;
+
+/// A loss this many times that of the first batch is on its way to infinity.
+const EXPLODED: f64 = 1000.0;
 
 /// What happened in an epoch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Epoch {
     /// From 1
     pub epoch: u32,
+    /// Gradient updates until its end
+    pub updates: u64,
     /// Mean loss per example over the epoch
     pub train_loss: f64,
+    /// On the valid users; `None` where there are none
+    pub valid: Option<Figures>,
     /// Examples a second, validation apart
     pub rows_per_s: f64,
     /// Wall time, validation apart
@@ -38,12 +50,15 @@ pub struct Epoch {
 }
 
 /// Is told how training goes.
-pub trait Observer: Send {
-    /// After every update: examples seen in this epoch, and all of it.
-    fn batch_done(&mut self, _epoch: u32, _n_done: usize, _n_examples: usize) {}
+pub trait Observer {
+    /// After every update, of the number planned.
+    fn update_done(&mut self, _update: u64, _n_updates: u64) {}
 
-    /// After every epoch, with the network as it is.
-    fn epoch_done(&mut self, _epoch: Epoch, _mlp: &Mlp) {}
+    /// After every epoch.
+    fn epoch_done(&mut self, _epoch: &Epoch) {}
+
+    /// Training goes on from a checkpoint made after this update.
+    fn resumed(&mut self, _update: u64, _n_updates: u64) {}
 }
 
 /// Watches nothing.
@@ -56,23 +71,87 @@ pub struct Architecture {
     pub features: Vec<Feature>,
     /// Number of ids of each sparse feature
     pub n_ids: Vec<usize>,
-    /// `(n_brands,)`: logit of each brand's prevalence, where the output biases start
-    pub prior: Array1<f32>,
+    /// `(n_brands,)`: training users that have each brand
+    pub volumes: Vec<u64>,
+    /// Training users in all
+    pub n_users: u64,
 }
 
-/// Trains a network; returns it with the number of updates.
+/// What to train, on what.
+pub struct Task<'a> {
+    /// How
+    pub params: &'a MlpValidParams,
+    /// What
+    pub architecture: &'a Architecture,
+    /// On what
+    pub examples: &'a dyn Examples,
+    /// Users that each epoch is judged on
+    pub valid: Option<&'a dyn Examples>,
+    /// Training ends after this many updates, with the steps of the whole plan
+    pub stop_after: Option<u64>,
+    /// Where it goes on if it is interrupted
+    pub checkpoints: Option<&'a CheckpointFile>,
+}
+
+/// A trained network.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// That of the epoch selected
+    pub mlp: Mlp,
+    /// Gradient updates it took
+    pub updates: u64,
+    /// The epoch selected, from 1
+    pub epoch: u32,
+    /// Every epoch, also those after the one selected
+    pub history: Vec<Epoch>,
+}
+
+/// Training in between two updates: all that the rest depends on.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The network
+    pub mlp: Mlp,
+    /// Adam's moments of each array of [`Mlp::parameters`]
+    pub moments: Vec<Moments>,
+    /// What else there is to know
+    pub progress: Progress,
+    /// The best network so far, where another than the last may be kept
+    pub best: Option<Mlp>,
+}
+
+/// How far training is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// Updates made
+    pub update: u64,
+    /// Loss of the first batch
+    pub first_loss: f64,
+    /// Summed over the examples of the epoch so far
+    pub epoch_loss: f64,
+    /// Examples of the epoch so far
+    pub epoch_examples: u64,
+    /// Wall time of the epoch so far
+    pub epoch_secs: f64,
+    /// Every epoch that is over
+    pub history: Vec<Epoch>,
+    /// The best epoch so far, from 1
+    pub best_epoch: Option<u32>,
+    /// Whether all is done
+    pub is_over: bool,
+}
+
+/// Trains a network.
+///
+/// The result depends on the parameters, the examples, the valid users and the seed alone: not
+/// on the number of threads, nor on being interrupted.
 ///
 /// # Errors
 ///
-/// [`Error::NotFinite`] if the loss explodes.
-pub fn train(
-    params: &MlpValidParams,
-    architecture: &Architecture,
-    examples: &dyn Examples,
-    observer: &mut dyn Observer,
-) -> Result<(Mlp, u64), Error> {
-    let p = params.get();
-    if examples.is_empty() {
+/// [`Error::NotFinite`] if the loss explodes, [`Error::Interrupted`] on Ctrl-C once a
+/// checkpoint is written.
+pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Trained, Error> {
+    let p = task.params.get();
+    if task.examples.is_empty() {
         return Err(Error::Data("there is no example to train on".to_owned()));
     }
     let mut pool = rayon::ThreadPoolBuilder::new();
@@ -80,163 +159,203 @@ pub fn train(
         pool = pool.num_threads(threads);
     }
     let pool = pool.build().map_err(|err| Error::Data(format!("cannot start threads: {err}")))?;
-    pool.install(|| train_here(params, architecture, examples, observer))
-}
-
-/// [`train`] on the threads of the current pool.
-fn train_here(
-    params: &MlpValidParams,
-    architecture: &Architecture,
-    examples: &dyn Examples,
-    observer: &mut dyn Observer,
-) -> Result<(Mlp, u64), Error> {
-    let p = params.get();
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(p.seed);
-    let mut mlp = new_network(params, architecture, examples, &mut rng)?;
-    let mut work = Work::new(&mlp);
-    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
-    let n_updates = examples.len().div_ceil(p.batch_size) as u64 * u64::from(p.epochs);
-    let mut update = 0;
-
-    for epoch in 1..=p.epochs {
-        let started = Instant::now();
-        order.shuffle(&mut rng);
-        let mut total = 0.0;
-        let mut n_done = 0;
-        for rows in order.chunks(p.batch_size) {
-            let step = Step {
-                learning_rate: params.learning_rate(update, n_updates),
-                weight_decay: p.weight_decay,
-                update: update + 1,
-            };
-            let seed = p.seed.wrapping_add(update.wrapping_mul(0x2545_f491_4f6c_dd1d));
-            let dropout = Dropout { rate: p.dropout, seed };
-            let loss = work.update(&mut mlp, p.loss, examples, rows, dropout, step);
-            update += 1;
-            if !loss.is_finite() {
-                return Err(Error::NotFinite { loss, epoch, update });
+    let state = pool.install(|| {
+        let state = match task.checkpoints.and_then(CheckpointFile::load) {
+            Some(state) => {
+                observer.resumed(state.progress.update, n_updates(p, task.examples.len()));
+                state
             }
-            total += loss * rows.len() as f64;
-            n_done += rows.len();
-            observer.batch_done(epoch, n_done, examples.len());
-        }
-        let secs = started.elapsed().as_secs_f64();
-        let n_examples = examples.len() as f64;
-        let record =
-            Epoch { epoch, train_loss: total / n_examples, rows_per_s: n_examples / secs, secs };
-        observer.epoch_done(record, &mlp);
+            None => start(task)?,
+        };
+        run(task, state, observer)
+    })?;
+    let Progress { history, best_epoch, .. } = state.progress;
+    let epoch = best_epoch.unwrap_or(history.len() as u32);
+    let updates = history[epoch as usize - 1].updates;
+    Ok(Trained { mlp: state.best.unwrap_or(state.mlp), updates, epoch, history })
+}
+
+/// Updates planned.
+fn n_updates(p: &TrainParams, n_examples: usize) -> u64 {
+    p.updates.unwrap_or(updates_per_epoch(n_examples, p.batch_size) * u64::from(p.epochs))
+}
+
+/// From a state to the end.
+fn run(
+    task: &Task,
+    mut state: State,
+    observer: &mut (dyn Observer + Send),
+) -> Result<State, Error> {
+    let p = task.params.get();
+    let n_updates = n_updates(p, task.examples.len());
+    let last_update = task.stop_after.unwrap_or(n_updates).min(n_updates);
+    let per_epoch = updates_per_epoch(task.examples.len(), p.batch_size);
+    let objective = Objective::new(p, &task.architecture.volumes, task.architecture.n_users);
+    let mut updater = Updater::new(&mut state.mlp, p);
+    if state.progress.update > 0 {
+        updater.moments = std::mem::take(&mut state.moments);
     }
-    Ok((mlp, update))
-}
+    std::thread::scope(|scope| {
+        let first = state.progress.update;
+        let batches = Batches::start(scope, task.examples, p.batch_size, p.seed, first);
+        let mut saved = Instant::now();
+        while state.progress.update < last_update && !state.progress.is_over {
+            let started = Instant::now();
+            let batch = batches.next();
+            let progress = &mut state.progress;
+            let update = Update {
+                step: Step {
+                    learning_rate: task.params.learning_rate(progress.update, n_updates),
+                    weight_decay: p.weight_decay,
+                    update: progress.update + 1,
+                },
+                dropout: Dropout {
+                    rate: p.dropout,
+                    seed: p.seed.wrapping_add(
+                        progress.update.wrapping_mul(0x2545_f491_4f6c_dd1d),
+                    ),
+                },
+            };
+            let loss = updater.update(&mut state.mlp, &objective, &batch, update);
+            if progress.update == 0 {
+                progress.first_loss = loss;
+            }
+            if !loss.is_finite() || loss > EXPLODED * progress.first_loss {
+                return Err(Error::NotFinite {
+                    loss,
+                    epoch: (progress.update / per_epoch) as u32 + 1,
+                    batch: progress.update % per_epoch + 1,
+                    update: progress.update + 1,
+                    cause: likely_cause(&batch, &state.mlp),
+                });
+            }
+            progress.update += 1;
+            progress.epoch_loss += loss * batch.len() as f64;
+            progress.epoch_examples += batch.len() as u64;
+            progress.epoch_secs += started.elapsed().as_secs_f64();
+            batches.reuse(batch);
+            observer.update_done(progress.update, n_updates);
 
-/// Everything an update needs, allocated once.
-struct Work {
-    batch: Batch,
-    workspace: Workspace,
-    logits: Array2<f32>,
-    gradients: Gradients,
-    bags: Vec<Moments>,
-    weights: Vec<Moments>,
-    biases: Vec<Moments>,
-}
-
-impl Work {
-    fn new(mlp: &Mlp) -> Self {
-        Self {
-            batch: Batch::default(),
-            workspace: Workspace::default(),
-            logits: Array2::zeros((0, 0)),
-            gradients: Gradients::of(mlp),
-            bags: vec![Moments::default(); mlp.bags.len()],
-            weights: vec![Moments::default(); mlp.layers.len()],
-            biases: vec![Moments::default(); mlp.layers.len()],
+            let is_last = progress.update == last_update;
+            if progress.update.is_multiple_of(per_epoch) || is_last {
+                end_epoch(task, &mut state, &objective);
+                observer.epoch_done(state.progress.history.last().expect("just ended"));
+                state.progress.is_over |= is_last;
+            }
+            let epoch_ended = state.progress.epoch_examples == 0;
+            if let Some(file) = task.checkpoints {
+                let interrupted = interrupt::requested();
+                if epoch_ended || interrupted || saved.elapsed() >= file.every {
+                    file.save(&state, &updater.moments)?;
+                    saved = Instant::now();
+                }
+                if interrupted {
+                    return Err(Error::Interrupted { update: state.progress.update });
+                }
+            }
         }
+        Ok(())
+    })?;
+    Ok(state)
+}
+
+/// Judges the network, keeps it if it is the best, and starts the next epoch.
+fn end_epoch(task: &Task, state: &mut State, objective: &Objective) {
+    let p = task.params.get();
+    let progress = &mut state.progress;
+    let n_examples = progress.epoch_examples as f64;
+    progress.history.push(Epoch {
+        epoch: progress.history.len() as u32 + 1,
+        updates: progress.update,
+        train_loss: progress.epoch_loss / n_examples,
+        valid: task.valid.map(|valid| evaluate(&state.mlp, objective, valid)),
+        rows_per_s: n_examples / progress.epoch_secs,
+        secs: progress.epoch_secs,
+    });
+    (progress.epoch_loss, progress.epoch_examples, progress.epoch_secs) = (0.0, 0, 0.0);
+    if p.select_epoch == SelectEpoch::Last || task.valid.is_none() {
+        return;
     }
-
-    /// One gradient update on the examples of `rows`; returns their mean loss before it.
-    fn update(
-        &mut self,
-        mlp: &mut Mlp,
-        loss: Loss,
-        examples: &dyn Examples,
-        rows: &[u32],
-        dropout: Dropout,
-        step: Step,
-    ) -> f64 {
-        examples.gather(rows, &mut self.batch);
-        let labels: Vec<Labels> = rows.iter().map(|&row| examples.labels(row)).collect();
-        if self.logits.dim() != (rows.len(), mlp.n_brands()) {
-            self.logits = Array2::zeros((rows.len(), mlp.n_brands()));
-        }
-        mlp.forward(&self.batch, &mut self.workspace, self.logits.view_mut(), Some(dropout));
-        let loss = loss_and_gradient(loss, self.logits.view_mut(), &labels);
-        self.gradients.compute(mlp, &self.batch, &self.workspace, self.logits.view(), dropout.rate);
-
-        let no_decay = Step { weight_decay: 0.0, ..step };
-        let bags = mlp.bags.iter_mut().zip(&self.gradients.bags).zip(&mut self.bags);
-        for ((values, gradient), moments) in bags {
-            moments.update(flat(values), flat_ref(gradient), step);
-        }
-        for (i, layer) in mlp.layers.iter_mut().enumerate() {
-            self.weights[i].update(
-                flat(&mut layer.weights),
-                flat_ref(&self.gradients.weights[i]),
-                step,
-            );
-            let bias = layer.bias.as_slice_mut().expect("a fresh vector is contiguous");
-            let gradient =
-                self.gradients.biases[i].as_slice().expect("a fresh vector is contiguous");
-            self.biases[i].update(bias, gradient, no_decay);
-        }
-        loss
+    let value = |epoch: &Epoch| epoch.valid.as_ref().and_then(|valid| valid.merit(p.select_epoch));
+    let this = progress.history.len() as u32;
+    let best = progress.best_epoch.and_then(|best| value(&progress.history[best as usize - 1]));
+    let is_better = match (value(&progress.history[this as usize - 1]), best) {
+        (Some(value), Some(best)) => value > best,
+        // The first epoch, or one that is the first to have a figure at all.
+        (value, None) => value.is_some() || progress.best_epoch.is_none(),
+        (None, Some(_)) => false,
+    };
+    if is_better {
+        progress.best_epoch = Some(this);
+        state.best = Some(state.mlp.clone());
     }
+    let since_best = this - progress.best_epoch.unwrap_or(this);
+    progress.is_over = p.patience.is_some_and(|patience| since_best >= patience);
 }
 
-fn flat(values: &mut Array2<f32>) -> &mut [f32] {
-    values.as_slice_mut().expect("parameters are contiguous")
-}
-
-fn flat_ref(values: &Array2<f32>) -> &[f32] {
-    values.as_slice().expect("gradients are contiguous")
+/// Why the loss is no number any more, as far as a batch and the network tell.
+fn likely_cause(batch: &ExampleBatch, mlp: &Mlp) -> String {
+    /// Standard deviations beyond which a value is no value but a mistake.
+    const FAR: f32 = 1e4;
+    let mut column = 0;
+    for feature in mlp.features.iter().filter(|feature| !feature.is_sparse()) {
+        for i in column..column + feature.n_dense() {
+            let spread = |x: &f32| ((x - mlp.offsets[i]) * mlp.scales[i]).abs();
+            let values = batch.inputs.dense.column(i);
+            let worst = values.iter().copied().find(|x| !x.is_finite() || spread(x) > FAR);
+            if let Some(worst) = worst {
+                return format!(
+                    "feature `{}` holds {worst} in this batch; clean it or cut it off",
+                    feature.name
+                );
+            }
+        }
+        column += feature.n_dense();
+    }
+    let weights = batch.inputs.bags.iter().flat_map(|bags| &bags.weights);
+    if let Some(worst) = weights.copied().find(|w| !w.is_finite() || w.abs() > FAR) {
+        return format!("a list of ids has weight {worst} in this batch; take its logarithm");
+    }
+    let heaviest = (0..batch.len()).map(|i| batch.labels(i).weight).fold(0.0, f32::max);
+    if heaviest > 1000.0 {
+        return format!("an example of this batch has weight {heaviest}; see the sampling query");
+    }
+    "a step was too large; lower `train.learning_rate`, lengthen `train.warmup`, or standardise \
+     the features"
+        .to_owned()
 }
 
 /// Weights drawn as He et al. 2015 say for rectifiers; the output layer near zero, so that
 /// training starts from the prior.
-fn new_network(
-    params: &MlpValidParams,
-    architecture: &Architecture,
-    examples: &dyn Examples,
-    rng: &mut Xoshiro256PlusPlus,
-) -> Result<Mlp, Error> {
-    let p = params.get();
-    let n_dense: usize = architecture
-        .features
-        .iter()
-        .map(|feature| match feature.kind {
-            FeatureKind::Dense { dim } => dim,
-            FeatureKind::Sparse { .. } => 0,
-        })
-        .sum();
-    let step = examples.len().div_ceil(SCALER_EXAMPLES).max(1);
-    let rows: Vec<u32> = (0..examples.len() as u32).step_by(step).collect();
-    let mut batch = Batch::default();
-    examples.gather(&rows, &mut batch);
+fn start(task: &Task) -> Result<State, Error> {
+    let p = task.params.get();
+    let Architecture { features, n_ids, volumes, n_users } = task.architecture;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(p.seed);
+    let n_dense: usize = features.iter().map(Feature::n_dense).sum();
+    let step = task.examples.len().div_ceil(START_EXAMPLES).max(1);
+    let rows: Vec<u32> = (0..task.examples.len() as u32).step_by(step).collect();
+    let mut batch = ExampleBatch::default();
+    task.examples.gather(&rows, &mut batch);
     let (offsets, scales) = if p.standardise && n_dense > 0 {
-        standardisation(batch.dense.clone())?
+        standardisation(&batch.inputs.dense)?
     } else {
         (Array1::zeros(n_dense), Array1::ones(n_dense))
     };
     // An id list counts as as many inputs as the squares of its weights sum to.
     let bag_mass: f64 =
-        batch.bags.iter().flat_map(|bags| &bags.weights).map(|w| f64::from(w * w)).sum();
+        batch.inputs.bags.iter().flat_map(|bags| &bags.weights).map(|w| f64::from(w * w)).sum();
     let mut n_in = n_dense as f64 + bag_mass / rows.len() as f64;
 
-    let n_brands = architecture.prior.len();
+    let prior = prior_logits(volumes, *n_users);
+    let n_brands = prior.len();
+    let own_history =
+        p.own_history.as_ref().map(|name| own_history_start(name, features, &batch, &prior));
+    let own_history = own_history.transpose()?;
     let widths: Vec<usize> = p.hidden.iter().map(|width| width.0).chain([n_brands]).collect();
     let mut gaussian = |rows: usize, columns: usize, deviation: f64| {
         let normal =
             Normal::new(0.0_f32, deviation as f32).expect("a deviation is finite and positive");
-        Array2::from_shape_simple_fn((rows, columns), || normal.sample(rng))
+        Array2::from_shape_simple_fn((rows, columns), || normal.sample(&mut rng))
     };
     let mut bags = Vec::new();
     let mut layers = Vec::new();
@@ -245,19 +364,48 @@ fn new_network(
         let he = (2.0 / n_in.max(1.0)).sqrt();
         let deviation = if is_last { 0.1 * he } else { he };
         if i == 0 {
-            bags =
-                architecture.n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
+            bags = n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
         }
         let n_rows = if i == 0 { n_dense } else { widths[i - 1] };
-        let bias = if is_last { architecture.prior.clone() } else { Array1::zeros(width) };
+        let bias = if is_last { prior.clone() } else { Array1::zeros(width) };
         layers.push(Layer { weights: gaussian(n_rows, width, deviation), bias });
         n_in = width as f64;
     }
-    Ok(Mlp { features: architecture.features.clone(), offsets, scales, bags, layers })
+    let mlp = Mlp { features: features.clone(), offsets, scales, bags, layers, own_history };
+    Ok(State { mlp, moments: Vec::new(), progress: Progress::default(), best: None })
+}
+
+/// The common weight of having had a brand starts at how much more often, in logits, users have
+/// a brand of their history than its prevalence says; all else at zero.
+fn own_history_start(
+    name: &str,
+    features: &[Feature],
+    batch: &ExampleBatch,
+    prior: &Array1<f32>,
+) -> Result<OwnHistory, Error> {
+    let bag = own_history::position(features, name).ok_or_else(|| {
+        Error::Data(format!("`own_history`: no list of ids `{name}` among the features"))
+    })?;
+    let n_brands = prior.len();
+    let (mut n_cells, mut n_labels, mut n_expected) = (0.5, 0.25, 0.25);
+    for i in 0..batch.len() {
+        let labels = batch.labels(i);
+        let is_counted = |brand: &u32| {
+            (*brand as usize) < n_brands && labels.ignored.binary_search(brand).is_err()
+        };
+        for (brand, _) in batch.inputs.bags[bag].of(i).filter(|(brand, _)| is_counted(brand)) {
+            n_cells += 1.0;
+            n_expected += f64::from(model::sigmoid::parts(prior[brand as usize]).p);
+            n_labels += f64::from(u8::from(labels.brands.binary_search(&brand).is_ok()));
+        }
+    }
+    let mut weights = Array2::zeros((n_brands + 1, N_TERMS));
+    weights[[n_brands, 0]] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
+    Ok(OwnHistory { bag, weights })
 }
 
 /// Mean and inverse deviation of each column; a column that does not vary is only centred.
-fn standardisation(dense: Array2<f32>) -> Result<(Array1<f32>, Array1<f32>), Error> {
+fn standardisation(dense: &Array2<f32>) -> Result<(Array1<f32>, Array1<f32>), Error> {
     // In f64, as a sum over many rows would lose digits in f32.
     let dataset = linfa::DatasetBase::from(dense.mapv(f64::from));
     let scaler = LinearScaler::standard()

@@ -1,39 +1,69 @@
 //! How good a network is on the valid users.
 
-use contract::manifest::Loss;
+use contract::manifest::SelectEpoch;
 use metrics::calibration::{self, DEFAULT_STRENGTH, Platt};
-use metrics::{Counts, Histogram, Lists, counts_at, f1, macro_f1, mean_defined, plug_in_threshold};
-use model::{Batch, Mlp, Workspace};
-use ndarray::{Array2, ArrayView2};
+use metrics::{
+    Counts, Histogram, Lists, average_precision, counts_at, f1, macro_f1, mean_defined,
+    plug_in_threshold,
+};
+use model::{Mlp, Workspace};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::iter::ParallelExtend as _;
 
-use crate::examples::Examples;
-use crate::loss::{Labels, loss_and_gradient};
+use crate::examples::{ExampleBatch, Examples};
+use crate::loss::{Labels, Objective};
 
 /// Users whose logits are held at a time.
 const BATCH: usize = 1024;
 
 /// Figures on the valid users, at each brand's expected-F1 threshold after calibration, both
 /// fitted on the same users: comparable between epochs, and a little too good.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
-    /// As the training loss
+    /// As the training loss, without the soft F1 term
     pub loss: f64,
     /// Mean of the brands' F1
     pub macro_f1: Option<f64>,
     /// Mean of the users' F1, over users with a label
     pub user_f1: Option<f64>,
+    /// Mean of the brands' average precision, over brands with a user
+    pub mean_average_precision: Option<f64>,
+}
+
+impl Figures {
+    /// What epochs are compared by; more is better.
+    pub fn merit(&self, by: SelectEpoch) -> Option<f64> {
+        match by {
+            SelectEpoch::Last => None,
+            SelectEpoch::Loss => Some(-self.loss),
+            SelectEpoch::MacroF1 => self.macro_f1,
+            SelectEpoch::UserF1 => self.user_f1,
+            SelectEpoch::MeanAveragePrecision => self.mean_average_precision,
+        }
+    }
+
+    /// All figures.
+    pub(crate) fn to_array(self) -> [Option<f64>; 4] {
+        [Some(self.loss), self.macro_f1, self.user_f1, self.mean_average_precision]
+    }
+
+    /// From [`Self::to_array`].
+    pub(crate) fn from_array(values: [Option<f64>; 4]) -> Option<Self> {
+        let [loss, macro_f1, user_f1, mean_average_precision] = values;
+        Some(Self { loss: loss?, macro_f1, user_f1, mean_average_precision })
+    }
 }
 
 /// Evaluates a network in two passes over `users`: one to find thresholds, one to use them.
-pub fn evaluate(mlp: &Mlp, loss: Loss, users: &dyn Examples) -> Figures {
+pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figures {
     let mut histogram = Histogram::new(mlp.n_brands());
     let mut total_loss = 0.0;
     for_each_batch(mlp, users, |logits, labels| {
         let (offsets, values) = flatten(labels);
         let flat = logits.as_slice().expect("fresh logits are contiguous");
         histogram.add_rows(flat, Lists { offsets: &offsets, values: &values });
-        let mut logits = logits.to_owned();
-        total_loss += loss_and_gradient(loss, logits.view_mut(), labels) * labels.len() as f64;
+        total_loss += objective.loss(logits, labels) * labels.len() as f64;
     });
 
     let platts = calibration::fit(&histogram, DEFAULT_STRENGTH);
@@ -54,19 +84,23 @@ pub fn evaluate(mlp: &Mlp, loss: Loss, users: &dyn Examples) -> Figures {
         brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
     let mut user_f1 = Vec::with_capacity(users.len());
     for_each_batch(mlp, users, |logits, labels| {
-        for (row, labels) in logits.rows().into_iter().zip(labels) {
+        let rows = logits.axis_iter(Axis(0)).into_par_iter();
+        let of_batch = rows.zip(labels.par_iter()).map(|(row, labels)| {
             let n_predicted = row.iter().zip(&cuts).filter(|(z, cut)| z >= cut).count() as u64;
             let is_hit = |brand: &&u32| row[**brand as usize] >= cuts[**brand as usize];
             let tp = labels.brands.iter().filter(is_hit).count() as u64;
             let n_labels = labels.brands.len() as u64;
             let of_user = Counts { tp, fp: n_predicted - tp, fn_: n_labels - tp };
-            user_f1.push(if n_labels == 0 { None } else { f1(of_user) });
-        }
+            if n_labels == 0 { None } else { f1(of_user) }
+        });
+        user_f1.par_extend(of_batch);
     });
+    let precisions = (0..mlp.n_brands()).map(|brand| average_precision(histogram.brand(brand)));
     Figures {
         loss: total_loss / users.len() as f64,
         macro_f1: macro_f1(&counts),
         user_f1: mean_defined(user_f1.into_iter()),
+        mean_average_precision: mean_defined(precisions),
     }
 }
 
@@ -85,15 +119,15 @@ fn for_each_batch(
     users: &dyn Examples,
     mut each: impl FnMut(ArrayView2<f32>, &[Labels]),
 ) {
-    let mut batch = Batch::default();
+    let mut batch = ExampleBatch::default();
     let mut workspace = Workspace::default();
     let rows: Vec<u32> = (0..users.len() as u32).collect();
     let mut logits = Array2::zeros((BATCH.min(rows.len()), mlp.n_brands()));
     for rows in rows.chunks(BATCH) {
         users.gather(rows, &mut batch);
         let mut view = logits.slice_mut(ndarray::s![..rows.len(), ..]);
-        mlp.forward(&batch, &mut workspace, view.view_mut(), None);
-        let labels: Vec<Labels> = rows.iter().map(|&row| users.labels(row)).collect();
+        mlp.forward(&batch.inputs, &mut workspace, view.view_mut(), None);
+        let labels: Vec<Labels> = (0..rows.len()).map(|i| batch.labels(i)).collect();
         each(view.view(), &labels);
     }
 }

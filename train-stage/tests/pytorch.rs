@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use contract::features::{Feature, FeatureKind};
-use contract::manifest::{IdSpace, Loss};
-use model::mlp::Layer;
-use model::{Bags, Batch, Mlp, Workspace};
+use contract::manifest::{IdSpace, Loss, TrainParams};
+use model::mlp::{Dropout, Layer};
+use model::{Bags, Batch, Mlp};
 use ndarray::{Array1, Array2, array, s};
 use serde::Deserialize;
-use train_stage::adam::{Moments, Step};
-use train_stage::backward::Gradients;
-use train_stage::loss::{Labels, loss_and_gradient};
+use train_stage::adam::Step;
+use train_stage::examples::ExampleBatch;
+use train_stage::loss::{Labels, Objective};
+use train_stage::update::{Update, Updater};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -23,12 +24,14 @@ struct Reference {
 struct Losses {
     logits: Vec<Vec<f32>>,
     labels: ListedLabels,
+    volumes: Vec<u64>,
+    n_users: u64,
     cases: Vec<LossCase>,
 }
 
 #[derive(Deserialize)]
 struct LossCase {
-    loss: Loss,
+    params: TrainParams,
     value: f64,
     gradient: Vec<Vec<f64>>,
 }
@@ -46,6 +49,8 @@ struct Training {
     ids: Vec<Vec<u32>>,
     id_weights: Vec<Vec<f32>>,
     labels: ListedLabels,
+    volumes: Vec<u64>,
+    n_users: u64,
     initial: Parameters,
     learning_rate: f32,
     weight_decay: f32,
@@ -54,7 +59,7 @@ struct Training {
 
 #[derive(Deserialize)]
 struct TrainingCase {
-    loss: Loss,
+    params: TrainParams,
     /// Before each update
     losses: Vec<f64>,
     /// By number of updates
@@ -101,6 +106,7 @@ impl Parameters {
                 Layer { weights: weights(&self.weights_1), bias: vector(&self.bias_1) },
                 Layer { weights: weights(&self.weights_2), bias: vector(&self.bias_2) },
             ],
+            own_history: None,
         }
     }
 }
@@ -114,21 +120,27 @@ fn is_close(found: f64, expected: f64) -> bool {
     (found - expected).abs() <= 1e-5 * expected.abs() + 1e-7
 }
 
+/// What the parameters say about the loss, for messages.
+fn name(params: &TrainParams) -> String {
+    format!("{:?} {:?} {}", params.loss, params.brand_weights, params.soft_f1)
+}
+
+const N_LOSSES: usize = 13;
+
 #[test]
 fn losses_and_gradients_are_those_of_pytorch() {
     let reference = reference().losses;
     let labels = reference.labels.views();
-    assert_eq!(reference.cases.len(), 4, "BCE, BFCE with two gammas, MSE");
-    for case in &reference.cases {
+    assert_eq!(reference.cases.len(), N_LOSSES);
+    for LossCase { params, value: expected, gradient } in &reference.cases {
+        let name = name(params);
+        let objective = Objective::new(params, &reference.volumes, reference.n_users);
         let mut cells = matrix(&reference.logits);
-        let value = loss_and_gradient(case.loss, cells.view_mut(), &labels);
-        assert!(is_close(value, case.value), "{:?}: {value} for {}", case.loss, case.value);
-        for ((cell, &found), &expected) in cells.indexed_iter().zip(&matrix(&case.gradient)) {
-            assert!(
-                is_close(f64::from(found), expected),
-                "{:?} {cell:?}: {found} for {expected}",
-                case.loss
-            );
+        let value = objective.loss_and_gradient(cells.view_mut(), &labels);
+        assert!(is_close(value, *expected), "{name}: {value} for {expected}");
+        for ((cell, &found), &expected) in cells.indexed_iter().zip(&matrix(gradient)) {
+            let found = f64::from(found);
+            assert!(is_close(found, expected), "{name} {cell:?}: {found} for {expected}");
         }
     }
 }
@@ -137,10 +149,11 @@ fn losses_and_gradients_are_those_of_pytorch() {
 #[test]
 fn ignored_brands_have_no_gradient_even_if_the_user_has_them() {
     let reference = reference().losses;
-    for case in &reference.cases {
+    for LossCase { params, .. } in &reference.cases {
+        let objective = Objective::new(params, &reference.volumes, reference.n_users);
         let mut cells = matrix(&reference.logits);
-        loss_and_gradient(case.loss, cells.view_mut(), &reference.labels.views());
-        assert_eq!(cells.slice(s![1, 9..11]), array![0.0, 0.0], "{:?}", case.loss);
+        objective.loss_and_gradient(cells.view_mut(), &reference.labels.views());
+        assert_eq!(cells.slice(s![1, 9..11]), array![0.0, 0.0], "{}", name(params));
     }
 }
 
@@ -148,9 +161,14 @@ fn ignored_brands_have_no_gradient_even_if_the_user_has_them() {
 fn focal_loss_with_gamma_0_is_cross_entropy() {
     let reference = reference().losses;
     let labels = reference.labels.views();
-    let (mut bce, mut bfce) = (matrix(&reference.logits), matrix(&reference.logits));
-    let bce_value = loss_and_gradient(Loss::Bce {}, bce.view_mut(), &labels);
-    let bfce_value = loss_and_gradient(Loss::Bfce { gamma: 0.0 }, bfce.view_mut(), &labels);
+    let gradient = |loss: Loss| {
+        let params = TrainParams { loss, ..TrainParams::default() };
+        let objective = Objective::new(&params, &reference.volumes, reference.n_users);
+        let mut cells = matrix(&reference.logits);
+        (objective.loss_and_gradient(cells.view_mut(), &labels), cells)
+    };
+    let (bce_value, bce) = gradient(Loss::Bce {});
+    let (bfce_value, bfce) = gradient(Loss::Bfce { gamma: 0.0, alpha: None });
     assert!((bce_value - bfce_value).abs() <= 1e-6 * bce_value, "{bfce_value} for {bce_value}");
     for (cell, &expected) in bce.indexed_iter() {
         let found = bfce[cell];
@@ -161,63 +179,8 @@ fn focal_loss_with_gamma_0_is_cross_entropy() {
     }
 }
 
-/// The moments of each parameter array, and an update as `trainer::train` does it.
-struct Optimizer {
-    gradients: Gradients,
-    bags: Vec<Moments>,
-    weights: Vec<Moments>,
-    biases: Vec<Moments>,
-}
-
-impl Optimizer {
-    fn new(mlp: &Mlp) -> Self {
-        Self {
-            gradients: Gradients::of(mlp),
-            bags: vec![Moments::default(); mlp.bags.len()],
-            weights: vec![Moments::default(); mlp.layers.len()],
-            biases: vec![Moments::default(); mlp.layers.len()],
-        }
-    }
-
-    /// Returns the loss before the update. Weights and id rows decay, biases do not.
-    fn update(
-        &mut self,
-        mlp: &mut Mlp,
-        loss: Loss,
-        batch: &Batch,
-        labels: &[Labels],
-        step: Step,
-    ) -> f64 {
-        let mut workspace = Workspace::default();
-        let mut logits = Array2::zeros((labels.len(), mlp.n_brands()));
-        mlp.forward(batch, &mut workspace, logits.view_mut(), None);
-        let loss = loss_and_gradient(loss, logits.view_mut(), labels);
-        self.gradients.compute(mlp, batch, &workspace, logits.view(), 0.0);
-        for ((values, gradient), moments) in
-            mlp.bags.iter_mut().zip(&self.gradients.bags).zip(&mut self.bags)
-        {
-            moments.update(values.as_slice_mut().unwrap(), gradient.as_slice().unwrap(), step);
-        }
-        let no_decay = Step { weight_decay: 0.0, ..step };
-        for (i, layer) in mlp.layers.iter_mut().enumerate() {
-            let (weights, bias) = (&self.gradients.weights[i], &self.gradients.biases[i]);
-            self.weights[i].update(
-                layer.weights.as_slice_mut().unwrap(),
-                weights.as_slice().unwrap(),
-                step,
-            );
-            self.biases[i].update(
-                layer.bias.as_slice_mut().unwrap(),
-                bias.as_slice().unwrap(),
-                no_decay,
-            );
-        }
-        loss
-    }
-}
-
 /// Ten updates of 0.05 each: a parameter moves by up to 0.5. Adam divides each gradient by
-/// its size, so the error of small gradients counts in full: 2e-6 is the most seen.
+/// its size, so the error of small gradients counts in full.
 #[test]
 fn ten_updates_are_those_of_pytorch_adamw() {
     let training = reference().training;
@@ -227,35 +190,38 @@ fn ten_updates_are_those_of_pytorch_adamw() {
         Some(*end)
     }));
     let bags = Bags { offsets, ids: training.ids.concat(), weights: training.id_weights.concat() };
-    let batch = Batch { dense: matrix(&training.dense), bags: vec![bags] };
-    let labels = training.labels.views();
+    let mut batch = ExampleBatch::default();
+    batch.inputs = Batch { dense: matrix(&training.dense), bags: vec![bags] };
+    for labels in training.labels.views() {
+        batch.push_labels(labels);
+    }
 
-    for case in &training.cases {
+    assert_eq!(training.cases.len(), N_LOSSES);
+    for TrainingCase { params, losses, after } in &training.cases {
+        let name = name(params);
+        let params = TrainParams { sparse_gradient: 0.0, ..params.clone() };
+        let objective = Objective::new(&params, &training.volumes, training.n_users);
         let mut mlp = training.initial.network();
-        let mut optimizer = Optimizer::new(&mlp);
+        let mut updater = Updater::new(&mut mlp, &params);
         let mut n_compared = 0;
-        for (update, &expected) in (1..).zip(&case.losses) {
+        for (update, &expected) in (1..).zip(losses) {
             let Training { learning_rate, weight_decay, .. } = training;
             let step = Step { learning_rate, weight_decay, update };
-            let loss = optimizer.update(&mut mlp, case.loss, &batch, &labels, step);
+            let dropout = Dropout { rate: 0.0, seed: update };
+            let loss = updater.update(&mut mlp, &objective, &batch, Update { step, dropout });
             assert!(
                 (loss - expected).abs() <= 1e-5 * expected,
-                "{:?} {update}: {loss} for {expected}",
-                case.loss
+                "{name} {update}: {loss} for {expected}"
             );
-            let Some(expected) = case.after.get(&update) else { continue };
-            for (name, found, expected) in pairs(&mlp, &expected.network()) {
+            let Some(expected) = after.get(&update) else { continue };
+            for (array, found, expected) in pairs(&mlp, &expected.network()) {
                 let difference = (found - expected).abs();
-                assert!(
-                    difference <= 1e-5,
-                    "{:?} {update} {name}: {found} for {expected}",
-                    case.loss
-                );
+                assert!(difference <= 1e-5, "{name} {update} {array}: {found} for {expected}");
                 n_compared += 1;
             }
         }
         // After 1, 3 and 10 updates: 4·5 + (3·5 + 5) + (5·4 + 4) parameters.
-        assert_eq!(n_compared, 3 * 64, "{:?}", case.loss);
+        assert_eq!(n_compared, 3 * 64, "{name}");
     }
 }
 

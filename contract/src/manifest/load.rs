@@ -404,28 +404,45 @@ impl Loader {
                 self.problem(&path, false, message);
             }
         }
-        if train.model != ModelKind::Persistence {
-            return;
+        match (&train.model, &train.history) {
+            (ModelKind::Persistence, Some(history)) => {
+                self.check_history(name, "history", history, known);
+            }
+            (ModelKind::Persistence, None) => {
+                let path = self.origin(name, &["train", "history"]);
+                let message = "a `persistence` model needs `train.history`: the feature with a user's past brands";
+                self.problem(&path, true, message.to_owned());
+            }
+            _ => {}
         }
-        let path = self.origin(name, &["train", "history"]);
-        let Some(history) = &train.history else {
-            let message = "a `persistence` model needs `train.history`: the feature with a user's past brands";
-            self.problem(&path, true, message.to_owned());
-            return;
-        };
+        if let Some(history) = &train.own_history {
+            self.check_history(name, "own_history", history, known);
+            if train.features.as_ref().is_some_and(|chosen| !chosen.contains(history)) {
+                let path = self.origin(name, &["train", "own_history"]);
+                let message = format!(
+                    "`train.own_history`: feature `{history}` is not in `train.features`; add it there"
+                );
+                self.problem(&path, false, message);
+            }
+        }
+    }
+
+    /// The feature that `train.KEY` names must hold a user's past brands.
+    fn check_history(&mut self, name: &str, key: &str, history: &str, known: &[FeatureSource]) {
+        let path = self.origin(name, &["train", key]);
         match known.iter().find(|feature| feature.column() == history) {
             Some(feature) if feature.options().ids == IdSpace::Brands => {}
             Some(_) => {
                 let message = format!(
-                    "`train.history`: feature `{history}` does not hold brands; \
+                    "`train.{key}`: feature `{history}` does not hold brands; \
                      write `{{column: {history}, ids: brands}}` in `data.features`"
                 );
                 self.problem(&path, false, message);
             }
             None => {
                 let message = format!(
-                    "`train.history`: no feature `{history}`; {}",
-                    suggest(history, names())
+                    "`train.{key}`: no feature `{history}`; {}",
+                    suggest(history, known.iter().map(FeatureSource::column))
                 );
                 self.problem(&path, false, message);
             }

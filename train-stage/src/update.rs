@@ -1,0 +1,224 @@
+//! One gradient update: forward, loss, backward, Adam.
+
+use contract::manifest::TrainParams;
+use model::mlp::{Dropout, GOLDEN};
+use model::own_history::{N_TERMS, terms};
+use model::{Bags, Mlp, Workspace};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Axis};
+
+use crate::adam::{Moments, Step};
+use crate::backward::Gradients;
+use crate::examples::ExampleBatch;
+use crate::loss::{Objective, Scratch};
+use crate::soft_f1::SoftF1;
+use crate::sparse::{ByBrand, Entry, brand_sums, select, weighted_sum};
+
+/// Users that a thread takes at a time.
+const BLOCK: usize = 16;
+
+/// Step size of the weights of a user's own history, as a multiple of that of the others: they
+/// are few, sit on the logits themselves, and have further to go.
+const OWN_HISTORY_RATE: f32 = 10.0;
+
+/// Everything an update needs, allocated once.
+#[derive(Debug)]
+pub struct Updater {
+    workspace: Workspace,
+    logits: Array2<f32>,
+    soft_f1: SoftF1,
+    blocks: Vec<Block>,
+    by_brand: ByBrand,
+    gradients: Gradients,
+    rows: Vec<Vec<f32>>,
+    /// Of each array of [`Mlp::parameters`]
+    pub moments: Vec<Moments>,
+    /// Share of a row's largest gradient below which entries are kept at random; 0 for none
+    sparse: f32,
+}
+
+/// What a block of users leaves for the backward pass.
+#[derive(Debug, Default)]
+struct Block {
+    scratch: Scratch,
+    loss: f64,
+    /// User `i` of the block has the entries up to `ends[i]`
+    entries: Vec<Entry>,
+    ends: Vec<usize>,
+    /// Gradients at the brands of the users' histories, one after another
+    own_history: Vec<f32>,
+}
+
+impl Block {
+    fn users(&self) -> impl Iterator<Item = &[Entry]> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.entries[start..end])
+    }
+}
+
+/// What one update is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// Sizes of the step
+    pub step: Step,
+    /// Units left out
+    pub dropout: Dropout,
+}
+
+impl Updater {
+    /// An updater for a network, whose output weights it lays out as it needs them.
+    pub fn new(mlp: &mut Mlp, params: &TrainParams) -> Self {
+        // Without a hidden layer the output's gradient is all there is, and bags need it whole.
+        let sparse = if mlp.layers.len() > 1 { params.sparse_gradient } else { 0.0 };
+        mlp.layers.last_mut().expect("a network has a layer").lay_out(sparse > 0.0);
+        Self {
+            workspace: Workspace::default(),
+            logits: Array2::zeros((0, 0)),
+            soft_f1: SoftF1::default(),
+            blocks: Vec::new(),
+            by_brand: ByBrand::default(),
+            gradients: Gradients::of(mlp),
+            rows: Vec::new(),
+            moments: mlp.parameters().map(|values| Moments::new(values.len())).collect(),
+            sparse,
+        }
+    }
+
+    /// Updates the network by the gradient on a batch; returns the batch's loss before it.
+    pub fn update(
+        &mut self,
+        mlp: &mut Mlp,
+        objective: &Objective,
+        batch: &ExampleBatch,
+        Update { step, dropout }: Update,
+    ) -> f64 {
+        let shape = (batch.len(), mlp.n_brands());
+        if self.logits.dim() != shape {
+            self.logits = Array2::zeros(shape);
+        }
+        let logits = self.logits.view_mut();
+        mlp.forward(&batch.inputs, &mut self.workspace, logits, Some(dropout));
+        let loss = self.losses(mlp, objective, batch, dropout.seed);
+        if self.sparse > 0.0 {
+            self.output_layer(mlp, step);
+            self.gradients.compute_below(mlp, &batch.inputs, &self.workspace, dropout.rate);
+        } else {
+            let logits = self.logits.view();
+            self.gradients.compute(mlp, &batch.inputs, &self.workspace, logits, dropout.rate);
+        }
+        if let (Some(own), Some(gradient)) = (&mlp.own_history, &mut self.gradients.own_history) {
+            let cells = self.blocks.iter().flat_map(|block| &block.own_history);
+            own_history_gradient(&batch.inputs.bags[own.bag], cells, gradient);
+        }
+
+        let output_weights = mlp.bags.len() + 2 * (mlp.layers.len() - 1);
+        let n_network = output_weights + 2;
+        let arrays = mlp.parameters_mut().zip(self.gradients.flat()).zip(&mut self.moments);
+        for (i, ((parameter, gradient), moments)) in arrays.enumerate() {
+            if i == output_weights && self.sparse > 0.0 {
+                continue; // updated with its gradient
+            }
+            let rate = if i < n_network { 1.0 } else { OWN_HISTORY_RATE };
+            let weight_decay = if parameter.decays { step.weight_decay } else { 0.0 };
+            let learning_rate = step.learning_rate * rate;
+            let step = Step { learning_rate, weight_decay, ..step };
+            moments.update(parameter.values, gradient, step);
+        }
+        loss
+    }
+
+    /// Replaces logits by their gradients, block by block; keeps what the backward pass needs.
+    fn losses(
+        &mut self,
+        mlp: &Mlp,
+        objective: &Objective,
+        batch: &ExampleBatch,
+        seed: u64,
+    ) -> f64 {
+        let n_users = batch.len();
+        let labels = |i: usize| batch.labels(i);
+        let term = self.soft_f1.prepare(objective.soft_f1, self.logits.view(), &labels, n_users);
+        self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
+        let history = mlp.own_history.as_ref().map(|own| &batch.inputs.bags[own.bag]);
+        let (soft_f1, sparse, n_brands) = (&self.soft_f1, self.sparse, mlp.n_brands());
+        self.logits
+            .axis_chunks_iter_mut(Axis(0), BLOCK)
+            .into_par_iter()
+            .zip(&mut self.blocks)
+            .enumerate()
+            .for_each(|(i, (mut rows, block))| {
+                block.loss = 0.0;
+                block.entries.clear();
+                block.ends.clear();
+                block.own_history.clear();
+                for (j, row) in rows.rows_mut().into_iter().enumerate() {
+                    let user = i * BLOCK + j;
+                    let row = row.into_slice().expect("rows of the logits are contiguous");
+                    let labels = batch.labels(user);
+                    block.loss += objective.row(row, labels, n_users, soft_f1, &mut block.scratch);
+                    if let Some(history) = history {
+                        let brands = history.of(user).map(|(brand, _)| brand as usize);
+                        let cells = brands.map(|b| if b < n_brands { row[b] } else { 0.0 });
+                        block.own_history.extend(cells);
+                    }
+                    if sparse > 0.0 {
+                        let seed = seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
+                        select(row, sparse, seed, &mut block.entries);
+                        block.ends.push(block.entries.len());
+                    }
+                }
+            });
+        term + self.blocks.iter().map(|block| block.loss).sum::<f64>()
+    }
+
+    /// The output layer by its sparse gradient: what it hands down, then its own update.
+    fn output_layer(&mut self, mlp: &mut Mlp, step: Step) {
+        self.gradients.resize(&self.workspace);
+        let last = mlp.layers.len() - 1;
+        let hidden = &self.workspace.hidden[last - 1];
+        let below = &mut self.gradients.hidden[last - 1];
+        let layer = &mut mlp.layers[last];
+        let n_brands = layer.bias.len();
+        let width = hidden.ncols();
+        let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
+        below
+            .axis_chunks_iter_mut(Axis(0), BLOCK)
+            .into_par_iter()
+            .zip(&self.blocks)
+            .for_each(|(mut below, block)| {
+                for (row, entries) in below.rows_mut().into_iter().zip(block.users()) {
+                    let row = row.into_slice().expect("a fresh array is contiguous");
+                    weighted_sum(entries, weights, row);
+                }
+            });
+        self.by_brand.fill(n_brands, self.blocks.iter().flat_map(Block::users));
+        let bias = self.gradients.biases[last].as_slice_mut().expect("contiguous");
+        brand_sums(&self.by_brand, bias);
+        let hidden = hidden.as_slice().expect("a fresh array is contiguous");
+        let by_brand = &self.by_brand;
+        let moments = &mut self.moments[mlp.bags.len() + 2 * last];
+        moments.update_rows(weights, width, step, &mut self.rows, |brand, gradient| {
+            weighted_sum(by_brand.of(brand), hidden, gradient);
+        });
+    }
+}
+
+/// * `cells`: gradient of the loss at each logit of the users' histories, in order of `bags`.
+/// * `gradient`: `(n_brands + 1, N_TERMS)`, overwritten.
+fn own_history_gradient<'a>(
+    bags: &Bags,
+    cells: impl Iterator<Item = &'a f32>,
+    gradient: &mut Array2<f32>,
+) {
+    gradient.fill(0.0);
+    let common = gradient.nrows() - 1;
+    for ((&brand, &weight), &cell) in bags.ids.iter().zip(&bags.weights).zip(cells) {
+        if (brand as usize) < common && cell != 0.0 {
+            let terms = terms(weight);
+            for t in 0..N_TERMS {
+                gradient[[brand as usize, t]] += cell * terms[t];
+                gradient[[common, t]] += cell * terms[t];
+            }
+        }
+    }
+}

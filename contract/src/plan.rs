@@ -89,11 +89,20 @@ impl StagePlan {
         }
     }
 
+    /// Whether it reads an input of this name.
+    pub fn has_input(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| input.name == name)
+    }
+
     /// The stage's record.
     pub fn record_path(&self) -> PathBuf {
         self.dir.join("stage.json")
     }
 }
+
+/// After a refit: the model before it, which has not learned from the valid users, so that
+/// thresholds can be fitted on them.
+pub const JUDGED_MODEL: &str = "judged_model.arrow";
 
 fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false }
@@ -200,12 +209,15 @@ impl Manifest {
 
     fn score_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
         let train = self.stage_dir(Stage::Train, Some(&experiment.name));
-        let inputs = vec![
+        let mut inputs = vec![
             input("model", train.join("model.arrow")),
             self.holdout_file("brands"),
             self.holdout_file("valid"),
             self.holdout_file("test"),
         ];
+        if experiment.needs_sample() && experiment.train.refit {
+            inputs.push(input("judged_model", train.join(JUDGED_MODEL)));
+        }
         let mut params = json!(experiment.score);
         params.as_object_mut().expect("a struct is a map").shift_remove("threads");
         (inputs, params)

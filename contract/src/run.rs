@@ -182,7 +182,7 @@ impl StageRun {
 
 /// Messages name the table an input holds; an input that is no table is named as a file.
 fn known_name(name: &str) -> &'static str {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "brands",
         "features",
         "train_users",
@@ -191,6 +191,7 @@ fn known_name(name: &str) -> &'static str {
         "valid",
         "test",
         "model",
+        "judged_model",
     ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("an input file")
 }

@@ -1,39 +1,56 @@
 //! Matrix products over several threads, with the same bytes for any number of them.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::parallel::prelude::*;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use gemm::{Parallelism, gemm};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// Blocks of rows start at multiples of this: whole tiles of the kernel below.
-const ROW_TILE: usize = 64;
+/// Products of fewer multiplications are not worth a second thread.
+const SMALL: usize = 1 << 18;
 
-/// `c = a · b + beta · c`, in parallel over blocks of rows of `c`.
+/// `c = a · b`, or `c += a · b`.
 ///
 /// * `a`: `(n, k)`, `b`: `(k, m)`, `c`: `(n, m)`; any strides.
 ///
-/// Each cell of `c` is one sum over `k` in one order, whatever block it is in, so the
+/// Each cell of `c` is summed over `k` in an order that follows from the shapes alone, so the
 /// number of threads does not change a bit of it.
 ///
 /// # Panics
 ///
 /// If the shapes do not fit.
-pub fn matmul(a: ArrayView2<f32>, b: ArrayView2<f32>, beta: f32, mut c: ArrayViewMut2<f32>) {
-    assert_eq!(
-        (a.nrows(), a.ncols(), b.ncols()),
-        (c.nrows(), b.nrows(), c.ncols()),
-        "shapes must fit"
-    );
-    let n_tiles = c.nrows().div_ceil(ROW_TILE);
-    let tiles_per_block = n_tiles.div_ceil(rayon::current_num_threads()).max(1);
-    let rows = tiles_per_block * ROW_TILE;
-    if c.nrows() <= rows {
-        general_mat_mul(1.0, &a, &b, beta, &mut c);
-        return;
+pub fn matmul(a: ArrayView2<f32>, b: ArrayView2<f32>, adds: bool, mut c: ArrayViewMut2<f32>) {
+    let (n, k, m) = (a.nrows(), a.ncols(), b.ncols());
+    assert_eq!((n, k, m), (c.nrows(), b.nrows(), c.ncols()), "shapes must fit");
+    let threads = if n * k * m < SMALL { 1 } else { rayon::current_num_threads() };
+    let parallelism =
+        if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
+    let strides = |strides: &[isize]| (strides[1], strides[0]);
+    let (a_columns, a_rows) = strides(a.strides());
+    let (b_columns, b_rows) = strides(b.strides());
+    let (c_columns, c_rows) = strides(c.strides());
+    // SAFETY: the pointers and strides are those of views of the asserted shapes, which keep
+    // every cell in bounds; `c` is borrowed mutably, so it overlaps neither factor.
+    unsafe {
+        gemm(
+            n,
+            m,
+            k,
+            c.as_mut_ptr(),
+            c_columns,
+            c_rows,
+            adds,
+            a.as_ptr(),
+            a_columns,
+            a_rows,
+            b.as_ptr(),
+            b_columns,
+            b_rows,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
     }
-    c.axis_chunks_iter_mut(Axis(0), rows)
-        .into_par_iter()
-        .zip(a.axis_chunks_iter(Axis(0), rows).into_par_iter())
-        .for_each(|(mut c, a)| general_mat_mul(1.0, &a, &b, beta, &mut c));
 }
 
 #[cfg(test)]
@@ -49,12 +66,14 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bytes() {
-        for (n, k, m) in [(1000, 300, 70), (129, 40, 5), (70, 3, 700), (65, 1, 1)] {
+        for (n, k, m) in
+            [(1000, 300, 70), (129, 40, 500), (70, 700, 70), (300, 1300, 90), (65, 1, 1), (1, 700, 400)]
+        {
             let (a, b) = (matrix(n, k, 1), matrix(k, m, 2));
             let product = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut c = matrix(n, m, 3);
-                pool.install(|| matmul(a.view(), b.view(), 1.0, c.view_mut()));
+                pool.install(|| matmul(a.view(), b.view(), true, c.view_mut()));
                 c
             };
             let one = product(1);
@@ -68,7 +87,7 @@ mod tests {
     fn a_product_of_transposed_views_is_the_product() {
         let (a, b) = (matrix(40, 9, 1), matrix(40, 11, 2));
         let mut c = Array2::zeros((9, 11));
-        matmul(a.t(), b.view(), 0.0, c.view_mut());
+        matmul(a.t(), b.view(), false, c.view_mut());
         let expected: f32 = (0..40).map(|i| a[[i, 3]] * b[[i, 5]]).sum();
         assert!((c[[3, 5]] - expected).abs() < 1e-4);
     }

@@ -91,7 +91,7 @@ impl Mlp {
                 }
             }
             if input.ncols() > 0 {
-                matmul(input, layer.weights.view(), 1.0, output.view_mut());
+                matmul(input, layer.weights.view(), true, output.view_mut());
             }
             if !is_last {
                 rectify(
@@ -188,24 +188,43 @@ fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) 
     });
 }
 
+/// Users that a thread takes at a time.
+const ROWS: usize = 16;
+
 /// Negative units become 0; with dropout some others too, and the rest grow in proportion.
 fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
-    let Some(Dropout { rate, seed }) = dropout.filter(|d| d.rate > 0.0) else {
-        output.par_mapv_inplace(rectified);
-        return;
-    };
+    let dropout = dropout.filter(|d| d.rate > 0.0);
+    output.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate().for_each(
+        |(chunk, mut rows)| {
+            for (i, row) in rows.rows_mut().into_iter().enumerate() {
+                let row = row.into_slice().expect("rows of a fresh array are contiguous");
+                rectify_row(row);
+                if let Some(dropout) = dropout {
+                    drop_out((chunk * ROWS + i) as u64, row, dropout);
+                }
+            }
+        },
+    );
+}
+
+/// Not by `max`, which would make a 0 of NaN and so hide it from the loss.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn rectify_row(row: &mut [f32]) {
+    for z in row {
+        *z = if *z < 0.0 { 0.0 } else { *z };
+    }
+}
+
+fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
     let scale = 1.0 / (1.0 - rate);
     let limit = (f64::from(rate) * (u64::MAX as f64)) as u64;
-    output.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
-        // splitmix64, started anew for each row: the same for any number of threads. The start
-        // is mixed too, or with a small seed many rows would be others moved along.
-        let mut state = mix(seed.wrapping_add((i as u64).wrapping_mul(GOLDEN)));
-        for z in &mut row {
-            state = state.wrapping_add(GOLDEN);
-            let factor = if mix(state) >= limit { scale } else { 0.0 };
-            *z = rectified(*z) * factor;
-        }
-    });
+    // splitmix64, started anew for each row: the same for any number of threads. The start
+    // is mixed too, or with a small seed many rows would be others moved along.
+    let mut state = mix(seed.wrapping_add(i.wrapping_mul(GOLDEN)));
+    for z in row {
+        state = state.wrapping_add(GOLDEN);
+        *z *= if mix(state) >= limit { scale } else { 0.0 };
+    }
 }
 
 /// 2^64 divided by the golden ratio: the step of splitmix64 (Steele et al. 2014).
@@ -216,11 +235,6 @@ pub fn mix(state: u64) -> u64 {
     let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     random ^ (random >> 31)
-}
-
-/// Not `max`, which would make a 0 of NaN and so hide it from the loss.
-fn rectified(z: f32) -> f32 {
-    if z < 0.0 { 0.0 } else { z }
 }
 
 /// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].

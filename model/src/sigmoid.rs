@@ -22,9 +22,11 @@ pub struct Parts {
 #[inline(always)]
 pub fn parts(z: f32) -> Parts {
     let e = exp(-z.abs());
-    let larger = 1.0 / (1.0 + e);
+    // 1 / (1 + e) and e / (2 + e), for the logarithm, by one division: it is the slowest step.
+    let inverse = 1.0 / ((1.0 + e) * (2.0 + e));
+    let larger = (2.0 + e) * inverse;
     let smaller = e * larger;
-    let log = ln_1p(e);
+    let log = two_atanh(e * (1.0 + e) * inverse);
     let is_positive = z >= 0.0;
     Parts {
         p: if is_positive { larger } else { smaller },
@@ -86,12 +88,11 @@ pub fn ln(x: f32) -> f32 {
     r - 0.5 * r2 + r * r2 * poly + n * std::f32::consts::LN_2 + (x - x)
 }
 
-/// `ln(1 + u)` for `u` in `[0, 1]`, also when `u` is tiny.
+/// `2·atanh(s)` for `s` in `[0, 1/3]`: `ln(1 + u)` for `s = u / (2 + u)`, also when `u` is tiny.
 ///
-/// `2·atanh(s)` with `s = u / (2 + u) <= 1/3`; the first term left out is `s^15/15`.
+/// The first term left out is `s^15/15`.
 #[inline(always)]
-fn ln_1p(u: f32) -> f32 {
-    let s = u / (2.0 + u);
+fn two_atanh(s: f32) -> f32 {
     let s2 = s * s;
     let mut poly = 1.0 / 13.0;
     poly = poly * s2 + 1.0 / 11.0;

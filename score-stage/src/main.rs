@@ -81,7 +81,11 @@ fn main() -> ExitCode {
 fn score(args: &ExperimentArgs) -> Result<String> {
     let (manifest, experiment) = args.load()?;
     let mut stage = StageRun::start(&manifest, Stage::Score, Some(&experiment))?;
-    let model = read_model(stage.input("model"), Some(&stage))?;
+    let read = |name: &str| to_model(&stage.read(name, &tables::MODEL)?);
+    let model = read("model")?;
+    // The model itself has learned from the valid users if it was refit.
+    let judged = if stage.plan.has_input("judged_model") { Some(read("judged_model")?) } else { None };
+    let judged = judged.as_ref().unwrap_or(&model);
     let brands = stage.read("brands", &tables::BRANDS)?;
     check_brands(&model, &brands, stage.input("model"))?;
     let valid = stage.read("valid", &tables::HOLDOUT)?;
@@ -94,7 +98,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let valid_inputs = Inputs::new(&valid, model.features()).map_err(DataError)?;
     let valid_labels = Labels::of(&valid, "brands", n_brands)?;
     pool.install(|| {
-        users::for_each_batch(&model, &valid_inputs, "valid users", |first, logits| {
+        users::for_each_batch(judged, &valid_inputs, "valid users", |first, logits| {
             valid_labels.count(first, logits, &mut valid_histogram);
             Ok(())
         })
@@ -144,7 +148,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
 }
 
 fn predict(args: &Predict) -> Result<String> {
-    let model = read_model(&args.model, None)?;
+    let model = to_model(&ipc::read(&args.model, &tables::MODEL)?)?;
     let thresholds_path = if let Some(path) = &args.thresholds {
         path.clone()
     } else {
@@ -175,13 +179,8 @@ fn predict(args: &Predict) -> Result<String> {
     Ok(format!("predicted for {} users\n{}", users.n_rows(), args.output.display()))
 }
 
-/// Reads a model; through the stage if there is one, so that its record is checked.
-fn read_model(path: &Path, stage: Option<&StageRun>) -> Result<Model> {
-    let table = match stage {
-        Some(stage) => stage.read("model", &tables::MODEL)?,
-        None => ipc::read(path, &tables::MODEL)?,
-    };
-    Model::from_table(&table)
+fn to_model(table: &Table) -> Result<Model> {
+    Model::from_table(table)
         .map_err(|err| DataError(err.to_string()))
         .context("cannot use the model")
 }

@@ -11,6 +11,7 @@ use clap::Parser;
 use contract::cli::{self, DataError, ExperimentArgs};
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
+use contract::plan::JUDGED_MODEL;
 use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
 use contract::run::StageRun;
 use contract::{Stage, columns, interrupt, ipc, tables};
@@ -28,9 +29,6 @@ mod progress; // a bar on a terminal, lines elsewhere
 
 /// Users that every epoch is validated on, at most.
 const VALID_USERS: usize = 20_000;
-
-/// After a refit: the model before it, which has not learned from the valid users.
-const JUDGED: &str = "judged_model.arrow";
 
 /// Train a model of brands
 ///
@@ -55,7 +53,7 @@ fn run(args: &Args) -> Result<String> {
     let brands = Brands::of(&stage.read("brands", &tables::BRANDS)?)?;
     let trained = make_model(&stage, &experiment, &brands)?;
 
-    let judged = trained.judged.iter().map(|model| (JUDGED, model));
+    let judged = trained.judged.iter().map(|model| (JUDGED_MODEL, model));
     for (file, model) in std::iter::once(("model.arrow", &trained.model)).chain(judged) {
         let (rows, metadata) = model.to_columns();
         let mut writer = stage.writer_with(file, &tables::MODEL, Model::fields(), metadata)?;

@@ -621,7 +621,23 @@ pub enum Decision {
         metric: GlobalMetric,
     },
     /// For each brand half of the best expected F1, from calibrated probabilities (Lipton et al. 2014)
-    ExpectedF1 {},
+    ExpectedF1 {
+        /// Whose probabilities are expected from; none of their labels are used
+        #[serde(default)]
+        over: ExpectedOver,
+    },
+}
+
+/// Users over whom a brand's F1 is expected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpectedOver {
+    /// The valid users
+    #[default]
+    Valid,
+    /// The valid users and those to be scored, without their labels: more of them make a small
+    /// brand's threshold steadier, at the cost of a second pass
+    Scored,
 }
 
 fn one_half() -> f64 {

@@ -65,7 +65,9 @@ impl Model {
                     rows.vector(&format!("layers.{i}.bias"), &layer.bias);
                 }
                 if let Some(own) = &mlp.own_history {
-                    rows.matrix("own_history", &own.weights);
+                    rows.matrix("own_history.own", &own.own);
+                    rows.vector("own_history.common", &own.common);
+                    rows.vector("own_history.knots", &Array1::from(own.knots.to_vec()));
                 }
                 ("mlp", mlp.layers.len())
             }
@@ -205,9 +207,7 @@ impl Model {
                     *bag = ndarray::stack(ndarray::Axis(0), &views).expect("rows of one width");
                 }
                 if let Some(own) = &mut mlp.own_history {
-                    let common = own.n_brands();
-                    let rows: Vec<usize> = order.iter().copied().chain([common]).collect();
-                    own.weights = own.weights.select(ndarray::Axis(0), &rows);
+                    own.own = own.own.select(ndarray::Axis(0), &order);
                 }
             }
         }
@@ -316,9 +316,14 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
                 own_history: architecture
                     .own_history
                     .map(|bag| {
+                        let knots = take("own_history.knots", 1)?.1;
                         Ok::<_, String>(OwnHistory {
                             bag,
-                            weights: matrix(take("own_history", 2)?),
+                            knots: knots.try_into().map_err(|knots: Vec<f32>| {
+                                format!("`own_history.knots` has {} values", knots.len())
+                            })?,
+                            own: matrix(take("own_history.own", 2)?),
+                            common: Array1::from(take("own_history.common", 1)?.1),
                         })
                     })
                     .transpose()?,
@@ -364,11 +369,13 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
 
 fn check_own_history(mlp: &Mlp) -> Result<(), String> {
     let Some(own) = &mlp.own_history else { return Ok(()) };
-    let expected = (mlp.n_brands() + 1, own_history::N_TERMS);
-    if own.weights.dim() != expected {
+    let expected = (mlp.n_brands(), own_history::N_OWN_TERMS, own_history::N_TERMS);
+    let (n_brands, n_own) = own.own.dim();
+    let found = (n_brands, n_own, own.common.len());
+    if found != expected {
         return Err(format!(
-            "`own_history` has shape {:?}, expected {expected:?}",
-            own.weights.dim()
+            "`own_history` has weights for {found:?} brands, own and common terms, \
+             expected {expected:?}"
         ));
     }
     if own.bag >= mlp.bags.len() {
@@ -406,7 +413,9 @@ mod tests {
                 ],
                 own_history: Some(OwnHistory {
                     bag: 0,
-                    weights: Array2::from_shape_fn((4, 3), |(i, t)| (10 * i + t) as f32),
+                    knots: [0.5, 1.5],
+                    own: Array2::from_shape_fn((3, 2), |(i, t)| (10 * i + t) as f32),
+                    common: array![1.0, 2.0, 3.0, 4.0],
                 }),
             }),
             brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
@@ -432,8 +441,7 @@ mod tests {
         assert_eq!(mlp.layers[1].bias, array![9.0, 7.0, 8.0]);
         assert_eq!(mlp.layers[1].weights.row(0), array![3.0, 1.0, 2.0]);
         assert_eq!(mlp.bags[0], array![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]);
-        // The row common to all brands stays the last.
-        assert_eq!(mlp.own_history.unwrap().weights.column(0), array![20.0, 0.0, 10.0, 30.0]);
+        assert_eq!(mlp.own_history.unwrap().own.column(0), array![20.0, 0.0, 10.0]);
     }
 
     #[test]

@@ -110,7 +110,9 @@ impl Mlp {
         let layers = self.layers.iter().flat_map(|layer| {
             [flat(&layer.weights), layer.bias.as_slice().expect("parameters are contiguous")]
         });
-        let own = self.own_history.iter().map(|own| flat(&own.weights));
+        let own = self.own_history.iter().flat_map(|own| {
+            [flat(&own.own), own.common.as_slice().expect("parameters are contiguous")]
+        });
         self.bags.iter().map(flat).chain(layers).chain(own)
     }
 
@@ -121,9 +123,9 @@ impl Mlp {
             let bias = layer.bias.as_slice_mut().expect("parameters are contiguous");
             [matrix(&mut layer.weights), Parameter { values: bias, decays: false }]
         });
-        let own = self.own_history.iter_mut().map(|own| Parameter {
-            values: flat_mut(&mut own.weights),
-            decays: false,
+        let own = self.own_history.iter_mut().flat_map(move |own| {
+            let common = own.common.as_slice_mut().expect("parameters are contiguous");
+            [matrix(&mut own.own), Parameter { values: common, decays: false }]
         });
         self.bags.iter_mut().map(matrix).chain(layers).chain(own)
     }

@@ -2,37 +2,44 @@
 
 use contract::features::Feature;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, ArrayViewMut2, Axis};
+use ndarray::{Array1, Array2, ArrayViewMut2, Axis};
 
 use crate::inputs::Bags;
 
-/// Terms of a user's history of a brand; see [`terms`].
-pub const N_TERMS: usize = 3;
+/// Terms of a user's history of a brand; see [`OwnHistory::terms`].
+pub const N_TERMS: usize = 4;
 
-/// What a brand in a user's history adds to its logit: `Σ_t (weights[brand, t] + common[t])·term_t`.
+/// The first of them, for which each brand has weights of its own.
+pub const N_OWN_TERMS: usize = 2;
+
+/// What a brand in a user's history adds to its logit: `Σ_t (common[t] + own[brand, t])·term_t`.
 ///
-/// The common weights carry what all brands share; a brand's own, which start at zero, how it
-/// differs.
+/// The common weights carry what all brands share, as a learned function of the weight in the
+/// history; a brand's own, which start at zero, how it differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnHistory {
     /// Position of the feature among the sparse ones
     pub bag: usize,
-    /// `(n_brands + 1, N_TERMS)`: a row for each brand, and at the end the common one
-    pub weights: Array2<f32>,
-}
-
-/// Terms of a weight `w` in the history, such as a number of events: `1`, `ln(1 + w)`, and
-/// `ln(1 + w)` as far as it is more than `ln 4`. Together with their weights they are a broken
-/// line in `ln(1 + w)`: a brand bought once is another case than a brand bought weekly.
-pub fn terms(weight: f32) -> [f32; N_TERMS] {
-    let log = weight.max(0.0).ln_1p();
-    [1.0, log, (log - 2.0 * std::f32::consts::LN_2).max(0.0)]
+    /// Where the common function bends, in `ln(1 + weight)`
+    pub knots: [f32; N_TERMS - N_OWN_TERMS],
+    /// `(n_brands, N_OWN_TERMS)`
+    pub own: Array2<f32>,
+    /// `(N_TERMS,)`
+    pub common: Array1<f32>,
 }
 
 impl OwnHistory {
+    /// Terms of a weight `w` in the history, such as a number of events: `1`, `x = ln(1 + w)`, and
+    /// how far `x` is beyond each knot. With their weights they are a broken line in `x`: a brand
+    /// bought once is another case than a brand bought weekly.
+    pub fn terms(&self, weight: f32) -> [f32; N_TERMS] {
+        let x = weight.max(0.0).ln_1p();
+        [1.0, x, (x - self.knots[0]).max(0.0), (x - self.knots[1]).max(0.0)]
+    }
+
     /// Number of brands.
     pub fn n_brands(&self) -> usize {
-        self.weights.nrows() - 1
+        self.own.nrows()
     }
 
     /// Adds to each user's logits what the brands in their history add.
@@ -40,14 +47,13 @@ impl OwnHistory {
     /// * `bags`: the history of the batch's users; ids are `brand_idx`.
     /// * `logits`: `(n_users, n_brands)`.
     pub(crate) fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
-        let n_brands = self.n_brands();
-        let common = self.weights.row(n_brands);
         logits.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
-            for (brand, weight) in bags.of(i).filter(|&(brand, _)| (brand as usize) < n_brands) {
-                let own = self.weights.row(brand as usize);
-                let terms = terms(weight);
-                row[brand as usize] +=
-                    (0..N_TERMS).map(|t| (own[t] + common[t]) * terms[t]).sum::<f32>();
+            for (brand, weight) in bags.of(i) {
+                let Some(z) = row.get_mut(brand as usize) else { continue };
+                let terms = self.terms(weight);
+                let own = self.own.row(brand as usize);
+                *z += self.common.iter().zip(&terms).map(|(w, term)| w * term).sum::<f32>();
+                *z += own.iter().zip(&terms).map(|(w, term)| w * term).sum::<f32>();
             }
         });
     }
@@ -63,20 +69,23 @@ mod tests {
     use super::*;
     use ndarray::array;
 
-    /// Weight 1 has terms 1, ln 2, 0; weight 7 has 1, ln 8, ln 8 - ln 4 = ln 2. Brand 1 has
-    /// (1 + 10) + (2 + 20)·ln 2 = 26.249, brand 0 (10) + (20)·ln 8 + 30·ln 2 = 72.383.
+    /// With knots at ln 2 and ln 4, weight 1 has terms 1, ln 2, 0, 0 and weight 7 has 1, 3·ln 2,
+    /// 2·ln 2, ln 2. Brand 1 gets 10 + 20·ln 2 + 1 + 2·ln 2 = 26.249, brand 0, which has nothing
+    /// of its own, 10 + (60 + 60 + 40)·ln 2 = 120.904.
     #[test]
     fn a_brand_in_the_history_adds_its_own_and_the_common_weights() {
+        let ln_2 = std::f32::consts::LN_2;
         let own = OwnHistory {
             bag: 0,
-            weights: array![[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [10.0, 20.0, 30.0]],
+            knots: [ln_2, 2.0 * ln_2],
+            own: array![[0.0, 0.0], [1.0, 2.0]],
+            common: array![10.0, 20.0, 30.0, 40.0],
         };
-        let bags =
-            Bags { offsets: vec![0, 2, 2], ids: vec![1, 0], weights: vec![1.0, 7.0] };
+        let bags = Bags { offsets: vec![0, 3, 3], ids: vec![1, 0, 9], weights: vec![1.0, 7.0, 1.0] };
         let mut logits = array![[1.0, 1.0], [0.5, 0.5]];
         own.add(&bags, logits.view_mut());
         assert!((logits[[0, 1]] - 27.249).abs() < 1e-3, "{logits}");
-        assert!((logits[[0, 0]] - 73.383).abs() < 1e-3, "{logits}");
+        assert!((logits[[0, 0]] - 121.904).abs() < 1e-3, "{logits}");
         assert_eq!(logits.row(1), array![0.5, 0.5]);
     }
 }

@@ -31,7 +31,9 @@ pub struct UserDecision {
 
 impl Decider {
     /// Fits calibration and thresholds on the valid users.
-    pub fn fit(valid: &Histogram, params: &ScoreParams) -> Self {
+    ///
+    /// * `expected`: the users over whom F1 is expected; only their number in each bin is used.
+    pub fn fit(valid: &Histogram, expected: &Histogram, params: &ScoreParams) -> Self {
         let n_brands = valid.n_brands();
         let platts = match params.calibration {
             Calibration::None => vec![Platt::IDENTITY; n_brands],
@@ -46,8 +48,10 @@ impl Decider {
                 };
                 vec![tune_global(valid, &platts, objective).unwrap_or(NEVER); n_brands]
             }
-            Decision::ExpectedF1 {} => (0..n_brands)
-                .map(|brand| plug_in_threshold(valid.brand(brand), platts[brand]).unwrap_or(NEVER))
+            Decision::ExpectedF1 { .. } => (0..n_brands)
+                .map(|brand| {
+                    plug_in_threshold(expected.brand(brand), platts[brand]).unwrap_or(NEVER)
+                })
                 .collect(),
         };
         Self::new(platts.into_iter().zip(thresholds).collect())

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::{self, DataError, ExperimentArgs, ManifestArgs};
 use contract::ipc::{self, Table, Writer};
+use contract::manifest::{Decision, ExpectedOver};
 use contract::run::StageRun;
 use contract::{Stage, columns, tables};
 use decide::Decider;
@@ -103,10 +104,19 @@ fn score(args: &ExperimentArgs) -> Result<String> {
             Ok(())
         })
     })?;
-    let decider = pool.install(|| Decider::fit(&valid_histogram, params));
+    let test_inputs = Inputs::new(&test, model.features()).map_err(DataError)?;
+    let mut expected = valid_histogram.clone();
+    if params.decision == (Decision::ExpectedF1 { over: ExpectedOver::Scored }) {
+        pool.install(|| {
+            users::for_each_batch(&model, &test_inputs, "test users", |_, logits| {
+                users::count_unlabelled(logits, &mut expected);
+                Ok(())
+            })
+        })?;
+    }
+    let decider = pool.install(|| Decider::fit(&valid_histogram, &expected, params));
 
     let mut test_histogram = Histogram::new(n_brands);
-    let test_inputs = Inputs::new(&test, model.features()).map_err(DataError)?;
     let test_labels = Labels::of(&test, "brands", n_brands)?;
     let ids = test.whole_column("user_id")?;
     let mut writer =

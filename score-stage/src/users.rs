@@ -47,6 +47,13 @@ pub fn for_each_batch(
     Ok(())
 }
 
+/// Counts a batch's logits into a histogram, all as negatives: for what needs no labels.
+pub fn count_unlabelled(logits: ArrayView2<f32>, histogram: &mut Histogram) {
+    let offsets = vec![0; logits.nrows() + 1];
+    let logits = logits.as_slice().expect("a batch's logits are contiguous");
+    histogram.add_rows(logits, Lists { offsets: &offsets, values: &[] });
+}
+
 /// A column with each user's brands.
 pub struct Labels<'a> {
     starts: Vec<usize>,

@@ -17,8 +17,8 @@ pub struct Gradients {
     pub weights: Vec<Array2<f32>>,
     /// As the biases of [`Mlp::layers`]
     pub biases: Vec<Array1<f32>>,
-    /// As the weights of [`Mlp::own_history`]
-    pub own_history: Option<Array2<f32>>,
+    /// As the weights of [`Mlp::own_history`], each brand's own and the common ones
+    pub own_history: Option<(Array2<f32>, Array1<f32>)>,
     /// Gradient of each hidden layer's output
     pub(crate) hidden: Vec<Array2<f32>>,
 }
@@ -33,7 +33,9 @@ impl Gradients {
             bags: mlp.bags.iter().map(|bag| Array2::zeros(bag.dim())).collect(),
             weights: mlp.layers.iter().map(weights).collect(),
             biases: mlp.layers.iter().map(|layer| Array1::zeros(layer.bias.len())).collect(),
-            own_history: mlp.own_history.as_ref().map(|own| Array2::zeros(own.weights.dim())),
+            own_history: mlp.own_history.as_ref().map(|own| {
+                (Array2::zeros(own.own.dim()), Array1::zeros(own.common.len()))
+            }),
             hidden: Vec::new(),
         }
     }
@@ -43,7 +45,10 @@ impl Gradients {
         let layers = self.weights.iter().zip(&self.biases).flat_map(|(weights, bias)| {
             [flat(weights), bias.as_slice().expect("gradients are contiguous")]
         });
-        self.bags.iter().map(flat).chain(layers).chain(self.own_history.iter().map(flat))
+        let own = self.own_history.iter().flat_map(|(own, common)| {
+            [flat(own), common.as_slice().expect("gradients are contiguous")]
+        });
+        self.bags.iter().map(flat).chain(layers).chain(own)
     }
 
     /// Makes room for the gradients of the hidden layers.

@@ -8,7 +8,7 @@ use contract::manifest::{SelectEpoch, TrainParams};
 use linfa::prelude::Fit;
 use linfa_preprocessing::linear_scaling::LinearScaler;
 use model::mlp::{Dropout, Layer};
-use model::own_history::{self, N_TERMS, OwnHistory};
+use model::own_history::{self, N_OWN_TERMS, N_TERMS, OwnHistory};
 use model::sigmoid::logit;
 use model::{Mlp, prior_logits};
 use ndarray::{Array1, Array2};
@@ -376,7 +376,8 @@ fn start(task: &Task) -> Result<State, Error> {
 }
 
 /// The common weight of having had a brand starts at how much more often, in logits, users have
-/// a brand of their history than its prevalence says; all else at zero.
+/// a brand of their history than its prevalence says; all other weights at zero. The common
+/// function bends where half and nine tenths of the weights lie below.
 fn own_history_start(
     name: &str,
     features: &[Feature],
@@ -387,6 +388,9 @@ fn own_history_start(
         Error::Data(format!("`own_history`: no list of ids `{name}` among the features"))
     })?;
     let n_brands = prior.len();
+    let mut weights: Vec<f32> = batch.inputs.bags[bag].weights.iter().map(|w| w.max(0.0)).collect();
+    weights.sort_by(f32::total_cmp);
+    let quantile = |at: usize| weights.get(weights.len() * at / 100).map_or(0.0, |w| w.ln_1p());
     let (mut n_cells, mut n_labels, mut n_expected) = (0.5, 0.25, 0.25);
     for i in 0..batch.len() {
         let labels = batch.labels(i);
@@ -399,9 +403,10 @@ fn own_history_start(
             n_labels += f64::from(u8::from(labels.brands.binary_search(&brand).is_ok()));
         }
     }
-    let mut weights = Array2::zeros((n_brands + 1, N_TERMS));
-    weights[[n_brands, 0]] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
-    Ok(OwnHistory { bag, weights })
+    let mut common = Array1::zeros(N_TERMS);
+    common[0] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
+    let knots = [quantile(50), quantile(90)];
+    Ok(OwnHistory { bag, knots, own: Array2::zeros((n_brands, N_OWN_TERMS)), common })
 }
 
 /// Mean and inverse deviation of each column; a column that does not vary is only centred.

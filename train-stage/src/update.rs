@@ -2,10 +2,9 @@
 
 use contract::manifest::TrainParams;
 use model::mlp::{Dropout, GOLDEN};
-use model::own_history::{N_TERMS, terms};
-use model::{Bags, Mlp, Workspace};
+use model::{Bags, Mlp, OwnHistory, Workspace};
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 
 use crate::adam::{Moments, Step};
 use crate::backward::Gradients;
@@ -108,7 +107,7 @@ impl Updater {
         }
         if let (Some(own), Some(gradient)) = (&mlp.own_history, &mut self.gradients.own_history) {
             let cells = self.blocks.iter().flat_map(|block| &block.own_history);
-            own_history_gradient(&batch.inputs.bags[own.bag], cells, gradient);
+            own_history_gradient(own, &batch.inputs.bags[own.bag], cells, gradient);
         }
 
         let output_weights = mlp.bags.len() + 2 * (mlp.layers.len() - 1);
@@ -119,8 +118,9 @@ impl Updater {
                 continue; // updated with its gradient
             }
             let rate = if i < n_network { 1.0 } else { OWN_HISTORY_RATE };
-            let weight_decay = if parameter.decays { step.weight_decay } else { 0.0 };
             let learning_rate = step.learning_rate * rate;
+            // Decay is per unit of step size: as much of it as elsewhere.
+            let weight_decay = if parameter.decays { step.weight_decay / rate } else { 0.0 };
             let step = Step { learning_rate, weight_decay, ..step };
             moments.update(parameter.values, gradient, step);
         }
@@ -204,21 +204,21 @@ impl Updater {
 }
 
 /// * `cells`: gradient of the loss at each logit of the users' histories, in order of `bags`.
-/// * `gradient`: `(n_brands + 1, N_TERMS)`, overwritten.
+/// * `gradient`: as the weights; overwritten.
 fn own_history_gradient<'a>(
+    own: &OwnHistory,
     bags: &Bags,
     cells: impl Iterator<Item = &'a f32>,
-    gradient: &mut Array2<f32>,
+    (own_gradient, common): &mut (Array2<f32>, Array1<f32>),
 ) {
-    gradient.fill(0.0);
-    let common = gradient.nrows() - 1;
+    own_gradient.fill(0.0);
+    common.fill(0.0);
     for ((&brand, &weight), &cell) in bags.ids.iter().zip(&bags.weights).zip(cells) {
-        if (brand as usize) < common && cell != 0.0 {
-            let terms = terms(weight);
-            for t in 0..N_TERMS {
-                gradient[[brand as usize, t]] += cell * terms[t];
-                gradient[[common, t]] += cell * terms[t];
-            }
+        if (brand as usize) < own.n_brands() && cell != 0.0 {
+            let terms = own.terms(weight);
+            let of_brand = own_gradient.row_mut(brand as usize);
+            of_brand.into_iter().zip(&terms).for_each(|(g, term)| *g += cell * term);
+            common.iter_mut().zip(&terms).for_each(|(g, term)| *g += cell * term);
         }
     }
 }

@@ -120,7 +120,7 @@ fn one_stage_can_be_run_again_alone() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(before == work.bytes("runs/bau/train/model.arrow"));
     let run = work.run("train-stage", &["--experiment", "bau", "--set", "train.epochs=2"]);
-    assert!(run.stdout.contains("2 epochs"), "{}", run.stdout);
+    assert!(run.stdout.contains("of 2 selected"), "{}", run.stdout);
     assert!(before != work.bytes("runs/bau/train/model.arrow"));
 }
 
@@ -170,6 +170,7 @@ fn what_the_schema_cannot_say_is_checked_too() {
     work.edit("pipeline.yaml", "brands: brands.csv", "brands: brandz.csv");
     work.edit("pipeline.yaml", "{table: users}", "{table: user}");
     work.edit("pipeline.yaml", "history: past", "history: age");
+    work.edit("pipeline.yaml", "bau: {}", "bau: {train: {own_history: past}}");
     work.edit("pipeline.yaml", "sql: everyone.sql", "sql: all.sql");
     insta::assert_snapshot!(work.pipeline(&["check"]).stderr);
 }
@@ -608,6 +609,7 @@ fn a_model_for_other_brands_is_refused() {
     );
 }
 
+/// Ctrl-C writes a checkpoint first; the next run goes on from it.
 #[test]
 fn an_interrupt_in_training_keeps_the_earlier_model() {
     let work = Workspace::tiny();
@@ -616,12 +618,87 @@ fn an_interrupt_in_training_keeps_the_earlier_model() {
     let run = work.interrupted(
         "train-stage",
         &["--experiment", "bau", "--set", "train.epochs=1000000"],
-        "epoch 2/",
+        "epoch 2 ",
     );
     assert_eq!(run.code, 130);
-    assert!(run.stderr.contains("interrupted; earlier results are untouched"), "{}", run.stderr);
+    assert!(run.stderr.contains("interrupted after update"), "{}", run.stderr);
+    assert!(work.dir.join("runs/bau/train/checkpoint.arrow").exists());
     assert!(model == work.bytes("runs/bau/train/model.arrow"));
     assert!(work.partial_files().is_empty());
+}
+
+/// Killed at several points, also while a checkpoint is being written, training goes on and ends
+/// with the bytes of one that was left alone. So does the refit after it.
+#[test]
+fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
+    let settings = ["--experiment", "bau", "--set", "train.epochs=60", "--set", "train.refit=true"];
+    let alone = Workspace::tiny();
+    assert_eq!(alone.pipeline(&["run", "bau"]).code, 0);
+    assert_eq!(alone.run("train-stage", &settings).code, 0);
+
+    // A checkpoint after every update.
+    let often = ["--set", "train.checkpoint_minutes=0"];
+    let args = [&settings[..], &often].concat();
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let mut n_resumed = 0;
+    for until in ["epoch 1 ", "epoch 7 ", "epoch 30 ", "epoch 59 ", "refit bau: epoch 2 "] {
+        let run = work.killed("train-stage", &args, until);
+        assert!(run.stderr.contains(until), "{}", run.stderr);
+        n_resumed += usize::from(run.stderr.contains("going on from a checkpoint"));
+    }
+    assert_eq!(n_resumed, 4, "all but the first");
+    let run = work.run("train-stage", &args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("refit bau: going on from a checkpoint"), "{}", run.stderr);
+    for file in ["model.arrow", "judged_model.arrow"] {
+        let path = format!("runs/bau/train/{file}");
+        assert!(work.bytes(&path) == alone.bytes(&path), "{file} differs");
+    }
+    for file in ["checkpoint.arrow", "checkpoint_refit.arrow"] {
+        assert!(!work.dir.join("runs/bau/train").join(file).exists(), "{file} is left");
+    }
+}
+
+/// Thresholds come from the model before the refit, which never saw the valid users.
+#[test]
+fn a_refit_model_is_scored_with_the_thresholds_of_the_one_before() {
+    let work = Workspace::tiny();
+    work.edit("pipeline.yaml", "bau_expected_f1: {", "bau_expected_f1: {train: {refit: true}, ");
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let plain = Workspace::tiny();
+    assert_eq!(plain.pipeline(&["run"]).code, 0);
+    let thresholds = |work: &Workspace| {
+        let table = contract::ipc::read(
+            &work.dir.join("runs/bau_expected_f1/score/thresholds.arrow"),
+            &contract::tables::THRESHOLDS,
+        );
+        let batches = table.unwrap().batches;
+        batches.iter().map(|batch| batch.columns().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(thresholds(&work), thresholds(&plain));
+    let model = "runs/bau_expected_f1/train/model.arrow";
+    assert!(work.bytes(model) != plain.bytes(model));
+}
+
+/// A checkpoint is kept, and can be used as a model.
+#[test]
+fn an_exploding_loss_keeps_the_last_good_checkpoint() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let settings = ["train.learning_rate=1", "train.warmup=0", "train.hidden=[99,99,99,99,99,99]"];
+    let mut args = vec!["--experiment", "bau", "--set", "train.checkpoint_minutes=0"];
+    args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let run = work.run("train-stage", &args);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    for part in ["the loss is ", " in epoch 1, batch ", "likely cause: a step was too large"] {
+        assert!(run.stderr.contains(part), "{}", run.stderr);
+    }
+    let checkpoint = "runs/bau/train/checkpoint.arrow";
+    assert!(run.stderr.contains(checkpoint), "{}", run.stderr);
+    let pretrained = format!("train.pretrained={checkpoint}");
+    let run = work.run("train-stage", &["--experiment", "bau", "--set", &pretrained]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
 /// Runs where the data set lies beside the project; elsewhere it says that it does not.

@@ -124,6 +124,15 @@ impl Workspace {
 
     /// Starts a program, waits until stderr holds `until`, and sends it an interrupt.
     pub fn interrupted(&self, program: &str, args: &[&str], until: &str) -> Said {
+        self.signalled("-INT", program, args, until)
+    }
+
+    /// Starts a program, waits until stderr holds `until`, and kills it.
+    pub fn killed(&self, program: &str, args: &[&str], until: &str) -> Said {
+        self.signalled("-KILL", program, args, until)
+    }
+
+    fn signalled(&self, signal: &str, program: &str, args: &[&str], until: &str) -> Said {
         let mut child = Command::new(binary(program))
             .args(args)
             .current_dir(&self.dir)
@@ -139,7 +148,7 @@ impl Workspace {
             stderr.push('\n');
             if !is_sent && line.contains(until) {
                 let sent =
-                    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+                    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
                 assert!(sent.success());
                 is_sent = true;
             }

@@ -168,7 +168,7 @@ pub const MODEL: Contract = Contract {
 /// One row an epoch. `rows_per_s` and `secs` differ from run to run.
 pub const HISTORY: Contract = Contract {
     name: "history",
-    version: 2,
+    version: 1,
     columns: &[
         column("epoch", Kind::U32),
         column("train_loss", Kind::F64),
@@ -177,8 +177,6 @@ pub const HISTORY: Contract = Contract {
         column("valid_user_f1", Kind::NullableF64),
         column("rows_per_s", Kind::F64),
         column("secs", Kind::F64),
-        column("valid_map", Kind::NullableF64),
-        column("updates", Kind::U64),
     ],
 };
 

@@ -1,9 +1,10 @@
-//! `history.arrow`: one row an epoch.
+//! `history.arrow`: one row an epoch. More columns than its contract asks for: the mean average
+//! precision on the valid users, and the updates until the end of the epoch.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, UInt32Array, UInt64Array};
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use contract::tables::{HISTORY, Kind};
 use train_stage::trainer::Epoch;
 use train_stage::validation::Figures;
@@ -13,7 +14,11 @@ pub fn fields() -> Vec<Field> {
     let field = |c: &contract::tables::Column| {
         Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64)
     };
-    HISTORY.columns.iter().map(field).collect()
+    let more = [
+        Field::new("valid_map", DataType::Float64, true),
+        Field::new("updates", DataType::UInt64, false),
+    ];
+    HISTORY.columns.iter().map(field).chain(more).collect()
 }
 
 /// The table's columns.

@@ -175,3 +175,99 @@ pub fn brand_sums(by_brand: &ByBrand, sums: &mut [f32]) {
         *sum = by_brand.of(brand).iter().map(|entry| entry.value).sum();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 37 values from 0.001 to 1, every third negative: two whole blocks of cells and five more.
+    fn row() -> Vec<f32> {
+        let size = |i: usize| 0.83_f32.powi(i as i32);
+        (0..37).map(|i| if i % 3 == 0 { -size(i) } else { size(i) }).collect()
+    }
+
+    fn selected(row: &[f32], share: f32, seed: u64) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        select(row, share, seed, &mut entries);
+        entries
+    }
+
+    /// The largest is 1, so the limit is 0.2: 0.83^8 = 0.225 is above it, 0.83^9 = 0.187 below.
+    #[test]
+    fn large_entries_are_always_kept_as_they_are_and_small_ones_grow_to_the_limit() {
+        let row = row();
+        for seed in 0..200 {
+            let entries = selected(&row, 0.2, seed);
+            for (i, entry) in entries.iter().take(9).enumerate() {
+                assert_eq!(*entry, Entry { index: i as u32, value: row[i] }, "{seed}");
+            }
+            for entry in &entries[9..] {
+                assert_eq!(entry.value, 0.2_f32.copysign(row[entry.index as usize]), "{seed}");
+            }
+        }
+    }
+
+    /// An entry of size g is kept with chance g / 0.2 at ±0.2, so that its mean over 20,000 draws
+    /// has a standard deviation of at most 0.1 / √20,000 = 0.0007.
+    #[test]
+    fn the_mean_of_many_draws_is_the_row() {
+        const DRAWS: u64 = 20_000;
+        let row = row();
+        let mut sums = vec![0.0_f64; row.len()];
+        for seed in 0..DRAWS {
+            for entry in selected(&row, 0.2, seed) {
+                sums[entry.index as usize] += f64::from(entry.value);
+            }
+        }
+        for (i, (sum, &g)) in sums.iter().zip(&row).enumerate() {
+            let mean = sum / DRAWS as f64;
+            assert!((mean - f64::from(g)).abs() < 0.004, "{i}: {mean} for {g}");
+        }
+    }
+
+    /// Σ min(|g| / 0.2, 1) over the row: 9 whole ones, and 0.83^9·(1 - 0.83^28)/0.17/0.2 = 5.47.
+    #[test]
+    fn the_number_of_entries_is_the_expected_one_rounded() {
+        for seed in 0..200 {
+            let n_entries = selected(&row(), 0.2, seed).len();
+            assert!((14..=15).contains(&n_entries), "{n_entries}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_zeros_has_no_entries() {
+        assert!(selected(&[0.0; 20], 0.2, 1).is_empty());
+    }
+
+    /// Widths below, at and beyond the columns that stay in registers. Row r holds r + column, so
+    /// 2·row 3 - row 1 is 5 + column.
+    #[test]
+    fn weighted_sums_are_those_of_their_rows() {
+        for width in [1, 127, 128, 300] {
+            let rows: Vec<f32> =
+                (0..4).flat_map(|row| (0..width).map(move |column| (row + column) as f32)).collect();
+            let entries = [Entry { index: 3, value: 2.0 }, Entry { index: 1, value: -1.0 }];
+            let mut sum = vec![7.0; width];
+            weighted_sum(&entries, &rows, &mut sum);
+            let expected: Vec<f32> = (0..width).map(|column| 5.0 + column as f32).collect();
+            assert_eq!(sum, expected, "{width}");
+        }
+    }
+
+    #[test]
+    fn entries_are_sorted_to_brands_in_order_of_users() {
+        let entry = |index: u32, value: f32| Entry { index, value };
+        let users = [vec![entry(2, 1.0), entry(0, 2.0)], vec![], vec![entry(2, 3.0)]];
+        let mut by_brand = ByBrand::default();
+        for _ in 0..2 {
+            by_brand.fill(4, users.iter().map(Vec::as_slice));
+            assert_eq!(by_brand.of(0), [entry(0, 2.0)]);
+            assert_eq!(by_brand.of(1), []);
+            assert_eq!(by_brand.of(2), [entry(0, 1.0), entry(2, 3.0)]);
+            assert_eq!(by_brand.of(3), []);
+        }
+        let mut sums = [9.0; 4];
+        brand_sums(&by_brand, &mut sums);
+        assert_eq!(sums, [2.0, 0.0, 4.0, 0.0]);
+    }
+}

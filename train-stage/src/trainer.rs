@@ -421,3 +421,136 @@ fn standardisation(dense: &Array2<f32>) -> Result<(Array1<f32>, Array1<f32>), Er
     };
     Ok((scaler.offsets().mapv(|offset| offset as f32), scaler.scales().mapv(spread)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::features::FeatureKind;
+    use contract::manifest::{HiddenWidth, Loss};
+    use linfa::ParamGuard as _;
+
+    use crate::MlpParams;
+    use crate::examples::{ArrayExamples, Chained};
+
+    /// 30 users with two features; labels that the features say nothing of, so that a network
+    /// can only learn them by heart.
+    fn users(from: usize) -> (Array2<f32>, Array2<f32>) {
+        let noise = |i: usize| ((from + i + 1) as f64 * 0.618_033_988_749_895).fract();
+        let records = Array2::from_shape_fn((30, 2), |(i, j)| noise(2 * i + j) as f32);
+        let targets =
+            Array2::from_shape_fn((30, 3), |(i, j)| f32::from(u8::from(noise(3 * i + j) < 0.3)));
+        (records, targets)
+    }
+
+    fn trained(params: TrainParams, stop_after: Option<u64>) -> Trained {
+        let (records, targets) = users(0);
+        let examples = ArrayExamples::new(records.view(), targets.view()).unwrap();
+        let (records, targets) = users(1000);
+        let valid = ArrayExamples::new(records.view(), targets.view()).unwrap();
+        let architecture = Architecture {
+            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            n_ids: Vec::new(),
+            volumes: vec![9; 3],
+            n_users: 30,
+        };
+        let task = Task {
+            params: &MlpParams::new(params).check().unwrap(),
+            architecture: &architecture,
+            examples: &examples,
+            valid: Some(&valid),
+            stop_after,
+            checkpoints: None,
+        };
+        train(&task, &mut ()).unwrap()
+    }
+
+    /// Four updates an epoch.
+    fn params() -> TrainParams {
+        TrainParams {
+            hidden: vec![HiddenWidth(32)],
+            loss: Loss::Bce {},
+            batch_size: 8,
+            epochs: 40,
+            learning_rate: 0.03,
+            ..TrainParams::default()
+        }
+    }
+
+    #[test]
+    fn the_epoch_kept_is_the_best_by_its_figure() {
+        let last = trained(TrainParams { select_epoch: SelectEpoch::Last, ..params() }, None);
+        assert_eq!((last.epoch, last.updates, last.history.len()), (40, 160, 40));
+        for by in [
+            SelectEpoch::Loss,
+            SelectEpoch::MacroF1,
+            SelectEpoch::UserF1,
+            SelectEpoch::MeanAveragePrecision,
+        ] {
+            let best = trained(TrainParams { select_epoch: by, ..params() }, None);
+            let merit = |epoch: &Epoch| epoch.valid.unwrap().merit(by).unwrap();
+            let most = best.history.iter().map(merit).fold(f64::MIN, f64::max);
+            assert_eq!(merit(&best.history[best.epoch as usize - 1]), most, "{by:?}");
+            assert_eq!(best.updates, 4 * u64::from(best.epoch), "{by:?}");
+        }
+        // What is learned by heart is wrong for others: the loss is best early.
+        let best = trained(TrainParams { select_epoch: SelectEpoch::Loss, ..params() }, None);
+        assert!(best.epoch < 10, "{}", best.epoch);
+        // The network kept is that of its epoch: training that ends there gives the same.
+        let again = TrainParams { select_epoch: SelectEpoch::Last, ..params() };
+        let again = trained(again, Some(best.updates));
+        assert!(best.mlp.parameters().eq(again.mlp.parameters()));
+    }
+
+    #[test]
+    fn patience_ends_training_after_as_many_epochs_without_a_better_one() {
+        let params =
+            TrainParams { select_epoch: SelectEpoch::Loss, patience: Some(3), ..params() };
+        let trained = trained(params, None);
+        assert_eq!(trained.history.len(), trained.epoch as usize + 3);
+    }
+
+    /// Ten updates are two epochs of four and half of a third.
+    #[test]
+    fn updates_take_the_place_of_epochs() {
+        let params =
+            TrainParams { updates: Some(10), select_epoch: SelectEpoch::Last, ..params() };
+        let trained = trained(params, None);
+        let updates: Vec<u64> = trained.history.iter().map(|epoch| epoch.updates).collect();
+        assert_eq!(updates, [4, 8, 10]);
+        assert_eq!(trained.updates, 10);
+    }
+
+    #[test]
+    fn chained_examples_are_those_of_both() {
+        let ((first, first_targets), (second, second_targets)) = (users(0), users(1000));
+        let first_examples = ArrayExamples::new(first.view(), first_targets.view()).unwrap();
+        let second_examples = ArrayExamples::new(second.view(), second_targets.view()).unwrap();
+        let chained = Chained { first: &first_examples, second: &second_examples };
+        assert_eq!(chained.len(), 60);
+        let mut batch = ExampleBatch::default();
+        chained.gather(&[31, 2, 59], &mut batch);
+        assert_eq!(batch.inputs.dense.row(0), first.row(2));
+        assert_eq!(batch.inputs.dense.row(1), second.row(1));
+        assert_eq!(batch.inputs.dense.row(2), second.row(29));
+        let n_labels = second_targets.row(29).sum() as usize;
+        assert_eq!(batch.labels(2).brands.len(), n_labels);
+    }
+
+    #[test]
+    fn the_cause_of_a_broken_loss_is_looked_for_in_the_batch() {
+        let state_of = |dense: f32, weight: f32| {
+            let (records, targets) = users(0);
+            let examples = ArrayExamples::new(records.view(), targets.view()).unwrap();
+            let mut batch = ExampleBatch::default();
+            examples.gather(&[0, 1], &mut batch);
+            batch.inputs.dense[[1, 0]] = dense;
+            batch.push_labels(crate::loss::Labels { brands: &[], ignored: &[], weight });
+            let mlp = trained(TrainParams { epochs: 1, ..params() }, None).mlp;
+            likely_cause(&batch, &mlp)
+        };
+        assert!(state_of(f32::NAN, 1.0).contains("feature `x` holds NaN"));
+        assert!(state_of(1e9, 1.0).contains("feature `x` holds 1000000000"));
+        assert!(state_of(0.5, 5000.0).contains("an example of this batch has weight 5000"));
+        assert!(state_of(0.5, 1.0).contains("a step was too large"));
+    }
+}

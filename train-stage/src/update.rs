@@ -222,3 +222,123 @@ fn own_history_gradient<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::features::{Feature, FeatureKind};
+    use contract::manifest::{IdSpace, Loss};
+    use model::Batch;
+    use model::mlp::Layer;
+    use ndarray::array;
+
+    use crate::loss::Labels;
+
+    const N_BRANDS: usize = 20;
+
+    /// Numbers without a pattern in [-1, 1].
+    fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, columns), |(i, j)| {
+            let fraction = ((from + i * columns + j + 1) as f64 * 0.618_033_988_749_895).fract();
+            (2.0 * fraction - 1.0) as f32
+        })
+    }
+
+    fn network() -> Mlp {
+        let layer = |n_in: usize, n_out: usize, from: usize| Layer {
+            weights: spread(n_in, n_out, from),
+            bias: spread(1, n_out, from + 1000).row(0).to_owned(),
+        };
+        let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
+        Mlp {
+            features: vec![
+                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: 3 } },
+                Feature { name: "past".into(), kind },
+            ],
+            offsets: array![0.0, 0.0, 0.0],
+            scales: array![1.0, 1.0, 1.0],
+            bags: vec![spread(N_BRANDS, 5, 100)],
+            layers: vec![layer(3, 5, 200), layer(5, N_BRANDS, 400)],
+            own_history: Some(OwnHistory {
+                bag: 0,
+                knots: [0.5, 1.0],
+                own: spread(N_BRANDS, 2, 600),
+                common: array![0.5, -0.25, 0.75, 0.5],
+            }),
+        }
+    }
+
+    /// 18 users, more than a block; one brand of a history is unknown.
+    fn batch() -> ExampleBatch {
+        let mut batch = ExampleBatch::default();
+        let mut bags = Bags { offsets: vec![0], ids: Vec::new(), weights: Vec::new() };
+        for user in 0..18_u32 {
+            bags.ids.extend([user % 20, (7 * user + 3) % 20, 99]);
+            bags.weights.extend([1.0, (user + 1) as f32, 2.0]);
+            bags.offsets.push(bags.ids.len());
+            let labels = [user % 20, 19];
+            batch.push_labels(Labels { brands: &labels, ignored: &[], weight: 1.0 });
+        }
+        batch.inputs = Batch { dense: spread(18, 3, 500), bags: vec![bags] };
+        batch
+    }
+
+    /// One update of the network at a step size; returns the loss before it.
+    fn update(mlp: &mut Mlp, learning_rate: f32, sparse_gradient: f32) -> (f64, Updater) {
+        let params = TrainParams { loss: Loss::Bce {}, sparse_gradient, ..TrainParams::default() };
+        let objective = Objective::new(&params, &[9; N_BRANDS], 18);
+        let mut updater = Updater::new(mlp, &params);
+        let step = Step { learning_rate, weight_decay: 0.1, update: 1 };
+        let dropout = Dropout { rate: 0.0, seed: 3 };
+        let loss = updater.update(mlp, &objective, &batch(), Update { step, dropout });
+        (loss, updater)
+    }
+
+    /// The values of every array, by rows.
+    fn values(mlp: &Mlp) -> Vec<f32> {
+        let mut mlp = mlp.clone();
+        mlp.layers.iter_mut().for_each(|layer| layer.lay_out(false));
+        mlp.parameters().flatten().copied().collect()
+    }
+
+    /// With a limit of a billionth of the largest entry all are kept, as they are.
+    #[test]
+    fn an_update_with_every_entry_is_that_of_the_dense_gradient() {
+        let (mut dense, mut sparse) = (network(), network());
+        let (dense_loss, _) = update(&mut dense, 0.05, 0.0);
+        let (sparse_loss, updater) = update(&mut sparse, 0.05, 1e-9);
+        assert_eq!(updater.by_brand.n_entries(), 18 * N_BRANDS);
+        assert_eq!(dense_loss, sparse_loss);
+        assert_ne!(values(&dense), values(&network()));
+        for (a, b) in values(&dense).into_iter().zip(values(&sparse)) {
+            assert!((a - b).abs() < 1e-5, "{a} and {b}");
+        }
+    }
+
+    /// Central differences of the loss, of the own weights of three brands and the common ones.
+    #[test]
+    fn gradients_of_the_own_history_are_slopes_of_the_loss() {
+        const H: f32 = 1.0 / 64.0;
+        for sparse in [0.0, 0.2] {
+            let (_, updater) = update(&mut network(), 0.0, sparse);
+            let (own, common) = updater.gradients.own_history.unwrap();
+            let slope = |place: &dyn Fn(&mut OwnHistory) -> &mut f32| {
+                let at = |shift: f32| {
+                    let mut mlp = network();
+                    *place(mlp.own_history.as_mut().unwrap()) += shift;
+                    update(&mut mlp, 0.0, sparse).0
+                };
+                (at(H) - at(-H)) / f64::from(2.0 * H)
+            };
+            let check = |found: f32, expected: f64| {
+                assert!((f64::from(found) - expected).abs() < 1e-3, "{found} for {expected}");
+            };
+            for (brand, t) in [(0, 0), (3, 1), (19, 0)] {
+                check(own[[brand, t]], slope(&|own| &mut own.own[[brand, t]]));
+            }
+            for t in 0..4 {
+                check(common[t], slope(&|own| &mut own.common[t]));
+            }
+        }
+    }
+}

@@ -18,7 +18,7 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 
 BENCH_USERS ?= 1000000
 
-.PHONY: bench bench-sample build pipeline holdout sample train score report demo-data fetch test check clean help
+.PHONY: bench bench-sample bench-train bench-train-scale build pipeline holdout sample train score report demo-data fetch test check clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,7 +62,7 @@ check: build ## What CI runs: format, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) test --workspace --locked
 
-bench: bench-sample ## All benchmarks; each leaves bench/out/NAME.json
+bench: bench-sample bench-train bench-train-scale ## All benchmarks; each leaves bench/out/NAME.json
 
 bench/.venv: bench/requirements.txt
 	python3 -m venv bench/.venv
@@ -71,6 +71,12 @@ bench/.venv: bench/requirements.txt
 
 bench-sample: build bench/.venv ## Sampling against DuckDB and Polars: BENCH_USERS=
 	bench/.venv/bin/python bench/sample/run.py --users $(BENCH_USERS)
+
+bench-train: build bench/.venv ## Training against PyTorch
+	bench/.venv/bin/python bench/train/run.py
+
+bench-train-scale: build bench/.venv ## Training on 100,000 to 5,000,000 examples: BENCH_USERS=
+	bench/.venv/bin/python bench/train/scale.py --users $(BENCH_USERS)
 
 clean: ## Remove what was built; results stay
 	$(CARGO) clean

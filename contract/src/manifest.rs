@@ -393,7 +393,8 @@ pub struct TrainParams {
     /// weight for the user's own history of it
     pub own_history: Option<String>,
     /// Entries of the output gradient below this share of a user's largest are kept at random
-    /// and made larger in proportion, without bias; 0 keeps all, at several times the work
+    /// and made larger in proportion, without bias; 0 keeps all, at twice the work. Without a
+    /// hidden layer all are kept
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,
     /// Seed of the first weights, the order of examples and dropout
@@ -402,7 +403,7 @@ pub struct TrainParams {
     #[schemars(range(min = 1))]
     pub threads: Option<usize>,
     /// Minutes between checkpoints, which a killed training goes on from; there is one after
-    /// each epoch as well. Changes no result
+    /// each longer epoch as well. Changes no result
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub checkpoint_minutes: f64,
 }
@@ -635,7 +636,7 @@ pub enum ExpectedOver {
     /// The valid users
     #[default]
     Valid,
-    /// The valid users and those to be scored, without their labels: more of them make a small
+    /// Those and the users to be scored, without their labels: more of them make a small
     /// brand's threshold steadier, at the cost of a second pass
     Scored,
 }

@@ -44,14 +44,6 @@ struct Architecture {
 impl Model {
     /// The model's rows, as columns of `model.arrow`, and its metadata.
     pub fn to_columns(&self) -> (Vec<ArrayRef>, HashMap<String, String>) {
-        self.to_columns_with(&[])
-    }
-
-    /// As [`Self::to_columns`], with more arrays by name, which are no part of the model.
-    pub fn to_columns_with(
-        &self,
-        extra: &[(String, &[f32])],
-    ) -> (Vec<ArrayRef>, HashMap<String, String>) {
         let mut rows = Rows::default();
         let (kind, n_layers) = match &self.kind {
             Kind::Mlp(mlp) => {
@@ -80,9 +72,6 @@ impl Model {
                 ("persistence", 0)
             }
         };
-        for (name, values) in extra {
-            rows.push(name, &[values.len() as u32], values);
-        }
         let architecture = Architecture {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
@@ -213,6 +202,13 @@ impl Model {
         }
         Ok(model)
     }
+}
+
+/// One more array, which is no part of the model, as columns of `model.arrow`.
+pub fn array_columns(name: &str, values: &[f32]) -> Vec<ArrayRef> {
+    let mut rows = Rows::default();
+    rows.push(name, &[values.len() as u32], values);
+    rows.finish()
 }
 
 #[derive(Default)]

@@ -109,11 +109,6 @@ impl<'a> Inputs<'a> {
         self.starts[self.starts.len() - 1]
     }
 
-    /// Number of dense columns of a batch.
-    pub fn n_dense(&self) -> usize {
-        self.n_dense
-    }
-
     /// Copies the users of `rows` into `batch`.
     pub fn gather(&self, rows: impl ExactSizeIterator<Item = usize>, batch: &mut Batch) {
         if batch.dense.dim() != (rows.len(), self.n_dense) {

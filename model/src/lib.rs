@@ -16,7 +16,7 @@ mod baselines;
 mod file;
 
 pub use baselines::{Persistence, Popularity, prior_logits};
-pub use file::Error;
+pub use file::{Error, array_columns};
 pub use inputs::{Bags, Batch, Inputs};
 pub use mlp::{Mlp, Workspace};
 pub use own_history::OwnHistory;

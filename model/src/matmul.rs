@@ -10,8 +10,8 @@ const SMALL: usize = 1 << 18;
 ///
 /// * `a`: `(n, k)`, `b`: `(k, m)`, `c`: `(n, m)`; any strides.
 ///
-/// Each cell of `c` is summed over `k` in an order that follows from the shapes alone, so the
-/// number of threads does not change a bit of it.
+/// Each cell of `c` is summed over `k` in an order that follows from shapes, strides and the
+/// machine's caches, so the number of threads does not change a bit of it.
 ///
 /// # Panics
 ///
@@ -84,11 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn a_product_of_transposed_views_is_the_product() {
+    fn a_product_of_transposed_views_replaces_or_adds() {
         let (a, b) = (matrix(40, 9, 1), matrix(40, 11, 2));
-        let mut c = Array2::zeros((9, 11));
-        matmul(a.t(), b.view(), false, c.view_mut());
-        let expected: f32 = (0..40).map(|i| a[[i, 3]] * b[[i, 5]]).sum();
-        assert!((c[[3, 5]] - expected).abs() < 1e-4);
+        let product = a.t().dot(&b);
+        for (adds, before) in [(false, 0.0), (true, 2.5)] {
+            let mut c = Array2::from_elem((9, 11), 2.5);
+            matmul(a.t(), b.view(), adds, c.view_mut());
+            let expected = &product + before;
+            assert!((&c - &expected).iter().all(|difference| difference.abs() < 1e-4), "{adds}");
+        }
     }
 }

@@ -161,6 +161,7 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
         sample: statistics.and_then(|summary| serde_json::from_value(summary).ok()),
         train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
         updates: number(&train, "updates"),
+        updates_kept: number(&train, "updates_kept").or_else(|| number(&train, "updates")),
         is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),
         secs: Secs {
             sample: sample.map(|record| record.secs),

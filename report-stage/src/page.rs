@@ -538,7 +538,7 @@ fn sample(report: &Report) -> Section {
 }
 
 fn training(report: &Report) -> Section {
-    let columns = ["Training rows", "Updates", "Sample, s", "Train, s", "Score, s"];
+    let columns = ["Training rows", "Updates", "Kept after", "Sample, s", "Train, s", "Score, s"];
     let mut columns: Vec<Column> = columns.map(number).to_vec();
     columns.insert(0, words("Experiment"));
     columns.push(words("What differs from the baseline"));
@@ -549,6 +549,7 @@ fn training(report: &Report) -> Section {
         vec![
             Cell::number(format::maybe_count(e.train_rows), unknown),
             Cell::number(format::maybe_count(e.updates), unknown),
+            Cell::number(format::maybe_count(e.updates_kept), unknown),
             Cell::number(format::secs(e.secs.sample), unknown),
             Cell::number(format::secs(e.secs.train), unknown),
             Cell::number(format::secs(e.secs.score), unknown),

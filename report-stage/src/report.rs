@@ -51,6 +51,8 @@ pub struct Effort {
     pub train_rows: Option<u64>,
     /// Gradient updates
     pub updates: Option<u64>,
+    /// After how many of them the model that was kept stood, by its figures on the valid users
+    pub updates_kept: Option<u64>,
     /// Whether the model is the truth that made the data: a ceiling, not a rival
     pub is_truth: bool,
     /// Wall time
@@ -173,6 +175,8 @@ pub struct Experiment {
     pub train_rows: Option<u64>,
     /// Gradient updates
     pub updates: Option<u64>,
+    /// After how many of them the model that was kept stood, by its figures on the valid users
+    pub updates_kept: Option<u64>,
     /// Whether the model is the truth that made the data: a ceiling, not a rival
     pub is_truth: bool,
     /// Wall time
@@ -299,7 +303,7 @@ fn experiment(
     };
     let settings = settings(trial.settings, manifest);
     let differs = differences(&settings, &self::settings(baseline.settings, manifest));
-    let Effort { sample, train_rows, updates, is_truth, secs } = trial.effort.clone();
+    let Effort { sample, train_rows, updates, updates_kept, is_truth, secs } = trial.effort.clone();
     let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
     let (status, verdict) = match trial.scored {
         None => ("missing", NO_SCORES.to_owned()),
@@ -324,6 +328,7 @@ fn experiment(
         sample,
         train_rows,
         updates,
+        updates_kept,
         is_truth,
         secs,
         differs,

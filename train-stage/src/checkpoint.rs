@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use contract::ipc::{self, Writer};
 use contract::tables::MODEL;
-use model::{Kind, Mlp, Model};
+use model::{Kind, Mlp, Model, array_columns};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,26 +51,26 @@ impl CheckpointFile {
             brand_ids: self.brand_ids.clone(),
             training: Value::String(format!("checkpoint after update {}", state.progress.update)),
         };
-        let mut extra: Vec<(String, &[f32])> = Vec::new();
-        for (i, moments) in moments.iter().enumerate() {
-            for (j, values) in moments.parts().into_iter().enumerate() {
-                extra.push((format!("moments.{i}.{j}"), values));
-            }
-        }
         // By rows, as the network is when it is read.
         let mut best = state.best.clone();
         if let Some(last) = best.as_mut().and_then(|best| best.layers.last_mut()) {
             last.lay_out(false);
         }
-        for (i, values) in best.iter().flat_map(Mlp::parameters).enumerate() {
-            extra.push((format!("best.{i}"), values));
-        }
-        let (rows, mut metadata) = model.to_columns_with(&extra);
+        let (rows, mut metadata) = model.to_columns();
         let progress = serde_json::to_string(&SavedProgress::of(&state.progress));
         metadata.insert(PROGRESS_KEY.to_owned(), progress.expect("plain data"));
         metadata.insert(FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
         let mut writer = Writer::create(&self.path, &MODEL, Model::fields(), metadata)?;
         writer.write(rows)?;
+        // A batch each: all together may be more than a batch can hold.
+        for (i, moments) in moments.iter().enumerate() {
+            for (j, values) in moments.parts().into_iter().enumerate() {
+                writer.write(array_columns(&format!("moments.{i}.{j}"), values))?;
+            }
+        }
+        for (i, values) in best.iter().flat_map(Mlp::parameters).enumerate() {
+            writer.write(array_columns(&format!("best.{i}"), values))?;
+        }
         writer.finish()?.commit()
     }
 
@@ -158,7 +158,7 @@ impl SavedProgress {
         };
         Self {
             update: progress.update,
-            losses: bits(&[progress.first_loss, progress.epoch_loss, progress.epoch_secs]),
+            losses: bits(&[progress.largest_loss, progress.epoch_loss, progress.epoch_secs]),
             epoch_examples: progress.epoch_examples,
             history: progress.history.iter().map(epoch).collect(),
             best_epoch: progress.best_epoch,
@@ -180,10 +180,10 @@ impl SavedProgress {
             let SavedEpoch { epoch, updates, .. } = saved;
             Some(Epoch { epoch, updates, train_loss, valid, rows_per_s, secs })
         };
-        let [first_loss, epoch_loss, epoch_secs] = values(&self.losses)?;
+        let [largest_loss, epoch_loss, epoch_secs] = values(&self.losses)?;
         Some(Progress {
             update: self.update,
-            first_loss,
+            largest_loss,
             epoch_loss,
             epoch_examples: self.epoch_examples,
             epoch_secs,

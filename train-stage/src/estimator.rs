@@ -56,7 +56,7 @@ where
             architecture: &architecture,
             examples: &examples,
             valid: None,
-            stop_after: None,
+            budget: None,
             checkpoints: None,
         };
         let trained = train(&task, &mut ())?;

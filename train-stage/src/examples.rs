@@ -132,14 +132,7 @@ impl<'a> TableExamples<'a> {
                 ));
             }
             for lists in [part.brands, part.ignored] {
-                let is_wrong =
-                    |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
-                if let Some(row) = lists.iter().position(is_wrong) {
-                    return Err(format!(
-                        "row {}: a brand is beyond the {n_brands} of brands",
-                        start + row
-                    ));
-                }
+                check_brands(lists, start, n_brands)?;
             }
             starts.push(start + batch.num_rows());
             parts.push(part);
@@ -177,6 +170,17 @@ impl Examples for TableExamples<'_> {
     }
 }
 
+/// * `start`: row of the first list in its table.
+fn check_brands(lists: ListSlices<u32>, start: usize, n_brands: usize) -> Result<(), String> {
+    let is_wrong = |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
+    match lists.iter().position(is_wrong) {
+        Some(row) => {
+            Err(format!("row {}: a brand is beyond the {n_brands} of brands", start + row))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Users with labels, as `valid.arrow` has them; every label counts, with weight 1.
 pub struct HoldoutExamples<'a> {
     inputs: Inputs<'a>,
@@ -187,16 +191,28 @@ pub struct HoldoutExamples<'a> {
 
 impl<'a> HoldoutExamples<'a> {
     /// Every `step`-th user, so that no more than `n_most` are taken.
-    pub fn new(table: &'a Table, inputs: Inputs<'a>, n_most: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A brand that is not there, by its position.
+    pub fn new(
+        table: &'a Table,
+        inputs: Inputs<'a>,
+        n_brands: usize,
+        n_most: usize,
+    ) -> Result<Self, String> {
         let n_users = table.n_rows();
         let step = n_users.div_ceil(n_most).max(1);
         let mut starts = vec![0];
+        let mut brands = Vec::new();
         for batch in &table.batches {
-            starts.push(starts[starts.len() - 1] + batch.num_rows());
+            let lists = columns::u32_lists(batch, "brands");
+            let start = starts[starts.len() - 1];
+            check_brands(lists, start, n_brands)?;
+            starts.push(start + batch.num_rows());
+            brands.push(lists);
         }
-        let brands =
-            table.batches.iter().map(|batch| columns::u32_lists(batch, "brands")).collect();
-        Self { inputs, rows: (0..n_users as u32).step_by(step).collect(), starts, brands }
+        Ok(Self { inputs, rows: (0..n_users as u32).step_by(step).collect(), starts, brands })
     }
 }
 

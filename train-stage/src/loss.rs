@@ -5,7 +5,8 @@ use contract::manifest::{BrandWeights, Loss, TrainParams, WeightedCells};
 use model::prior_logits;
 use model::sigmoid::{exp, ln, parts};
 use multiversion::multiversion;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use ndarray::parallel::prelude::*;
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use crate::soft_f1::SoftF1;
 
@@ -105,9 +106,17 @@ impl Objective {
 
     /// Loss of a batch without the soft F1 term, as a mean over its users.
     pub fn loss(&self, logits: ArrayView2<f32>, labels: &[Labels]) -> f64 {
-        let without = Self { soft_f1: 0.0, ..self.clone() };
-        let mut gradient: Array2<f32> = logits.to_owned();
-        without.loss_and_gradient(gradient.view_mut(), labels)
+        let n_users = labels.len();
+        let room = || (Vec::new(), Scratch::default());
+        let users = logits.axis_iter(Axis(0)).into_par_iter().zip(labels);
+        let losses: Vec<f64> = users
+            .map_init(room, |(row, scratch), (logits, &labels)| {
+                row.clear();
+                row.extend(logits);
+                self.row(row, labels, n_users, &SoftF1::default(), scratch)
+            })
+            .collect();
+        losses.iter().sum()
     }
 
     /// One user's share of the batch's loss; the row's logits are replaced by their gradient.
@@ -386,7 +395,7 @@ impl Cell for Asl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
+    use ndarray::{Array2, array};
 
     const VOLUMES: [u64; 17] = [50, 40, 30, 25, 20, 16, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1, 1];
     const N_USERS: u64 = 100;
@@ -497,6 +506,21 @@ mod tests {
             let mut cells = Array2::zeros((1, 2));
             let value = objective.loss_and_gradient(cells.view_mut(), &[labels(&[1], &[], 1.0)]);
             assert!((value - expected).abs() < 1e-6, "{on:?}: {value} for {expected}");
+        }
+    }
+
+    #[test]
+    fn the_loss_alone_is_that_which_comes_with_the_gradient() {
+        let logits = Array2::from_shape_fn((3, 17), |(i, j)| (i + 2 * j) as f32 / 8.0 - 2.0);
+        let users = [
+            labels(&[1, 16], &[0, 5], 1.5),
+            labels(&[], &[], 0.5),
+            labels(&[2], &[2, 3], 1.0),
+        ];
+        for (name, params) in every_objective() {
+            let objective = objective(&TrainParams { soft_f1: 0.0, ..params }, 17);
+            let expected = objective.loss_and_gradient(logits.clone().view_mut(), &users);
+            assert_eq!(objective.loss(logits.view(), &users), expected, "{name}");
         }
     }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use train_stage::MlpParams;
 use train_stage::checkpoint::CheckpointFile;
 use train_stage::examples::{Chained, Examples as _, HoldoutExamples, TableExamples};
-use train_stage::trainer::{Architecture, Epoch, Task, train};
+use train_stage::trainer::{Architecture, Budget, Epoch, Task, train};
 
 mod history; // one row an epoch
 mod progress; // a bar on a terminal, lines elsewhere
@@ -108,6 +108,14 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
             .map_err(DataError)?;
         // What made the model stays on its record, so that the report can tell the truth from a rival.
         let made_by = model.training.clone();
+        if made_by["refit_rows"].is_number() {
+            eprintln!(
+                "train-stage: warning: {} was refit with the valid users of its training; if they \
+                 are those of this manifest, thresholds fitted on them are too good\n\
+                 hint: `{JUDGED_MODEL}` beside it has not learned from them",
+                path.display()
+            );
+        }
         let training =
             json!({"pretrained": true, "truth": made_by["truth"] == true, "made_by": made_by});
         return Ok(Trained::ready(Model { training, ..model }, "taken as it is"));
@@ -147,7 +155,9 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let examples = TableExamples::new(&examples_table, inputs, brands.ids.len())
         .map_err(|found| examples_table.broken(&tables::EXAMPLES, found))?;
     let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
-    let valid = HoldoutExamples::new(&valid_table, valid_inputs, VALID_USERS);
+    let n_brands = brands.ids.len();
+    let valid = HoldoutExamples::new(&valid_table, valid_inputs, n_brands, VALID_USERS)
+        .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
     let architecture = Architecture {
         features: chosen.clone(),
         n_ids,
@@ -167,24 +177,24 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         architecture: &architecture,
         examples: &examples,
         valid: Some(&valid),
-        stop_after: None,
+        budget: None,
         checkpoints: Some(&checkpoints[0]),
     };
     let name = &experiment.name;
-    let trained = stopped(train(&task, &mut Progress::new(format!("train {name}"))), &task)?;
+    let trained = stopped(train(&task, &mut Progress::new(format!("train {name}"))), &checkpoints[0])?;
     let n_epochs = trained.history.len();
     let mut training = json!({
         "rows": examples.len(),
-        "updates": trained.updates,
-        "epochs": trained.epoch,
-        "epochs_run": n_epochs,
-        "updates_run": trained.history[n_epochs - 1].updates,
+        "updates": trained.history[n_epochs - 1].updates,
+        "epochs": n_epochs,
+        "updates_kept": trained.updates,
+        "epoch_kept": trained.epoch,
     });
     let mut said = format!(
-        "{} examples, epoch {} of {n_epochs} selected, {} updates",
+        "{} examples, {} updates, kept after epoch {} of {n_epochs}",
         cli::count(examples.len() as u64),
+        cli::count(trained.history[n_epochs - 1].updates),
         trained.epoch,
-        trained.updates
     );
     let model = |mlp: Mlp, training: &Value| Model {
         kind: Kind::Mlp(mlp),
@@ -193,16 +203,20 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     };
     let (mlp, judged) = if experiment.train.refit {
         let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
-        let valid = HoldoutExamples::new(&valid_table, valid_inputs, usize::MAX);
+        let valid = HoldoutExamples::new(&valid_table, valid_inputs, n_brands, usize::MAX)
+            .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
         let chained = Chained { first: &examples, second: &valid };
         let task = Task {
             examples: &chained,
             valid: None,
-            stop_after: Some(trained.updates),
+            budget: Some(Budget {
+                stop_after: trained.updates,
+                ..Budget::of(&params, examples.len())
+            }),
             checkpoints: Some(&checkpoints[1]),
             ..task
         };
-        let refit = stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &task)?;
+        let refit = stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &checkpoints[0])?;
         let judged = model(trained.mlp, &training);
         training["refit_rows"] = json!(chained.len());
         said += ", refit with the valid users";
@@ -221,10 +235,11 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     })
 }
 
-/// A training that ended early says where its last checkpoint is.
+/// A training that ended early says where its last checkpoint is: for a refit that of the
+/// training before, as thresholds must not be fitted on users that a model has learned from.
 fn stopped(
     result: Result<train_stage::trainer::Trained, train_stage::Error>,
-    task: &Task,
+    checkpoint: &CheckpointFile,
 ) -> Result<train_stage::trainer::Trained> {
     let err = match result {
         Err(err @ train_stage::Error::NotFinite { .. }) => err,
@@ -233,10 +248,12 @@ fn stopped(
         }
         other => return Ok(other?),
     };
-    let kept = task.checkpoints.filter(|file| file.path.exists()).map(|file| {
+    let kept = checkpoint.load().map(|state| {
         format!(
-            "\nthe last good checkpoint is kept: {}; as `train.pretrained` it can be used as a model",
-            file.path.display()
+            "\nthe last good checkpoint is kept, of update {}: {}; as `train.pretrained` it can be \
+             used as a model",
+            state.progress.update,
+            checkpoint.path.display()
         )
     });
     Err(anyhow!("{err}{}", kept.unwrap_or_default()))

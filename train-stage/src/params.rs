@@ -1,6 +1,6 @@
 //! What training may be told, checked once.
 
-use contract::manifest::{Decay, Loss, TrainParams};
+use contract::manifest::{BrandWeights, Decay, Loss, TrainParams};
 use linfa::ParamGuard;
 
 /// Why a model cannot be trained.
@@ -121,6 +121,17 @@ impl ParamGuard for MlpParams {
             p.soft_f1 >= 0.0 && p.soft_f1.is_finite(),
             format!("soft_f1: must be at least 0 and finite, got {}", p.soft_f1),
         );
+        rule(p.patience != Some(0), "patience: must be at least 1, got 0".into());
+        if let Some(BrandWeights { power, scale, .. }) = p.brand_weights {
+            rule(
+                (-2.0..=2.0).contains(&power),
+                format!("brand_weights.power: must be in [-2, 2], got {power}"),
+            );
+            rule(
+                scale > 0.0 && scale <= 1000.0,
+                format!("brand_weights.scale: must be in (0, 1000], got {scale}"),
+            );
+        }
         rule(p.updates != Some(0), "updates: must be at least 1, got 0".into());
         rule(p.hidden.iter().all(|width| width.0 > 0), "hidden: every layer needs a unit".into());
         let mut in_range = |name: &str, value: f32| {

@@ -160,11 +160,6 @@ impl ByBrand {
     pub fn of(&self, brand: usize) -> &[Entry] {
         &self.entries[self.starts[brand]..self.starts[brand + 1]]
     }
-
-    /// All of them.
-    pub fn n_entries(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 /// Adds up each brand's entries.

@@ -1,10 +1,10 @@
 //! The training loop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::features::Feature;
 use contract::interrupt;
-use contract::manifest::{SelectEpoch, TrainParams};
+use contract::manifest::{Loss, SelectEpoch};
 use linfa::prelude::Fit;
 use linfa_preprocessing::linear_scaling::LinearScaler;
 use model::mlp::{Dropout, Layer};
@@ -28,6 +28,9 @@ use crate::validation::{Figures, evaluate};
 /// Where training starts is worked out from this many examples at most, spread over all of
 /// them: a tenth of a percent of a standard deviation is near enough.
 const START_EXAMPLES: usize = 65_536;
+
+/// Epochs shorter than this do not each end with a checkpoint.
+const EPOCH_SPACING: Duration = Duration::from_secs(10);
 
 /// A loss this many times that of the first batch is on its way to infinity.
 const EXPLODED: f64 = 1000.0;
@@ -87,10 +90,29 @@ pub struct Task<'a> {
     pub examples: &'a dyn Examples,
     /// Users that each epoch is judged on
     pub valid: Option<&'a dyn Examples>,
-    /// Training ends after this many updates, with the steps of the whole plan
-    pub stop_after: Option<u64>,
+    /// How long; by default as the parameters say
+    pub budget: Option<Budget>,
     /// Where it goes on if it is interrupted
     pub checkpoints: Option<&'a CheckpointFile>,
+}
+
+/// How long a training is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Updates that step sizes are planned for
+    pub planned: u64,
+    /// It ends after this many of them
+    pub stop_after: u64,
+}
+
+impl Budget {
+    /// As the parameters say.
+    pub fn of(params: &MlpValidParams, n_examples: usize) -> Self {
+        let p = params.get();
+        let per_epoch = updates_per_epoch(n_examples, p.batch_size);
+        let planned = p.updates.unwrap_or(per_epoch * u64::from(p.epochs));
+        Self { planned, stop_after: planned }
+    }
 }
 
 /// A trained network.
@@ -124,8 +146,8 @@ pub struct State {
 pub struct Progress {
     /// Updates made
     pub update: u64,
-    /// Loss of the first batch
-    pub first_loss: f64,
+    /// The largest loss of a batch so far
+    pub largest_loss: f64,
     /// Summed over the examples of the epoch so far
     pub epoch_loss: f64,
     /// Examples of the epoch so far
@@ -162,7 +184,7 @@ pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Traine
     let state = pool.install(|| {
         let state = match task.checkpoints.and_then(CheckpointFile::load) {
             Some(state) => {
-                observer.resumed(state.progress.update, n_updates(p, task.examples.len()));
+                observer.resumed(state.progress.update, task.budget().stop_after);
                 state
             }
             None => start(task)?,
@@ -175,9 +197,10 @@ pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Traine
     Ok(Trained { mlp: state.best.unwrap_or(state.mlp), updates, epoch, history })
 }
 
-/// Updates planned.
-fn n_updates(p: &TrainParams, n_examples: usize) -> u64 {
-    p.updates.unwrap_or(updates_per_epoch(n_examples, p.batch_size) * u64::from(p.epochs))
+impl Task<'_> {
+    fn budget(&self) -> Budget {
+        self.budget.unwrap_or_else(|| Budget::of(self.params, self.examples.len()))
+    }
 }
 
 /// From a state to the end.
@@ -187,8 +210,7 @@ fn run(
     observer: &mut (dyn Observer + Send),
 ) -> Result<State, Error> {
     let p = task.params.get();
-    let n_updates = n_updates(p, task.examples.len());
-    let last_update = task.stop_after.unwrap_or(n_updates).min(n_updates);
+    let Budget { planned, stop_after: last_update } = task.budget();
     let per_epoch = updates_per_epoch(task.examples.len(), p.batch_size);
     let objective = Objective::new(p, &task.architecture.volumes, task.architecture.n_users);
     let mut updater = Updater::new(&mut state.mlp, p);
@@ -205,7 +227,7 @@ fn run(
             let progress = &mut state.progress;
             let update = Update {
                 step: Step {
-                    learning_rate: task.params.learning_rate(progress.update, n_updates),
+                    learning_rate: task.params.learning_rate(progress.update, planned),
                     weight_decay: p.weight_decay,
                     update: progress.update + 1,
                 },
@@ -217,27 +239,22 @@ fn run(
                 },
             };
             let loss = updater.update(&mut state.mlp, &objective, &batch, update);
-            if progress.update == 0 {
-                progress.first_loss = loss;
+            let is_exploded = progress.largest_loss > 0.0 && loss > EXPLODED * progress.largest_loss;
+            if !loss.is_finite() || is_exploded {
+                let cause = likely_cause(&batch, &state.mlp);
+                return Err(broken(loss, &state.progress, per_epoch, cause));
             }
-            if !loss.is_finite() || loss > EXPLODED * progress.first_loss {
-                return Err(Error::NotFinite {
-                    loss,
-                    epoch: (progress.update / per_epoch) as u32 + 1,
-                    batch: progress.update % per_epoch + 1,
-                    update: progress.update + 1,
-                    cause: likely_cause(&batch, &state.mlp),
-                });
-            }
+            progress.largest_loss = progress.largest_loss.max(loss);
             progress.update += 1;
             progress.epoch_loss += loss * batch.len() as f64;
             progress.epoch_examples += batch.len() as u64;
             progress.epoch_secs += started.elapsed().as_secs_f64();
             batches.reuse(batch);
-            observer.update_done(progress.update, n_updates);
+            observer.update_done(progress.update, last_update);
 
             let is_last = progress.update == last_update;
             if progress.update.is_multiple_of(per_epoch) || is_last {
+                check(&state, per_epoch)?;
                 end_epoch(task, &mut state, &objective);
                 observer.epoch_done(state.progress.history.last().expect("just ended"));
                 state.progress.is_over |= is_last;
@@ -245,7 +262,9 @@ fn run(
             let epoch_ended = state.progress.epoch_examples == 0;
             if let Some(file) = task.checkpoints {
                 let interrupted = interrupt::requested();
-                if epoch_ended || interrupted || saved.elapsed() >= file.every {
+                let spacing = if epoch_ended { file.every.min(EPOCH_SPACING) } else { file.every };
+                if state.progress.is_over || interrupted || saved.elapsed() >= spacing {
+                    check(&state, per_epoch)?;
                     file.save(&state, &updater.moments)?;
                     saved = Instant::now();
                 }
@@ -258,6 +277,29 @@ fn run(
     })?;
     Ok(state)
 }
+
+/// The network itself may be broken by the last step, whose loss is not known yet.
+fn check(state: &State, per_epoch: u64) -> Result<(), Error> {
+    if state.mlp.parameters().flatten().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let before = Progress { update: state.progress.update - 1, ..Progress::default() };
+    Err(broken(f64::NAN, &before, per_epoch, TOO_LARGE.to_owned()))
+}
+
+/// After an update that is not counted yet.
+fn broken(loss: f64, progress: &Progress, per_epoch: u64, cause: String) -> Error {
+    Error::NotFinite {
+        loss,
+        epoch: (progress.update / per_epoch) as u32 + 1,
+        batch: progress.update % per_epoch + 1,
+        update: progress.update + 1,
+        cause,
+    }
+}
+
+const TOO_LARGE: &str = "a step was too large; lower `train.learning_rate`, lengthen \
+                         `train.warmup`, or standardise the features";
 
 /// Judges the network, keeps it if it is the best, and starts the next epoch.
 fn end_epoch(task: &Task, state: &mut State, objective: &Objective) {
@@ -281,9 +323,9 @@ fn end_epoch(task: &Task, state: &mut State, objective: &Objective) {
     let best = progress.best_epoch.and_then(|best| value(&progress.history[best as usize - 1]));
     let is_better = match (value(&progress.history[this as usize - 1]), best) {
         (Some(value), Some(best)) => value > best,
-        // The first epoch, or one that is the first to have a figure at all.
-        (value, None) => value.is_some() || progress.best_epoch.is_none(),
         (None, Some(_)) => false,
+        // As long as no epoch has a figure, the last one.
+        (_, None) => true,
     };
     if is_better {
         progress.best_epoch = Some(this);
@@ -320,9 +362,7 @@ fn likely_cause(batch: &ExampleBatch, mlp: &Mlp) -> String {
     if heaviest > 1000.0 {
         return format!("an example of this batch has weight {heaviest}; see the sampling query");
     }
-    "a step was too large; lower `train.learning_rate`, lengthen `train.warmup`, or standardise \
-     the features"
-        .to_owned()
+    TOO_LARGE.to_owned()
 }
 
 /// Weights drawn as He et al. 2015 say for rectifiers; the output layer near zero, so that
@@ -347,6 +387,8 @@ fn start(task: &Task) -> Result<State, Error> {
     let mut n_in = n_dense as f64 + bag_mass / rows.len() as f64;
 
     let prior = prior_logits(volumes, *n_users);
+    // The loss adds the rest.
+    let bias_share = if let Loss::LogitAdjusted { tau } = p.loss { 1.0 - tau } else { 1.0 };
     let n_brands = prior.len();
     let own_history =
         p.own_history.as_ref().map(|name| own_history_start(name, features, &batch, &prior));
@@ -367,7 +409,7 @@ fn start(task: &Task) -> Result<State, Error> {
             bags = n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
         }
         let n_rows = if i == 0 { n_dense } else { widths[i - 1] };
-        let bias = if is_last { prior.clone() } else { Array1::zeros(width) };
+        let bias = if is_last { &prior * bias_share } else { Array1::zeros(width) };
         layers.push(Layer { weights: gaussian(n_rows, width, deviation), bias });
         n_in = width as f64;
     }
@@ -426,7 +468,7 @@ fn standardisation(dense: &Array2<f32>) -> Result<(Array1<f32>, Array1<f32>), Er
 mod tests {
     use super::*;
     use contract::features::FeatureKind;
-    use contract::manifest::{HiddenWidth, Loss};
+    use contract::manifest::{HiddenWidth, TrainParams};
     use linfa::ParamGuard as _;
 
     use crate::MlpParams;
@@ -458,7 +500,7 @@ mod tests {
             architecture: &architecture,
             examples: &examples,
             valid: Some(&valid),
-            stop_after,
+            budget: stop_after.map(|stop_after| Budget { planned: 160, stop_after }),
             checkpoints: None,
         };
         train(&task, &mut ()).unwrap()
@@ -499,6 +541,19 @@ mod tests {
         let again = TrainParams { select_epoch: SelectEpoch::Last, ..params() };
         let again = trained(again, Some(best.updates));
         assert!(best.mlp.parameters().eq(again.mlp.parameters()));
+    }
+
+    /// Both start from the prior: the first batch costs the same, up to the small first weights.
+    #[test]
+    fn a_logit_adjusted_training_starts_from_the_prior_too() {
+        let first_loss = |loss: Loss| {
+            let params =
+                TrainParams { loss, updates: Some(1), hidden: Vec::new(), ..params() };
+            trained(params, Some(1)).history[0].train_loss
+        };
+        let (bce, adjusted) =
+            (first_loss(Loss::Bce {}), first_loss(Loss::LogitAdjusted { tau: 0.75 }));
+        assert!((bce - adjusted).abs() < 1e-5, "{adjusted} for {bce}");
     }
 
     #[test]

@@ -34,13 +34,14 @@ pub struct Figures {
 impl Figures {
     /// What epochs are compared by; more is better.
     pub fn merit(&self, by: SelectEpoch) -> Option<f64> {
-        match by {
+        let merit = match by {
             SelectEpoch::Last => None,
             SelectEpoch::Loss => Some(-self.loss),
             SelectEpoch::MacroF1 => self.macro_f1,
             SelectEpoch::UserF1 => self.user_f1,
             SelectEpoch::MeanAveragePrecision => self.mean_average_precision,
-        }
+        };
+        merit.filter(|merit| merit.is_finite())
     }
 
     /// All figures.

@@ -197,9 +197,11 @@ fn ten_updates_are_those_of_pytorch_adamw() {
     }
 
     assert_eq!(training.cases.len(), N_LOSSES);
-    for TrainingCase { params, losses, after } in &training.cases {
-        let name = name(params);
-        let params = TrainParams { sparse_gradient: 0.0, ..params.clone() };
+    // By dense products, and by entries of which all are kept.
+    let ways = training.cases.iter().flat_map(|case| [(case, 0.0), (case, 1e-9)]);
+    for (TrainingCase { params, losses, after }, sparse_gradient) in ways {
+        let name = format!("{} {sparse_gradient}", name(params));
+        let params = TrainParams { sparse_gradient, ..params.clone() };
         let objective = Objective::new(&params, &training.volumes, training.n_users);
         let mut mlp = training.initial.network();
         let mut updater = Updater::new(&mut mlp, &params);

@@ -1,0 +1,146 @@
+"""Times train-stage against PyTorch, on the same examples, network, batch, optimiser and updates.
+
+PyTorch runs twice: as people write it, and at its best (torch_train.py says how; its malloc is
+told to keep memory). In each round the programs take turns. Ours uses sparse output gradients,
+as it does by default; for the largest networks also exact ones (`exact`), whose products are
+compared with the rate of PyTorch's matrix product alone. Macro F1 is on the valid users, found
+by one judge for both; the plain program computes what the best one does, so it is only timed.
+Writes bench/out/train.json.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from data import our_layers, table, valid_macro_f1
+from process import make_population, watch
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SQL = ROOT / "sample-stage/sql"
+BATCH = 1024
+DIM = 128
+PLAIN_UPDATES = 15
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+MATRIX_PRODUCT = """
+import time, torch
+a, b, c = torch.randn(1024, {n_in}), torch.randn({n_in}, {n_out}), torch.empty(1024, {n_out})
+def secs():
+    start = time.monotonic()
+    torch.mm(a, b, out=c)
+    return time.monotonic() - start
+secs()
+print(2 * 1024 * {n_in} * {n_out} / sorted(secs() for _ in range(21))[10] / 1e9)
+"""
+
+
+def ours(programs, work, hidden, loss, updates, seed, sparse):
+    settings = {
+        "hidden": list(hidden), "loss": {"kind": loss}, "updates": updates, "seed": seed,
+        "batch_size": BATCH, "select_epoch": "last", "sparse_gradient": sparse,
+    }  # fmt: skip
+    command = [programs / "train-stage", "--experiment", "all"]
+    for key, value in settings.items():
+        command += ["--set", f"train.{key}={json.dumps(value)}"]
+    _, memory = watch(command, work)
+    history = table(work / "runs/all/train/history.arrow")
+    secs = sum(history["secs"].to_pylist())
+    network = our_layers(work / "runs/all/train/model.arrow")
+    macro_f1 = valid_macro_f1(network, work / "runs")
+    return {"rows_per_s": updates * BATCH / secs, "memory": memory, "macro_f1": macro_f1}
+
+
+def theirs(work, mode, hidden, loss, updates, seed):
+    output = work / "result.json"
+    command = [sys.executable, HERE / "torch_train.py", work / "runs", mode, output, "--loss", loss]
+    command += ["--updates", str(updates), "--seed", str(seed), "--hidden", *map(str, hidden)]
+    env = os.environ | (KEEP_MEMORY if mode == "best" else {})
+    _, memory = watch(command, work, env)
+    return json.loads(output.read_text()) | {"memory": memory}
+
+
+def matrix_product_rate(n_in, n_out):
+    """GFLOP/s of PyTorch's product of the output layer."""
+    program = MATRIX_PRODUCT.format(n_in=n_in, n_out=n_out)
+    return float(subprocess.run([sys.executable, "-c", program], capture_output=True).stdout)
+
+
+def products_per_row(hidden, n_brands):
+    """Floating-point operations of the exact products; the first layer hands no gradient down."""
+    widths = [DIM, *hidden, n_brands]
+    sizes = [2 * a * b for a, b in itertools.pairwise(widths)]
+    return 2 * sizes[0] + 3 * sum(sizes[1:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=200_000)
+    parser.add_argument("--updates", type=int, default=250)
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/train")
+    args = parser.parse_args()
+    programs = args.programs.resolve()
+    rows = []
+
+    def compare(work, rival, unit, mine, others, lower_is_better=False):
+        mine, others = statistics.median(mine), statistics.median(others)
+        ratio = others / mine if lower_is_better else mine / others
+        rows.append({"work": work, "rival": rival, "unit": unit, "ours": round(mine, 4),
+                     "theirs": round(others, 4), "ratio": round(ratio, 2)})  # fmt: skip
+        print(rows[-1], flush=True)
+
+    for n_brands in (3000, 1000):
+        work = args.work.resolve() / str(n_brands)
+        holdout = {"valid": args.users // 10, "test": args.users // 200, "seed": 7}
+        experiments = {"all": {"sample": {"sql": str(SQL / "everyone.sql")}}}
+        make_population(work, programs, args.users, n_brands, holdout, experiments)
+        for hidden, loss in itertools.product([(512, 512), (1024, 1024), (512,), (1024,)], ["bce", "bfce"]):
+            seeds = [7, 8, 9] if (n_brands, hidden) == (3000, (512, 512)) else [7]
+            is_exact = n_brands == 3000 and len(hidden) == 2
+            found = {"ours": [], "best": [], "plain": [], "exact": [], "rate": []}
+            for seed in seeds:
+                run = (hidden, loss, args.updates, seed)
+                found["ours"].append(ours(programs, work, *run, 0.2))
+                found["best"].append(theirs(work, "best", *run))
+                found["plain"].append(theirs(work, "plain", hidden, loss, PLAIN_UPDATES, seed))
+                if is_exact:
+                    found["exact"].append(ours(programs, work, *run, 0.0))
+                    found["rate"].append(matrix_product_rate(hidden[-1], n_brands))
+            name = f"train {n_brands} brands, hidden {'-'.join(map(str, hidden))}, {loss}"
+
+            def figures(who, key):
+                return [result[key] for result in found[who]]
+
+            best, plain = "PyTorch at its best", "PyTorch as people write it"
+            for who, rival in (("best", best), ("plain", plain)):
+                compare(name, rival, "rows/s", figures("ours", "rows_per_s"), figures(who, "rows_per_s"))
+                compare(name, rival, "GiB anonymous memory", figures("ours", "memory"),
+                        figures(who, "memory"), lower_is_better=True)  # fmt: skip
+            compare(name, best, "valid macro F1", figures("ours", "macro_f1"), figures("best", "macro_f1"))
+            if len(seeds) > 1:
+                for who in ("ours", "best", "exact"):
+                    print(name, who, "macro F1 by seed", figures(who, "macro_f1"), flush=True)
+            if is_exact:
+                exact = figures("exact", "rows_per_s")
+                compare(f"{name}, exact", best, "rows/s", exact, figures("best", "rows_per_s"))
+                compare(f"{name}, exact", best, "valid macro F1", figures("exact", "macro_f1"),
+                        figures("best", "macro_f1"))  # fmt: skip
+                gflop = products_per_row(hidden, n_brands) / 1e9
+                compare(f"{name}, exact", "PyTorch's matrix product alone", "GFLOP/s",
+                        [rate * gflop for rate in exact], found["rate"])  # fmt: skip
+    target = ROOT / "bench/out/train.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

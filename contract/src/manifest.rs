@@ -438,7 +438,7 @@ impl Default for TrainParams {
             dropout: 0.0,
             weight_decay: 0.0,
             own_history: None,
-            sparse_gradient: 0.2,
+            sparse_gradient: 0.05,
             seed: 7,
             threads: None,
             checkpoint_minutes: 5.0,

@@ -470,6 +470,7 @@ mod tests {
     use contract::features::FeatureKind;
     use contract::manifest::{HiddenWidth, TrainParams};
     use linfa::ParamGuard as _;
+    use model::mlp::{GOLDEN, mix};
 
     use crate::MlpParams;
     use crate::examples::{ArrayExamples, Chained};
@@ -477,10 +478,10 @@ mod tests {
     /// 30 users with two features; labels that the features say nothing of, so that a network
     /// can only learn them by heart.
     fn users(from: usize) -> (Array2<f32>, Array2<f32>) {
-        let noise = |i: usize| ((from + i + 1) as f64 * 0.618_033_988_749_895).fract();
+        let noise = |i: usize| mix(((from + i) as u64).wrapping_mul(GOLDEN)) as f64 / u64::MAX as f64;
         let records = Array2::from_shape_fn((30, 2), |(i, j)| noise(2 * i + j) as f32);
         let targets =
-            Array2::from_shape_fn((30, 3), |(i, j)| f32::from(u8::from(noise(3 * i + j) < 0.3)));
+            Array2::from_shape_fn((30, 3), |(i, j)| f32::from(noise(500 + 3 * i + j) < 0.3));
         (records, targets)
     }
 

@@ -170,7 +170,7 @@ fn what_the_schema_cannot_say_is_checked_too() {
     work.edit("pipeline.yaml", "brands: brands.csv", "brands: brandz.csv");
     work.edit("pipeline.yaml", "{table: users}", "{table: user}");
     work.edit("pipeline.yaml", "history: past", "history: age");
-    work.edit("pipeline.yaml", "bau: {}", "bau: {train: {own_history: past, patience: 2, select_epoch: last}}");
+    work.edit("pipeline.yaml", "bau: {}", "bau: {train: {own_history: past}}");
     work.edit("pipeline.yaml", "sql: everyone.sql", "sql: all.sql");
     insta::assert_snapshot!(work.pipeline(&["check"]).stderr);
 }

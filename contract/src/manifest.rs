@@ -360,13 +360,14 @@ pub struct TrainParams {
     /// Passes over the examples, at most
     #[schemars(range(min = 1))]
     pub epochs: u32,
-    /// Gradient updates, at most, in place of `epochs`: makes experiments on samples of
-    /// different sizes comparable
+    /// Gradient updates, in place of `epochs` and `patience`: as many for a sample of any size, so
+    /// that experiments can be compared
     #[schemars(range(min = 1))]
     pub updates: Option<u64>,
     /// Which epoch's model is kept, by its figures on the valid users
     pub select_epoch: SelectEpoch,
-    /// Training ends after this many epochs without a better one; by default it does not
+    /// Training ends after this many epochs without a better one; null for never. Without effect
+    /// where `select_epoch` is `last`
     #[schemars(range(min = 1))]
     pub patience: Option<u32>,
     /// Whether the model is trained again, on training and valid users, for the updates that
@@ -426,16 +427,16 @@ impl Default for TrainParams {
             loss: Loss::Bfce { gamma: 2.0, alpha: None },
             brand_weights: None,
             soft_f1: 0.0,
-            epochs: 5,
+            epochs: 60,
             updates: None,
             select_epoch: SelectEpoch::MeanAveragePrecision,
-            patience: None,
+            patience: Some(5),
             refit: false,
-            batch_size: 1024,
+            batch_size: 512,
             learning_rate: 1e-3,
             warmup: 0.05,
             decay: Decay::Cosine,
-            dropout: 0.0,
+            dropout: 0.1,
             weight_decay: 0.0,
             own_history: None,
             sparse_gradient: 0.05,

@@ -37,6 +37,7 @@ pub struct Model {
 
 /// What a model computes.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a program holds one or two of them")]
 pub enum Kind {
     /// A network
     Mlp(Mlp),

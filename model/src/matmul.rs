@@ -17,11 +17,11 @@ const SMALL: usize = 1 << 18;
 ///
 /// If the shapes do not fit.
 pub fn matmul(a: ArrayView2<f32>, b: ArrayView2<f32>, adds: bool, mut c: ArrayViewMut2<f32>) {
-    let (n, k, m) = (a.nrows(), a.ncols(), b.ncols());
-    assert_eq!((n, k, m), (c.nrows(), b.nrows(), c.ncols()), "shapes must fit");
-    let threads = if n * k * m < SMALL { 1 } else { rayon::current_num_threads() };
-    let parallelism =
-        if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
+    let (n_rows, n_inner, n_columns) = (a.nrows(), a.ncols(), b.ncols());
+    assert_eq!((n_rows, n_inner, n_columns), (c.nrows(), b.nrows(), c.ncols()), "shapes must fit");
+    let threads =
+        if n_rows * n_inner * n_columns < SMALL { 1 } else { rayon::current_num_threads() };
+    let parallelism = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
     let strides = |strides: &[isize]| (strides[1], strides[0]);
     let (a_columns, a_rows) = strides(a.strides());
     let (b_columns, b_rows) = strides(b.strides());
@@ -30,9 +30,9 @@ pub fn matmul(a: ArrayView2<f32>, b: ArrayView2<f32>, adds: bool, mut c: ArrayVi
     // every cell in bounds; `c` is borrowed mutably, so it overlaps neither factor.
     unsafe {
         gemm(
-            n,
-            m,
-            k,
+            n_rows,
+            n_columns,
+            n_inner,
             c.as_mut_ptr(),
             c_columns,
             c_rows,
@@ -66,9 +66,14 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bytes() {
-        for (n, k, m) in
-            [(1000, 300, 70), (129, 40, 500), (70, 700, 70), (300, 1300, 90), (65, 1, 1), (1, 700, 400)]
-        {
+        for (n, k, m) in [
+            (1000, 300, 70),
+            (129, 40, 500),
+            (70, 700, 70),
+            (300, 1300, 90),
+            (65, 1, 1),
+            (1, 700, 400),
+        ] {
             let (a, b) = (matrix(n, k, 1), matrix(k, m, 2));
             let product = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -81,7 +81,8 @@ mod tests {
             own: array![[0.0, 0.0], [1.0, 2.0]],
             common: array![10.0, 20.0, 30.0, 40.0],
         };
-        let bags = Bags { offsets: vec![0, 3, 3], ids: vec![1, 0, 9], weights: vec![1.0, 7.0, 1.0] };
+        let bags =
+            Bags { offsets: vec![0, 3, 3], ids: vec![1, 0, 9], weights: vec![1.0, 7.0, 1.0] };
         let mut logits = array![[1.0, 1.0], [0.5, 0.5]];
         own.add(&bags, logits.view_mut());
         assert!((logits[[0, 1]] - 27.249).abs() < 1e-3, "{logits}");

@@ -68,6 +68,7 @@ const ROUNDING: f32 = 12_582_912.0;
 ///
 /// Cephes `logf`: `x = 2^n·m` with `m` in `[sqrt(1/2), sqrt(2))`, a polynomial in `m - 1`.
 #[inline(always)]
+#[expect(clippy::eq_op, reason = "only a number less itself is 0")]
 pub fn ln(x: f32) -> f32 {
     const SQRT_HALF: u32 = 0x3f35_04f3;
     let bits = x.to_bits().wrapping_sub(SQRT_HALF);

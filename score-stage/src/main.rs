@@ -85,7 +85,8 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let read = |name: &str| to_model(&stage.read(name, &tables::MODEL)?);
     let model = read("model")?;
     // The model itself has learned from the valid users if it was refit.
-    let judged = if stage.plan.has_input("judged_model") { Some(read("judged_model")?) } else { None };
+    let judged =
+        if stage.plan.has_input("judged_model") { Some(read("judged_model")?) } else { None };
     let judged = judged.as_ref().unwrap_or(&model);
     let brands = stage.read("brands", &tables::BRANDS)?;
     check_brands(&model, &brands, stage.input("model"))?;

@@ -79,8 +79,7 @@ impl Moments {
             .for_each(|(chunk, (((values, first), second), of_row))| {
                 of_row.resize(width, 0.0);
                 let rows = values.chunks_mut(width).zip(first.chunks_mut(width));
-                for (i, ((values, first), second)) in
-                    rows.zip(second.chunks_mut(width)).enumerate()
+                for (i, ((values, first), second)) in rows.zip(second.chunks_mut(width)).enumerate()
                 {
                     gradient(chunk * ROWS + i, of_row);
                     update(values, of_row, first, second, rates);

@@ -7,7 +7,6 @@ use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, ArrayView2, Axis, ShapeBuilder as _};
 
-
 /// Gradients, shaped as the network's parameters; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
 pub struct Gradients {
@@ -26,16 +25,16 @@ pub struct Gradients {
 impl Gradients {
     /// Arrays for a network.
     pub fn of(mlp: &Mlp) -> Self {
-        let weights = |layer: &Layer| {
-            Array2::zeros(layer.weights.raw_dim().set_f(layer.is_by_unit()))
-        };
+        let weights =
+            |layer: &Layer| Array2::zeros(layer.weights.raw_dim().set_f(layer.is_by_unit()));
         Self {
             bags: mlp.bags.iter().map(|bag| Array2::zeros(bag.dim())).collect(),
             weights: mlp.layers.iter().map(weights).collect(),
             biases: mlp.layers.iter().map(|layer| Array1::zeros(layer.bias.len())).collect(),
-            own_history: mlp.own_history.as_ref().map(|own| {
-                (Array2::zeros(own.own.dim()), Array1::zeros(own.common.len()))
-            }),
+            own_history: mlp
+                .own_history
+                .as_ref()
+                .map(|own| (Array2::zeros(own.own.dim()), Array1::zeros(own.common.len()))),
             hidden: Vec::new(),
         }
     }

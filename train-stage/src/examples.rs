@@ -68,11 +68,7 @@ impl ExampleBatch {
 
     /// Labels of example `i`.
     pub fn labels(&self, i: usize) -> Labels<'_> {
-        Labels {
-            brands: self.brands.get(i),
-            ignored: self.ignored.get(i),
-            weight: self.weights[i],
-        }
+        Labels { brands: self.brands.get(i), ignored: self.ignored.get(i), weight: self.weights[i] }
     }
 
     /// Forgets the labels; the inputs are overwritten by gathering.

@@ -44,7 +44,7 @@ pub struct Labels<'a> {
 /// * Brand weights `w_b = scale · n_b^-power / mean(n^-power)` of volumes `n` (at least 1), on the
 ///   cells with `y = 1` or on all: one vector over brands. With MSE and power 1 that is
 ///   approach 4.
-/// * The auxiliary soft F1 term: see [`crate::soft_f1`].
+/// * The auxiliary soft F1 term: see the module `soft_f1`.
 ///
 /// Finite for every finite logit: the sigmoid's logarithms are formed from `e^-|z|`, so no
 /// logarithm of zero can occur.
@@ -372,11 +372,8 @@ impl Cell for Asl {
         let wrong = if above < 1e-30 { 1e-30 } else { above };
         let right = if above < 0.0 { 1.0 } else { at.q + self.clip };
         // Without a clip `right` is `1 - p`, which may be too small for its logarithm.
-        let (nll, share) = if self.clip == 0.0 {
-            (at.nll_negative, 1.0)
-        } else {
-            (-ln(right), at.q / right)
-        };
+        let (nll, share) =
+            if self.clip == 0.0 { (at.nll_negative, 1.0) } else { (-ln(right), at.q / right) };
         let weight = exp(self.gamma_negative * ln(wrong));
         let slope = at.p * weight * (self.gamma_negative * at.q * nll / wrong + share);
         if above <= 0.0 { (0.0, 0.0) } else { (weight * nll, slope) }
@@ -512,11 +509,8 @@ mod tests {
     #[test]
     fn the_loss_alone_is_that_which_comes_with_the_gradient() {
         let logits = Array2::from_shape_fn((3, 17), |(i, j)| (i + 2 * j) as f32 / 8.0 - 2.0);
-        let users = [
-            labels(&[1, 16], &[0, 5], 1.5),
-            labels(&[], &[], 0.5),
-            labels(&[2], &[2, 3], 1.0),
-        ];
+        let users =
+            [labels(&[1, 16], &[0, 5], 1.5), labels(&[], &[], 0.5), labels(&[2], &[2, 3], 1.0)];
         for (name, params) in every_objective() {
             let objective = objective(&TrainParams { soft_f1: 0.0, ..params }, 17);
             let expected = objective.loss_and_gradient(logits.clone().view_mut(), &users);

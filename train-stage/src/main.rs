@@ -11,8 +11,8 @@ use clap::Parser;
 use contract::cli::{self, DataError, ExperimentArgs};
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
-use contract::plan::JUDGED_MODEL;
 use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
+use contract::plan::JUDGED_MODEL;
 use contract::run::StageRun;
 use contract::{Stage, columns, interrupt, ipc, tables};
 use linfa::ParamGuard as _;
@@ -181,7 +181,8 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         checkpoints: Some(&checkpoints[0]),
     };
     let name = &experiment.name;
-    let trained = stopped(train(&task, &mut Progress::new(format!("train {name}"))), &checkpoints[0])?;
+    let trained =
+        stopped(train(&task, &mut Progress::new(format!("train {name}"))), &checkpoints[0])?;
     let n_epochs = trained.history.len();
     let mut training = json!({
         "rows": examples.len(),
@@ -216,7 +217,8 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
             checkpoints: Some(&checkpoints[1]),
             ..task
         };
-        let refit = stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &checkpoints[0])?;
+        let refit =
+            stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &checkpoints[0])?;
         let judged = model(trained.mlp, &training);
         training["refit_rows"] = json!(chained.len());
         said += ", refit with the valid users";

@@ -1,5 +1,7 @@
 //! How training goes: a bar with updates a second and time left on a terminal, lines elsewhere.
 
+use std::fmt::Write as _;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use train_stage::trainer::{Epoch, Observer};
 
@@ -54,7 +56,8 @@ impl Observer for Progress {
             let shown = |value: Option<f64>| {
                 value.map_or("undefined".to_owned(), |value| format!("{value:.4}"))
             };
-            text += &format!(
+            let _ = write!(
+                text,
                 ", valid loss {:.4}, macro F1 {}, user F1 {}, MAP {}",
                 valid.loss,
                 shown(valid.macro_f1),

@@ -129,11 +129,7 @@ pub struct ByBrand {
 
 impl ByBrand {
     /// Sorts the entries of users, given in order.
-    pub fn fill<'a>(
-        &mut self,
-        n_brands: usize,
-        users: impl Iterator<Item = &'a [Entry]> + Clone,
-    ) {
+    pub fn fill<'a>(&mut self, n_brands: usize, users: impl Iterator<Item = &'a [Entry]> + Clone) {
         self.starts.clear();
         self.starts.resize(n_brands + 1, 0);
         for entry in users.clone().flatten() {
@@ -239,8 +235,9 @@ mod tests {
     #[test]
     fn weighted_sums_are_those_of_their_rows() {
         for width in [1, 127, 128, 300] {
-            let rows: Vec<f32> =
-                (0..4).flat_map(|row| (0..width).map(move |column| (row + column) as f32)).collect();
+            let rows: Vec<f32> = (0..4)
+                .flat_map(|row| (0..width).map(move |column| (row + column) as f32))
+                .collect();
             let entries = [Entry { index: 3, value: 2.0 }, Entry { index: 1, value: -1.0 }];
             let mut sum = vec![7.0; width];
             weighted_sum(&entries, &rows, &mut sum);

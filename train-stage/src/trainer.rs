@@ -233,13 +233,12 @@ fn run(
                 },
                 dropout: Dropout {
                     rate: p.dropout,
-                    seed: p.seed.wrapping_add(
-                        progress.update.wrapping_mul(0x2545_f491_4f6c_dd1d),
-                    ),
+                    seed: p.seed.wrapping_add(progress.update.wrapping_mul(0x2545_f491_4f6c_dd1d)),
                 },
             };
             let loss = updater.update(&mut state.mlp, &objective, &batch, update);
-            let is_exploded = progress.largest_loss > 0.0 && loss > EXPLODED * progress.largest_loss;
+            let is_exploded =
+                progress.largest_loss > 0.0 && loss > EXPLODED * progress.largest_loss;
             if !loss.is_finite() || is_exploded {
                 let cause = likely_cause(&batch, &state.mlp);
                 return Err(broken(loss, &state.progress, per_epoch, cause));
@@ -332,7 +331,8 @@ fn end_epoch(task: &Task, state: &mut State, objective: &Objective) {
         state.best = Some(state.mlp.clone());
     }
     let since_best = this - progress.best_epoch.unwrap_or(this);
-    progress.is_over = p.patience.is_some_and(|patience| since_best >= patience);
+    let patience = p.patience.filter(|_| p.updates.is_none());
+    progress.is_over = patience.is_some_and(|patience| since_best >= patience);
 }
 
 /// Why the loss is no number any more, as far as a batch and the network tell.
@@ -478,7 +478,8 @@ mod tests {
     /// 30 users with two features; labels that the features say nothing of, so that a network
     /// can only learn them by heart.
     fn users(from: usize) -> (Array2<f32>, Array2<f32>) {
-        let noise = |i: usize| mix(((from + i) as u64).wrapping_mul(GOLDEN)) as f64 / u64::MAX as f64;
+        let noise =
+            |i: usize| mix(((from + i) as u64).wrapping_mul(GOLDEN)) as f64 / u64::MAX as f64;
         let records = Array2::from_shape_fn((30, 2), |(i, j)| noise(2 * i + j) as f32);
         let targets =
             Array2::from_shape_fn((30, 3), |(i, j)| f32::from(noise(500 + 3 * i + j) < 0.3));
@@ -514,7 +515,9 @@ mod tests {
             loss: Loss::Bce {},
             batch_size: 8,
             epochs: 40,
+            patience: None,
             learning_rate: 0.03,
+            dropout: 0.0,
             ..TrainParams::default()
         }
     }
@@ -548,8 +551,7 @@ mod tests {
     #[test]
     fn a_logit_adjusted_training_starts_from_the_prior_too() {
         let first_loss = |loss: Loss| {
-            let params =
-                TrainParams { loss, updates: Some(1), hidden: Vec::new(), ..params() };
+            let params = TrainParams { loss, updates: Some(1), hidden: Vec::new(), ..params() };
             trained(params, Some(1)).history[0].train_loss
         };
         let (bce, adjusted) =
@@ -559,8 +561,7 @@ mod tests {
 
     #[test]
     fn patience_ends_training_after_as_many_epochs_without_a_better_one() {
-        let params =
-            TrainParams { select_epoch: SelectEpoch::Loss, patience: Some(3), ..params() };
+        let params = TrainParams { select_epoch: SelectEpoch::Loss, patience: Some(3), ..params() };
         let trained = trained(params, None);
         assert_eq!(trained.history.len(), trained.epoch as usize + 3);
     }
@@ -568,8 +569,7 @@ mod tests {
     /// Ten updates are two epochs of four and half of a third.
     #[test]
     fn updates_take_the_place_of_epochs() {
-        let params =
-            TrainParams { updates: Some(10), select_epoch: SelectEpoch::Last, ..params() };
+        let params = TrainParams { updates: Some(10), select_epoch: SelectEpoch::Last, ..params() };
         let trained = trained(params, None);
         let updates: Vec<u64> = trained.history.iter().map(|epoch| epoch.updates).collect();
         assert_eq!(updates, [4, 8, 10]);

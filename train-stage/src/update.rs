@@ -128,13 +128,7 @@ impl Updater {
     }
 
     /// Replaces logits by their gradients, block by block; keeps what the backward pass needs.
-    fn losses(
-        &mut self,
-        mlp: &Mlp,
-        objective: &Objective,
-        batch: &ExampleBatch,
-        seed: u64,
-    ) -> f64 {
+    fn losses(&mut self, mlp: &Mlp, objective: &Objective, batch: &ExampleBatch, seed: u64) -> f64 {
         let n_users = batch.len();
         let labels = |i: usize| batch.labels(i);
         let term = self.soft_f1.prepare(objective.soft_f1, self.logits.view(), &labels, n_users);
@@ -181,16 +175,14 @@ impl Updater {
         let n_brands = layer.bias.len();
         let width = hidden.ncols();
         let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
-        below
-            .axis_chunks_iter_mut(Axis(0), BLOCK)
-            .into_par_iter()
-            .zip(&self.blocks)
-            .for_each(|(mut below, block)| {
+        below.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().zip(&self.blocks).for_each(
+            |(mut below, block)| {
                 for (row, entries) in below.rows_mut().into_iter().zip(block.users()) {
                     let row = row.into_slice().expect("a fresh array is contiguous");
                     weighted_sum(entries, weights, row);
                 }
-            });
+            },
+        );
         self.by_brand.fill(n_brands, self.blocks.iter().flat_map(Block::users));
         let bias = self.gradients.biases[last].as_slice_mut().expect("contiguous");
         brand_sums(&self.by_brand, bias);

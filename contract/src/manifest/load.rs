@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES, RawManifest,
-    SelectEpoch, TableFormat, TableSource, View, expand_environment,
+    TableFormat, TableSource, View, expand_environment,
 };
 use crate::problems::{Problem, Problems, suggest};
 use crate::schema_check;
@@ -414,12 +414,6 @@ impl Loader {
                 self.problem(&path, true, message.to_owned());
             }
             _ => {}
-        }
-        if train.patience.is_some() && train.select_epoch == SelectEpoch::Last {
-            let path = self.origin(name, &["train", "patience"]);
-            let message = "`train.patience` waits for a better epoch, but `train.select_epoch` keeps \
-                           the last; choose what is better, as `mean_average_precision`";
-            self.problem(&path, false, message.to_owned());
         }
         if let Some(history) = &train.own_history {
             self.check_history(name, "own_history", history, known);

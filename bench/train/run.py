@@ -48,7 +48,7 @@ print(2 * 1024 * {n_in} * {n_out} / sorted(secs() for _ in range(21))[10] / 1e9)
 def ours(programs, work, hidden, loss, updates, seed, sparse):
     settings = {
         "hidden": list(hidden), "loss": {"kind": loss}, "updates": updates, "seed": seed,
-        "batch_size": BATCH, "select_epoch": "last", "sparse_gradient": sparse,
+        "batch_size": BATCH, "dropout": 0.0, "select_epoch": "last", "sparse_gradient": sparse,
     }  # fmt: skip
     command = [programs / "train-stage", "--experiment", "all"]
     for key, value in settings.items():

@@ -18,6 +18,8 @@ TRAIN = {
     "loss": {"kind": "mse"},
     "brand_weights": {"power": 0.5, "on": "both"},
     "epochs": 1,
+    "batch_size": 1024,
+    "dropout": 0.0,
     "select_epoch": "last",
 }
 

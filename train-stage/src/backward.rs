@@ -170,7 +170,7 @@ fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use contract::features::{Feature, FeatureKind};
     use contract::manifest::{IdSpace, TrainParams};
@@ -180,7 +180,7 @@ mod tests {
     use crate::loss::{Labels, Objective};
 
     /// Numbers without a pattern in [-1, 1]: the fractional parts of multiples of the golden ratio.
-    fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
+    pub(crate) fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
         Array2::from_shape_fn((rows, columns), |(i, j)| {
             let fraction = ((from + i * columns + j + 1) as f64 * 0.618_033_988_749_895).fract();
             (2.0 * fraction - 1.0) as f32

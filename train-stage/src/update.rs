@@ -224,17 +224,10 @@ mod tests {
     use model::mlp::Layer;
     use ndarray::array;
 
+    use crate::backward::tests::spread;
     use crate::loss::Labels;
 
     const N_BRANDS: usize = 20;
-
-    /// Numbers without a pattern in [-1, 1].
-    fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
-        Array2::from_shape_fn((rows, columns), |(i, j)| {
-            let fraction = ((from + i * columns + j + 1) as f64 * 0.618_033_988_749_895).fract();
-            (2.0 * fraction - 1.0) as f32
-        })
-    }
 
     fn network() -> Mlp {
         let layer = |n_in: usize, n_out: usize, from: usize| Layer {

@@ -394,7 +394,7 @@ pub struct TrainParams {
     /// weight for the user's own history of it
     pub own_history: Option<String>,
     /// Entries of the output gradient below this share of a user's largest are kept at random
-    /// and made larger in proportion, without bias; 0 keeps all, at twice the work. Without a
+    /// and made larger in proportion, without bias; 0 keeps all, which is slower. Without a
     /// hidden layer all are kept
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,

@@ -70,20 +70,9 @@ impl Gradients {
         dropout: f32,
     ) {
         self.resize(workspace);
-        let last = mlp.layers.len() - 1;
-        let input = if last == 0 { &workspace.dense } else { &workspace.hidden[last - 1] };
-        column_sums(logits, &mut self.biases[last]);
-        if input.ncols() > 0 {
-            matmul(input.t(), logits, false, self.weights[last].view_mut());
-        }
-        if last == 0 {
-            for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
-                bag_gradient(bags, logits, gradient);
-            }
-            return;
-        }
-        let below = self.hidden[last - 1].view_mut();
-        matmul(logits, mlp.layers[last].weights.t(), false, below);
+        let mut hidden = std::mem::take(&mut self.hidden);
+        self.layer(mlp, batch, workspace, mlp.layers.len() - 1, logits, hidden.last_mut());
+        self.hidden = hidden;
         self.compute_below(mlp, batch, workspace, dropout);
     }
 
@@ -97,8 +86,9 @@ impl Gradients {
         dropout: f32,
     ) {
         let scale = 1.0 / (1.0 - dropout);
+        let mut hidden = std::mem::take(&mut self.hidden);
         for i in (0..mlp.layers.len() - 1).rev() {
-            let (before, after) = self.hidden.split_at_mut(i);
+            let (before, after) = hidden.split_at_mut(i);
             let output = &mut after[0];
             output
                 .axis_chunks_iter_mut(Axis(0), ROWS)
@@ -108,20 +98,33 @@ impl Gradients {
                     let gradient = gradient.into_slice().expect("whole rows");
                     cut(gradient, units.as_slice().expect("whole rows"), scale);
                 });
-            let output = output.view();
-            let input = if i == 0 { &workspace.dense } else { &workspace.hidden[i - 1] };
-            column_sums(output, &mut self.biases[i]);
-            if input.ncols() > 0 {
-                matmul(input.t(), output, false, self.weights[i].view_mut());
-            }
-            match before.last_mut() {
-                Some(below) => matmul(output, mlp.layers[i].weights.t(), false, below.view_mut()),
-                None => {
-                    for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
-                        bag_gradient(bags, output, gradient);
-                    }
-                }
-            }
+            self.layer(mlp, batch, workspace, i, output.view(), before.last_mut());
+        }
+        self.hidden = hidden;
+    }
+
+    /// Gradients of layer `i` from that of its output, and of its input: the hidden layer
+    /// `below`, or the id lists.
+    fn layer(
+        &mut self,
+        mlp: &Mlp,
+        batch: &Batch,
+        workspace: &Workspace,
+        i: usize,
+        output: ArrayView2<f32>,
+        below: Option<&mut Array2<f32>>,
+    ) {
+        let input = if i == 0 { &workspace.dense } else { &workspace.hidden[i - 1] };
+        column_sums(output, &mut self.biases[i]);
+        if input.ncols() > 0 {
+            matmul(input.t(), output, false, self.weights[i].view_mut());
+        }
+        if let Some(below) = below {
+            matmul(output, mlp.layers[i].weights.t(), false, below.view_mut());
+            return;
+        }
+        for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
+            bag_gradient(bags, output, gradient);
         }
     }
 }

@@ -252,18 +252,20 @@ fn run(
             observer.update_done(progress.update, last_update);
 
             let is_last = progress.update == last_update;
-            if progress.update.is_multiple_of(per_epoch) || is_last {
+            let epoch_ends = progress.update.is_multiple_of(per_epoch) || is_last;
+            if epoch_ends {
                 check(&state, per_epoch)?;
                 end_epoch(task, &mut state, &objective);
                 observer.epoch_done(state.progress.history.last().expect("just ended"));
                 state.progress.is_over |= is_last;
             }
-            let epoch_ended = state.progress.epoch_examples == 0;
             if let Some(file) = task.checkpoints {
                 let interrupted = interrupt::requested();
-                let spacing = if epoch_ended { file.every.min(EPOCH_SPACING) } else { file.every };
+                let spacing = if epoch_ends { file.every.min(EPOCH_SPACING) } else { file.every };
                 if state.progress.is_over || interrupted || saved.elapsed() >= spacing {
-                    check(&state, per_epoch)?;
+                    if !epoch_ends {
+                        check(&state, per_epoch)?;
+                    }
                     file.save(&state, &updater.moments)?;
                     saved = Instant::now();
                 }

@@ -23,6 +23,9 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+import population  # noqa: E402
+
 ROOT = HERE.parent.parent
 SQL = ROOT / "sample-stage/sql"
 STRATEGIES = {
@@ -34,36 +37,16 @@ OURS = {
     "ours": ("", []),
     "ours, limited": (", memory_limit 256MiB", ["--set", "sample.memory_limit=256MiB"]),
 }
-MANIFEST = """\
-version: 1
-run_dir: runs
-data:
-  tables:
-    users: population/users.parquet
-    interactions: population/interactions.parquet
-    brands: population/brands.parquet
-  users: {{table: users}}
-  interactions: {{table: interactions}}
-  brands: {{table: brands}}
-  features: [embedding]
-holdout: {{valid: {valid}, test: {test}, seed: 7}}
-experiments:
-"""
 
 
 def prepare(work, programs, n_users):
     """The population, the shared files, and the training users as parquet for the rivals."""
     valid, test = n_users // 50, 3 * n_users // 100
-    population = work / "population"
-    subprocess.run(
-        [programs / "demo-data", "--users", str(n_users + valid + test), "--brands", "3000",
-         "--dim", "128", "--labels", "12", "--rarest", "0.0001", "--output", population],
-        check=True,
-    )  # fmt: skip
-    text = MANIFEST.format(valid=valid, test=test)
-    for name, sql in STRATEGIES.items():
-        text += f"  approach_{name}: {{sample: {{sql: {SQL / sql}}}}}\n"
-    (work / "pipeline.yaml").write_text(text)
+    experiments = {
+        f"approach_{name}": {"sample": {"sql": str(SQL / sql)}} for name, sql in STRATEGIES.items()
+    }
+    holdout = {"valid": valid, "test": test, "seed": 7}
+    population.make(work, programs, n_users + valid + test, 3000, 0.0001, holdout, experiments)
     subprocess.run([programs / "sample-stage", "holdout"], cwd=work, check=True)
     theirs = work / "training"
     theirs.mkdir(exist_ok=True)

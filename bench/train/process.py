@@ -1,10 +1,12 @@
 """Runs a program and watches its memory."""
 
-import json
 import pathlib
 import subprocess
 import sys
 import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+import population  # noqa: E402
 
 
 def anonymous_gib(pid):
@@ -33,31 +35,9 @@ def watch(command, cwd, env=None):
     return secs, peak
 
 
-MANIFEST = """\
-version: 1
-run_dir: runs
-data:
-  tables:
-    users: population/users.parquet
-    interactions: population/interactions.parquet
-    brands: population/brands.parquet
-  users: {table: users}
-  interactions: {table: interactions}
-  brands: {table: brands}
-  features: [embedding]
-"""
-
-
 def make_population(work, programs, n_users, n_brands, holdout, experiments):
-    """A population of embeddings of 128 and 12 labels a user, split, with a sample an experiment."""
-    work.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [programs / "demo-data", "--users", str(n_users), "--brands", str(n_brands), "--dim", "128",
-         "--labels", "12", "--rarest", "0.0005", "--output", work / "population"],
-        check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    text = f"{MANIFEST}holdout: {json.dumps(holdout)}\nexperiments: {json.dumps(experiments)}\n"
-    (work / "pipeline.yaml").write_text(text)
+    """A population, split, with a sample for each experiment."""
+    population.make(work, programs, n_users, n_brands, 0.0005, holdout, experiments)
     watch([programs / "sample-stage", "holdout"], work)
     for name in experiments:
         watch([programs / "sample-stage", "sample", "--experiment", name], work)

@@ -398,6 +398,10 @@ pub struct TrainParams {
     /// hidden layer all are kept
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,
+    /// How many networks are trained, with seeds from `seed` on, and averaged: all of them
+    /// together take that many times the updates
+    #[schemars(range(min = 1, max = 100))]
+    pub members: usize,
     /// Seed of the first weights, the order of examples and dropout
     pub seed: u64,
     /// Threads; by default one a core. Changes no result
@@ -440,6 +444,7 @@ impl Default for TrainParams {
             weight_decay: 0.0,
             own_history: None,
             sparse_gradient: 0.05,
+            members: 1,
             seed: 7,
             threads: None,
             checkpoint_minutes: 5.0,
@@ -582,10 +587,12 @@ pub enum Decay {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreParams {
-    /// How a brand's threshold is found, on the valid users only
+    /// What is predicted for whom; all that is chosen for it is chosen on the valid users
     pub decision: Decision,
     /// How the model's probabilities are corrected, fitted on the valid users only
     pub calibration: Calibration,
+    /// Mixes what the nearest training users have into the model's probabilities
+    pub memory: Option<Memory>,
     /// How many of a user's best brands are kept, for ranking metrics
     #[schemars(range(min = 1, max = 1000))]
     pub top_k: usize,
@@ -599,28 +606,40 @@ impl Default for ScoreParams {
         Self {
             decision: Decision::Fixed { threshold: 0.5 },
             calibration: Calibration::None,
+            memory: None,
             top_k: 20,
             threads: None,
         }
     }
 }
 
-/// How a brand's threshold is found.
+/// What is predicted for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decision {
-    /// The same for every brand, given
+    /// The same threshold for every brand, given
     Fixed {
         /// A brand is predicted when its probability reaches this
         #[serde(default = "one_half")]
         #[schemars(range(min = 0.0, max = 1.0))]
         threshold: f64,
     },
-    /// The same for every brand, the best on valid
+    /// The same threshold for every brand, the best on valid
     Global {
         /// What it is best for
         #[serde(default)]
         metric: GlobalMetric,
+    },
+    /// For each brand the best threshold on valid, by trying all (`SCut`), pulled to that of
+    /// `expected_f1`
+    PerBrand {
+        /// Weight of the pull, in positives of the brand; 0 is none, which overfits brands with few
+        #[serde(default = "twenty")]
+        #[schemars(range(min = 0.0, max = 1_000_000.0))]
+        strength: f64,
+        /// Whose probabilities the threshold that is pulled to comes from
+        #[serde(default)]
+        over: ExpectedOver,
     },
     /// For each brand half of the best expected F1, from calibrated probabilities (Lipton et al. 2014)
     ExpectedF1 {
@@ -628,6 +647,47 @@ pub enum Decision {
         #[serde(default)]
         over: ExpectedOver,
     },
+    /// For each brand the threshold that predicts it as often as its probabilities expect (`PCut`)
+    ExpectedVolume {
+        /// Whose probabilities are expected from; none of their labels are used
+        #[serde(default)]
+        over: ExpectedOver,
+    },
+    /// For each user the same number of brands
+    TopK {
+        /// How many
+        #[schemars(range(min = 1, max = 1000))]
+        k: usize,
+        /// Which brands come first
+        #[serde(default)]
+        by: TopBy,
+    },
+    /// What gains most for the mean F1 over brands and that over users, each with its share: a
+    /// small brand decides by its own threshold, of a large one the user's list decides
+    Gain {
+        /// Weight of the mean over brands, the mean over users having the rest: 1 is
+        /// `expected_f1`, 0 the best list for each user. By default the most at which users of
+        /// valid are served at least as well as by the single threshold that is best for them
+        #[serde(default)]
+        #[schemars(range(min = 0.0, max = 1.0))]
+        brand_share: Option<f64>,
+        /// Whose probabilities are expected from; none of their labels are used
+        #[serde(default)]
+        over: ExpectedOver,
+    },
+}
+
+impl Decision {
+    /// Users over whom a brand's F1 is expected.
+    pub fn expected_over(&self) -> ExpectedOver {
+        match *self {
+            Self::PerBrand { over, .. }
+            | Self::ExpectedF1 { over }
+            | Self::ExpectedVolume { over }
+            | Self::Gain { over, .. } => over,
+            Self::Fixed { .. } | Self::Global { .. } | Self::TopK { .. } => ExpectedOver::Valid,
+        }
+    }
 }
 
 /// Users over whom a brand's F1 is expected.
@@ -642,8 +702,23 @@ pub enum ExpectedOver {
     Scored,
 }
 
+/// Which brands come first in a user's list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopBy {
+    /// Those of the highest probability
+    #[default]
+    Probability,
+    /// Those whose expected F1 gains most from the prediction
+    Gain,
+}
+
 fn one_half() -> f64 {
     0.5
+}
+
+fn twenty() -> f64 {
+    20.0
 }
 
 /// What a global threshold is best for.
@@ -655,6 +730,8 @@ pub enum GlobalMetric {
     /// Mean of the brands' F1
     #[default]
     Macro,
+    /// Mean of the users' F1
+    User,
 }
 
 /// How the model's probabilities are corrected.
@@ -665,6 +742,41 @@ pub enum Calibration {
     None,
     /// A slope and an intercept per brand, pulled to those of all brands
     Platt,
+    /// For brands with at least 100 positives in valid the best curve that never falls; the
+    /// others as `platt`
+    Isotonic,
+    /// From the brand's prevalence in the sample to that among all training users, by
+    /// arithmetic: for a sample that changed it
+    Prior,
+}
+
+/// Mixes what the nearest training users have into the model's probabilities.
+///
+/// Near is by the cosine of the model's last hidden layer, less its mean. The probability
+/// becomes `(1 - weight)·model + weight·mean of the neighbours' labels`, before calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// How many training users are asked
+    #[schemars(range(min = 1, max = 10_000))]
+    pub neighbours: usize,
+    /// A neighbour whose cosine is lower by this counts e times less; null counts all alike
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1000.0))]
+    pub temperature: Option<f32>,
+    /// Share of the neighbours; by default the one of least loss on the valid users
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub weight: Option<f32>,
+    /// Whether head, torso and tail each have the weight that is best for them
+    pub by_tier: bool,
+    /// Of the groups that many training users are sorted into, the share that is searched
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+    pub search: f32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { neighbours: 200, temperature: Some(0.1), weight: None, by_tier: false, search: 0.05 }
+    }
 }
 
 /// Compares the experiments.

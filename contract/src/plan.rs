@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::manifest::{Experiment, Manifest, ModelKind, TableSource, View};
+use crate::manifest::{Calibration, Experiment, Manifest, ModelKind, TableSource, View};
 
 /// A step of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -217,6 +217,14 @@ impl Manifest {
         ];
         if experiment.needs_sample() && experiment.train.refit {
             inputs.push(input("judged_model", train.join(JUDGED_MODEL)));
+        }
+        let has_memory = experiment.score.memory.is_some();
+        if has_memory {
+            inputs.push(self.holdout_file("features"));
+        }
+        if has_memory || experiment.score.calibration == Calibration::Prior {
+            let sample = self.stage_dir(Stage::Sample, Some(&experiment.name));
+            inputs.push(input("examples", sample.join("examples.arrow")));
         }
         let mut params = json!(experiment.score);
         params.as_object_mut().expect("a struct is a map").shift_remove("threads");

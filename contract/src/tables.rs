@@ -181,6 +181,9 @@ pub const HISTORY: Contract = Contract {
 };
 
 /// Per brand `prob = sigmoid(slope * logit + intercept)`, predicted when `prob >= threshold`.
+///
+/// What is decided for a user may depend on the user too: the file's metadata have the policy.
+/// score-stage adds the columns of [`THRESHOLDS_MORE`].
 pub const THRESHOLDS: Contract = Contract {
     name: "thresholds",
     version: 1,
@@ -190,6 +193,24 @@ pub const THRESHOLDS: Contract = Contract {
         column("intercept", Kind::F64),
         column("threshold", Kind::F64),
     ],
+};
+
+/// More columns of [`THRESHOLDS`], all or none.
+pub const THRESHOLDS_MORE: &[Column] = &[
+    // Where there are knots, the curve is straight lines between them.
+    column("knot_logits", Kind::ListF32),
+    column("knot_probs", Kind::ListF32),
+    column("expected_f1", Kind::F64), // the best that a threshold is expected to reach
+    column("expected_predicted", Kind::F64), // share of the users that it predicts
+    column("expected_positives", Kind::F64), // share of the users expected to have the brand
+    column("memory_weight", Kind::F64), // share of the neighbours in the probability
+];
+
+/// Training users that are asked for their labels, with what the model makes of them.
+pub const MEMORY: Contract = Contract {
+    name: "memory",
+    version: 1,
+    columns: &[column("vector", Kind::ListF32), column("brands", Kind::ListU32)],
 };
 
 /// Decisions for the test users. `top_brands` are the best brands, best first.

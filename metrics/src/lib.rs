@@ -7,19 +7,24 @@
 //! The way from logits to decisions and their quality:
 //!
 //! 1. [`Histogram`] counts, per brand, the logits of the users with and without the label;
-//! 2. [`calibration`] turns logits into probabilities, one [`Platt`] a brand;
-//! 3. [`thresholds`] chooses the probability from which a brand is predicted;
+//! 2. [`calibration`] turns logits into probabilities, one [`Curve`] a brand;
+//! 3. [`thresholds`] chooses the probability from which a brand is predicted; [`gain`] weighs
+//!    what a prediction is worth to its brand against what it is worth to its user;
 //! 4. [`point`] and [`bootstrap()`] measure the decisions, with [`counts`] for the formulas;
 //!    [`ranking`] measures a user's ordered list instead.
 
 pub mod bootstrap;
 pub mod calibration;
 pub mod counts;
+pub mod curve;
+pub mod gain;
 pub mod histogram;
 pub mod imbalance;
+pub mod isotonic;
 pub mod lists;
 pub mod ranking;
 pub mod thresholds;
+pub mod user_sweep;
 
 #[cfg(test)]
 mod reference;
@@ -29,11 +34,15 @@ pub use bootstrap::{
 };
 pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
+pub use curve::Curve;
+pub use gain::Stake;
 pub use histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS, bin_centre, bin_of};
 pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};
+pub use isotonic::Isotonic;
 pub use lists::Lists;
 pub use ranking::{ndcg_at, precision_at, recall_at};
 pub use thresholds::{
-    Objective, average_precision, best_f1, counts_at, expected_f1, first_bin, plug_in_threshold,
-    tune_global,
+    Expected, Objective, average_precision, best_f1, counts_at, expected,
+    expected_volume_threshold, first_bin, tune_global, tuned_threshold,
 };
+pub use user_sweep::UserSweep;

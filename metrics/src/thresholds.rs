@@ -3,8 +3,9 @@
 //! A threshold is a calibrated probability; a brand is predicted when `prob >= threshold`.
 //! Here a bin of the histogram is decided as a whole, by the probability of its centre.
 
-use crate::calibration::{Platt, sigmoid};
+use crate::calibration::sigmoid;
 use crate::counts::{Counts, f1};
+use crate::curve::Curve;
 use crate::histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS};
 use crate::histogram::{bin_centre, bin_edge};
 use rayon::prelude::*;
@@ -18,50 +19,122 @@ pub enum Objective {
     MacroF1,
 }
 
-/// Probability from which predicting a brand maximises its expected F1 (the "plug-in" rule).
+/// What a brand's probabilities promise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expected {
+    /// Highest F1 that any threshold is expected to reach, in `(0, 1]`.
+    pub f1: f64,
+    /// Share of the users that this threshold predicts.
+    pub predicted: f64,
+    /// Share of the users expected to have the brand: their mean probability.
+    pub positives: f64,
+}
+
+impl Expected {
+    /// Probability from which predicting the brand maximises its expected F1 (the "plug-in"
+    /// rule): half of that F1, so a brand that is hard to predict has a low threshold.
+    ///
+    /// # Source
+    ///
+    /// Lipton, Elkan and Narayanaswamy 2014.
+    pub fn threshold(&self) -> f64 {
+        self.f1 / 2.0
+    }
+}
+
+/// The best F1 that a threshold is expected to reach, by the probabilities alone.
 ///
 /// * `brand`: logits of any users, the very ones to be decided included: only the sum of
 ///   positives and negatives is used, never the labels.
-/// * `platt`: the brand's curve; the rule is as good as its probabilities.
+/// * `curve`: the brand's curve; the rule is as good as its probabilities.
 ///
-/// Returns half of [`expected_f1`], so a value in `(0, 0.5]`: a brand that is hard to predict
-/// has a low threshold. `None` where there is no user.
+/// With the users by descending probability `p`, F1 is the maximum over `k` of
+/// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`; `k` moves by whole bins. `None` where there is no user.
+pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
+    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
+    let hits: Vec<f64> = probs(curve).enumerate().map(|(bin, p)| users(bin) * p).collect();
+    let positives: f64 = hits.iter().sum();
+    let (mut n_predicted, mut n_hits, mut best) = (0.0, 0.0, (0.0_f64, 0.0));
+    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
+        n_predicted += users(bin);
+        n_hits += hits[bin];
+        let f1 = 2.0 * n_hits / (n_predicted + positives);
+        if f1 > best.0 {
+            best = (f1, n_predicted);
+        }
+    }
+    let n_users = n_predicted;
+    (n_users > 0.0).then(|| Expected {
+        f1: best.0,
+        predicted: best.1 / n_users,
+        positives: positives / n_users,
+    })
+}
+
+/// Probability from which a brand is predicted about as often as it is expected ("PCut").
+///
+/// Arguments as in [`expected`]. Returns the probability of a bin's centre, so that the number
+/// of users predicted comes nearest to the sum of all users' probabilities, but is not 0.
+/// `None` where there is no user.
 ///
 /// # Source
 ///
-/// Lipton, Elkan and Narayanaswamy 2014: the best threshold is half of the best F1.
-pub fn plug_in_threshold(brand: BrandHistogram, platt: Platt) -> Option<f64> {
-    expected_f1(brand, platt).map(|best| best / 2.0)
+/// Lewis 1992 (proportional assignment), with the expected in place of the past proportion.
+pub fn expected_volume_threshold(brand: BrandHistogram, curve: &Curve) -> Option<f64> {
+    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
+    let wanted: f64 = probs(curve).enumerate().map(|(bin, p)| users(bin) * p).sum();
+    let mut n_predicted = 0.0;
+    let mut last = None;
+    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
+        let is_nearer = (n_predicted + users(bin) - wanted).abs() < (n_predicted - wanted).abs();
+        if last.is_some() && !is_nearer {
+            break;
+        }
+        n_predicted += users(bin);
+        last = Some(bin);
+    }
+    last.map(|bin| curve.prob(bin_centre(bin)))
 }
 
-/// Highest F1 that any threshold is expected to reach, by the probabilities alone.
+/// A brand's best threshold on labelled users ("SCut"), pulled to another one.
 ///
-/// Arguments as in [`plug_in_threshold`]; the labels are not used.
+/// * `pull_to`: a probability, as that of [`Expected::threshold`].
+/// * `strength`: weight of the pull in positives of the brand; 0 is none. A brand with this
+///   many positives gets the probability half-way in log-odds.
 ///
-/// Returns, with the users by descending probability `p`, the maximum over `k` of
-/// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`, in `(0, 1]`; `k` moves by whole bins. `None` where there
-/// is no user.
-pub fn expected_f1(brand: BrandHistogram, platt: Platt) -> Option<f64> {
-    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-    let expected: Vec<f64> = probs(platt).enumerate().map(|(bin, p)| users(bin) * p).collect();
-    let total: f64 = expected.iter().sum();
-    let (mut n_predicted, mut hits, mut best) = (0.0, 0.0, 0.0_f64);
-    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
-        n_predicted += users(bin);
-        hits += expected[bin];
-        best = best.max(2.0 * hits / (n_predicted + total));
+/// `None` where no user has the brand and nothing pulls.
+///
+/// # Source
+///
+/// Yang 2001 for the rule without the pull.
+pub fn tuned_threshold(
+    brand: BrandHistogram,
+    curve: &Curve,
+    pull_to: f64,
+    strength: f64,
+) -> Option<f64> {
+    let log_odds = |p: f64| {
+        let p = p.clamp(1e-12, 1.0 - 1e-12);
+        (p / (1.0 - p)).ln()
+    };
+    let Some((logit, _)) = best_f1(brand) else { return (strength > 0.0).then_some(pull_to) };
+    let n = brand.support() as f64;
+    let own = curve.prob(logit.max(f64::from(LOGIT_MIN)));
+    if strength == 0.0 {
+        return Some(own);
     }
-    (n_predicted > 0.0).then_some(best)
+    let weight = n / (n + strength);
+    Some(sigmoid(weight * log_odds(own) + (1.0 - weight) * log_odds(pull_to)))
 }
 
 /// First bin that is predicted at a threshold, in `0..=N_BINS`; `N_BINS` means none.
 ///
 /// * `threshold`: a probability; a bin is predicted when that of its centre reaches it.
-pub fn first_bin(platt: Platt, threshold: f64) -> usize {
+pub fn first_bin(curve: &Curve, threshold: f64) -> usize {
     let (mut low, mut high) = (0, N_BINS);
     while low < high {
         let middle = usize::midpoint(low, high);
-        if platt.prob(bin_centre(middle)) >= threshold {
+        if curve.prob(bin_centre(middle)) >= threshold {
             high = middle;
         } else {
             low = middle + 1;
@@ -74,8 +147,8 @@ pub fn first_bin(platt: Platt, threshold: f64) -> usize {
 ///
 /// * `threshold`: a calibrated probability; a bin is predicted when that of its centre reaches
 ///   it. A threshold above 1 (or NaN) predicts nobody.
-pub fn counts_at(brand: BrandHistogram, platt: Platt, threshold: f64) -> Counts {
-    let first = first_bin(platt, threshold);
+pub fn counts_at(brand: BrandHistogram, curve: &Curve, threshold: f64) -> Counts {
+    let first = first_bin(curve, threshold);
     Counts {
         tp: brand.positives[first..].iter().sum(),
         fp: brand.negatives[first..].iter().sum(),
@@ -106,7 +179,7 @@ pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
 
 /// The single threshold for all brands that maximises micro or macro F1 on these labels.
 ///
-/// * `platts`: `(n_brands,)`, the brands' curves.
+/// * `curves`: `(n_brands,)`, the brands' curves.
 ///
 /// Returns the best of 1,001 probabilities, whose logits are equal steps from -14 to 14; of
 /// equals the highest. Each is judged as [`counts_at`] counts. `None` where none of them has an
@@ -114,21 +187,21 @@ pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
 ///
 /// # Panics
 ///
-/// If `platts` has another length than the histogram has brands.
-pub fn tune_global(histogram: &Histogram, platts: &[Platt], objective: Objective) -> Option<f64> {
+/// If `curves` has another length than the histogram has brands.
+pub fn tune_global(histogram: &Histogram, curves: &[Curve], objective: Objective) -> Option<f64> {
     /// Brands summed by one task. Fixed, so that the sums do not depend on the threads.
     const BRANDS_PER_TASK: usize = 64;
 
-    assert_eq!(platts.len(), histogram.n_brands(), "one curve a brand");
+    assert_eq!(curves.len(), histogram.n_brands(), "one curve a brand");
     let grid = threshold_grid();
-    let tasks: Vec<Vec<GridCell>> = platts
+    let tasks: Vec<Vec<GridCell>> = curves
         .par_chunks(BRANDS_PER_TASK)
         .enumerate()
-        .map(|(task, platts)| {
+        .map(|(task, curves)| {
             let mut cells = vec![GridCell::default(); grid.len()];
-            for (i, &platt) in platts.iter().enumerate() {
+            for (i, curve) in curves.iter().enumerate() {
                 let brand = histogram.brand(task * BRANDS_PER_TASK + i);
-                add_brand(&mut cells, brand, platt, &grid);
+                add_brand(&mut cells, brand, curve, &grid);
             }
             cells
         })
@@ -184,7 +257,7 @@ struct GridCell {
 }
 
 /// Probabilities to try, ascending, denser where rare brands live.
-fn threshold_grid() -> Vec<f64> {
+pub(crate) fn threshold_grid() -> Vec<f64> {
     const N_STEPS: u32 = 1000;
     let (low, high) = (f64::from(LOGIT_MIN), f64::from(LOGIT_MAX));
     let step = (high - low) / f64::from(N_STEPS);
@@ -192,8 +265,8 @@ fn threshold_grid() -> Vec<f64> {
 }
 
 /// Adds a brand's counts and F1 at every threshold, in one walk over bins and grid.
-fn add_brand(cells: &mut [GridCell], brand: BrandHistogram, platt: Platt, grid: &[f64]) {
-    let probs: Vec<f64> = probs(platt).collect();
+fn add_brand(cells: &mut [GridCell], brand: BrandHistogram, curve: &Curve, grid: &[f64]) {
+    let probs: Vec<f64> = probs(curve).collect();
     let support = brand.support();
     let mut bin = 0;
     let mut counts = Counts { tp: support, fp: brand.n_users() - support, fn_: 0 };
@@ -213,15 +286,15 @@ fn add_brand(cells: &mut [GridCell], brand: BrandHistogram, platt: Platt, grid: 
 }
 
 /// Calibrated probabilities of the bins' centres, ascending.
-fn probs(platt: Platt) -> impl Iterator<Item = f64> {
-    (0..N_BINS).map(move |bin| platt.prob(bin_centre(bin)))
+fn probs(curve: &Curve) -> impl Iterator<Item = f64> {
+    (0..N_BINS).map(move |bin| curve.prob(bin_centre(bin)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::counts::{macro_f1, sum};
-    use crate::{bin_of, reference};
+    use crate::{Platt, bin_of, reference};
     use proptest::prelude::*;
 
     /// Users of one brand as (logit, positives, negatives).
@@ -249,8 +322,8 @@ mod tests {
         prop::collection::vec(users, 1..5)
     }
 
-    fn any_platt() -> impl Strategy<Value = Platt> {
-        (0.05..3.0, -4.0..4.0).prop_map(|(slope, intercept)| Platt { slope, intercept })
+    fn any_curve() -> impl Strategy<Value = Curve> {
+        (0.05..3.0, -4.0..4.0).prop_map(|(slope, intercept)| Platt { slope, intercept }.into())
     }
 
     #[test]
@@ -258,19 +331,19 @@ mod tests {
         let histogram = histogram(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
         let brand = histogram.brand(0);
         // sigmoid(0) = 0.5 lies between the first and second logit.
-        assert_eq!(counts_at(brand, Platt::IDENTITY, 0.5), Counts { tp: 8, fp: 5, fn_: 2 });
+        assert_eq!(counts_at(brand, &Curve::IDENTITY, 0.5), Counts { tp: 8, fp: 5, fn_: 2 });
         // With intercept -1 the second logit, 0.5, falls below.
-        let lower = Platt { slope: 1.0, intercept: -1.0 };
-        assert_eq!(counts_at(brand, lower, 0.5), Counts { tp: 5, fp: 1, fn_: 5 });
-        assert_eq!(counts_at(brand, lower, 0.0), Counts { tp: 10, fp: 15, fn_: 0 });
-        assert_eq!(counts_at(brand, lower, 1.5), Counts { tp: 0, fp: 0, fn_: 10 });
+        let lower = Curve::from(Platt { slope: 1.0, intercept: -1.0 });
+        assert_eq!(counts_at(brand, &lower, 0.5), Counts { tp: 5, fp: 1, fn_: 5 });
+        assert_eq!(counts_at(brand, &lower, 0.0), Counts { tp: 10, fp: 15, fn_: 0 });
+        assert_eq!(counts_at(brand, &lower, 1.5), Counts { tp: 0, fp: 0, fn_: 10 });
     }
 
     #[test]
     fn a_bin_whose_probability_equals_the_threshold_is_predicted() {
-        let threshold = Platt::IDENTITY.prob(bin_centre(300));
-        assert_eq!(first_bin(Platt::IDENTITY, threshold), 300);
-        assert_eq!(first_bin(Platt::IDENTITY, threshold.next_up()), 301);
+        let threshold = Curve::IDENTITY.prob(bin_centre(300));
+        assert_eq!(first_bin(&Curve::IDENTITY, threshold), 300);
+        assert_eq!(first_bin(&Curve::IDENTITY, threshold.next_up()), 301);
     }
 
     /// Ten users at p = 0.8, ninety at p = 0.1 (to the width of a bin): 17 positives expected.
@@ -278,34 +351,68 @@ mod tests {
     #[test]
     fn expected_f1_is_the_best_over_the_sorted_probabilities() {
         let histogram = histogram(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
-        let best = expected_f1(histogram.brand(0), Platt::IDENTITY).unwrap();
+        let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
         assert!((best - 16.0 / 27.0).abs() < 0.01, "{best}");
-        let threshold = plug_in_threshold(histogram.brand(0), Platt::IDENTITY).unwrap();
+        let threshold = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().threshold();
         assert!((threshold - 8.0 / 27.0).abs() < 0.005, "{threshold}");
-        assert_eq!(first_bin(Platt::IDENTITY, threshold).max(600), 600); // logit 2.4: all of p = 0.8
+        assert_eq!(first_bin(&Curve::IDENTITY, threshold).max(600), 600); // logit 2.4: all of p = 0.8
     }
 
-    /// Everybody alike at p: all or none. F = 2p / (1 + p), the trivial floor of KNOWLEDGE.md.
+    /// Everybody alike at p: all or none. F = 2p / (1 + p), the trivial floor.
     #[test]
     fn where_all_users_are_alike_the_plug_in_predicts_everyone() {
         let histogram = histogram(&[(-5.0, 1, 999)]);
-        let p = Platt::IDENTITY.prob(bin_centre(bin_of(-5.0)));
-        let best = expected_f1(histogram.brand(0), Platt::IDENTITY).unwrap();
+        let p = Curve::IDENTITY.prob(bin_centre(bin_of(-5.0)));
+        let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
         assert!((best - 2.0 * p / (1.0 + p)).abs() < 1e-12); // 0.0133
-        let counts = counts_at(histogram.brand(0), Platt::IDENTITY, best / 2.0);
+        let counts = counts_at(histogram.brand(0), &Curve::IDENTITY, best / 2.0);
         assert_eq!(counts, Counts { tp: 1, fp: 999, fn_: 0 });
+    }
+
+    /// Ten users at p = .8, ninety at p = .1: 17 positives expected. Ten are nearer than all.
+    /// With four users at .8 only, 3.2 are expected: one bin is predicted, or nobody would be.
+    #[test]
+    fn the_expected_volume_is_met_as_nearly_as_bins_allow() {
+        let histogram_ = histogram(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
+        let at = |histogram: &Histogram| {
+            let brand = histogram.brand(0);
+            let threshold = expected_volume_threshold(brand, &Curve::IDENTITY).unwrap();
+            counts_at(brand, &Curve::IDENTITY, threshold).predicted()
+        };
+        assert_eq!(at(&histogram_), 10);
+        assert_eq!(at(&histogram(&[(-3.0, 0, 4)])), 4);
+        // 5 · .5 + 5 · .27 + 90 · .018 = 5.5 expected: five are nearer than ten.
+        assert_eq!(at(&histogram(&[(0.0, 0, 5), (-1.0, 0, 5), (-4.0, 0, 90)])), 5);
+    }
+
+    /// The best cut on these labels lies at logit 1, p = .73; it is pulled to .1, log-odds -2.2.
+    /// With five positives and a pull of five the log-odds are half-way: (1 - 2.197) / 2 = -.6.
+    #[test]
+    fn a_tuned_threshold_is_pulled_by_the_positives_it_lacks() {
+        let histogram = histogram(&[(1.0, 5, 0), (-3.0, 0, 95)]);
+        let tuned = |strength| {
+            let threshold = tuned_threshold(histogram.brand(0), &Curve::IDENTITY, 0.1, strength);
+            let threshold: f64 = threshold.unwrap();
+            (threshold / (1.0 - threshold)).ln()
+        };
+        assert!((tuned(0.0) - 1.0).abs() < 0.03, "{}", tuned(0.0)); // to the width of a bin
+        assert!((tuned(5.0) + 0.6).abs() < 0.02, "{}", tuned(5.0));
+        assert!((tuned(1e9) + 9.0_f64.ln()).abs() < 1e-6);
+        let none = Histogram::new(1);
+        let tuned = |strength| tuned_threshold(none.brand(0), &Curve::IDENTITY, 0.1, strength);
+        assert_eq!((tuned(0.0), tuned(5.0)), (None, Some(0.1)));
     }
 
     #[test]
     fn what_has_no_user_or_no_label_is_undefined() {
         let empty = Histogram::new(1);
-        assert_eq!(expected_f1(empty.brand(0), Platt::IDENTITY), None);
-        assert_eq!(plug_in_threshold(empty.brand(0), Platt::IDENTITY), None);
+        assert_eq!(expected(empty.brand(0), &Curve::IDENTITY), None);
+        assert_eq!(expected_volume_threshold(empty.brand(0), &Curve::IDENTITY), None);
         let unlabelled = histogram(&[(0.0, 0, 9)]);
         assert_eq!(average_precision(unlabelled.brand(0)), None);
         assert_eq!(best_f1(unlabelled.brand(0)), None);
         for objective in [Objective::MicroF1, Objective::MacroF1] {
-            assert_eq!(tune_global(&unlabelled, &[Platt::IDENTITY], objective), None);
+            assert_eq!(tune_global(&unlabelled, &[Curve::IDENTITY], objective), None);
         }
     }
 
@@ -328,12 +435,12 @@ mod tests {
             both.add(0, -1.0, false);
         }
         both.add(1, -3.0, true);
-        let platts = [Platt::IDENTITY; 2];
-        let at = |threshold| [0, 1].map(|i| counts_at(both.brand(i), platts[i], threshold));
+        let curves = [Curve::IDENTITY; 2];
+        let at = |threshold| [0, 1].map(|i| counts_at(both.brand(i), &curves[i], threshold));
         // High: brand F1 1 and 0. Low: 200/300 and 1. Micro 200/201 or 202/302; macro 1/2 or 5/6.
-        let micro = tune_global(&both, &platts, Objective::MicroF1).unwrap();
+        let micro = tune_global(&both, &curves, Objective::MicroF1).unwrap();
         assert_eq!(f1(sum(&at(micro))), Some(200.0 / 201.0));
-        let macro_ = tune_global(&both, &platts, Objective::MacroF1).unwrap();
+        let macro_ = tune_global(&both, &curves, Objective::MacroF1).unwrap();
         assert!((macro_f1(&at(macro_)).unwrap() - 5.0 / 6.0).abs() < 1e-12);
         // Ties go to the highest of the grid, whose steps of the logit are 0.028.
         assert!(micro > sigmoid(0.96) && micro < sigmoid(1.03), "{micro}");
@@ -346,7 +453,7 @@ mod tests {
         let histogram = reference::histogram();
         let area = average_precision(histogram.brand(0)).unwrap();
         assert!((area - reference::value("average_precision")).abs() < 1e-12);
-        let counts = counts_at(histogram.brand(0), Platt::IDENTITY, 0.5);
+        let counts = counts_at(histogram.brand(0), &Curve::IDENTITY, 0.5);
         assert!((f1(counts).unwrap() - reference::value("f1_at_logit_0")).abs() < 1e-12);
     }
 
@@ -360,10 +467,10 @@ mod tests {
                 histogram.add(brand_idx, logit + 2.0 * f32::from(is_positive), is_positive);
             }
         }
-        let platts = vec![Platt { slope: 1.3, intercept: 0.2 }; 200];
+        let curves = vec![Curve::from(Platt { slope: 1.3, intercept: 0.2 }); 200];
         let tune = |n_threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            pool.install(|| tune_global(&histogram, &platts, Objective::MacroF1).unwrap())
+            pool.install(|| tune_global(&histogram, &curves, Objective::MacroF1).unwrap())
         };
         assert_eq!(tune(1).to_bits(), tune(2).to_bits());
     }
@@ -372,13 +479,13 @@ mod tests {
         #[test]
         fn a_higher_threshold_never_adds_a_prediction(
             logits in any_brands(),
-            platt in any_platt(),
+            curve in any_curve(),
             low in 0.0..1.0_f64,
             step in 0.0..0.5_f64,
         ) {
             let histogram = brands(&logits);
-            let low_counts = counts_at(histogram.brand(0), platt, low);
-            let high_counts = counts_at(histogram.brand(0), platt, low + step);
+            let low_counts = counts_at(histogram.brand(0), &curve, low);
+            let high_counts = counts_at(histogram.brand(0), &curve, low + step);
             prop_assert!(high_counts.tp <= low_counts.tp && high_counts.fp <= low_counts.fp);
             prop_assert_eq!(high_counts.support(), low_counts.support());
         }
@@ -387,14 +494,14 @@ mod tests {
         #[test]
         fn the_plug_in_threshold_reaches_the_expected_f1(
             logits in any_brands(),
-            platt in any_platt(),
+            curve in any_curve(),
         ) {
             let histogram = brands(&logits);
             let brand = histogram.brand(0);
-            let best = expected_f1(brand, platt).unwrap();
-            let first = first_bin(platt, best / 2.0);
+            let best = expected(brand, &curve).unwrap().f1;
+            let first = first_bin(&curve, best / 2.0);
             let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-            let p = |bin: usize| platt.prob(bin_centre(bin));
+            let p = |bin: usize| curve.prob(bin_centre(bin));
             let total: f64 = (0..N_BINS).map(|bin| users(bin) * p(bin)).sum();
             let hits: f64 = (first..N_BINS).map(|bin| users(bin) * p(bin)).sum();
             let n_predicted: f64 = (first..N_BINS).map(users).sum();
@@ -404,13 +511,13 @@ mod tests {
         #[test]
         fn no_threshold_of_the_grid_beats_the_tuned_one_nor_the_ceiling(
             logits in any_brands(),
-            platt in any_platt(),
+            curve in any_curve(),
         ) {
             let histogram = brands(&logits);
-            let platts = vec![platt; logits.len()];
+            let curves = vec![curve.clone(); logits.len()];
             let counts = |threshold| -> Vec<Counts> {
                 (0..logits.len())
-                    .map(|i| counts_at(histogram.brand(i), platt, threshold))
+                    .map(|i| counts_at(histogram.brand(i), &curve, threshold))
                     .collect()
             };
             for (objective, value) in [
@@ -419,13 +526,13 @@ mod tests {
             ] {
                 let every = threshold_grid().into_iter().filter_map(|t| value(&counts(t)));
                 let best = every.fold(0.0, f64::max);
-                let tuned = tune_global(&histogram, &platts, objective);
+                let tuned = tune_global(&histogram, &curves, objective);
                 let tuned = tuned.and_then(|t| value(&counts(t))).unwrap_or(0.0);
                 prop_assert!((tuned - best).abs() < 1e-12);
             }
             if let Some((_, ceiling)) = best_f1(histogram.brand(0)) {
                 for threshold in threshold_grid() {
-                    let counts = counts_at(histogram.brand(0), platt, threshold);
+                    let counts = counts_at(histogram.brand(0), &curve, threshold);
                     prop_assert!(f1(counts) <= f1(ceiling));
                 }
             }

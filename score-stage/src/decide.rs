@@ -1,27 +1,57 @@
-//! Thresholds from the valid users, and decisions from logits.
+//! Decisions from logits, by thresholds that are already there.
 
-use contract::columns;
-use contract::ipc::Table;
-use contract::manifest::{Calibration, Decision, GlobalMetric, ScoreParams};
-use metrics::calibration::{self, DEFAULT_STRENGTH};
-use metrics::{Histogram, Objective, Platt, plug_in_threshold, tune_global};
-use model::sigmoid::parts;
+use contract::manifest::TopBy;
+use metrics::gain::threshold;
+use metrics::{Curve, Expected, Stake};
+use model::sigmoid::{logit, parts};
 use ndarray::parallel::prelude::*;
-use ndarray::{ArrayView2, Axis};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 
 /// Where no threshold is defined, as without any valid user, a brand is never predicted.
-const NEVER: f64 = 1.0;
+pub const NEVER: f64 = 1.0;
 
-/// A calibration and a threshold for each brand.
+/// What is known of a brand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrandRule {
+    /// From logits to probabilities
+    pub curve: Curve,
+    /// The probability from which it is predicted, where the policy goes by brands
+    pub threshold: f64,
+    /// What its probabilities promise; `None` where there was no user to tell
+    pub expected: Option<Expected>,
+}
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Every brand from its own threshold on
+    Brand,
+    /// The best brands of each user
+    TopK {
+        /// How many
+        k: usize,
+        /// Which come first
+        by: TopBy,
+    },
+    /// What gains for both views; see [`metrics::gain`]
+    Gain {
+        /// Weight of the mean over brands
+        brand_share: f64,
+    },
+}
+
+/// Decides for users.
 pub struct Decider {
-    brands: Vec<(Platt, f64)>,
-    /// The logit, before calibration, from which a brand is predicted
+    brands: Vec<BrandRule>,
+    rule: Rule,
+    /// The logit, before calibration, from which a brand is predicted by its own threshold
     cuts: Vec<f32>,
+    stakes: Vec<Stake>,
 }
 
 /// What is decided for a user.
 pub struct UserDecision {
-    /// Brands whose probability reaches their threshold, in order of `brand_idx`
+    /// Brands that are predicted, in order of `brand_idx`
     pub predicted: Vec<u32>,
     /// The brands of the highest probabilities, best first, ties in order of `brand_idx`
     pub top_brands: Vec<u32>,
@@ -29,52 +59,37 @@ pub struct UserDecision {
     pub top_probs: Vec<f32>,
 }
 
+/// Buffers for one user, reused.
+#[derive(Default)]
+struct Scratch {
+    log_odds: Vec<f32>,
+    probs: Vec<f32>,
+    ranked: Vec<(f32, u32)>,
+}
+
 impl Decider {
-    /// Fits calibration and thresholds on the valid users.
-    ///
-    /// * `expected`: the users over whom F1 is expected; only their number in each bin is used.
-    pub fn fit(valid: &Histogram, expected: &Histogram, params: &ScoreParams) -> Self {
-        let n_brands = valid.n_brands();
-        let platts = match params.calibration {
-            Calibration::None => vec![Platt::IDENTITY; n_brands],
-            Calibration::Platt => calibration::fit(valid, DEFAULT_STRENGTH),
-        };
-        let thresholds = match params.decision {
-            Decision::Fixed { threshold } => vec![threshold; n_brands],
-            Decision::Global { metric } => {
-                let objective = match metric {
-                    GlobalMetric::Micro => Objective::MicroF1,
-                    GlobalMetric::Macro => Objective::MacroF1,
-                };
-                vec![tune_global(valid, &platts, objective).unwrap_or(NEVER); n_brands]
-            }
-            Decision::ExpectedF1 { .. } => (0..n_brands)
-                .map(|brand| {
-                    plug_in_threshold(expected.brand(brand), platts[brand]).unwrap_or(NEVER)
-                })
-                .collect(),
-        };
-        Self::new(platts.into_iter().zip(thresholds).collect())
+    /// * `brands`: by `brand_idx`.
+    pub fn new(brands: Vec<BrandRule>, rule: Rule) -> Self {
+        let cuts = brands.iter().map(|b| b.curve.logit_of(b.threshold) as f32).collect();
+        // Where nothing is known of a brand: a threshold of 1, as `NEVER`.
+        let unknown = Expected { f1: 2.0 * NEVER, predicted: 0.0, positives: 0.0 };
+        let stake =
+            |b: &BrandRule| Stake::of_brand(b.expected.as_ref().unwrap_or(&unknown), brands.len());
+        let stakes = brands.iter().map(stake).collect();
+        Self { brands, rule, cuts, stakes }
     }
 
-    /// As stored in `thresholds.arrow`.
-    pub fn from_table(table: &Table) -> Self {
-        let mut brands = Vec::new();
-        for batch in &table.batches {
-            let (slopes, intercepts) =
-                (columns::f64s(batch, "slope"), columns::f64s(batch, "intercept"));
-            let thresholds = columns::f64s(batch, "threshold");
-            for i in 0..batch.num_rows() {
-                brands.push((Platt { slope: slopes[i], intercept: intercepts[i] }, thresholds[i]));
-            }
+    /// The same brands by another rule.
+    pub fn with_rule(self, rule: Rule) -> Self {
+        Self { rule, ..self }
+    }
+
+    /// The same brands with other thresholds.
+    pub fn with_thresholds(mut self, threshold: impl Fn(&BrandRule) -> f64) -> Self {
+        for brand in &mut self.brands {
+            brand.threshold = threshold(brand);
         }
-        Self::new(brands)
-    }
-
-    fn new(brands: Vec<(Platt, f64)>) -> Self {
-        let cuts =
-            brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
-        Self { brands, cuts }
+        Self::new(self.brands, self.rule)
     }
 
     /// Number of brands.
@@ -82,59 +97,124 @@ impl Decider {
         self.brands.len()
     }
 
-    /// Calibration and threshold of each brand.
-    pub fn brands(&self) -> &[(Platt, f64)] {
+    /// What is known of each brand.
+    pub fn brands(&self) -> &[BrandRule] {
         &self.brands
+    }
+
+    /// What is predicted.
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// What a prediction is worth to each brand.
+    pub fn stakes(&self) -> &[Stake] {
+        &self.stakes
+    }
+
+    /// Calibrated probabilities of one user, in place of what `probs` held.
+    pub fn probs(&self, logits: ArrayView1<f32>, probs: &mut Vec<f32>) {
+        probs.clear();
+        probs.extend(self.brands.iter().zip(logits).map(|(b, &z)| parts(log_odds(&b.curve, z)).p));
     }
 
     /// Decides for a batch of users.
     ///
     /// * `logits`: `(n_users, n_brands)`, before calibration.
     pub fn decide(&self, logits: ArrayView2<f32>, top_k: usize) -> Vec<UserDecision> {
-        logits
-            .axis_iter(Axis(0))
-            .into_par_iter()
-            .map_init(Vec::new, |ranked: &mut Vec<(f32, u32)>, row| {
-                let is_predicted =
-                    |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
-                let predicted = row.iter().enumerate().filter_map(is_predicted).collect();
-                ranked.clear();
-                ranked.extend(row.iter().zip(&self.brands).enumerate().map(
-                    |(brand, (&z, (platt, _)))| {
-                        let calibrated = platt.slope * f64::from(z) + platt.intercept;
-                        (calibrated as f32, brand as u32)
-                    },
-                ));
-                let best_first =
-                    |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-                if top_k < ranked.len() {
-                    ranked.select_nth_unstable_by(top_k, best_first);
-                    ranked.truncate(top_k);
-                }
-                ranked.sort_unstable_by(best_first);
-                UserDecision {
-                    predicted,
-                    top_brands: ranked.iter().map(|&(_, brand)| brand).collect(),
-                    top_probs: ranked.iter().map(|&(z, _)| parts(z).p).collect(),
-                }
-            })
+        let users = logits.axis_iter(Axis(0)).into_par_iter();
+        users
+            .map_init(Scratch::default, |scratch, row| self.decide_one(row, top_k, scratch))
             .collect()
     }
+
+    fn decide_one(
+        &self,
+        logits: ArrayView1<f32>,
+        top_k: usize,
+        scratch: &mut Scratch,
+    ) -> UserDecision {
+        let Scratch { log_odds: calibrated, probs, ranked } = scratch;
+        calibrated.clear();
+        calibrated.extend(self.brands.iter().zip(logits).map(|(b, &z)| log_odds(&b.curve, z)));
+        let predicted = match self.rule {
+            Rule::Brand => {
+                let is_predicted =
+                    |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
+                logits.iter().enumerate().filter_map(is_predicted).collect()
+            }
+            Rule::TopK { k, by } => {
+                match by {
+                    TopBy::Probability => best(calibrated.iter().copied(), k, ranked),
+                    TopBy::Gain => {
+                        let gain = |(&z, stake): (&f32, &Stake)| {
+                            ((2.0 * f64::from(parts(z).p) - stake.f1) * stake.weight) as f32
+                        };
+                        best(calibrated.iter().zip(&self.stakes).map(gain), k, ranked);
+                    }
+                }
+                let mut list: Vec<u32> = ranked.iter().map(|&(_, brand)| brand).collect();
+                list.sort_unstable();
+                list
+            }
+            Rule::Gain { brand_share } => {
+                probs.clear();
+                probs.extend(calibrated.iter().map(|&z| parts(z).p));
+                let user = Stake::of_user(&mut probs.clone());
+                let gains = |(p, &stake): (&f32, &Stake)| {
+                    f64::from(*p) >= threshold(stake, user, brand_share)
+                };
+                let cells = probs.iter().zip(&self.stakes).map(gains).zip(0..);
+                cells.filter_map(|(gains, brand)| gains.then_some(brand)).collect()
+            }
+        };
+        best(calibrated.iter().copied(), top_k, ranked);
+        UserDecision {
+            predicted,
+            top_brands: ranked.iter().map(|&(_, brand)| brand).collect(),
+            top_probs: ranked.iter().map(|&(z, _)| parts(z).p).collect(),
+        }
+    }
+}
+
+/// Log-odds of the calibrated probability; finer than the probability itself near 1.
+fn log_odds(curve: &Curve, z: f32) -> f32 {
+    match curve {
+        Curve::Platt(platt) => (platt.slope * f64::from(z) + platt.intercept) as f32,
+        Curve::Isotonic(isotonic) => {
+            logit(isotonic.prob(f64::from(z)).clamp(1e-12, 1.0 - 1e-12)) as f32
+        }
+    }
+}
+
+/// The `k` brands of the largest values, largest first, ties in order of brand, into `ranked`.
+fn best(values: impl Iterator<Item = f32>, k: usize, ranked: &mut Vec<(f32, u32)>) {
+    ranked.clear();
+    ranked.extend(values.zip(0..));
+    let best_first = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if k < ranked.len() {
+        ranked.select_nth_unstable_by(k, best_first);
+        ranked.truncate(k);
+    }
+    ranked.sort_unstable_by(best_first);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metrics::Platt;
+    use metrics::{Isotonic, Platt};
     use ndarray::array;
+
+    fn brand(slope: f64, intercept: f64, threshold: f64) -> BrandRule {
+        BrandRule { curve: Platt { slope, intercept }.into(), threshold, expected: None }
+    }
 
     /// Brand 0 predicts from 0.5 (logit 0); brand 1 is shifted by -2, so that its logit must
     /// reach 2; brand 2 has a threshold of 0 and is always predicted.
     #[test]
     fn a_brand_is_predicted_from_its_calibrated_threshold_on() {
-        let shifted = Platt { slope: 1.0, intercept: -2.0 };
-        let decider =
-            Decider::new(vec![(Platt::IDENTITY, 0.5), (shifted, 0.5), (Platt::IDENTITY, 0.0)]);
+        let brands = vec![brand(1.0, 0.0, 0.5), brand(1.0, -2.0, 0.5), brand(1.0, 0.0, 0.0)];
+        let decider = Decider::new(brands, Rule::Brand);
         let decisions = decider.decide(array![[0.0, 1.9, -9.0], [-0.1, 2.1, -9.0]].view(), 2);
         assert_eq!(decisions[0].predicted, [0, 2]);
         assert_eq!(decisions[1].predicted, [1, 2]);
@@ -146,8 +226,59 @@ mod tests {
 
     #[test]
     fn equal_probabilities_rank_in_order_of_brand() {
-        let decider = Decider::new(vec![(Platt::IDENTITY, 0.5); 4]);
+        let decider = Decider::new(vec![brand(1.0, 0.0, 0.5); 4], Rule::Brand);
         let decisions = decider.decide(array![[0.0, 1.0, 0.0, 1.0]].view(), 3);
         assert_eq!(decisions[0].top_brands, [1, 3, 0]);
+    }
+
+    /// Knots (-1, .2) and (1, .8): logit 0 is .5 and reaches the threshold of .5, -.1 does not.
+    #[test]
+    fn a_curve_of_knots_decides_as_a_slope_does() {
+        let curve = Curve::Isotonic(Isotonic::from_knots(vec![-1.0, 1.0], vec![0.2, 0.8]).unwrap());
+        let rule = BrandRule { curve, threshold: 0.5, expected: None };
+        let decisions =
+            Decider::new(vec![rule], Rule::Brand).decide(array![[0.01], [-0.1]].view(), 1);
+        assert_eq!(decisions[0].predicted, [0]);
+        assert_eq!(decisions[1].predicted, [0_u32; 0]);
+        assert!((decisions[1].top_probs[0] - 0.47).abs() < 1e-6); // .2 + .6 · .9 / 2
+    }
+
+    /// p = .9, .5, .1. The two best by probability are 0 and 1. Brand 0 expects F1 .95 in half of
+    /// the users: a prediction gains (1.8 - .95) / 1; brand 2 expects .1 in a hundredth:
+    /// (.2 - .1) / .02 = 5; brand 1, expecting .9, loses.
+    #[test]
+    fn a_users_list_goes_by_probability_or_by_gain() {
+        let known = |f1, share| Some(Expected { f1, predicted: share, positives: share });
+        let mut brands = vec![brand(1.0, 0.0, 0.5); 3];
+        brands[0].expected = known(0.95, 0.5);
+        brands[1].expected = known(0.9, 0.3);
+        brands[2].expected = known(0.1, 0.01);
+        let z = |p: f32| (p / (1.0 - p)).ln();
+        let logits = array![[z(0.9), z(0.5), z(0.1)]];
+        let list = |by| {
+            let decider = Decider::new(brands.clone(), Rule::TopK { k: 2, by });
+            decider.decide(logits.view(), 1)[0].predicted.clone()
+        };
+        assert_eq!(list(TopBy::Probability), [0, 1]);
+        assert_eq!(list(TopBy::Gain), [0, 2]);
+    }
+
+    /// At a share of 1 the rule is each brand's threshold, half of its expected F1; at 0 the
+    /// user's: p = .9, .5, .1 make 1.5 positives; F(2) = 2.8 / 3.5 = .8, so .4.
+    #[test]
+    fn gain_goes_from_the_brands_threshold_to_the_users() {
+        let known = |f1| Some(Expected { f1, predicted: 0.1, positives: 0.1 });
+        let mut brands = vec![brand(1.0, 0.0, 0.5); 3];
+        brands[0].expected = known(0.8);
+        brands[1].expected = None;
+        brands[2].expected = known(0.15);
+        let z = |p: f32| (p / (1.0 - p)).ln();
+        let logits = array![[z(0.9), z(0.5), z(0.1)]];
+        let list = |brand_share| {
+            let decider = Decider::new(brands.clone(), Rule::Gain { brand_share });
+            decider.decide(logits.view(), 1)[0].predicted.clone()
+        };
+        assert_eq!(list(1.0), [0, 2]);
+        assert_eq!(list(0.0), [0, 1]);
     }
 }

@@ -3,23 +3,30 @@
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
+use arrow::array::ArrayRef;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::{self, DataError, ExperimentArgs, ManifestArgs};
 use contract::ipc::{self, Table, Writer};
-use contract::manifest::{Decision, ExpectedOver};
+use contract::manifest::{Calibration, ExpectedOver, Memory as MemoryParams, ScoreParams};
 use contract::run::StageRun;
+use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::{Stage, columns, tables};
-use decide::Decider;
-use metrics::Histogram;
+use decide::{Decider, NEVER, Rule};
+use memory::{Blend, Memory};
+use metrics::{Histogram, UserSweep};
 use model::{Inputs, Model};
 use serde_json::json;
-use users::Labels;
+use users::{Labels, Scorer};
 
-mod decide; // thresholds from the valid users; logits -> decisions
+mod decide; // logits -> decisions
+mod fit; // calibration and thresholds from the valid users
+mod index; // the nearest of many vectors
+mod memory; // what the nearest training users have, mixed into the probabilities
 mod table; // Arrow columns of the tables written
 mod users; // batches of users through the model
 
@@ -63,9 +70,22 @@ struct Predict {
     /// Thresholds to use; by default those of the model's experiment, `../score/thresholds.arrow`
     #[arg(long, value_name = "FILE")]
     thresholds: Option<PathBuf>,
+    /// Decide for this view instead of by the experiment's policy: the list of brands that is
+    /// best for each user, or the audience of users that is best for each brand
+    #[arg(long = "for", value_name = "VIEW")]
+    audience: Option<Audience>,
     /// How many best brands to keep for each user
     #[arg(long, value_name = "NUM", default_value_t = 20)]
     top_k: usize,
+}
+
+/// Whom decisions are to serve.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Audience {
+    /// For each user the list of the highest F1 expected
+    Users,
+    /// For each brand the users of the highest F1 expected
+    Brands,
 }
 
 fn main() -> ExitCode {
@@ -85,60 +105,71 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let read = |name: &str| to_model(&stage.read(name, &tables::MODEL)?);
     let model = read("model")?;
     // The model itself has learned from the valid users if it was refit.
-    let judged =
+    let judged_model =
         if stage.plan.has_input("judged_model") { Some(read("judged_model")?) } else { None };
-    let judged = judged.as_ref().unwrap_or(&model);
     let brands = stage.read("brands", &tables::BRANDS)?;
     check_brands(&model, &brands, stage.input("model"))?;
     let valid = stage.read("valid", &tables::HOLDOUT)?;
     let test = stage.read("test", &tables::HOLDOUT)?;
+    let n_brands = model.brand_ids.len();
+    let valid = Group::of(&valid, &model, n_brands)?;
+    let test = Group::of(&test, &model, n_brands)?;
     let params = &experiment.score;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads.unwrap_or(0)).build()?;
 
-    let n_brands = model.brand_ids.len();
-    let mut valid_histogram = Histogram::new(n_brands);
-    let valid_inputs = Inputs::new(&valid, model.features()).map_err(DataError)?;
-    let valid_labels = Labels::of(&valid, "brands", n_brands)?;
-    pool.install(|| {
-        users::for_each_batch(judged, &valid_inputs, "valid users", |first, logits| {
-            valid_labels.count(first, logits, &mut valid_histogram);
-            Ok(())
-        })
-    })?;
-    let test_inputs = Inputs::new(&test, model.features()).map_err(DataError)?;
-    let mut expected = valid_histogram.clone();
-    if params.decision == (Decision::ExpectedF1 { over: ExpectedOver::Scored }) {
-        pool.install(|| {
-            users::for_each_batch(&model, &test_inputs, "test users", |_, logits| {
-                users::count_unlabelled(logits, &mut expected);
-                Ok(())
-            })
-        })?;
-    }
-    let decider = pool.install(|| Decider::fit(&valid_histogram, &expected, params));
+    let memories =
+        match params.memory {
+            Some(params) => {
+                let remembered = Remembered::read(&stage)?;
+                Some(pool.install(|| {
+                    remembered.memories(&model, judged_model.as_ref(), &valid, params)
+                })?)
+            }
+            None => None,
+        };
+    let judged_model = judged_model.as_ref().unwrap_or(&model);
+    let weights = match &memories {
+        Some(memories) => {
+            let tiers =
+                if memories.params.by_tier { tier_groups(&brands) } else { vec![0; n_brands] };
+            pool.install(|| memories.weights(judged_model, &valid, tiers))?
+        }
+        None => vec![0.0; n_brands],
+    };
+    let blend = |memory: fn(&Memories) -> &Memory| {
+        memories.as_ref().map(|m| Blend { memory: memory(m), weights: weights.clone() })
+    };
+    let judged = Scorer { model: judged_model, blend: blend(Memories::judged) };
+    let scorer = Scorer { model: &model, blend: blend(|memories| &memories.all) };
+
+    let prevalence = match params.calibration {
+        Calibration::Prior => Some(prevalence(&stage.read("examples", &tables::EXAMPLES)?)?),
+        _ => None,
+    };
+    let (decider, valid_histogram) =
+        pool.install(|| decide(&judged, &scorer, &valid, &test, params, prevalence.as_ref()))?;
 
     let mut test_histogram = Histogram::new(n_brands);
-    let test_labels = Labels::of(&test, "brands", n_brands)?;
-    let ids = test.whole_column("user_id")?;
     let mut writer =
-        stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&ids, true))?;
+        stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&test.ids, true))?;
     let mut n_predicted = 0;
     pool.install(|| {
-        users::for_each_batch(&model, &test_inputs, "test users", |first, logits| {
-            test_labels.count(first, logits, &mut test_histogram);
-            let decisions = decider.decide(logits, params.top_k);
+        scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
+            test.labels.count(scored.first, scored.logits, &mut test_histogram);
+            let decisions = decider.decide(scored.logits, params.top_k);
             n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
-            writer.write(table::scores(&ids, first, Some(&test_labels), &decisions))
+            writer.write(table::scores(&test.ids, scored.first, Some(&test.labels), &decisions))
         })
     })?;
     stage.add(writer.finish()?);
 
-    let mut writer = stage.writer(
+    let mut writer = stage.writer_with(
         "thresholds.arrow",
         &tables::THRESHOLDS,
-        table::fields(&tables::THRESHOLDS),
+        table::threshold_fields(),
+        table::rule_metadata(decider.rule()),
     )?;
-    writer.write(table::thresholds(&decider))?;
+    writer.write(table::thresholds(&decider, &weights))?;
     stage.add(writer.finish()?);
     let mut writer =
         stage.writer("histogram.arrow", &tables::HISTOGRAM, table::fields(&tables::HISTOGRAM))?;
@@ -146,16 +177,193 @@ fn score(args: &ExperimentArgs) -> Result<String> {
         writer.write(table::histogram(split, histogram))?;
     }
     stage.add(writer.finish()?);
+    if let Some(Memories { all, .. }) = &memories {
+        let fields = table::fields(&tables::MEMORY);
+        let mut writer =
+            stage.writer_with("memory.arrow", &tables::MEMORY, fields, all.metadata())?;
+        for rows in all.to_columns() {
+            writer.write(rows)?;
+        }
+        stage.add(writer.finish()?);
+    }
 
-    let n_users = test.n_rows();
+    let n_users = test.n_users();
     let per_user = n_predicted as f64 / n_users as f64;
     let dir = stage.plan.dir.display().to_string();
-    let record = stage.done(json!({"test_users": n_users, "predicted": n_predicted}))?;
+    let mut summary = json!({"test_users": n_users, "predicted": n_predicted});
+    let mut chosen = String::new();
+    if let Rule::Gain { brand_share } = decider.rule() {
+        summary["brand_share"] = json!(brand_share);
+        let _ = write!(chosen, ", brand share {brand_share}");
+    }
+    if memories.is_some() {
+        let mut distinct = weights.clone();
+        distinct.sort_by(f32::total_cmp);
+        distinct.dedup();
+        summary["memory_weights"] = json!(distinct);
+        let _ = write!(chosen, ", memory weight {distinct:?}");
+    }
+    let record = stage.done(summary)?;
     let name = &experiment.name;
     Ok(format!(
-        "score of {name}: {n_users} test users, {per_user:.2} brands predicted a user in {:.1} s\n{dir}",
+        "score of {name}: {n_users} test users, {per_user:.2} brands predicted a user{chosen} in {:.1} s\n{dir}",
         record.secs
     ))
+}
+
+/// Users of the holdout, ready to be scored.
+struct Group<'a> {
+    inputs: Inputs<'a>,
+    labels: Labels<'a>,
+    ids: ArrayRef,
+}
+
+impl<'a> Group<'a> {
+    fn of(table: &'a Table, model: &Model, n_brands: usize) -> Result<Self> {
+        Ok(Self {
+            inputs: Inputs::new(table, model.features()).map_err(DataError)?,
+            labels: Labels::of(table, "brands", n_brands)?,
+            ids: table.whole_column("user_id")?,
+        })
+    }
+
+    fn n_users(&self) -> usize {
+        self.inputs.n_users()
+    }
+}
+
+/// What a memory is made of.
+struct Remembered {
+    features: Table,
+    examples: Table,
+}
+
+/// The memory of training users, and for a refit model that of training and valid users.
+struct Memories {
+    params: MemoryParams,
+    all: Memory,
+    /// Where it is another
+    judged: Option<Memory>,
+}
+
+impl Remembered {
+    fn read(stage: &StageRun) -> Result<Self> {
+        let features = stage.read("features", &tables::FEATURES)?;
+        let examples = stage.read("examples", &tables::EXAMPLES)?;
+        Ok(Self { features, examples })
+    }
+
+    fn memories(
+        &self,
+        model: &Model,
+        judged_model: Option<&Model>,
+        valid: &Group,
+        params: MemoryParams,
+    ) -> Result<Memories> {
+        // Both models read the same features.
+        let inputs = Inputs::new(&self.features, model.features()).map_err(DataError)?;
+        let of_sample =
+            || memory::Users::of_examples(&self.examples, &inputs, model.brand_ids.len());
+        let Some(judged_model) = judged_model else {
+            let all = Memory::build(model, &[of_sample()?], params)?;
+            return Ok(Memories { params, all, judged: None });
+        };
+        let judged = Memory::build(judged_model, &[of_sample()?], params)?;
+        let valid = memory::Users::of_holdout(&valid.inputs, &valid.labels);
+        let all = Memory::build(model, &[of_sample()?, valid], params)?;
+        Ok(Memories { params, all, judged: Some(judged) })
+    }
+}
+
+impl Memories {
+    fn judged(&self) -> &Memory {
+        self.judged.as_ref().unwrap_or(&self.all)
+    }
+
+    /// The share of the memory in each brand's probability.
+    ///
+    /// * `groups`: `(n_brands,)`, brands of one number have one weight.
+    fn weights(&self, model: &Model, valid: &Group, groups: Vec<usize>) -> Result<Vec<f32>> {
+        if let Some(weight) = self.params.weight {
+            return Ok(vec![weight; groups.len()]);
+        }
+        let n_brands = groups.len();
+        let mut search = memory::WeightSearch::new(groups);
+        let plain = Scorer { model, blend: None };
+        let users = 0..valid.n_users().min(CHOOSING_USERS);
+        plain.for_each_batch(users, &valid.inputs, "choosing the memory's weight", |scored| {
+            if let Some(hidden) = scored.hidden {
+                let means = self.judged().label_means(hidden, n_brands);
+                let labels = valid.labels.lists(scored.first, scored.logits.nrows());
+                search.add(scored.logits, means.view(), labels);
+            }
+            Ok(())
+        })?;
+        Ok(search.weights())
+    }
+}
+
+/// Valid users that the memory's weight is chosen on, at most.
+const CHOOSING_USERS: usize = 20_000;
+
+/// The tier of each brand as a number.
+fn tier_groups(brands: &Table) -> Vec<usize> {
+    let mut names: Vec<String> = Vec::new();
+    let mut groups = Vec::new();
+    for batch in &brands.batches {
+        for tier in columns::texts(batch, "tier") {
+            let tier = tier.unwrap_or_default();
+            let known = names.iter().position(|name| name == tier);
+            groups.push(known.unwrap_or_else(|| {
+                names.push(tier.to_owned());
+                names.len() - 1
+            }));
+        }
+    }
+    groups
+}
+
+/// What the sample did to each brand's prevalence.
+fn prevalence(examples: &Table) -> Result<Prevalence> {
+    let text = examples.metadata(PREVALENCE_KEY);
+    text.and_then(|text| serde_json::from_str(text).ok()).with_context(|| {
+        let what =
+            "its metadata do not say what sampling did to the brands' prevalence; sample again";
+        examples.broken(&tables::EXAMPLES, what)
+    })
+}
+
+/// Calibration and thresholds, and the histogram of the valid users they come from.
+fn decide(
+    judged: &Scorer,
+    scorer: &Scorer,
+    valid: &Group,
+    test: &Group,
+    params: &ScoreParams,
+    prevalence: Option<&Prevalence>,
+) -> Result<(Decider, Histogram)> {
+    let mut valid_histogram = Histogram::new(scorer.model.brand_ids.len());
+    judged.for_each_batch(0..valid.n_users(), &valid.inputs, "valid users", |scored| {
+        valid.labels.count(scored.first, scored.logits, &mut valid_histogram);
+        Ok(())
+    })?;
+    let mut over = valid_histogram.clone();
+    if params.decision.expected_over() == ExpectedOver::Scored {
+        scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
+            users::count_unlabelled(scored.logits, &mut over);
+            Ok(())
+        })?;
+    }
+    let mut decider = fit::fit(&valid_histogram, &over, params, prevalence);
+    if fit::needs_users(params.decision) {
+        let mut sweep = UserSweep::default();
+        judged.for_each_batch(0..valid.n_users(), &valid.inputs, "valid users", |scored| {
+            valid.labels.sweep(&decider, &scored, &mut sweep);
+            Ok(())
+        })?;
+        decider = fit::choose(decider, &sweep, params.decision);
+    }
+    Ok((decider, valid_histogram))
 }
 
 fn predict(args: &Predict) -> Result<String> {
@@ -167,7 +375,7 @@ fn predict(args: &Predict) -> Result<String> {
         run.join("score/thresholds.arrow")
     };
     let thresholds = ipc::read(&thresholds_path, &tables::THRESHOLDS)?;
-    let decider = Decider::from_table(&thresholds);
+    let (decider, weights) = table::read_thresholds(&thresholds)?;
     let n_brands = model.brand_ids.len();
     ensure!(
         decider.n_brands() == n_brands,
@@ -178,16 +386,49 @@ fn predict(args: &Predict) -> Result<String> {
             args.model.display(),
         ))
     );
+    let decider = match args.audience {
+        None => decider,
+        Some(audience) => {
+            ensure!(
+                decider.brands().iter().any(|brand| brand.expected.is_some()),
+                DataError(format!(
+                    "{}: does not say what F1 to expect, which `--for` needs; score again",
+                    thresholds_path.display()
+                ))
+            );
+            audience.serve(decider)
+        }
+    };
+    let memory = if weights.iter().any(|&weight| weight > 0.0) {
+        let path = thresholds_path.with_file_name("memory.arrow");
+        Some(Memory::from_table(&ipc::read(&path, &tables::MEMORY)?, &model)?)
+    } else {
+        None
+    };
+    let blend = memory.as_ref().map(|memory| Blend { memory, weights });
+    let scorer = Scorer { model: &model, blend };
     let users = ipc::read_any(&args.users, &tables::FEATURES)?;
     let inputs = Inputs::new(&users, model.features()).map_err(DataError)?;
     let ids = users.whole_column("user_id")?;
     let fields = table::score_fields(&ids, false);
     let mut writer = Writer::create(&args.output, &tables::PREDICTIONS, fields, HashMap::new())?;
-    users::for_each_batch(&model, &inputs, "users", |first, logits| {
-        writer.write(table::scores(&ids, first, None, &decider.decide(logits, args.top_k)))
+    scorer.for_each_batch(0..users.n_rows(), &inputs, "users", |scored| {
+        let decisions = decider.decide(scored.logits, args.top_k);
+        writer.write(table::scores(&ids, scored.first, None, &decisions))
     })?;
     writer.finish()?.commit()?;
     Ok(format!("predicted for {} users\n{}", users.n_rows(), args.output.display()))
+}
+
+impl Audience {
+    fn serve(self, decider: Decider) -> Decider {
+        match self {
+            Self::Users => decider.with_rule(Rule::Gain { brand_share: 0.0 }),
+            Self::Brands => decider
+                .with_rule(Rule::Brand)
+                .with_thresholds(|brand| brand.expected.map_or(NEVER, |e| e.threshold())),
+        }
+    }
 }
 
 fn to_model(table: &Table) -> Result<Model> {

@@ -1,14 +1,17 @@
-//! Decisions, thresholds and histograms -> Arrow columns, nothing else.
+//! Decisions, thresholds and histograms as Arrow columns, nothing else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::Field;
-use contract::columns::ListBuilder;
-use contract::tables::{Contract, Kind, PREDICTIONS, SCORES};
-use metrics::{Histogram, N_BINS};
+use contract::columns::{self, ListBuilder};
+use contract::ipc::{self, Table};
+use contract::manifest::{Decision, ExpectedOver};
+use contract::tables::{Column, Contract, Kind, PREDICTIONS, SCORES, THRESHOLDS, THRESHOLDS_MORE};
+use metrics::{Curve, Expected, Histogram, Isotonic, N_BINS, Platt};
 
-use crate::decide::{Decider, UserDecision};
+use crate::decide::{BrandRule, Decider, Rule, UserDecision};
 use crate::users::Labels;
 
 /// Arrow fields of a contract without ids.
@@ -52,15 +55,108 @@ fn lists<'a>(lists: impl Iterator<Item = &'a [u32]>) -> ArrayRef {
     built.finish()
 }
 
+/// Fields of `thresholds`.
+pub fn threshold_fields() -> Vec<Field> {
+    let field = |c: &Column| Field::new(c.name, c.kind.data_type(), false);
+    THRESHOLDS.columns.iter().chain(THRESHOLDS_MORE).map(field).collect()
+}
+
+/// Metadata of `thresholds`: what is predicted where a brand's threshold alone does not say it.
+pub fn rule_metadata(rule: Rule) -> HashMap<String, String> {
+    let decision = match rule {
+        Rule::Brand => return HashMap::new(),
+        Rule::TopK { k, by } => Decision::TopK { k, by },
+        Rule::Gain { brand_share } => {
+            Decision::Gain { brand_share: Some(brand_share), over: ExpectedOver::Valid }
+        }
+    };
+    let text = serde_json::to_string(&decision).expect("plain data");
+    HashMap::from([(RULE_KEY.to_owned(), text)])
+}
+
+const RULE_KEY: &str = "decision";
+
 /// Rows of `thresholds`.
-pub fn thresholds(decider: &Decider) -> Vec<ArrayRef> {
+///
+/// * `weights`: `(n_brands,)`, shares of the memory.
+pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
     let brands = decider.brands();
+    let f64s = |value: &dyn Fn(&BrandRule) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(brands.iter().map(value)))
+    };
+    let platt = |brand: &BrandRule| match brand.curve {
+        Curve::Platt(platt) => platt,
+        Curve::Isotonic(_) => Platt::IDENTITY,
+    };
+    let expected = |value: fn(Expected) -> f64| {
+        f64s(&move |brand: &BrandRule| brand.expected.map_or(f64::NAN, value))
+    };
+    let (mut logits, mut probs) = (ListBuilder::<f32>::default(), ListBuilder::<f32>::default());
+    for brand in brands {
+        let knots = match &brand.curve {
+            Curve::Platt(_) => (&[][..], &[][..]),
+            Curve::Isotonic(isotonic) => isotonic.knots(),
+        };
+        logits.push(knots.0);
+        probs.push(knots.1);
+    }
     vec![
         Arc::new(UInt32Array::from_iter_values(0..brands.len() as u32)),
-        Arc::new(Float64Array::from_iter_values(brands.iter().map(|(platt, _)| platt.slope))),
-        Arc::new(Float64Array::from_iter_values(brands.iter().map(|(platt, _)| platt.intercept))),
-        Arc::new(Float64Array::from_iter_values(brands.iter().map(|(_, threshold)| *threshold))),
+        f64s(&|brand| platt(brand).slope),
+        f64s(&|brand| platt(brand).intercept),
+        f64s(&|brand| brand.threshold),
+        logits.finish(),
+        probs.finish(),
+        expected(|expected| expected.f1),
+        expected(|expected| expected.predicted),
+        expected(|expected| expected.positives),
+        Arc::new(Float64Array::from_iter_values(weights.iter().map(|&w| f64::from(w)))),
     ]
+}
+
+/// The decider and the shares of the memory that `thresholds.arrow` has.
+///
+/// # Errors
+///
+/// Knots that are no curve, or a policy that is not known.
+pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error> {
+    let (mut brands, mut weights) = (Vec::new(), Vec::new());
+    for batch in &table.batches {
+        let f64s = |name| columns::f64s(batch, name);
+        let (slopes, intercepts) = (f64s("slope"), f64s("intercept"));
+        let has_more = THRESHOLDS_MORE.iter().all(|c| batch.column_by_name(c.name).is_some());
+        for (i, &threshold) in f64s("threshold").iter().enumerate() {
+            let platt = Platt { slope: slopes[i], intercept: intercepts[i] };
+            let mut rule = BrandRule { curve: platt.into(), threshold, expected: None };
+            if has_more {
+                let knots = columns::f32_lists(batch, "knot_logits").get(i).to_vec();
+                let probs = columns::f32_lists(batch, "knot_probs").get(i).to_vec();
+                if !knots.is_empty() {
+                    let isotonic = Isotonic::from_knots(knots, probs).ok_or_else(|| {
+                        table.broken(&THRESHOLDS, format!("row {i}: its knots are no curve"))
+                    })?;
+                    rule.curve = Curve::Isotonic(isotonic);
+                }
+                let f1 = f64s("expected_f1")[i];
+                rule.expected = f1.is_finite().then(|| Expected {
+                    f1,
+                    predicted: f64s("expected_predicted")[i],
+                    positives: f64s("expected_positives")[i],
+                });
+                weights.push(f64s("memory_weight")[i] as f32);
+            }
+            brands.push(rule);
+        }
+    }
+    let rule = match table.metadata(RULE_KEY).map(serde_json::from_str) {
+        None => Rule::Brand,
+        Some(Ok(Decision::TopK { k, by })) => Rule::TopK { k, by },
+        Some(Ok(Decision::Gain { brand_share: Some(brand_share), .. })) => {
+            Rule::Gain { brand_share }
+        }
+        Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is not known")),
+    };
+    Ok((Decider::new(brands, rule), weights))
 }
 
 /// Rows of `histogram` for one split: the bins that hold someone.

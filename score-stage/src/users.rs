@@ -1,50 +1,80 @@
 //! Users through the model, a batch at a time; no more logits than a batch's are ever held.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use contract::cli::DataError;
 use contract::columns::{self, ListSlices};
 use contract::ipc::{self, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use metrics::{Histogram, Lists};
+use metrics::{Histogram, Lists, UserSweep};
 use model::{Batch, Inputs, Model, Workspace};
 use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+
+use crate::decide::Decider;
+use crate::memory::Blend;
 
 /// Users whose logits are held at a time: 4,096 x 3,000 brands are 49 MB.
 const BATCH: usize = 4096;
 
-/// Calls `each` with the first user's row and the logits `(n_users, n_brands)` of every batch.
-///
-/// # Errors
-///
-/// The first error of `each`.
-pub fn for_each_batch(
-    model: &Model,
-    inputs: &Inputs,
-    what: &'static str,
-    mut each: impl FnMut(usize, ArrayView2<f32>) -> Result<(), ipc::Error>,
-) -> Result<(), ipc::Error> {
-    let n_users = inputs.n_users();
-    let bar = ProgressBar::new(n_users as u64);
-    let style =
-        ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {per_sec} users, {eta} left");
-    bar.set_style(style.expect("the template is sound"));
-    bar.set_prefix(what);
-    bar.enable_steady_tick(Duration::from_millis(500));
-    let mut batch = Batch::default();
-    let mut workspace = Workspace::default();
-    let mut logits = Array2::zeros((BATCH.min(n_users), model.brand_ids.len()));
-    for first in (0..n_users).step_by(BATCH) {
-        let rows = first..(first + BATCH).min(n_users);
-        let n_rows = rows.len();
-        inputs.gather(rows, &mut batch);
-        let mut view = logits.slice_mut(s![..n_rows, ..]);
-        model.logits(&batch, &mut workspace, view.view_mut());
-        each(first, view.view())?;
-        bar.inc(n_rows as u64);
+/// A model, and the neighbours that are asked as well.
+pub struct Scorer<'a> {
+    /// The model
+    pub model: &'a Model,
+    /// The neighbours and what they weigh
+    pub blend: Option<Blend<'a>>,
+}
+
+/// A batch of users as the model sees them.
+pub struct Scored<'a> {
+    /// Row of the first user
+    pub first: usize,
+    /// `(n_users, n_brands)`
+    pub logits: ArrayView2<'a, f32>,
+    /// `(n_users, n_hidden)`: the last hidden layer, where there is one
+    pub hidden: Option<ArrayView2<'a, f32>>,
+}
+
+impl Scorer<'_> {
+    /// Calls `each` with every batch of `users`.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `each`.
+    pub fn for_each_batch(
+        &self,
+        users: Range<usize>,
+        inputs: &Inputs,
+        what: &'static str,
+        mut each: impl FnMut(Scored) -> Result<(), ipc::Error>,
+    ) -> Result<(), ipc::Error> {
+        let bar = ProgressBar::new(users.len() as u64);
+        let style = ProgressStyle::with_template(
+            "{prefix} {wide_bar} {percent}% {per_sec} users, {eta} left",
+        );
+        bar.set_style(style.expect("the template is sound"));
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let mut batch = Batch::default();
+        let mut workspace = Workspace::default();
+        let mut logits = Array2::zeros((BATCH.min(users.len()), self.model.brand_ids.len()));
+        for first in users.clone().step_by(BATCH) {
+            let rows = first..(first + BATCH).min(users.end);
+            let n_rows = rows.len();
+            inputs.gather(rows, &mut batch);
+            let mut view = logits.slice_mut(s![..n_rows, ..]);
+            self.model.logits(&batch, &mut workspace, view.view_mut());
+            let hidden = workspace.hidden.last().map(Array2::view);
+            if let (Some(blend), Some(hidden)) = (&self.blend, hidden) {
+                blend.mix_in(hidden, view.view_mut());
+            }
+            each(Scored { first, logits: view.view(), hidden })?;
+            bar.inc(n_rows as u64);
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
-    bar.finish_and_clear();
-    Ok(())
 }
 
 /// Counts a batch's logits into a histogram, all as negatives: for what needs no labels.
@@ -104,5 +134,27 @@ impl<'a> Labels<'a> {
         }
         let logits = logits.as_slice().expect("a batch's logits are contiguous");
         histogram.add_rows(logits, Lists { offsets: &offsets, values: &values });
+    }
+
+    /// Counts what a batch of users would get from many decisions.
+    pub fn sweep(&self, decider: &Decider, scored: &Scored, sweep: &mut UserSweep) {
+        /// Users summed by one task. Fixed, so that the sums do not depend on the threads.
+        const USERS_PER_TASK: usize = 64;
+
+        let labels: Vec<&[u32]> = self.lists(scored.first, scored.logits.nrows()).collect();
+        let parts: Vec<UserSweep> = labels
+            .par_chunks(USERS_PER_TASK)
+            .enumerate()
+            .map(|(task, labels)| {
+                let mut part = UserSweep::default();
+                let mut probs = Vec::new();
+                for (i, labels) in labels.iter().enumerate() {
+                    decider.probs(scored.logits.row(task * USERS_PER_TASK + i), &mut probs);
+                    part.add(&probs, labels, decider.stakes());
+                }
+                part
+            })
+            .collect();
+        parts.iter().for_each(|part| sweep.merge(part));
     }
 }

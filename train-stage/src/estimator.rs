@@ -11,14 +11,14 @@ use ndarray::{Array2, ArrayBase, Data, Ix2};
 
 use crate::examples::ArrayExamples;
 use crate::params::{Error, MlpValidParams};
-use crate::trainer::{Architecture, Task, train};
+use crate::trainer::{Architecture, Task, Trained, train};
 
 /// A network trained on a `linfa::Dataset`.
 #[derive(Debug, Clone)]
 pub struct FittedMlp {
     /// The network
     pub mlp: Mlp,
-    /// Gradient updates it took
+    /// Gradient updates it took, of all members
     pub n_updates: u64,
 }
 
@@ -51,16 +51,23 @@ where
             volumes,
             n_users: targets.nrows() as u64,
         };
-        let task = Task {
-            params: self,
-            architecture: &architecture,
-            examples: &examples,
-            valid: None,
-            budget: None,
-            checkpoints: None,
-        };
-        let trained = train(&task, &mut ())?;
-        Ok(FittedMlp { mlp: trained.mlp, n_updates: trained.updates })
+        let trained: Vec<Trained> = self
+            .members()
+            .map(|params| {
+                let task = Task {
+                    params: &params,
+                    architecture: &architecture,
+                    examples: &examples,
+                    valid: None,
+                    budget: None,
+                    checkpoints: None,
+                };
+                train(&task, &mut ())
+            })
+            .collect::<Result<_, _>>()?;
+        let n_updates = trained.iter().map(|member| member.updates).sum();
+        let mlp = Mlp::average(trained.into_iter().map(|member| member.mlp).collect());
+        Ok(FittedMlp { mlp, n_updates })
     }
 }
 

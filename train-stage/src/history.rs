@@ -1,5 +1,6 @@
 //! `history.arrow`: one row an epoch. More columns than its contract asks for: the mean average
-//! precision on the valid users, and the updates until the end of the epoch.
+//! precision on the valid users, the updates until the end of the epoch, and which of the
+//! networks that are averaged it is of, from 0.
 
 use std::sync::Arc;
 
@@ -17,17 +18,22 @@ pub fn fields() -> Vec<Field> {
     let more = [
         Field::new("valid_map", DataType::Float64, true),
         Field::new("updates", DataType::UInt64, false),
+        Field::new("member", DataType::UInt32, false),
     ];
     HISTORY.columns.iter().map(field).chain(more).collect()
 }
 
 /// The table's columns.
-pub fn columns(epochs: &[Epoch]) -> Vec<ArrayRef> {
+///
+/// * `members`: the epochs of each network.
+pub fn columns(members: &[Vec<Epoch>]) -> Vec<ArrayRef> {
+    let epochs: Vec<&Epoch> = members.iter().flatten().collect();
+    let member = members.iter().enumerate().flat_map(|(i, epochs)| epochs.iter().map(move |_| i));
     let f64s = |value: &dyn Fn(&Epoch) -> f64| -> ArrayRef {
         Arc::new(epochs.iter().map(|epoch| Some(value(epoch))).collect::<Float64Array>())
     };
     let figures = |value: &dyn Fn(&Figures) -> Option<f64>| -> ArrayRef {
-        let of_epoch = |epoch: &Epoch| epoch.valid.as_ref().and_then(value);
+        let of_epoch = |epoch: &&Epoch| epoch.valid.as_ref().and_then(value);
         Arc::new(epochs.iter().map(of_epoch).collect::<Float64Array>())
     };
     vec![
@@ -40,5 +46,6 @@ pub fn columns(epochs: &[Epoch]) -> Vec<ArrayRef> {
         f64s(&|epoch| epoch.secs),
         figures(&|valid| valid.mean_average_precision),
         Arc::new(epochs.iter().map(|epoch| epoch.updates).collect::<UInt64Array>()),
+        Arc::new(member.map(|i| i as u32).collect::<UInt32Array>()),
     ]
 }

@@ -79,7 +79,8 @@ struct Trained {
     judged: Option<Model>,
     /// In words
     said: String,
-    history: Vec<Epoch>,
+    /// Of each member
+    history: Vec<Vec<Epoch>>,
     /// Of no use once the results are in their places
     checkpoints: Vec<CheckpointFile>,
 }
@@ -164,77 +165,126 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         volumes: brands.volumes.clone(),
         n_users: brands.n_train_users,
     };
-    let checkpoint = |file: &str| CheckpointFile {
-        path: stage.plan.dir.join(file),
+    let checkpoint = |member: usize, what: &str| CheckpointFile {
+        path: stage.plan.dir.join(match member {
+            0 => format!("{what}.arrow"),
+            _ => format!("{what}.{member}.arrow"),
+        }),
         fingerprint: stage.fingerprint().to_owned(),
         every: Duration::from_secs_f64(60.0 * experiment.train.checkpoint_minutes),
         brand_ids: brands.ids.clone(),
     };
-    let checkpoints = [checkpoint("checkpoint.arrow"), checkpoint("checkpoint_refit.arrow")];
+    let refit_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
+    let all_valid = HoldoutExamples::new(&valid_table, refit_inputs, n_brands, usize::MAX)
+        .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
+    let with_valid = Chained { first: &examples, second: &all_valid };
     let watch = interrupt::watch();
-    let task = Task {
-        params: &params,
-        architecture: &architecture,
-        examples: &examples,
-        valid: Some(&valid),
-        budget: None,
-        checkpoints: Some(&checkpoints[0]),
-    };
-    let name = &experiment.name;
-    let trained =
-        stopped(train(&task, &mut Progress::new(format!("train {name}"))), &checkpoints[0])?;
-    let n_epochs = trained.history.len();
-    let mut training = json!({
-        "rows": examples.len(),
-        "updates": trained.history[n_epochs - 1].updates,
-        "epochs": n_epochs,
-        "updates_kept": trained.updates,
-        "epoch_kept": trained.epoch,
-    });
+    let n_members = experiment.train.members;
+    let mut members = Members::default();
+    for (i, params) in params.members().enumerate() {
+        let task = Task {
+            params: &params,
+            architecture: &architecture,
+            examples: &examples,
+            valid: Some(&valid),
+            budget: None,
+            checkpoints: Some(&checkpoint(i, "checkpoint")),
+        };
+        let mut name = experiment.name.clone();
+        if n_members > 1 {
+            name += &format!(" ({} of {n_members})", i + 1);
+        }
+        // For a refit too it is the training before that can be used as a model: thresholds
+        // must not be fitted on users that a model has learned from.
+        let run = |task: &Task, what: &str| {
+            stopped(train(task, &mut Progress::new(what.to_owned())), &checkpoint(i, "checkpoint"))
+        };
+        let trained = run(&task, &format!("train {name}"))?;
+        if experiment.train.refit {
+            let refit = Task {
+                examples: &with_valid,
+                valid: None,
+                budget: Some(Budget {
+                    stop_after: trained.updates,
+                    ..Budget::of(&params, examples.len())
+                }),
+                checkpoints: Some(&checkpoint(i, "checkpoint_refit")),
+                ..task
+            };
+            members.refit.push(run(&refit, &format!("refit {name}"))?.mlp);
+        }
+        members.trained.push(trained);
+    }
+    drop(watch);
+
+    let mut training = members.record(examples.len());
     let mut said = format!(
-        "{} examples, {} updates, kept after epoch {} of {n_epochs}",
+        "{} examples, {} updates, {}",
         cli::count(examples.len() as u64),
-        cli::count(trained.history[n_epochs - 1].updates),
-        trained.epoch,
+        cli::count(members.updates()),
+        members.kept()
     );
-    let model = |mlp: Mlp, training: &Value| Model {
-        kind: Kind::Mlp(mlp),
+    let history = members.trained.iter().map(|trained| trained.history.clone()).collect();
+    let mut mlps: Vec<Mlp> = members.trained.into_iter().map(|trained| trained.mlp).collect();
+    let model = |mlps: Vec<Mlp>, training: &Value| Model {
+        kind: Kind::Mlp(Mlp::average(mlps)),
         brand_ids: brands.ids.clone(),
         training: training.clone(),
     };
-    let (mlp, judged) = if experiment.train.refit {
-        let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
-        let valid = HoldoutExamples::new(&valid_table, valid_inputs, n_brands, usize::MAX)
-            .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
-        let chained = Chained { first: &examples, second: &valid };
-        let task = Task {
-            examples: &chained,
-            valid: None,
-            budget: Some(Budget {
-                stop_after: trained.updates,
-                ..Budget::of(&params, examples.len())
-            }),
-            checkpoints: Some(&checkpoints[1]),
-            ..task
-        };
-        let refit =
-            stopped(train(&task, &mut Progress::new(format!("refit {name}"))), &checkpoints[0])?;
-        let judged = model(trained.mlp, &training);
-        training["refit_rows"] = json!(chained.len());
+    let mut judged = None;
+    if experiment.train.refit {
+        judged = Some(model(mlps, &training));
+        training["refit_rows"] = json!(with_valid.len());
         said += ", refit with the valid users";
-        (refit.mlp, Some(judged))
-    } else {
-        (trained.mlp, None)
-    };
-    drop(watch);
-    let history = trained.history;
+        mlps = members.refit;
+    }
+    let files = (0..n_members)
+        .flat_map(|i| ["checkpoint", "checkpoint_refit"].map(|what| checkpoint(i, what)));
     Ok(Trained {
-        model: model(mlp, &training),
+        model: model(mlps, &training),
         judged,
         said,
         history,
-        checkpoints: checkpoints.into(),
+        checkpoints: files.collect(),
     })
+}
+
+/// The networks of an experiment, one unless it averages several.
+#[derive(Default)]
+struct Members {
+    trained: Vec<train_stage::trainer::Trained>,
+    refit: Vec<Mlp>,
+}
+
+impl Members {
+    /// Updates of all of them.
+    fn updates(&self) -> u64 {
+        self.trained.iter().filter_map(|t| t.history.last()).map(|epoch| epoch.updates).sum()
+    }
+
+    /// Which epochs were kept, in words.
+    fn kept(&self) -> String {
+        let of_member =
+            |t: &train_stage::trainer::Trained| format!("{} of {}", t.epoch, t.history.len());
+        let kept: Vec<String> = self.trained.iter().map(of_member).collect();
+        if let [one] = kept.as_slice() {
+            return format!("kept after epoch {one}");
+        }
+        format!("average of {} networks, kept after epochs {}", kept.len(), kept.join(", "))
+    }
+
+    /// How the model came to be, as its file has it. Updates are those of all members together.
+    fn record(&self, rows: usize) -> Value {
+        let first = &self.trained[0];
+        json!({
+            "rows": rows,
+            "members": self.trained.len(),
+            "updates": self.updates(),
+            "epochs": first.history.len(),
+            "updates_kept": self.trained.iter().map(|t| t.updates).sum::<u64>(),
+            "epoch_kept": first.epoch,
+        })
+    }
 }
 
 /// A training that ended early says where its last checkpoint is: for a refit that of the

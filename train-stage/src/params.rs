@@ -63,6 +63,13 @@ impl MlpValidParams {
         &self.0
     }
 
+    /// Those of each network that is trained and then averaged: the same, with seeds that follow
+    /// on each other.
+    pub fn members(&self) -> impl Iterator<Item = Self> {
+        (0..self.0.members as u64)
+            .map(|i| Self(TrainParams { seed: self.0.seed.wrapping_add(i), ..self.0.clone() }))
+    }
+
     /// Step size of an update: it grows in a line over the warm-up, then falls as `decay` says.
     ///
     /// * `update`: from 0, of `n_updates` in all.

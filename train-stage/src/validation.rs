@@ -1,10 +1,10 @@
 //! How good a network is on the valid users.
 
 use contract::manifest::SelectEpoch;
-use metrics::calibration::{self, DEFAULT_STRENGTH, Platt};
+use metrics::calibration::{self, DEFAULT_STRENGTH};
 use metrics::{
-    Counts, Histogram, Lists, average_precision, counts_at, f1, macro_f1, mean_defined,
-    plug_in_threshold,
+    Counts, Curve, Histogram, Lists, average_precision, counts_at, expected, f1, macro_f1,
+    mean_defined,
 };
 use model::{Mlp, Workspace};
 use ndarray::parallel::prelude::*;
@@ -67,22 +67,23 @@ pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figur
         total_loss += objective.loss(logits, labels) * labels.len() as f64;
     });
 
-    let platts = calibration::fit(&histogram, DEFAULT_STRENGTH);
-    let brands: Vec<(Platt, f64)> = platts
-        .iter()
+    let brands: Vec<(Curve, f64)> = calibration::fit(&histogram, DEFAULT_STRENGTH)
+        .into_iter()
         .enumerate()
-        .map(|(brand, &platt)| {
-            (platt, plug_in_threshold(histogram.brand(brand), platt).unwrap_or(1.0))
+        .map(|(brand, platt)| {
+            let curve = Curve::from(platt);
+            let threshold = expected(histogram.brand(brand), &curve).map_or(1.0, |e| e.threshold());
+            (curve, threshold)
         })
         .collect();
     let counts: Vec<Counts> = brands
         .iter()
         .enumerate()
-        .map(|(brand, &(platt, threshold))| counts_at(histogram.brand(brand), platt, threshold))
+        .map(|(brand, (curve, threshold))| counts_at(histogram.brand(brand), curve, *threshold))
         .collect();
     // A brand is predicted from this logit on.
     let cuts: Vec<f32> =
-        brands.iter().map(|(platt, threshold)| platt.logit_of(*threshold) as f32).collect();
+        brands.iter().map(|(curve, threshold)| curve.logit_of(*threshold) as f32).collect();
     let mut user_f1 = Vec::with_capacity(users.len());
     for_each_batch(mlp, users, |logits, labels| {
         let rows = logits.axis_iter(Axis(0)).into_par_iter();

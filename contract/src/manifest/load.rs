@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES, RawManifest,
-    TableFormat, TableSource, View, expand_environment,
+    Calibration, Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES,
+    RawManifest, TableFormat, TableSource, View, expand_environment,
 };
 use crate::problems::{Problem, Problems, suggest};
 use crate::schema_check;
@@ -382,6 +382,7 @@ impl Loader {
             experiment.train.pretrained = Some(self.file_at(&path, &written));
         }
         self.check_features(name, &experiment, &raw.data.features);
+        self.check_score(name, &experiment);
         Some(experiment)
     }
 
@@ -424,6 +425,24 @@ impl Loader {
                 );
                 self.problem(&path, false, message);
             }
+        }
+    }
+
+    /// Some of scoring needs a sample or a network to go by.
+    fn check_score(&mut self, name: &str, experiment: &Experiment) {
+        let needs_sample = experiment.needs_sample();
+        if experiment.score.calibration == Calibration::Prior && !needs_sample {
+            let path = self.origin(name, &["score", "calibration"]);
+            let message = "`score.calibration`: `prior` undoes what a sample did, but this \
+                           experiment's model does not learn from one; use `none` or `platt`";
+            self.problem(&path, false, message.to_owned());
+        }
+        let has_hidden = needs_sample && !experiment.train.hidden.is_empty();
+        if experiment.score.memory.is_some() && !has_hidden {
+            let path = self.origin(name, &["score", "memory"]);
+            let message = "`score.memory` looks for neighbours on the last hidden layer of a \
+                           network that learns from a sample; this experiment's model has none";
+            self.problem(&path, true, message.to_owned());
         }
     }
 

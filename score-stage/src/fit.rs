@@ -1,0 +1,162 @@
+//! Calibration and thresholds from the valid users.
+
+use contract::manifest::{Calibration, Decision, GlobalMetric, ScoreParams};
+use contract::statistics::Prevalence;
+use metrics::calibration::{self, DEFAULT_STRENGTH};
+use metrics::{
+    Curve, Histogram, Objective, Platt, UserSweep, expected, expected_volume_threshold, isotonic,
+    tune_global, tuned_threshold,
+};
+use model::sigmoid::logit;
+use rayon::prelude::*;
+
+use crate::decide::{BrandRule, Decider, NEVER, Rule};
+
+/// Fits calibration and thresholds on the valid users.
+///
+/// * `over`: the users over whom F1 is expected; only their number in each bin is used.
+/// * `prevalence`: of each brand before and after sampling, for [`Calibration::Prior`].
+///
+/// What depends on the valid users one by one is left to [`choose`]; see [`needs_users`].
+pub fn fit(
+    valid: &Histogram,
+    over: &Histogram,
+    params: &ScoreParams,
+    prevalence: Option<&Prevalence>,
+) -> Decider {
+    let n_brands = valid.n_brands();
+    let curves: Vec<Curve> = match params.calibration {
+        Calibration::None => vec![Curve::IDENTITY; n_brands],
+        Calibration::Platt => {
+            calibration::fit(valid, DEFAULT_STRENGTH).into_iter().map(Curve::from).collect()
+        }
+        Calibration::Isotonic => isotonic::fit(valid, DEFAULT_STRENGTH),
+        Calibration::Prior => prevalence.map_or(vec![Curve::IDENTITY; n_brands], from_prior),
+    };
+    let single = match params.decision {
+        Decision::Fixed { threshold } => threshold,
+        Decision::Global { metric: GlobalMetric::Micro } => {
+            tune_global(valid, &curves, Objective::MicroF1).unwrap_or(NEVER)
+        }
+        Decision::Global { metric: GlobalMetric::Macro } => {
+            tune_global(valid, &curves, Objective::MacroF1).unwrap_or(NEVER)
+        }
+        _ => NEVER,
+    };
+    let of_brand = |(brand, curve): (usize, Curve)| {
+        let (valid, over) = (valid.brand(brand), over.brand(brand));
+        let expected = expected(over, &curve);
+        let plug_in = expected.map_or(NEVER, |expected| expected.threshold());
+        let threshold = match params.decision {
+            Decision::Fixed { .. } | Decision::Global { .. } => single,
+            Decision::ExpectedF1 { .. } | Decision::Gain { .. } | Decision::TopK { .. } => plug_in,
+            Decision::ExpectedVolume { .. } => {
+                expected_volume_threshold(over, &curve).unwrap_or(NEVER)
+            }
+            Decision::PerBrand { strength, .. } => {
+                tuned_threshold(valid, &curve, plug_in, strength).unwrap_or(NEVER)
+            }
+        };
+        BrandRule { curve, threshold, expected }
+    };
+    let brands = curves.into_par_iter().enumerate().map(of_brand).collect();
+    let rule = match params.decision {
+        Decision::TopK { k, by } => Rule::TopK { k, by },
+        Decision::Gain { brand_share, .. } => {
+            Rule::Gain { brand_share: brand_share.unwrap_or_default() }
+        }
+        _ => Rule::Brand,
+    };
+    Decider::new(brands, rule)
+}
+
+/// Whether a decision is chosen by what each valid user gets, which histograms do not tell.
+pub fn needs_users(decision: Decision) -> bool {
+    matches!(
+        decision,
+        Decision::Gain { brand_share: None, .. } | Decision::Global { metric: GlobalMetric::User }
+    )
+}
+
+/// Chooses what [`fit`] could not.
+///
+/// * `sweep`: over the valid users with the probabilities of `decider`.
+pub fn choose(decider: Decider, sweep: &UserSweep, decision: Decision) -> Decider {
+    match decision {
+        Decision::Gain { brand_share: None, .. } => {
+            decider.with_rule(Rule::Gain { brand_share: sweep.best_share().unwrap_or(1.0) })
+        }
+        Decision::Global { metric: GlobalMetric::User } => {
+            let threshold = sweep.best_threshold().unwrap_or(NEVER);
+            decider.with_thresholds(|_| threshold)
+        }
+        _ => decider,
+    }
+}
+
+/// The change of the log-odds that undoes what sampling did to a brand's prevalence.
+///
+/// # Source
+///
+/// Elkan 2001, theorem 2, per brand. It is exact where sampling depends on the brand alone.
+fn from_prior(prevalence: &Prevalence) -> Vec<Curve> {
+    let curve = |(&before, after): (&f64, &Option<f64>)| {
+        let inside = |p: f64| (p > 0.0 && p < 1.0).then(|| logit(p));
+        let shift = match (inside(before), after.and_then(inside)) {
+            (Some(before), Some(after)) => before - after,
+            // A brand that all or none of the examples have taught the model nothing.
+            _ => 0.0,
+        };
+        Curve::from(Platt { slope: 1.0, intercept: shift })
+    };
+    prevalence.before.iter().zip(&prevalence.after).map(curve).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::manifest::ExpectedOver;
+
+    /// Ten users of probability .5, half of them with the brand, and ninety of .1, nine of them.
+    fn histogram() -> Histogram {
+        let mut histogram = Histogram::new(1);
+        let z = |p: f32| (p / (1.0 - p)).ln();
+        for i in 0..100 {
+            let (p, has) = if i < 10 { (0.5, i < 5) } else { (0.1, i % 10 == 0) };
+            histogram.add(0, z(p) + 0.005, has);
+        }
+        histogram
+    }
+
+    fn threshold(decision: Decision) -> f64 {
+        let params = ScoreParams { decision, ..ScoreParams::default() };
+        fit(&histogram(), &histogram(), &params, None).brands()[0].threshold
+    }
+
+    /// 14 positives expected: F(10) = 10 / 24 = .417, F(100) = 28 / 114. Ten are nearer to 14
+    /// than a hundred, so PCut ends at p = .5 as well.
+    #[test]
+    fn each_policy_has_its_threshold() {
+        let over = ExpectedOver::Valid;
+        let close = |decision, expected: f64| {
+            let found = threshold(decision);
+            assert!((found - expected).abs() < 0.01, "{decision:?}: {found}");
+        };
+        close(Decision::Fixed { threshold: 0.3 }, 0.3);
+        close(Decision::ExpectedF1 { over }, 0.208);
+        close(Decision::ExpectedVolume { over }, 0.5);
+        close(Decision::PerBrand { strength: 0.0, over }, 0.5);
+        // 14 positives: weight 14 / 34 on log-odds 0, the rest on those of .208, -1.337.
+        close(Decision::PerBrand { strength: 20.0, over }, 0.313);
+    }
+
+    /// One of 100 users before, a fifth of the examples after: the odds of a logit of 0, 1,
+    /// become (1/99) / (1/4) = .0404, a probability of .0388.
+    #[test]
+    fn the_prior_correction_undoes_a_sample() {
+        let prevalence = Prevalence { before: vec![0.01, 0.0], after: vec![Some(0.2), None] };
+        let curves = from_prior(&prevalence);
+        assert!((curves[0].prob(0.0) - 0.0388).abs() < 1e-4, "{}", curves[0].prob(0.0));
+        assert_eq!(curves[1], Curve::IDENTITY);
+    }
+}

@@ -712,14 +712,8 @@ fn delicious_reaches_the_published_level() {
     }
     let work = Workspace::of_manifest("datasets/delicious/pipeline.yaml");
     work.edit("pipeline.yaml", "../../sample-stage/sql/everyone.sql", "everyone.sql");
-    let settings = [
-        "run",
-        "bce_expected_f1",
-        "--set",
-        "train.epochs=12",
-        "--set",
-        "train.learning_rate=0.003",
-    ];
+    let settings =
+        ["run", "approach_6_bce", "--set", "train.epochs=12", "--set", "train.learning_rate=0.003"];
     let run = work.with_env("DELICIOUS_DIR", &data).pipeline(&settings);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let report = work.report();
@@ -727,7 +721,7 @@ fn delicious_reaches_the_published_level() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|e| e["name"] == "bce_expected_f1")
+        .find(|e| e["name"] == "approach_6_bce")
         .unwrap();
     // 65.0 is the published P@1 of nearest neighbours; a plain network must be near it.
     let precision = bce["user"]["precision_at"]["1"].as_f64().unwrap();

@@ -20,6 +20,7 @@ pub mod run;
 pub mod scratch;
 pub mod statistics;
 pub mod tables;
+pub mod thresholds;
 
 mod problems;
 mod schema_check;

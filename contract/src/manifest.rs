@@ -666,11 +666,15 @@ pub enum Decision {
     /// small brand decides by its own threshold, of a large one the user's list decides
     Gain {
         /// Weight of the mean over brands, the mean over users having the rest: 1 is
-        /// `expected_f1`, 0 the best list for each user. By default the most at which users of
-        /// valid are served at least as well as by the single threshold that is best for them
+        /// `expected_f1`, 0 the best list for each user. By default chosen on valid by `user_loss`
         #[serde(default)]
         #[schemars(range(min = 0.0, max = 1.0))]
         brand_share: Option<f64>,
+        /// How much of the best mean F1 over users may be lost for the brands' sake, as a share
+        /// of it: the brand share is the largest that loses no more on valid
+        #[serde(default = "one_hundredth")]
+        #[schemars(range(min = 0.0, max = 1.0))]
+        user_loss: f64,
         /// Whose probabilities are expected from; none of their labels are used
         #[serde(default)]
         over: ExpectedOver,
@@ -715,6 +719,10 @@ pub enum TopBy {
 
 fn one_half() -> f64 {
     0.5
+}
+
+fn one_hundredth() -> f64 {
+    0.01
 }
 
 fn twenty() -> f64 {

@@ -16,6 +16,16 @@ impl Curve {
     /// The curve that takes the model's logits at their word.
     pub const IDENTITY: Curve = Curve::Platt(Platt::IDENTITY);
 
+    /// A curve as it is stored: the knots if there are any, else slope and intercept.
+    ///
+    /// Returns `None` if the knots are no curve; see [`Isotonic::from_knots`].
+    pub fn from_parts(platt: Platt, knot_logits: Vec<f32>, knot_probs: Vec<f32>) -> Option<Curve> {
+        if knot_logits.is_empty() && knot_probs.is_empty() {
+            return Some(Curve::Platt(platt));
+        }
+        Isotonic::from_knots(knot_logits, knot_probs).map(Curve::Isotonic)
+    }
+
     /// Probability of a logit, in `[0, 1]`.
     pub fn prob(&self, logit: f64) -> f64 {
         match self {

@@ -5,7 +5,8 @@ use arrow::datatypes::{DataType, Int64Type};
 use contract::columns::{f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
 use contract::ipc::{Error, Table};
 use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
-use metrics::{Decisions, Histogram, Lists, N_BINS};
+use contract::thresholds::BrandThreshold;
+use metrics::{Curve, Decisions, Histogram, Lists, N_BINS, Platt};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -189,23 +190,34 @@ pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error
     Ok(Histogram::from_counts(n_brands, positives, negatives).expect("sized above"))
 }
 
-/// The probabilities of `thresholds.arrow`, by `brand_idx`.
+/// How an experiment decides about a brand.
+pub struct Threshold {
+    /// From logits to probabilities
+    pub curve: Curve,
+    /// The probability from which it is predicted
+    pub prob: f64,
+}
+
+/// `thresholds.arrow`, by `brand_idx`.
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if there is not one row a brand, in order.
-pub fn thresholds(table: &Table, n_brands: usize) -> Result<Vec<f64>, Error> {
-    let (mut brands, mut found) = (Vec::new(), Vec::new());
-    for batch in &table.batches {
-        brands.extend_from_slice(u32s(batch, "brand_idx"));
-        found.extend_from_slice(f64s(batch, "threshold"));
+/// [`Error::Broken`] if there is not one row a brand, in order, or knots are no curve.
+pub fn thresholds(table: &Table, n_brands: usize) -> Result<Vec<Threshold>, Error> {
+    let rows = contract::thresholds::rows(table)?;
+    if rows.len() != n_brands {
+        let found = format!("{} rows, expected one for each of {n_brands} brands", rows.len());
+        return Err(table.broken(&THRESHOLDS, found));
     }
-    if brands.iter().copied().ne(0..n_brands as u32) {
-        let message =
-            format!("{} rows, expected one for each of {n_brands} brands in order", brands.len());
-        return Err(table.broken(&THRESHOLDS, message));
-    }
-    Ok(found)
+    let threshold = |row: BrandThreshold| {
+        let platt = Platt { slope: row.slope, intercept: row.intercept };
+        let (logits, probs) =
+            row.more.map(|more| (more.knot_logits, more.knot_probs)).unwrap_or_default();
+        let curve = Curve::from_parts(platt, logits, probs)?;
+        Some(Threshold { curve, prob: row.threshold })
+    };
+    let all: Option<Vec<Threshold>> = rows.into_iter().map(threshold).collect();
+    all.ok_or_else(|| table.broken(&THRESHOLDS, "its knots are no curve"))
 }
 
 /// `history.arrow`.
@@ -214,7 +226,10 @@ pub fn history(table: &Table) -> Vec<Epoch> {
     for batch in &table.batches {
         let (macro_f1, user_f1) =
             (nullable_f64s(batch, "valid_macro_f1"), nullable_f64s(batch, "valid_user_f1"));
-        for row in 0..batch.num_rows() {
+        // Of networks that are averaged, the first stands for all.
+        let member = batch.column_by_name("member").map(|_| u32s(batch, "member"));
+        let is_shown = |&row: &usize| member.is_none_or(|member| member[row] == 0);
+        for row in (0..batch.num_rows()).filter(is_shown) {
             epochs.push(Epoch {
                 epoch: u32s(batch, "epoch")[row],
                 train_loss: f64s(batch, "train_loss")[row],

@@ -3,6 +3,7 @@
 //! Reads `brands` and, of every experiment, `scores`, `histogram`, `thresholds` and `history`,
 //! where they are there; writes `report.json`, `report.md`, `report.html` and `per_brand.arrow`.
 
+mod calibration; // probabilities and audiences against labels
 mod compare; // figures and draws in, changes and verdicts out
 mod evaluate; // decisions in, figures out
 mod format; // numbers to text
@@ -26,6 +27,7 @@ use contract::record::Record;
 use contract::run::StageRun;
 use contract::tables::{BRANDS, HISTOGRAM, HISTORY, PER_BRAND, SCORES, THRESHOLDS};
 use contract::{Manifest, Stage};
+use metrics::Curve;
 use serde_json::{Value, json};
 
 use load::{Brands, Scores};
@@ -123,14 +125,24 @@ fn trial<'a>(
     let ks = report::ks(experiment.score.top_k);
     let evaluation =
         evaluate::evaluate(&brands.list, &scores, histogram.as_ref(), &f1_buckets, &ks);
-    rows.write(per_brand::columns(name, brands, &evaluation, thresholds.as_deref()))?;
+    let test = histogram.as_ref();
+    rows.write(per_brand::columns(name, brands, &evaluation, thresholds.as_deref(), test))?;
+    let calibration = thresholds.zip(test).map(|(thresholds, test)| {
+        let curves: Vec<Curve> = thresholds.into_iter().map(|brand| brand.curve).collect();
+        calibration::measure(test, &curves, &evaluation.counts)
+    });
     let draws =
         metrics::bootstrap(&scores.decisions(), n_brands, params.bootstrap_draws, params.seed);
     if first.is_none() {
         let users = TestUsers::of(&scores, n_brands, &f1_buckets);
         *first = Some(Tested { name: name.clone(), scores, users });
     }
-    Ok(Trial { settings: experiment, scored: Some(Scored { evaluation, draws }), history, effort })
+    Ok(Trial {
+        settings: experiment,
+        scored: Some(Scored { evaluation, calibration, draws }),
+        history,
+        effort,
+    })
 }
 
 fn same_users(first: &Tested, name: &str, scores: &Scores) -> Result<(), DataError> {
@@ -162,6 +174,7 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
         train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
         updates: number(&train, "updates"),
         updates_kept: number(&train, "updates_kept").or_else(|| number(&train, "updates")),
+        chosen: score.as_ref().map_or(Value::Null, chosen),
         is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),
         secs: Secs {
             sample: sample.map(|record| record.secs),
@@ -169,6 +182,17 @@ fn effort(manifest: &Manifest, experiment: &Experiment) -> Effort {
             score: score.map(|record| record.secs),
         },
     }
+}
+
+/// What scoring chose on the valid users, of what a policy may leave open.
+fn chosen(score: &Record) -> Value {
+    let keys = ["brand_share", "memory_weights"];
+    let found = keys.map(|key| (key.to_owned(), score.summary[key].clone()));
+    found
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// The command that makes everything that is reported.

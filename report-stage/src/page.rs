@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::calibration::Calibration;
 use crate::compare::{Change, Judged, Outcome, outcome};
 use crate::evaluate::AtK;
 use crate::format::{self, DASH};
@@ -142,6 +143,8 @@ pub fn lay_out(report: &Report, commands: Vec<String>) -> Page {
             top_brands(report),
             user_level(report),
             never_predicted(report),
+            calibration(report),
+            reliability(report),
             sample(report),
             training(report),
             history(report),
@@ -465,6 +468,99 @@ fn never_predicted(report: &Report) -> Section {
             columns,
             rows: rows(report, cells),
         }],
+        ..Section::default()
+    }
+}
+
+fn calibration(report: &Report) -> Section {
+    let titles = [
+        "Expected over found, before",
+        "after",
+        "Error by brand, before",
+        "after",
+        "Error by band, before",
+        "after",
+        "Predicted over found",
+        "Median of brands",
+        "Within half to double",
+        "over brands",
+    ];
+    let mut columns = [vec![words("Experiment")], titles.map(number).to_vec()].concat();
+    columns.push(words("Chosen on valid"));
+    let cells = |e: &Experiment| {
+        let of = |value: fn(&Calibration) -> Option<f64>| {
+            Cell::number(format::metric(e.calibration.as_ref().and_then(value)), why(e))
+        };
+        let brands = |value: fn(&Calibration) -> u64| count(e, e.calibration.as_ref().map(value));
+        let chosen = e.chosen.as_object().filter(|chosen| !chosen.is_empty());
+        vec![
+            of(|c| c.before.expected_ratio),
+            of(|c| c.after.expected_ratio),
+            of(|c| c.before.brand_error),
+            of(|c| c.after.brand_error),
+            of(|c| c.before.band_error),
+            of(|c| c.after.band_error),
+            of(|c| c.audience.total_ratio),
+            of(|c| c.audience.median_ratio),
+            brands(|c| c.audience.n_within_double),
+            brands(|c| c.audience.n_brands),
+            Cell::text(chosen.map_or(DASH.to_owned(), settings)),
+        ]
+    };
+    Section {
+        id: "calibration",
+        title: "Calibration and audience size",
+        paragraphs: vec![
+            "Labels that the probabilities expect against those found, before and after calibration; then users predicted against users who have the brand."
+                .to_owned(),
+        ],
+        tables: vec![Table {
+            caption: "Probabilities and audiences on the test users".to_owned(),
+            columns,
+            rows: rows(report, cells),
+        }],
+        ..Section::default()
+    }
+}
+
+fn reliability(report: &Report) -> Section {
+    let titles = ["Cells", "Expected", "Found", "Cells", "Expected", "Found"];
+    let mut columns = [vec![words("Probability from")], titles.map(number).to_vec()].concat();
+    for (column, when) in [(1, "before"), (4, "after")] {
+        columns[column].title = format!("Cells, {when}");
+    }
+    let table = |e: &Experiment, of: &Calibration| Table {
+        caption: format!("Reliability of {}", e.name),
+        columns: columns.clone(),
+        rows: of
+            .before
+            .bands
+            .iter()
+            .zip(&of.after.bands)
+            .map(|(before, after)| {
+                let mut cells = vec![Cell::text(before.from.to_string())];
+                for band in [before, after] {
+                    cells.push(Cell::text(format::count(band.cells)));
+                    let share = |value: Option<f64>| {
+                        value.map_or(DASH.to_owned(), |value| format!("{value:.4}"))
+                    };
+                    cells.push(Cell::number(share(band.expected), "no cell"));
+                    cells.push(Cell::number(share(band.found), "no cell"));
+                }
+                Row { class: "", cells }
+            })
+            .collect(),
+    };
+    let known = baseline_first(report).into_iter();
+    Section {
+        id: "reliability",
+        title: "Reliability",
+        paragraphs: vec![
+            "Pairs of a test user and a brand by their probability: its mean, and the share of them that are labels."
+                .to_owned(),
+        ],
+        tables: known.filter_map(|e| Some(table(e, e.calibration.as_ref()?))).collect(),
+        is_html_only: true,
         ..Section::default()
     }
 }

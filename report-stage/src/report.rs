@@ -8,6 +8,7 @@ use metrics::{Draws, f1};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::calibration::Calibration;
 use crate::compare::{self, Delta, Outcomes, Standing};
 use crate::evaluate::{self, ByTier, Evaluation, Figures, Floor};
 use crate::format;
@@ -38,6 +39,8 @@ pub struct Trial<'a> {
 pub struct Scored {
     /// Figures and counts per brand
     pub evaluation: Evaluation,
+    /// `None` without a histogram and thresholds
+    pub calibration: Option<Calibration>,
     /// Draws over the test users; paired by the seed
     pub draws: Draws,
 }
@@ -53,6 +56,8 @@ pub struct Effort {
     pub updates: Option<u64>,
     /// After how many of them the model that was kept stood, by its figures on the valid users
     pub updates_kept: Option<u64>,
+    /// What scoring chose on the valid users: `brand_share`, `memory_weights`
+    pub chosen: Value,
     /// Whether the model is the truth that made the data: a ceiling, not a rival
     pub is_truth: bool,
     /// Wall time
@@ -177,6 +182,10 @@ pub struct Experiment {
     pub updates: Option<u64>,
     /// After how many of them the model that was kept stood, by its figures on the valid users
     pub updates_kept: Option<u64>,
+    /// What scoring chose on the valid users: `brand_share`, `memory_weights`
+    pub chosen: Value,
+    /// Probabilities and audiences against the labels of the test users
+    pub calibration: Option<Calibration>,
     /// Whether the model is the truth that made the data: a ceiling, not a rival
     pub is_truth: bool,
     /// Wall time
@@ -303,7 +312,8 @@ fn experiment(
     };
     let settings = settings(trial.settings, manifest);
     let differs = differences(&settings, &self::settings(baseline.settings, manifest));
-    let Effort { sample, train_rows, updates, updates_kept, is_truth, secs } = trial.effort.clone();
+    let Effort { sample, train_rows, updates, updates_kept, chosen, is_truth, secs } =
+        trial.effort.clone();
     let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
     let (status, verdict) = match trial.scored {
         None => ("missing", NO_SCORES.to_owned()),
@@ -329,6 +339,8 @@ fn experiment(
         train_rows,
         updates,
         updates_kept,
+        chosen,
+        calibration: trial.scored.as_ref().and_then(|scored| scored.calibration.clone()),
         is_truth,
         secs,
         differs,
@@ -522,7 +534,7 @@ fn top_brands(brands: &[Brand], test: &TestUsers, trials: &[Trial], n_top: usize
 }
 
 fn definitions() -> IndexMap<String, String> {
-    const DEFINITIONS: [(&str, &str); 17] = [
+    const DEFINITIONS: [(&str, &str); 22] = [
         ("F1", "2·tp / (2·tp + fp + fn), from counts of test users. Undefined if all three are 0."),
         (
             "item level",
@@ -564,6 +576,26 @@ fn definitions() -> IndexMap<String, String> {
         (
             "ceiling",
             "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support.",
+        ),
+        (
+            "expected labels",
+            "Sum of the probabilities over users and brands, or over one brand. Calibrated probabilities expect as many labels as there are.",
+        ),
+        (
+            "calibration error",
+            "How far the labels expected are from those found, summed over brands (or over bands of probability), over all labels. 0 is right everywhere, 1 is off by as many as there are.",
+        ),
+        (
+            "audience ratio",
+            "Users predicted to have a brand over those who have it, over brands that a test user has.",
+        ),
+        (
+            "brand share",
+            "Of the policy `gain`: weight of the mean F1 over brands in what a prediction gains, the mean over users having the rest. 1 is each brand's own threshold, 0 each user's own list.",
+        ),
+        (
+            "memory weight",
+            "Share of the nearest training users' labels in a probability, the model having the rest.",
         ),
         (
             "verdict",

@@ -83,8 +83,9 @@ pub fn needs_users(decision: Decision) -> bool {
 /// * `sweep`: over the valid users with the probabilities of `decider`.
 pub fn choose(decider: Decider, sweep: &UserSweep, decision: Decision) -> Decider {
     match decision {
-        Decision::Gain { brand_share: None, .. } => {
-            decider.with_rule(Rule::Gain { brand_share: sweep.best_share().unwrap_or(1.0) })
+        Decision::Gain { brand_share: None, user_loss, .. } => {
+            let brand_share = sweep.share_within(user_loss).unwrap_or(1.0);
+            decider.with_rule(Rule::Gain { brand_share })
         }
         Decision::Global { metric: GlobalMetric::User } => {
             let threshold = sweep.best_threshold().unwrap_or(NEVER);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::Field;
-use contract::columns::{self, ListBuilder};
+use contract::columns::ListBuilder;
 use contract::ipc::{self, Table};
 use contract::manifest::{Decision, ExpectedOver};
 use contract::tables::{Column, Contract, Kind, PREDICTIONS, SCORES, THRESHOLDS, THRESHOLDS_MORE};
-use metrics::{Curve, Expected, Histogram, Isotonic, N_BINS, Platt};
+use metrics::{Curve, Expected, Histogram, N_BINS, Platt};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
 use crate::users::Labels;
@@ -67,7 +67,8 @@ pub fn rule_metadata(rule: Rule) -> HashMap<String, String> {
         Rule::Brand => return HashMap::new(),
         Rule::TopK { k, by } => Decision::TopK { k, by },
         Rule::Gain { brand_share } => {
-            Decision::Gain { brand_share: Some(brand_share), over: ExpectedOver::Valid }
+            let over = ExpectedOver::Valid;
+            Decision::Gain { brand_share: Some(brand_share), user_loss: 0.0, over }
         }
     };
     let text = serde_json::to_string(&decision).expect("plain data");
@@ -121,32 +122,22 @@ pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
 /// Knots that are no curve, or a policy that is not known.
 pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error> {
     let (mut brands, mut weights) = (Vec::new(), Vec::new());
-    for batch in &table.batches {
-        let f64s = |name| columns::f64s(batch, name);
-        let (slopes, intercepts) = (f64s("slope"), f64s("intercept"));
-        let has_more = THRESHOLDS_MORE.iter().all(|c| batch.column_by_name(c.name).is_some());
-        for (i, &threshold) in f64s("threshold").iter().enumerate() {
-            let platt = Platt { slope: slopes[i], intercept: intercepts[i] };
-            let mut rule = BrandRule { curve: platt.into(), threshold, expected: None };
-            if has_more {
-                let knots = columns::f32_lists(batch, "knot_logits").get(i).to_vec();
-                let probs = columns::f32_lists(batch, "knot_probs").get(i).to_vec();
-                if !knots.is_empty() {
-                    let isotonic = Isotonic::from_knots(knots, probs).ok_or_else(|| {
-                        table.broken(&THRESHOLDS, format!("row {i}: its knots are no curve"))
-                    })?;
-                    rule.curve = Curve::Isotonic(isotonic);
-                }
-                let f1 = f64s("expected_f1")[i];
-                rule.expected = f1.is_finite().then(|| Expected {
-                    f1,
-                    predicted: f64s("expected_predicted")[i],
-                    positives: f64s("expected_positives")[i],
-                });
-                weights.push(f64s("memory_weight")[i] as f32);
-            }
-            brands.push(rule);
+    for (brand, row) in contract::thresholds::rows(table)?.into_iter().enumerate() {
+        let platt = Platt { slope: row.slope, intercept: row.intercept };
+        let mut rule = BrandRule { curve: platt.into(), threshold: row.threshold, expected: None };
+        if let Some(more) = row.more {
+            rule.curve =
+                Curve::from_parts(platt, more.knot_logits, more.knot_probs).ok_or_else(|| {
+                    table.broken(&THRESHOLDS, format!("brand {brand}: its knots are no curve"))
+                })?;
+            rule.expected = more.expected_f1.is_finite().then_some(Expected {
+                f1: more.expected_f1,
+                predicted: more.expected_predicted,
+                positives: more.expected_positives,
+            });
+            weights.push(more.memory_weight as f32);
         }
+        brands.push(rule);
     }
     let rule = match table.metadata(RULE_KEY).map(serde_json::from_str) {
         None => Rule::Brand,

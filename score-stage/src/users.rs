@@ -149,7 +149,8 @@ impl<'a> Labels<'a> {
                 let mut part = UserSweep::default();
                 let mut probs = Vec::new();
                 for (i, labels) in labels.iter().enumerate() {
-                    decider.probs(scored.logits.row(task * USERS_PER_TASK + i), &mut probs);
+                    let row = task * USERS_PER_TASK + i;
+                    decider.probs(scored.logits.row(row), &mut probs);
                     part.add(&probs, labels, decider.stakes());
                 }
                 part

@@ -776,14 +776,15 @@ pub struct Memory {
     pub weight: Option<f32>,
     /// Whether head, torso and tail each have the weight that is best for them
     pub by_tier: bool,
-    /// Of the groups that many training users are sorted into, the share that is searched
+    /// Beyond 16,384 training users: of the groups that they are sorted into, the share that is
+    /// searched
     #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
     pub search: f32,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { neighbours: 200, temperature: Some(0.1), weight: None, by_tier: false, search: 0.05 }
+        Self { neighbours: 200, temperature: Some(0.1), weight: None, by_tier: false, search: 0.03 }
     }
 }
 

@@ -71,7 +71,7 @@ pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
     })
 }
 
-/// Probability from which a brand is predicted about as often as it is expected ("PCut").
+/// Probability from which a brand is predicted about as often as it is expected (`PCut`).
 ///
 /// Arguments as in [`expected`]. Returns the probability of a bin's centre, so that the number
 /// of users predicted comes nearest to the sum of all users' probabilities, but is not 0.
@@ -96,7 +96,7 @@ pub fn expected_volume_threshold(brand: BrandHistogram, curve: &Curve) -> Option
     last.map(|bin| curve.prob(bin_centre(bin)))
 }
 
-/// A brand's best threshold on labelled users ("SCut"), pulled to another one.
+/// A brand's best threshold on labelled users (`SCut`), pulled to another one.
 ///
 /// * `pull_to`: a probability, as that of [`Expected::threshold`].
 /// * `strength`: weight of the pull in positives of the brand; 0 is none. A brand with this

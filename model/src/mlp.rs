@@ -3,7 +3,7 @@
 use contract::features::Feature;
 use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, concatenate, s};
+use ndarray::{Array1, Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Zip, concatenate, s};
 
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
@@ -173,7 +173,7 @@ impl Mlp {
                         if last == 0 { mean(weights) } else { beside(weights, 0) * share };
                     return Layer { weights, bias: sum * share };
                 }
-                let biases: Vec<_> = biases.map(|bias| bias.view()).collect();
+                let biases: Vec<_> = biases.map(ArrayBase::view).collect();
                 let bias = concatenate(Axis(0), &biases).expect("vectors");
                 let weights = if i == 0 { beside(weights, 1) } else { block_diagonal(&weights) };
                 Layer { weights, bias }
@@ -344,6 +344,22 @@ pub fn mix(state: u64) -> u64 {
     let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     random ^ (random >> 31)
+}
+
+/// Puts in place of every logit that of the probability `(1 - weight)·p + weight·other`.
+///
+/// * `others`, `weights`: as long as `logits`. Where the weight is 0 the logit stays as it is.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
+    use crate::sigmoid::{ln, parts};
+    for ((z, &other), &weight) in logits.iter_mut().zip(others).zip(weights) {
+        let of_model = parts(*z);
+        // As p and 1 - p, so that neither loses its digits.
+        let p = of_model.p + weight * (other - of_model.p);
+        let q = of_model.q + weight * (1.0 - other - of_model.q);
+        let mixed = ln(p.max(f32::MIN_POSITIVE)) - ln(q.max(f32::MIN_POSITIVE));
+        *z = if weight > 0.0 { mixed } else { *z };
+    }
 }
 
 /// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].

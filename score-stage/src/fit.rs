@@ -135,7 +135,7 @@ mod tests {
     }
 
     /// 14 positives expected: F(10) = 10 / 24 = .417, F(100) = 28 / 114. Ten are nearer to 14
-    /// than a hundred, so PCut ends at p = .5 as well.
+    /// than a hundred, so `PCut` ends at p = .5 as well.
     #[test]
     fn each_policy_has_its_threshold() {
         let over = ExpectedOver::Valid;

@@ -40,6 +40,7 @@ pub struct Index {
 pub type Neighbour = (f32, u32);
 
 /// Nearest first; of equals the lower row.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as sorting calls it")]
 fn nearest_first(a: &Neighbour, b: &Neighbour) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
@@ -104,8 +105,8 @@ impl Index {
                 visitors.iter().map(|&query| std::mem::take(&mut found[query])).collect();
             lent.par_iter_mut().zip(similarities.axis_iter(Axis(0)).into_par_iter()).for_each(
                 |(list, similarities)| {
-                    let candidates = similarities.iter().zip(rows);
-                    keep_nearest(list, candidates.map(|(&s, &row)| (s, row)), k);
+                    let similarities = similarities.to_slice().expect("rows lie whole");
+                    keep_nearest(list, similarities, |i| rows[i], k);
                 },
             );
             for (&query, list) in visitors.iter().zip(lent) {
@@ -118,20 +119,36 @@ impl Index {
 }
 
 /// Keeps the `k` nearest of a list and of new candidates, in any order.
-fn keep_nearest(list: &mut Vec<Neighbour>, candidates: impl Iterator<Item = Neighbour>, k: usize) {
+///
+/// * `similarities`: of the candidates; `row` gives the row of each.
+fn keep_nearest(
+    list: &mut Vec<Neighbour>,
+    similarities: &[f32],
+    row: impl Fn(usize) -> u32,
+    k: usize,
+) {
+    /// Candidates that are passed over together if none is near enough: nearly all are.
+    const TOGETHER: usize = 32;
+
     let cut = |list: &mut Vec<Neighbour>| {
         list.select_nth_unstable_by(k - 1, nearest_first);
         list.truncate(k);
-        list[k - 1]
+        list[k - 1].0
     };
-    let mut last = (list.len() >= k).then(|| cut(list));
-    for candidate in candidates {
-        if last.is_some_and(|last| nearest_first(&candidate, &last) == Ordering::Greater) {
+    let mut bound = if list.len() >= k { cut(list) } else { f32::NEG_INFINITY };
+    for (chunk, similarities) in similarities.chunks(TOGETHER).enumerate() {
+        // At the bound itself the row decides.
+        let nearest = similarities.iter().fold(f32::NEG_INFINITY, |nearest, &s| s.max(nearest));
+        if nearest < bound {
             continue;
         }
-        list.push(candidate);
-        if list.len() >= 2 * k {
-            last = Some(cut(list));
+        for (i, &similarity) in similarities.iter().enumerate() {
+            if similarity >= bound {
+                list.push((similarity, row(chunk * TOGETHER + i)));
+                if list.len() >= 2 * k {
+                    bound = cut(list);
+                }
+            }
         }
     }
     if list.len() > k {
@@ -186,7 +203,8 @@ fn probes(vectors: ArrayView2<f32>, centres: &Array2<f32>, n: usize) -> Vec<Vec<
     matmul(vectors, centres.t(), false, similarities.view_mut());
     let of_row = |similarities: ndarray::ArrayView1<f32>| {
         let mut list = Vec::new();
-        keep_nearest(&mut list, similarities.iter().copied().zip(0..), n);
+        let similarities = similarities.to_slice().expect("rows lie whole");
+        keep_nearest(&mut list, similarities, |i| i as u32, n);
         list.into_iter().map(|(_, group)| group).collect()
     };
     similarities.axis_iter(Axis(0)).into_par_iter().map(of_row).collect()

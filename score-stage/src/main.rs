@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use arrow::array::ArrayRef;
@@ -153,6 +154,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let mut writer =
         stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&test.ids, true))?;
     let mut n_predicted = 0;
+    let started = Instant::now();
     pool.install(|| {
         scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
             test.labels.count(scored.first, scored.logits, &mut test_histogram);
@@ -161,6 +163,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
             writer.write(table::scores(&test.ids, scored.first, Some(&test.labels), &decisions))
         })
     })?;
+    let users_per_s = test.n_users() as f64 / started.elapsed().as_secs_f64();
     stage.add(writer.finish()?);
 
     let mut writer = stage.writer_with(
@@ -177,7 +180,9 @@ fn score(args: &ExperimentArgs) -> Result<String> {
         writer.write(table::histogram(split, histogram))?;
     }
     stage.add(writer.finish()?);
-    if let Some(Memories { all, .. }) = &memories {
+    // Not needed, and large, where it weighs nothing.
+    let remembered = memories.as_ref().filter(|_| weights.iter().any(|&weight| weight > 0.0));
+    if let Some(Memories { all, .. }) = remembered {
         let fields = table::fields(&tables::MEMORY);
         let mut writer =
             stage.writer_with("memory.arrow", &tables::MEMORY, fields, all.metadata())?;
@@ -190,18 +195,28 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let n_users = test.n_users();
     let per_user = n_predicted as f64 / n_users as f64;
     let dir = stage.plan.dir.display().to_string();
-    let mut summary = json!({"test_users": n_users, "predicted": n_predicted});
+    let mut summary = json!({
+        "test_users": n_users,
+        "predicted": n_predicted,
+        "test_users_per_s": users_per_s.round(),
+    });
     let mut chosen = String::new();
     if let Rule::Gain { brand_share } = decider.rule() {
         summary["brand_share"] = json!(brand_share);
         let _ = write!(chosen, ", brand share {brand_share}");
     }
-    if memories.is_some() {
+    if let Some(memories) = &memories {
+        let recall = pool.install(|| memories.recall(judged_model, &valid))?;
+        summary["memory_recall"] = json!(recall);
         let mut distinct = weights.clone();
         distinct.sort_by(f32::total_cmp);
         distinct.dedup();
         summary["memory_weights"] = json!(distinct);
-        let _ = write!(chosen, ", memory weight {distinct:?}");
+        let _ = write!(
+            chosen,
+            ", memory weight {distinct:?}, {:.1} % of the nearest found",
+            100.0 * recall
+        );
     }
     let record = stage.done(summary)?;
     let name = &experiment.name;
@@ -280,6 +295,18 @@ impl Memories {
         self.judged.as_ref().unwrap_or(&self.all)
     }
 
+    /// Share of the valid users' true neighbours that the search finds.
+    fn recall(&self, model: &Model, valid: &Group) -> Result<f64> {
+        let mut recall = 1.0;
+        let plain = Scorer { model, blend: None };
+        let users = 0..valid.n_users().min(RECALL_USERS);
+        plain.for_each_batch(users, &valid.inputs, "checking the search", |scored| {
+            recall = scored.hidden.map_or(recall, |hidden| self.judged().recall(hidden));
+            Ok(())
+        })?;
+        Ok(recall)
+    }
+
     /// The share of the memory in each brand's probability.
     ///
     /// * `groups`: `(n_brands,)`, brands of one number have one weight.
@@ -305,6 +332,9 @@ impl Memories {
 
 /// Valid users that the memory's weight is chosen on, at most.
 const CHOOSING_USERS: usize = 20_000;
+
+/// Valid users that the search for neighbours is checked on, at most.
+const RECALL_USERS: usize = 256;
 
 /// The tier of each brand as a number.
 fn tier_groups(brands: &Table) -> Vec<usize> {

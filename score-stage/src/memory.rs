@@ -1,6 +1,6 @@
 //! What the nearest training users have, mixed into a model's probabilities.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, ensure};
 use arrow::array::ArrayRef;
@@ -9,6 +9,7 @@ use contract::columns::{self, ListBuilder};
 use contract::ipc::Table;
 use contract::manifest::Memory as Params;
 use contract::tables::MEMORY;
+use model::mlp::mix_probabilities;
 use model::sigmoid::{ln, parts};
 use model::{Batch, Inputs, Kind, Mlp, Model, Workspace};
 use ndarray::parallel::prelude::*;
@@ -227,6 +228,23 @@ impl Memory {
         })
     }
 
+    /// Share of the true nearest neighbours that the search finds.
+    ///
+    /// * `hidden`: `(n_users, n_hidden)`, of users who ask.
+    pub fn recall(&self, hidden: ArrayView2<f32>) -> f64 {
+        let Params { neighbours, search, .. } = self.params;
+        let asked = self.space.vectors(hidden);
+        let found = self.index.nearest(asked.view(), neighbours, search);
+        let exact = self.index.nearest(asked.view(), neighbours, 1.0);
+        let (mut n_found, mut n_exact) = (0, 0);
+        for (found, exact) in found.iter().zip(&exact) {
+            let found: HashSet<u32> = found.iter().map(|&(_, row)| row).collect();
+            n_found += exact.iter().filter(|(_, row)| found.contains(row)).count();
+            n_exact += exact.len();
+        }
+        n_found as f64 / n_exact as f64
+    }
+
     /// Mean of the neighbours' labels, by how near they are.
     ///
     /// * `hidden`: `(n_users, n_hidden)`, of the users who ask.
@@ -270,14 +288,9 @@ impl Blend<'_> {
         let means = self.memory.label_means(hidden, logits.ncols());
         let rows = logits.axis_iter_mut(Axis(0)).into_par_iter();
         rows.zip(means.axis_iter(Axis(0)).into_par_iter()).for_each(|(mut logits, means)| {
-            let cells = logits.iter_mut().zip(means).zip(&self.weights);
-            for ((z, &mean), &weight) in cells.filter(|&(_, &weight)| weight > 0.0) {
-                let of_model = parts(*z);
-                // As p and 1 - p, so that neither loses its digits.
-                let p = of_model.p + weight * (mean - of_model.p);
-                let q = of_model.q + weight * (1.0 - mean - of_model.q);
-                *z = p.max(f32::MIN_POSITIVE).ln() - q.max(f32::MIN_POSITIVE).ln();
-            }
+            let logits = logits.as_slice_mut().expect("rows lie whole");
+            let means = means.to_slice().expect("rows lie whole");
+            mix_probabilities(logits, means, &self.weights);
         });
     }
 }

@@ -156,6 +156,8 @@ impl<'a> Labels<'a> {
                 part
             })
             .collect();
-        parts.iter().for_each(|part| sweep.merge(part));
+        for part in &parts {
+            sweep.merge(part);
+        }
     }
 }

@@ -190,10 +190,10 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
             budget: None,
             checkpoints: Some(&checkpoint(i, "checkpoint")),
         };
-        let mut name = experiment.name.clone();
-        if n_members > 1 {
-            name += &format!(" ({} of {n_members})", i + 1);
-        }
+        let name = match n_members {
+            1 => experiment.name.clone(),
+            _ => format!("{} ({} of {n_members})", experiment.name, i + 1),
+        };
         // For a refit too it is the training before that can be used as a model: thresholds
         // must not be fitted on users that a model has learned from.
         let run = |task: &Task, what: &str| {

@@ -311,22 +311,13 @@ pub(crate) fn sigmoid(z: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::one_brand;
     use crate::reference;
-
-    /// A brand with `users` at each logit, the given share of them positive.
-    fn brand(cells: &[(f32, u64, u64)]) -> Histogram {
-        let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-        for &(logit, n_positives, n_negatives) in cells {
-            positives[crate::bin_of(logit)] += n_positives;
-            negatives[crate::bin_of(logit)] += n_negatives;
-        }
-        Histogram::from_counts(1, positives, negatives).unwrap()
-    }
 
     /// Logits of a rare brand: 10,000 users, few of them near 0, most near -7.
     fn rare(positives: &[f32]) -> Histogram {
-        let mut histogram = brand(&[(-8.0, 0, 5000), (-7.0, 0, 3000), (-6.0, 0, 1500)]);
-        histogram.merge(&brand(&[(-4.0, 0, 400), (-2.0, 0, 90), (0.0, 0, 10)]));
+        let mut histogram = one_brand(&[(-8.0, 0, 5000), (-7.0, 0, 3000), (-6.0, 0, 1500)]);
+        histogram.merge(&one_brand(&[(-4.0, 0, 400), (-2.0, 0, 90), (0.0, 0, 10)]));
         for &logit in positives {
             histogram.move_to_positive(0, logit);
         }
@@ -435,7 +426,7 @@ mod tests {
     /// All positives at the lowest logits: the best slope is negative, the fitted one is not.
     #[test]
     fn a_slope_never_falls_below_its_bound() {
-        let upside_down = brand(&[(-3.0, 90, 10), (3.0, 10, 90)]);
+        let upside_down = one_brand(&[(-3.0, 90, 10), (3.0, 10, 90)]);
         let own = fit_ridge(upside_down.brand(0), Platt::IDENTITY, 0.0);
         assert_eq!(Some(own.slope), Some(SLOPE_MIN));
         // 100 of 200 are positive and the logits symmetric: the level at 0 is 0.
@@ -445,7 +436,7 @@ mod tests {
 
     #[test]
     fn separated_positives_and_negatives_have_a_finite_curve() {
-        let separated = brand(&[(-1.0, 0, 50), (1.0, 50, 0)]);
+        let separated = one_brand(&[(-1.0, 0, 50), (1.0, 50, 0)]);
         let platt = fit_pooled(&separated);
         assert!(platt.slope > 3.0 && platt.slope <= SLOPE_MAX, "{platt:?}");
         assert!(platt.prob(-1.0) < 0.05 && platt.prob(1.0) > 0.95, "{platt:?}");
@@ -453,8 +444,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_fitted_falls_back() {
-        assert_eq!(fit_pooled(&brand(&[(1.0, 0, 5)])), Platt::IDENTITY);
-        assert_eq!(fit_pooled(&brand(&[(1.0, 5, 0)])), Platt::IDENTITY);
+        assert_eq!(fit_pooled(&one_brand(&[(1.0, 0, 5)])), Platt::IDENTITY);
+        assert_eq!(fit_pooled(&one_brand(&[(1.0, 5, 0)])), Platt::IDENTITY);
         let pooled = Platt { slope: 0.8, intercept: 0.3 };
         assert_eq!(fit_ridge(Histogram::new(1).brand(0), pooled, 4.0), pooled);
     }
@@ -462,7 +453,7 @@ mod tests {
     /// Logits all in one bin: the slope cannot be known, the level can: ln(10 / 30).
     #[test]
     fn a_single_bin_determines_the_level_alone() {
-        let platt = fit_pooled(&brand(&[(2.0, 10, 30)]));
+        let platt = fit_pooled(&one_brand(&[(2.0, 10, 30)]));
         let logit = bin_centre(crate::bin_of(2.0));
         assert!((platt.prob(logit) - 0.25).abs() < 1e-9);
     }

@@ -196,6 +196,19 @@ impl BrandHistogram<'_> {
     }
 }
 
+/// Users of one brand, for tests.
+///
+/// * `cells`: logits, users with the label there, users without.
+#[cfg(test)]
+pub(crate) fn one_brand(cells: &[(f32, u64, u64)]) -> Histogram {
+    let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
+    for &(logit, n_positives, n_negatives) in cells {
+        positives[bin_of(logit)] += n_positives;
+        negatives[bin_of(logit)] += n_negatives;
+    }
+    Histogram::from_counts(1, positives, negatives).expect("sized above")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

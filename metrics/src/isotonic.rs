@@ -140,24 +140,16 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{N_BINS, bin_of};
+    use crate::bin_of;
+    use crate::histogram::one_brand;
     use proptest::prelude::*;
-
-    fn histogram(cells: &[(f32, u64, u64)]) -> Histogram {
-        let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-        for &(logit, n_positives, n_negatives) in cells {
-            positives[bin_of(logit)] += n_positives;
-            negatives[bin_of(logit)] += n_negatives;
-        }
-        Histogram::from_counts(1, positives, negatives).unwrap()
-    }
 
     /// Shares .1, .5, .3, .8 by rising logit: the middle two, of 10 and 30 users, become
     /// (5 + 9) / 40 = .35 at the mean logit of their users.
     #[test]
     fn bins_whose_share_falls_are_merged() {
         let cells = [(-2.0, 1, 9), (0.0, 5, 5), (1.0, 9, 21), (3.0, 8, 2)];
-        let isotonic = fit_brand(histogram(&cells).brand(0));
+        let isotonic = fit_brand(one_brand(&cells).brand(0));
         let (logits, probs) = isotonic.knots();
         assert_eq!(probs, [0.1, 0.35, 0.8]);
         let centre = |logit| bin_centre(bin_of(logit));
@@ -191,7 +183,7 @@ mod tests {
         let cells =
             |positives| vec![(-1.0, positives / 2, 50), (1.0, positives - positives / 2, 10)];
         for (positives, is_isotonic) in [(MIN_POSITIVES - 1, false), (MIN_POSITIVES, true)] {
-            let curves = fit(&histogram(&cells(positives)), calibration::DEFAULT_STRENGTH);
+            let curves = fit(&one_brand(&cells(positives)), calibration::DEFAULT_STRENGTH);
             assert_eq!(matches!(curves[0], Curve::Isotonic(_)), is_isotonic, "{positives}");
         }
     }

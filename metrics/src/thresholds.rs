@@ -294,18 +294,9 @@ fn probs(curve: &Curve) -> impl Iterator<Item = f64> {
 mod tests {
     use super::*;
     use crate::counts::{macro_f1, sum};
+    use crate::histogram::one_brand;
     use crate::{Platt, bin_of, reference};
     use proptest::prelude::*;
-
-    /// Users of one brand as (logit, positives, negatives).
-    fn histogram(cells: &[(f32, u64, u64)]) -> Histogram {
-        let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-        for &(logit, n_positives, n_negatives) in cells {
-            positives[bin_of(logit)] += n_positives;
-            negatives[bin_of(logit)] += n_negatives;
-        }
-        Histogram::from_counts(1, positives, negatives).unwrap()
-    }
 
     fn brands(logits: &[Vec<(f32, bool)>]) -> Histogram {
         let mut histogram = Histogram::new(logits.len());
@@ -328,7 +319,7 @@ mod tests {
 
     #[test]
     fn counts_split_at_the_threshold() {
-        let histogram = histogram(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
+        let histogram = one_brand(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
         let brand = histogram.brand(0);
         // sigmoid(0) = 0.5 lies between the first and second logit.
         assert_eq!(counts_at(brand, &Curve::IDENTITY, 0.5), Counts { tp: 8, fp: 5, fn_: 2 });
@@ -350,7 +341,7 @@ mod tests {
     /// F(10) = 2·8 / (10 + 17) = 0.593, F(100) = 2·17 / (100 + 17) = 0.291.
     #[test]
     fn expected_f1_is_the_best_over_the_sorted_probabilities() {
-        let histogram = histogram(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
+        let histogram = one_brand(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
         let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
         assert!((best - 16.0 / 27.0).abs() < 0.01, "{best}");
         let threshold = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().threshold();
@@ -361,7 +352,7 @@ mod tests {
     /// Everybody alike at p: all or none. F = 2p / (1 + p), the trivial floor.
     #[test]
     fn where_all_users_are_alike_the_plug_in_predicts_everyone() {
-        let histogram = histogram(&[(-5.0, 1, 999)]);
+        let histogram = one_brand(&[(-5.0, 1, 999)]);
         let p = Curve::IDENTITY.prob(bin_centre(bin_of(-5.0)));
         let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
         assert!((best - 2.0 * p / (1.0 + p)).abs() < 1e-12); // 0.0133
@@ -373,23 +364,23 @@ mod tests {
     /// With four users at .8 only, 3.2 are expected: one bin is predicted, or nobody would be.
     #[test]
     fn the_expected_volume_is_met_as_nearly_as_bins_allow() {
-        let histogram_ = histogram(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
+        let histogram_ = one_brand(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
         let at = |histogram: &Histogram| {
             let brand = histogram.brand(0);
             let threshold = expected_volume_threshold(brand, &Curve::IDENTITY).unwrap();
             counts_at(brand, &Curve::IDENTITY, threshold).predicted()
         };
         assert_eq!(at(&histogram_), 10);
-        assert_eq!(at(&histogram(&[(-3.0, 0, 4)])), 4);
+        assert_eq!(at(&one_brand(&[(-3.0, 0, 4)])), 4);
         // 5 · .5 + 5 · .27 + 90 · .018 = 5.5 expected: five are nearer than ten.
-        assert_eq!(at(&histogram(&[(0.0, 0, 5), (-1.0, 0, 5), (-4.0, 0, 90)])), 5);
+        assert_eq!(at(&one_brand(&[(0.0, 0, 5), (-1.0, 0, 5), (-4.0, 0, 90)])), 5);
     }
 
     /// The best cut on these labels lies at logit 1, p = .73; it is pulled to .1, log-odds -2.2.
     /// With five positives and a pull of five the log-odds are half-way: (1 - 2.197) / 2 = -.6.
     #[test]
     fn a_tuned_threshold_is_pulled_by_the_positives_it_lacks() {
-        let histogram = histogram(&[(1.0, 5, 0), (-3.0, 0, 95)]);
+        let histogram = one_brand(&[(1.0, 5, 0), (-3.0, 0, 95)]);
         let tuned = |strength| {
             let threshold = tuned_threshold(histogram.brand(0), &Curve::IDENTITY, 0.1, strength);
             let threshold: f64 = threshold.unwrap();
@@ -408,7 +399,7 @@ mod tests {
         let empty = Histogram::new(1);
         assert_eq!(expected(empty.brand(0), &Curve::IDENTITY), None);
         assert_eq!(expected_volume_threshold(empty.brand(0), &Curve::IDENTITY), None);
-        let unlabelled = histogram(&[(0.0, 0, 9)]);
+        let unlabelled = one_brand(&[(0.0, 0, 9)]);
         assert_eq!(average_precision(unlabelled.brand(0)), None);
         assert_eq!(best_f1(unlabelled.brand(0)), None);
         for objective in [Objective::MicroF1, Objective::MacroF1] {
@@ -419,7 +410,7 @@ mod tests {
     /// From the top: 5/1, then 8/5, then 10/15 as tp/fp of 10. F1: 10/16, 16/23, 20/35.
     #[test]
     fn best_f1_tries_every_bin() {
-        let histogram = histogram(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
+        let histogram = one_brand(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
         let (logit, counts) = best_f1(histogram.brand(0)).unwrap();
         assert_eq!(counts, Counts { tp: 8, fp: 5, fn_: 2 });
         assert_eq!(bin_of(logit as f32), bin_of(0.5));

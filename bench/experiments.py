@@ -48,7 +48,16 @@ def line(name, seeds):
 
 def change(delta):
     low, high = delta["ci95"]
-    return f"{delta['abs']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{delta['abs']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def bucket_changes(e, base):
+    return " / ".join(f"{e['buckets'][b] - base['buckets'][b]:+d}" for b in BUCKETS)
+
+
+def units(e):
+    buckets = {f"brands at F1 >= {b}": e["buckets"][b] for b in BUCKETS}
+    return buckets | {"macro F1": e["item"]["macro_f1"], "user F1": e["user"]["f1"]}
 
 
 def main():
@@ -78,25 +87,22 @@ def main():
         for name in by_seed[args.seeds[0]]:
             seeds = [found[name] for found in by_seed.values() if name in found]
             print(line(name, seeds))
-        print(f"\n{data}, changes against each rival, one line a seed\n")
+        print(f"\n{data}, changes against each rival, seeds {', '.join(map(str, args.seeds))}\n")
         print("| | rival | macro F1 | user F1 | buckets |")
-        print("| --- | --- | ---: | ---: | ---: |")
+        print("| --- | --- | --- | --- | --- |")
         for ours in OURS:
             for rival in RIVALS:
-                for seed in args.seeds:
-                    e, base = against[rival, seed][ours], by_seed[seed][rival]
-                    item, user = e["delta"]["item_f1"], e["delta"]["user_f1"]
-                    buckets = [e["buckets"][b] - base["buckets"][b] for b in BUCKETS]
-                    shown = " / ".join(f"{n:+d}" for n in buckets)
-                    print(f"| `{ours}` | `{rival}` | {change(item)} | {change(user)} | {shown} |")
-                    for unit, value, theirs in [
-                        *((f"brands at F1 >= {b}", e["buckets"][b], base["buckets"][b]) for b in BUCKETS),
-                        ("macro F1", e["item"]["macro_f1"], base["item"]["macro_f1"]),
-                        ("user F1", e["user"]["f1"], base["user"]["f1"]),
-                    ]:
-                        rows.append({"work": f"{data}, {ours}, seed {seed}", "rival": rival, "unit": unit,
-                                     "ours": value, "theirs": theirs,
-                                     "ratio": round(value / theirs, 3) if theirs else None})  # fmt: skip
+                pairs = [(against[rival, seed][ours], by_seed[seed][rival]) for seed in args.seeds]
+                changes = [[change(e["delta"][level]) for e, _ in pairs] for level in ("item_f1", "user_f1")]
+                changes.append([bucket_changes(e, base) for e, base in pairs])
+                cells = " | ".join("<br>".join(cell) for cell in changes)
+                print(f"| `{ours}` | `{rival}` | {cells} |")
+                for seed, (e, base) in zip(args.seeds, pairs, strict=True):
+                    for unit, value in units(e).items():
+                        theirs = units(base)[unit]
+                        ratio = round(value / theirs, 3) if theirs else None
+                        rows.append({"work": f"{data}, {ours}, seed {seed}", "rival": rival,
+                                     "unit": unit, "ours": value, "theirs": theirs, "ratio": ratio})  # fmt: skip
     target = ROOT / "bench/out/experiments.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(rows, indent=1) + "\n")

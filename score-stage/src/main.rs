@@ -208,8 +208,10 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     if let Some(memories) = &memories {
         let recall = pool.install(|| memories.recall(judged_model, &valid))?;
         summary["memory_recall"] = json!(recall);
-        let mut distinct = weights.clone();
-        distinct.sort_by(f32::total_cmp);
+        // As they are written: 0.3, not what is left of it in 32 bits.
+        let as_written = |&weight: &f32| weight.to_string().parse::<f64>().unwrap_or_default();
+        let mut distinct: Vec<f64> = weights.iter().map(as_written).collect();
+        distinct.sort_by(f64::total_cmp);
         distinct.dedup();
         summary["memory_weights"] = json!(distinct);
         let _ = write!(

@@ -400,7 +400,7 @@ pub struct TrainParams {
     pub sparse_gradient: f32,
     /// How many networks are trained, with seeds from `seed` on, and averaged: all of them
     /// together take that many times the updates
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 20))]
     pub members: usize,
     /// Seed of the first weights, the order of examples and dropout
     pub seed: u64,
@@ -771,10 +771,11 @@ pub struct Memory {
     /// A neighbour whose cosine is lower by this counts e times less; null counts all alike
     #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1000.0))]
     pub temperature: Option<f32>,
-    /// Share of the neighbours; by default the one of least loss on the valid users
+    /// Share of the neighbours; by default the one of least loss on the valid users, for which
+    /// the model's probabilities should be honest (`bce`): else the neighbours are overrated
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub weight: Option<f32>,
-    /// Whether head, torso and tail each have the weight that is best for them
+    /// Whether head, torso and tail each have the weight that is best for them; not with `weight`
     pub by_tier: bool,
     /// Beyond 16,384 training users: of the groups that they are sorted into, the share that is
     /// searched

@@ -67,7 +67,9 @@ impl Stake {
             // F1 rises until the first `p` below half of it and then falls for good.
             if best.1 < n || n == probs.len() {
                 let size = best.1 as f64 + positives;
-                return Stake { f1: best.0, weight: 1.0 / size.max(f64::MIN_POSITIVE) };
+                // Of whom nothing is expected, nothing is gained.
+                let weight = if best.0 > 0.0 { 1.0 / size } else { 0.0 };
+                return Stake { f1: best.0, weight };
             }
             n_sorted *= 4;
         }

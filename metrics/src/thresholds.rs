@@ -49,7 +49,8 @@ impl Expected {
 /// * `curve`: the brand's curve; the rule is as good as its probabilities.
 ///
 /// With the users by descending probability `p`, F1 is the maximum over `k` of
-/// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`; `k` moves by whole bins. `None` where there is no user.
+/// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`; `k` moves by whole bins. `None` where nobody is expected
+/// to have the brand.
 pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
     let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
     let hits: Vec<f64> = probs(curve).enumerate().map(|(bin, p)| users(bin) * p).collect();
@@ -64,7 +65,7 @@ pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
         }
     }
     let n_users = n_predicted;
-    (n_users > 0.0).then(|| Expected {
+    (best.0 > 0.0).then(|| Expected {
         f1: best.0,
         predicted: best.1 / n_users,
         positives: positives / n_users,
@@ -73,9 +74,9 @@ pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
 
 /// Probability from which a brand is predicted about as often as it is expected (`PCut`).
 ///
-/// Arguments as in [`expected`]. Returns the probability of a bin's centre, so that the number
-/// of users predicted comes nearest to the sum of all users' probabilities, but is not 0.
-/// `None` where there is no user.
+/// Arguments as in [`expected`]. Returns the probability at the lower end of a bin, so that the
+/// number of users predicted comes nearest to the sum of all users' probabilities, but is not 0.
+/// `None` where nobody is expected.
 ///
 /// # Source
 ///
@@ -93,7 +94,7 @@ pub fn expected_volume_threshold(brand: BrandHistogram, curve: &Curve) -> Option
         n_predicted += users(bin);
         last = Some(bin);
     }
-    last.map(|bin| curve.prob(bin_centre(bin)))
+    last.filter(|_| wanted > 0.0).map(|bin| from_bin(curve, bin))
 }
 
 /// A brand's best threshold on labelled users (`SCut`), pulled to another one.
@@ -119,7 +120,7 @@ pub fn tuned_threshold(
     };
     let Some((logit, _)) = best_f1(brand) else { return (strength > 0.0).then_some(pull_to) };
     let n = brand.support() as f64;
-    let own = curve.prob(logit.max(f64::from(LOGIT_MIN)));
+    let own = if logit.is_finite() { curve.prob(logit) } else { 0.0 };
     if strength == 0.0 {
         return Some(own);
     }
@@ -246,6 +247,11 @@ pub fn average_precision(brand: BrandHistogram) -> Option<f64> {
         }
     }
     (tp > 0).then(|| area / tp as f64)
+}
+
+/// Probability from which all users of a bin and those above it are predicted.
+fn from_bin(curve: &Curve, bin: usize) -> f64 {
+    if bin == 0 { 0.0 } else { curve.prob(bin_edge(bin)) }
 }
 
 /// All brands at one threshold of the grid.

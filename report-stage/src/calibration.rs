@@ -9,7 +9,7 @@ const BANDS: [f64; 10] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8
 /// Of one experiment, on the test users.
 #[derive(Clone, Debug, Serialize)]
 pub struct Calibration {
-    /// The model's own probabilities
+    /// The probabilities before calibration, neighbours included
     pub before: Reliability,
     /// After calibration
     pub after: Reliability,

@@ -118,16 +118,16 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let params = &experiment.score;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads.unwrap_or(0)).build()?;
 
-    let memories =
-        match params.memory {
-            Some(params) => {
-                let remembered = Remembered::read(&stage)?;
-                Some(pool.install(|| {
-                    remembered.memories(&model, judged_model.as_ref(), &valid, params)
-                })?)
-            }
-            None => None,
-        };
+    let memories = match params.memory {
+        Some(params) => {
+            let remembered = Remembered::read(&stage)?;
+            let hash = ipc::hash_file(stage.input("model"))?;
+            Some(pool.install(|| {
+                remembered.memories((&model, hash), judged_model.as_ref(), &valid, params)
+            })?)
+        }
+        None => None,
+    };
     let judged_model = judged_model.as_ref().unwrap_or(&model);
     let weights = match &memories {
         Some(memories) => {
@@ -190,6 +190,13 @@ fn score(args: &ExperimentArgs) -> Result<String> {
             writer.write(rows)?;
         }
         stage.add(writer.finish()?);
+    }
+
+    // One of an earlier run would be a gigabyte that nobody reads.
+    let stale = stage.plan.dir.join("memory.arrow");
+    if remembered.is_none() && stale.exists() {
+        std::fs::remove_file(&stale)
+            .with_context(|| format!("cannot remove {}", stale.display()))?;
     }
 
     let n_users = test.n_users();
@@ -272,7 +279,7 @@ impl Remembered {
 
     fn memories(
         &self,
-        model: &Model,
+        (model, hash): (&Model, String),
         judged_model: Option<&Model>,
         valid: &Group,
         params: MemoryParams,
@@ -282,12 +289,12 @@ impl Remembered {
         let of_sample =
             || memory::Users::of_examples(&self.examples, &inputs, model.brand_ids.len());
         let Some(judged_model) = judged_model else {
-            let all = Memory::build(model, &[of_sample()?], params)?;
+            let all = Memory::build((model, hash), &[of_sample()?], params)?;
             return Ok(Memories { params, all, judged: None });
         };
-        let judged = Memory::build(judged_model, &[of_sample()?], params)?;
+        let judged = Memory::build((judged_model, String::new()), &[of_sample()?], params)?;
         let valid = memory::Users::of_holdout(&valid.inputs, &valid.labels);
-        let all = Memory::build(model, &[of_sample()?, valid], params)?;
+        let all = Memory::build((model, hash), &[of_sample()?, valid], params)?;
         Ok(Memories { params, all, judged: Some(judged) })
     }
 }
@@ -421,10 +428,11 @@ fn predict(args: &Predict) -> Result<String> {
     let decider = match args.audience {
         None => decider,
         Some(audience) => {
+            let knows = decider.brands().iter().any(|brand| brand.expected.is_some());
             ensure!(
-                decider.brands().iter().any(|brand| brand.expected.is_some()),
+                knows || matches!(audience, Audience::Users),
                 DataError(format!(
-                    "{}: does not say what F1 to expect, which `--for` needs; score again",
+                    "{}: does not say what F1 to expect, which `--for brands` needs; score again",
                     thresholds_path.display()
                 ))
             );
@@ -433,7 +441,8 @@ fn predict(args: &Predict) -> Result<String> {
     };
     let memory = if weights.iter().any(|&weight| weight > 0.0) {
         let path = thresholds_path.with_file_name("memory.arrow");
-        Some(Memory::from_table(&ipc::read(&path, &tables::MEMORY)?, &model)?)
+        let hash = ipc::hash_file(&args.model)?;
+        Some(Memory::from_table(&ipc::read(&path, &tables::MEMORY)?, (&model, &hash))?)
     } else {
         None
     };

@@ -48,6 +48,8 @@ pub struct Memory {
 /// From a hidden layer to vectors of length 1 whose product says how near two users are.
 #[derive(Serialize, Deserialize)]
 struct Space {
+    /// Hash of the model's file: another's hidden layer means something else
+    model: String,
     /// Mean of the training users
     centre: Vec<f32>,
     /// `(n_hidden, MAX_DIMS)`
@@ -71,7 +73,7 @@ pub struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    /// The users of a sample, without clones: each as the query gives it first.
+    /// The users of a sample: each once, as its first example that is no clone.
     ///
     /// # Errors
     ///
@@ -82,6 +84,7 @@ impl<'a> Users<'a> {
         n_brands: usize,
     ) -> Result<Self, DataError> {
         let mut rows = Vec::new();
+        let mut is_known = vec![false; inputs.n_users()];
         Labels::of(examples, "brands", n_brands)?;
         for batch in &examples.batches {
             let user_rows = columns::u32s(batch, "user_row");
@@ -96,7 +99,9 @@ impl<'a> Users<'a> {
                     );
                     return Err(DataError(what));
                 }
-                rows.push((row, brands.get(i)));
+                if !std::mem::replace(&mut is_known[row as usize], true) {
+                    rows.push((row, brands.get(i)));
+                }
             }
         }
         Ok(Self { inputs, rows })
@@ -128,23 +133,29 @@ impl Space {
         vectors
     }
 
-    fn with_projection(centre: Vec<f32>) -> Self {
+    fn with_projection(model: String, centre: Vec<f32>) -> Self {
         let n_hidden = centre.len();
         let projection = (n_hidden > MAX_DIMS).then(|| {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(PROJECTION_SEED);
             Array2::from_shape_simple_fn((n_hidden, MAX_DIMS), || StandardNormal.sample(&mut rng))
         });
-        Self { centre, projection }
+        Self { model, centre, projection }
     }
 }
 
 impl Memory {
     /// Remembers training users.
     ///
+    /// * `hash`: of the model's file.
+    ///
     /// # Errors
     ///
     /// If the model has no hidden layer, or there is no user.
-    pub fn build(model: &Model, users: &[Users], params: Params) -> Result<Self, DataError> {
+    pub fn build(
+        (model, hash): (&Model, String),
+        users: &[Users],
+        params: Params,
+    ) -> Result<Self, DataError> {
         let mlp = network(model)?;
         let n_users: usize = users.iter().map(|part| part.rows.len()).sum();
         if n_users == 0 {
@@ -159,7 +170,7 @@ impl Memory {
             }
         });
         let centre = sum.iter().map(|sum| (sum / n_users as f64) as f32).collect();
-        let space = Space::with_projection(centre);
+        let space = Space::with_projection(hash, centre);
         let n_dims = space.centre.len().min(MAX_DIMS);
         let mut vectors = Array2::zeros((n_users, n_dims));
         let mut done = 0;
@@ -178,13 +189,20 @@ impl Memory {
     /// # Errors
     ///
     /// If it was made for another model.
-    pub fn from_table(table: &Table, model: &Model) -> Result<Self> {
+    pub fn from_table(table: &Table, (model, hash): (&Model, &str)) -> Result<Self> {
         let (params, space): (Params, Space) = table
             .metadata(METADATA_KEY)
             .and_then(|text| serde_json::from_str(text).ok())
             .with_context(|| table.broken(&MEMORY, "its metadata cannot be read"))?;
-        let space = Space::with_projection(space.centre);
+        let space = Space::with_projection(space.model, space.centre);
         let n_hidden = network(model)?.hidden_width();
+        ensure!(
+            space.model == hash,
+            DataError(format!(
+                "{}: made for another model; score again, with `make score`",
+                table.path.display()
+            ))
+        );
         let n_dims = space.centre.len().min(MAX_DIMS);
         let mut values = Vec::new();
         let mut labels = LabelLists::default();
@@ -266,6 +284,8 @@ impl Memory {
                     row[brand as usize] += share;
                 }
             }
+            // Shares may add up to a little more than 1.
+            row.mapv_inplace(|mean: f32| mean.min(1.0));
         });
         means
     }
@@ -478,7 +498,7 @@ mod tests {
         let inputs = Inputs::new(&table, model.features()).unwrap();
         let labels: [&[u32]; 4] = [&[0, 1], &[1], &[2], &[]];
         let users = Users { inputs: &inputs, rows: (0..4).zip(labels).collect() };
-        check(&Memory::build(&model, &[users], params).unwrap());
+        check(&Memory::build((&model, "hash".to_owned()), &[users], params).unwrap());
     }
 
     /// From (5, 3), less the mean (3, 1) / 3.162: cosines .949 to user 0, .316 to user 1, the
@@ -537,16 +557,21 @@ mod tests {
             memory.to_columns().for_each(|rows| writer.write(rows).unwrap());
             writer.finish().unwrap().commit().unwrap();
             let again =
-                Memory::from_table(&ipc::read(&path, &MEMORY).unwrap(), &identity()).unwrap();
+                Memory::from_table(&ipc::read(&path, &MEMORY).unwrap(), (&identity(), "hash"))
+                    .unwrap();
             let asked = array![[5.0, 3.0], [0.0, 0.5]];
             assert_eq!(again.label_means(asked.view(), 3), memory.label_means(asked.view(), 3));
             let other = Model {
                 kind: Kind::Popularity(model::Popularity { prior: Array::zeros(3) }),
                 ..identity()
             };
-            let err =
-                Memory::from_table(&ipc::read(&path, &MEMORY).unwrap(), &other).err().unwrap();
+            let err = Memory::from_table(&ipc::read(&path, &MEMORY).unwrap(), (&other, "hash"))
+                .err()
+                .unwrap();
             assert!(err.to_string().contains("hidden layer"), "{err}");
+            let table = ipc::read(&path, &MEMORY).unwrap();
+            let err = Memory::from_table(&table, (&identity(), "another")).err().unwrap();
+            assert!(err.to_string().contains("made for another model"), "{err}");
         });
     }
 
@@ -560,7 +585,7 @@ mod tests {
             // The second user is the first and a fifth of noise, the third another.
             if i == 1 { number(0, j) + 0.2 * number(1, j) } else { number(i, j) }
         });
-        let space = Space::with_projection(vec![0.0; 600]);
+        let space = Space::with_projection(String::new(), vec![0.0; 600]);
         let vectors = space.vectors(hidden.view());
         assert_eq!(vectors.ncols(), MAX_DIMS);
         let cosine = |a: usize, b: usize| vectors.row(a).dot(&vectors.row(b));

@@ -105,6 +105,7 @@ impl ParamGuard for MlpParams {
             }
         };
         rule(p.epochs > 0, "epochs: must be at least 1, got 0".into());
+        rule(p.members > 0, "members: must be at least 1, got 0".into());
         rule(p.batch_size > 0, "batch_size: must be at least 1, got 0".into());
         let rate = p.learning_rate;
         rule(rate > 0.0 && rate <= 1.0, format!("learning_rate: must be in (0, 1], got {rate}"));

@@ -437,6 +437,12 @@ impl Loader {
                            experiment's model does not learn from one; use `none` or `platt`";
             self.problem(&path, false, message.to_owned());
         }
+        if experiment.score.calibration == Calibration::Prior && experiment.score.memory.is_some() {
+            let path = self.origin(name, &["score", "calibration"]);
+            let message = "`score.calibration`: `prior` is for the model's own probabilities, and \
+                           `score.memory` mixes others in; use `platt`";
+            self.problem(&path, false, message.to_owned());
+        }
         let has_hidden = needs_sample && !experiment.train.hidden.is_empty();
         if experiment.score.memory.is_some() && !has_hidden {
             let path = self.origin(name, &["score", "memory"]);

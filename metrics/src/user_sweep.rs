@@ -1,4 +1,4 @@
-//! Mean F1 over users at many decisions at once: every single threshold, and every share of the
+//! Mean F1 over users at many decisions at once: every single threshold, or every share of the
 //! brands' say ([`crate::gain`]).
 //!
 //! What a user is worth depends on all of a user's brands together, so histograms by brand
@@ -11,43 +11,66 @@ use crate::thresholds::threshold_grid;
 pub const BRAND_SHARES: [f64; 14] =
     [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
 
-/// Sums of the users' F1.
+/// What is swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Thresholds,
+    BrandShares,
+}
+
+/// Sums of the users' F1 at each candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserSweep {
-    grid: Vec<f64>,
-    /// At each threshold of the grid
-    by_threshold: Vec<f64>,
-    /// At each of [`BRAND_SHARES`]
-    by_share: Vec<f64>,
+    over: Over,
+    candidates: Vec<f64>,
+    sums: Vec<f64>,
     n_users: u64,
 }
 
-impl Default for UserSweep {
-    fn default() -> Self {
-        let grid = threshold_grid();
-        let by_threshold = vec![0.0; grid.len()];
-        Self { grid, by_threshold, by_share: vec![0.0; BRAND_SHARES.len()], n_users: 0 }
-    }
-}
-
 impl UserSweep {
+    /// Over every single threshold, ascending.
+    pub fn over_thresholds() -> Self {
+        Self::new(Over::Thresholds, threshold_grid())
+    }
+
+    /// Over [`BRAND_SHARES`].
+    pub fn over_brand_shares() -> Self {
+        Self::new(Over::BrandShares, BRAND_SHARES.to_vec())
+    }
+
+    fn new(over: Over, candidates: Vec<f64>) -> Self {
+        let sums = vec![0.0; candidates.len()];
+        Self { over, candidates, sums, n_users: 0 }
+    }
+
+    /// The same sweep without a user, for a part of them.
+    #[must_use]
+    pub fn empty(&self) -> Self {
+        Self::new(self.over, self.candidates.clone())
+    }
+
     /// Adds a user; one without labels changes nothing.
     ///
     /// * `probs`: `(n_brands,)`, calibrated.
     /// * `labels`: brands that the user has.
-    /// * `stakes`: `(n_brands,)`, those of the brands; empty if shares are of no interest.
+    /// * `stakes`: `(n_brands,)`, those of the brands.
     pub fn add(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
         if labels.is_empty() {
             return;
         }
         self.n_users += 1;
-        let f1 = |tp: u32, predicted: u32| {
-            2.0 * f64::from(tp) / (f64::from(predicted) + labels.len() as f64)
-        };
+        match self.over {
+            Over::Thresholds => self.add_thresholds(probs, labels),
+            Over::BrandShares => self.add_brand_shares(probs, labels, stakes),
+        }
+    }
+
+    fn add_thresholds(&mut self, probs: &[f32], labels: &[u32]) {
         // Cells from each threshold on, by counting those whose last threshold it is.
-        let n_reached = |p: f32| self.grid.partition_point(|&threshold| threshold <= f64::from(p));
-        let mut predicted = vec![0; self.grid.len() + 1];
-        let mut tp = vec![0; self.grid.len() + 1];
+        let n_reached =
+            |p: f32| self.candidates.partition_point(|&threshold| threshold <= f64::from(p));
+        let mut predicted = vec![0; self.candidates.len() + 1];
+        let mut tp = vec![0; self.candidates.len() + 1];
         for &p in probs {
             predicted[n_reached(p)] += 1;
         }
@@ -55,53 +78,56 @@ impl UserSweep {
             tp[n_reached(probs[brand as usize])] += 1;
         }
         let (mut n_predicted, mut n_tp) = (0, 0);
-        for i in (0..self.grid.len()).rev() {
+        for (i, sum) in self.sums.iter_mut().enumerate().rev() {
             n_predicted += predicted[i + 1];
             n_tp += tp[i + 1];
-            self.by_threshold[i] += f1(n_tp, n_predicted);
+            *sum += user_f1(n_tp, n_predicted, labels);
         }
+    }
 
-        if stakes.is_empty() {
-            return;
-        }
+    fn add_brand_shares(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
         let user = Stake::of_user(&mut probs.to_vec());
-        for (sum, share) in self.by_share.iter_mut().zip(BRAND_SHARES) {
+        for (sum, &share) in self.sums.iter_mut().zip(&self.candidates) {
             let is_predicted =
                 |brand: usize| f64::from(probs[brand]) >= threshold(stakes[brand], user, share);
             let n_predicted = (0..probs.len()).filter(|&brand| is_predicted(brand)).count();
             let n_tp = labels.iter().filter(|&&brand| is_predicted(brand as usize)).count();
-            *sum += f1(n_tp as u32, n_predicted as u32);
+            *sum += user_f1(n_tp, n_predicted, labels);
         }
     }
 
     /// Adds the sums of other users.
+    ///
+    /// # Panics
+    ///
+    /// If they were swept over something else.
     pub fn merge(&mut self, other: &Self) {
-        let mine = self.by_threshold.iter_mut().chain(&mut self.by_share);
-        for (mine, theirs) in mine.zip(other.by_threshold.iter().chain(&other.by_share)) {
+        assert_eq!(self.over, other.over, "merged sweeps must be over the same");
+        for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
             *mine += theirs;
         }
         self.n_users += other.n_users;
     }
 
-    /// The single threshold of the highest mean F1; of equals the highest. `None` without a user.
-    pub fn best_threshold(&self) -> Option<f64> {
-        let best = best(&self.by_threshold)?;
-        (self.n_users > 0).then(|| self.grid[best])
+    /// The candidate of the highest mean F1; of equals the last, so the highest threshold.
+    /// `None` without a user.
+    pub fn best(&self) -> Option<f64> {
+        let best = best(&self.sums)?;
+        (self.n_users > 0).then(|| self.candidates[best])
     }
 
-    /// The largest share of the brands at which the users' mean F1 is at most `loss` of its best
-    /// below it. `None` without a user.
-    pub fn share_within(&self, loss: f64) -> Option<f64> {
-        let best = self.by_share.iter().copied().fold(0.0, f64::max);
+    /// The first candidate, so the largest share of the brands, at which the users' mean F1 is at
+    /// most `loss` of its best below it. `None` without a user.
+    pub fn first_within(&self, loss: f64) -> Option<f64> {
+        let best = self.sums.iter().copied().fold(0.0, f64::max);
         let is_enough = |&sum: &f64| sum >= best * (1.0 - loss);
-        let place = self.by_share.iter().position(is_enough)?;
-        (self.n_users > 0).then(|| BRAND_SHARES[place])
+        let place = self.sums.iter().position(is_enough)?;
+        (self.n_users > 0).then(|| self.candidates[place])
     }
+}
 
-    /// Mean F1 over the users at each of [`BRAND_SHARES`].
-    pub fn by_share(&self) -> impl Iterator<Item = f64> {
-        self.by_share.iter().map(|sum| sum / self.n_users as f64)
-    }
+fn user_f1(tp: usize, predicted: usize, labels: &[u32]) -> f64 {
+    2.0 * tp as f64 / (predicted as f64 + labels.len() as f64)
 }
 
 /// Position of the largest value; of equals the last.
@@ -119,11 +145,11 @@ mod tests {
     /// (F1 2/3); from .3 down two right ones and no wrong one (1); from .1 down one wrong (4/5).
     #[test]
     fn the_threshold_best_for_users_is_found() {
-        let mut sweep = UserSweep::default();
+        let mut sweep = UserSweep::over_thresholds();
         sweep.add(&[0.6, 0.35, 0.1], &[0, 1], &[]);
         sweep.add(&[0.1, 0.7, 0.4], &[1, 2], &[]);
         sweep.add(&[0.9, 0.9, 0.9], &[], &[]);
-        let best = sweep.best_threshold().unwrap();
+        let best = sweep.best().unwrap();
         assert!(best > 0.34 && best <= 0.35, "{best}");
     }
 
@@ -143,14 +169,14 @@ mod tests {
                 Stake::of_brand(&expected, 2)
             })
             .collect();
-        let mut sweep = UserSweep::default();
+        let mut sweep = UserSweep::over_brand_shares();
         for i in 0..50 {
             sweep.add(&[0.9, if i < 10 { 0.1 } else { 0.01 }], &[0], &stakes);
         }
-        let means: Vec<f64> = sweep.by_share().collect();
+        let means: Vec<f64> = sweep.sums.iter().map(|sum| sum / sweep.n_users as f64).collect();
         assert!(means[0] < 0.98 && means[13] > 0.9999, "{means:?}");
         let chosen = |loss| {
-            let share = sweep.share_within(loss).unwrap();
+            let share = sweep.first_within(loss).unwrap();
             BRAND_SHARES.iter().position(|&s| s == share).unwrap()
         };
         assert_eq!(chosen(0.5), 0);
@@ -162,16 +188,18 @@ mod tests {
     fn parts_add_up_to_the_whole() {
         let users = [([0.6, 0.35, 0.1], vec![0, 1]), ([0.1, 0.7, 0.4], vec![1, 2])];
         let stakes = [0.1, 0.5, 0.9].map(|f1| Stake { f1, weight: 1.0 });
-        let mut whole = UserSweep::default();
-        let mut merged = UserSweep::default();
-        for (probs, labels) in &users {
-            whole.add(probs, labels, &stakes);
-            let mut part = UserSweep::default();
-            part.add(probs, labels, &stakes);
-            merged.merge(&part);
+        for sweep in [UserSweep::over_thresholds(), UserSweep::over_brand_shares()] {
+            let mut whole = sweep.empty();
+            let mut merged = sweep.empty();
+            for (probs, labels) in &users {
+                whole.add(probs, labels, &stakes);
+                let mut part = sweep.empty();
+                part.add(probs, labels, &stakes);
+                merged.merge(&part);
+            }
+            assert_eq!(whole, merged);
+            assert_ne!(whole, sweep);
+            assert_eq!((sweep.best(), sweep.first_within(0.1)), (None, None));
         }
-        assert_eq!(whole, merged);
-        assert_eq!(UserSweep::default().best_threshold(), None);
-        assert_eq!(UserSweep::default().share_within(0.1), None);
     }
 }

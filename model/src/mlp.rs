@@ -353,10 +353,7 @@ pub fn mix(state: u64) -> u64 {
 pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
     use crate::sigmoid::{ln, parts};
     for ((z, &other), &weight) in logits.iter_mut().zip(others).zip(weights) {
-        let of_model = parts(*z);
-        // As p and 1 - p, so that neither loses its digits.
-        let p = of_model.p + weight * (other - of_model.p);
-        let q = of_model.q + weight * (1.0 - other - of_model.q);
+        let (p, q) = parts(*z).mixed(other, weight);
         let mixed = ln(p.max(f32::MIN_POSITIVE)) - ln(q.max(f32::MIN_POSITIVE));
         *z = if weight > 0.0 { mixed } else { *z };
     }

@@ -18,6 +18,17 @@ pub struct Parts {
     pub nll_negative: f32,
 }
 
+impl Parts {
+    /// `(1 - weight)·p + weight·other` and its complement, each from its own side so that neither
+    /// loses its digits.
+    #[inline(always)]
+    pub fn mixed(self, other: f32, weight: f32) -> (f32, f32) {
+        let p = self.p + weight * (other - self.p);
+        let q = self.q + weight * (1.0 - other - self.q);
+        (p, q)
+    }
+}
+
 /// The sigmoid of `z`, its complement and both negative logarithms.
 #[inline(always)]
 pub fn parts(z: f32) -> Parts {

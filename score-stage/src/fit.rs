@@ -17,7 +17,7 @@ use crate::decide::{BrandRule, Decider, NEVER, Rule};
 /// * `over`: the users over whom F1 is expected; only their number in each bin is used.
 /// * `prevalence`: of each brand before and after sampling, for [`Calibration::Prior`].
 ///
-/// What depends on the valid users one by one is left to [`choose`]; see [`needs_users`].
+/// What depends on the valid users one by one is left to [`choose`]; see [`sweep`].
 pub fn fit(
     valid: &Histogram,
     over: &Histogram,
@@ -70,25 +70,27 @@ pub fn fit(
     Decider::new(brands, rule)
 }
 
-/// Whether a decision is chosen by what each valid user gets, which histograms do not tell.
-pub fn needs_users(decision: Decision) -> bool {
-    matches!(
-        decision,
-        Decision::Gain { brand_share: None, .. } | Decision::Global { metric: GlobalMetric::User }
-    )
+/// The sweep that a decision is chosen by, if what each valid user gets decides: histograms do
+/// not tell that.
+pub fn sweep(decision: Decision) -> Option<UserSweep> {
+    match decision {
+        Decision::Gain { brand_share: None, .. } => Some(UserSweep::over_brand_shares()),
+        Decision::Global { metric: GlobalMetric::User } => Some(UserSweep::over_thresholds()),
+        _ => None,
+    }
 }
 
 /// Chooses what [`fit`] could not.
 ///
-/// * `sweep`: over the valid users with the probabilities of `decider`.
-pub fn choose(decider: Decider, sweep: &UserSweep, decision: Decision) -> Decider {
+/// * `swept`: over the valid users with the probabilities of `decider`.
+pub fn choose(decider: Decider, swept: &UserSweep, decision: Decision) -> Decider {
     match decision {
         Decision::Gain { brand_share: None, user_loss, .. } => {
-            let brand_share = sweep.share_within(user_loss).unwrap_or(1.0);
+            let brand_share = swept.first_within(user_loss).unwrap_or(1.0);
             decider.with_rule(Rule::Gain { brand_share })
         }
         Decision::Global { metric: GlobalMetric::User } => {
-            let threshold = sweep.best_threshold().unwrap_or(NEVER);
+            let threshold = swept.best().unwrap_or(NEVER);
             decider.with_thresholds(|_| threshold)
         }
         _ => decider,

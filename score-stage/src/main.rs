@@ -19,7 +19,7 @@ use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::{Stage, columns, tables};
 use decide::{Decider, NEVER, Rule};
 use memory::{Blend, Memory};
-use metrics::{Histogram, UserSweep};
+use metrics::Histogram;
 use model::{Inputs, Model};
 use serde_json::json;
 use users::{Labels, Scorer};
@@ -394,8 +394,7 @@ fn decide(
         })?;
     }
     let mut decider = fit::fit(&valid_histogram, &over, params, prevalence);
-    if fit::needs_users(params.decision) {
-        let mut sweep = UserSweep::default();
+    if let Some(mut sweep) = fit::sweep(params.decision) {
         judged.for_each_batch(0..valid.n_users(), &valid.inputs, "valid users", |scored| {
             valid.labels.sweep(&decider, &scored, &mut sweep);
             Ok(())

@@ -20,7 +20,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use crate::index::{Index, Neighbour};
-use crate::users::Labels;
+use crate::users::{BATCH, Labels};
 
 /// Wider hidden layers are projected at random to this many dimensions, which keeps cosines
 /// to about 1/16: a gigabyte for a million users.
@@ -28,9 +28,6 @@ const MAX_DIMS: usize = 256;
 
 /// Seed of that projection.
 const PROJECTION_SEED: u64 = 7;
-
-/// Users that go through the network at a time.
-const BATCH: usize = 4096;
 
 /// Rows of a batch in `memory.arrow`.
 const ROWS_PER_BATCH: usize = 65_536;
@@ -368,7 +365,7 @@ impl WeightSearch {
         for (brand, (&z, &mean)) in logits.iter().zip(means).enumerate() {
             let of_model = parts(z);
             for (loss, weight) in losses[self.groups[brand]].iter_mut().zip(WEIGHTS) {
-                let q = of_model.q + weight * (1.0 - mean - of_model.q);
+                let (_, q) = of_model.mixed(mean, weight);
                 *loss -= f64::from(ln(q.max(SMALLEST)));
             }
         }
@@ -377,8 +374,7 @@ impl WeightSearch {
             let mean = means[brand as usize];
             let group = &mut losses[self.groups[brand as usize]];
             for (loss, weight) in group.iter_mut().zip(WEIGHTS) {
-                let p = of_model.p + weight * (mean - of_model.p);
-                let q = of_model.q + weight * (1.0 - mean - of_model.q);
+                let (p, q) = of_model.mixed(mean, weight);
                 *loss += f64::from(ln(q.max(SMALLEST))) - f64::from(ln(p.max(SMALLEST)));
             }
         }

@@ -16,7 +16,7 @@ use crate::decide::Decider;
 use crate::memory::Blend;
 
 /// Users whose logits are held at a time: 4,096 x 3,000 brands are 49 MB.
-const BATCH: usize = 4096;
+pub const BATCH: usize = 4096;
 
 /// A model, and the neighbours that are asked as well.
 pub struct Scorer<'a> {
@@ -142,11 +142,12 @@ impl<'a> Labels<'a> {
         const USERS_PER_TASK: usize = 64;
 
         let labels: Vec<&[u32]> = self.lists(scored.first, scored.logits.nrows()).collect();
+        let empty = sweep.empty();
         let parts: Vec<UserSweep> = labels
             .par_chunks(USERS_PER_TASK)
             .enumerate()
             .map(|(task, labels)| {
-                let mut part = UserSweep::default();
+                let mut part = empty.clone();
                 let mut probs = Vec::new();
                 for (i, labels) in labels.iter().enumerate() {
                     let row = task * USERS_PER_TASK + i;

@@ -233,17 +233,23 @@ impl Manifest {
 
     fn report_plan(&self) -> (Vec<Input>, Value) {
         let mut inputs = vec![self.holdout_file("brands")];
-        for Experiment { name, .. } in self.experiments() {
+        for experiment in self.experiments() {
+            let name = &experiment.name;
             let score = self.stage_dir(Stage::Score, Some(name));
             let train = self.stage_dir(Stage::Train, Some(name));
             for (file, dir) in [
                 ("scores", &score),
                 ("histogram", &score),
                 ("thresholds", &score),
+                ("trade_off", &score),
                 ("history", &train),
             ] {
                 let path = dir.join(format!("{file}.arrow"));
                 inputs.push(Input { name: format!("{name}/{file}"), path, is_optional: true });
+            }
+            if experiment.needs_sample() {
+                let path = experiment.sql().to_owned();
+                inputs.push(Input { name: format!("{name}/sql"), path, is_optional: true });
             }
         }
         let experiments: Vec<Value> = self

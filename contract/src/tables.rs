@@ -251,6 +251,20 @@ pub const HISTOGRAM: Contract = Contract {
     ],
 };
 
+/// What other decisions of the same probabilities would give the test users: a picture for the
+/// report, chosen from by nobody.
+pub const TRADE_OFF: Contract = Contract {
+    name: "trade_off",
+    version: 1,
+    columns: &[
+        column("kind", Kind::Text), // threshold: one for all brands; brand_share: of policy `gain`
+        column("value", Kind::F64),
+        column("macro_f1", Kind::NullableF64),
+        column("user_f1", Kind::NullableF64),
+        column("n_predicted", Kind::U64), // for all users together
+    ],
+};
+
 /// The report's figures per experiment and brand.
 pub const PER_BRAND: Contract = Contract {
     name: "per_brand",

@@ -32,6 +32,61 @@ pub struct Draws {
     pub user_f1: Vec<f64>,
     /// F1 of the counts summed over brands.
     pub micro_f1: Vec<f64>,
+    /// F1 of every brand in the first draws.
+    pub brands: BrandDraws,
+}
+
+/// F1 of every brand in each of the first [`MAX_BRAND_DRAWS`] draws.
+#[derive(Clone, Debug, Default)]
+pub struct BrandDraws {
+    n_draws: usize,
+    /// `(n_brands, n_draws)`, NaN where undefined.
+    f1: Vec<f32>,
+}
+
+/// Draws of which the F1 of every brand is kept, at most: 3,000 brands take 12 MB.
+pub const MAX_BRAND_DRAWS: usize = 1000;
+
+impl BrandDraws {
+    /// The central interval of the change of one brand's F1 from `baseline` to this. A draw without
+    /// any of its users shows no change, so a brand of two or three users has 0 in its interval
+    /// whatever happened to them.
+    ///
+    /// * `level`: as in [`percentile_interval`], as is the result.
+    pub fn change_of(&self, brand: usize, baseline: &Self, level: f64) -> Option<(f64, f64)> {
+        let f1 = |draws: &Self, draw: usize| {
+            let f1 = draws.f1[brand * draws.n_draws + draw];
+            if f1.is_nan() { 0.0 } else { f64::from(f1) }
+        };
+        let changes: Vec<f64> =
+            (0..self.n_draws).map(|draw| f1(self, draw) - f1(baseline, draw)).collect();
+        percentile_interval(&changes, level)
+    }
+
+    /// Mean F1 of some brands in each draw, over those where it is defined; NaN if none is.
+    pub fn mean(&self, brands: impl Iterator<Item = usize>) -> Vec<f64> {
+        let mut sums = vec![(0.0, 0_u32); self.n_draws];
+        for brand in brands {
+            let of_brand = &self.f1[brand * self.n_draws..(brand + 1) * self.n_draws];
+            for ((sum, n), &f1) in sums.iter_mut().zip(of_brand) {
+                if !f1.is_nan() {
+                    *sum += f64::from(f1);
+                    *n += 1;
+                }
+            }
+        }
+        sums.into_iter().map(|(sum, n)| sum / f64::from(n)).collect() // 0 / 0 is NaN
+    }
+
+    /// Puts the blocks of draws beside each other, brand by brand.
+    fn of_blocks(blocks: &[Block], n_brands: usize, n_draws: usize) -> Self {
+        let n_draws = n_draws.min(MAX_BRAND_DRAWS);
+        let mut f1 = Vec::with_capacity(n_brands * n_draws);
+        for brand in 0..n_brands {
+            f1.extend(blocks.iter().filter_map(|b| b.brand_f1.get(brand)).flatten().take(n_draws));
+        }
+        Self { n_draws, f1 }
+    }
 }
 
 /// The counts and the mean that the draws vary.
@@ -78,6 +133,7 @@ pub fn bootstrap(decisions: &Decisions, n_brands: usize, n_draws: usize, seed: u
         macro_f1: column(|block| &block.macro_f1),
         user_f1: column(|block| &block.user_f1),
         micro_f1: column(|block| &block.micro_f1),
+        brands: BrandDraws::of_blocks(&blocks, n_brands, n_draws),
     }
 }
 
@@ -201,6 +257,8 @@ struct Block {
     macro_f1: [f64; LANES],
     user_f1: [f64; LANES],
     micro_f1: [f64; LANES],
+    /// `(n_brands,)`, empty beyond the draws of which it is kept.
+    brand_f1: Vec<[f32; LANES]>,
 }
 
 /// Metrics of the draws from `first_draw` on.
@@ -223,7 +281,7 @@ fn draw_block(users: &Users, n_brands: usize, first_draw: usize, seed: u64) -> B
             }
         }
     }
-    summarise(&counters, f1_sum, n_labelled)
+    summarise(&counters, f1_sum, n_labelled, first_draw < MAX_BRAND_DRAWS)
 }
 
 fn add(lanes: &mut [u32; LANES], weights: &[u32; LANES]) {
@@ -233,10 +291,17 @@ fn add(lanes: &mut [u32; LANES], weights: &[u32; LANES]) {
 }
 
 /// Counters of a block to metrics, brand by brand.
-fn summarise(counters: &[Lanes], f1_sum: [f64; LANES], n_labelled: [u32; LANES]) -> Block {
+fn summarise(
+    counters: &[Lanes],
+    f1_sum: [f64; LANES],
+    n_labelled: [u32; LANES],
+    keeps_brands: bool,
+) -> Block {
+    let mut brand_f1 = Vec::with_capacity(if keeps_brands { counters.len() / 3 } else { 0 });
     let mut total = [Counts::default(); LANES];
     let (mut brand_f1_sum, mut n_defined) = ([0.0; LANES], [0_u32; LANES]);
     for brand in counters.chunks_exact(3) {
+        let mut of_brand = [f32::NAN; LANES];
         for lane in 0..LANES {
             let [tp, fp, fn_] = [TP, FP, FN].map(|kind| u64::from(brand[kind as usize].0[lane]));
             let counts = Counts { tp, fp, fn_ };
@@ -244,7 +309,11 @@ fn summarise(counters: &[Lanes], f1_sum: [f64; LANES], n_labelled: [u32; LANES])
             if let Some(f1) = f1(counts) {
                 brand_f1_sum[lane] += f1;
                 n_defined[lane] += 1;
+                of_brand[lane] = f1 as f32;
             }
+        }
+        if keeps_brands {
+            brand_f1.push(of_brand);
         }
     }
     // 0 / 0 is NaN: undefined in this draw.
@@ -252,6 +321,7 @@ fn summarise(counters: &[Lanes], f1_sum: [f64; LANES], n_labelled: [u32; LANES])
         macro_f1: array::from_fn(|lane| brand_f1_sum[lane] / f64::from(n_defined[lane])),
         user_f1: array::from_fn(|lane| f1_sum[lane] / f64::from(n_labelled[lane])),
         micro_f1: total.map(|counts| f1(counts).unwrap_or(f64::NAN)),
+        brand_f1,
     }
 }
 
@@ -485,6 +555,41 @@ mod tests {
                 .map(|values| values.into_iter().map(f64::to_bits).collect::<Vec<_>>())
         };
         assert_eq!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn the_mean_of_all_brands_is_the_macro_f1_of_the_draw() {
+        let (labels, predicted) = random_users(50, 8, 1);
+        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let draws = bootstrap(&decisions, 8, 20, 9);
+        let means = draws.brands.mean(0..8);
+        assert_eq!(means.len(), 20);
+        for (mean, macro_f1) in means.iter().zip(&draws.macro_f1) {
+            assert!((mean - macro_f1).abs() < 1e-6, "{mean} {macro_f1}");
+        }
+        assert!(draws.brands.mean(0..0).iter().all(|mean| mean.is_nan()));
+    }
+
+    /// Of 200 users, one has brand 0 and fifty have brand 1; the second experiment finds them
+    /// all, the first none. One user is in 63 % of the draws, fifty in all.
+    #[test]
+    fn a_brand_of_one_user_shows_no_clear_change() {
+        let has = |user: usize| match user {
+            0 => vec![0],
+            1..=50 => vec![1],
+            _ => vec![],
+        };
+        let labels = Owned::new((0..200).map(has));
+        let nothing = Owned::new(vec![vec![]; 200]);
+        let draw = |predicted: &Owned| {
+            let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+            bootstrap(&decisions, 3, 400, 2).brands
+        };
+        let (found, missed) = (draw(&labels), draw(&nothing));
+        assert_eq!(found.change_of(0, &missed, 0.95), Some((0.0, 1.0)));
+        assert_eq!(found.change_of(1, &missed, 0.95), Some((1.0, 1.0)));
+        assert_eq!(found.change_of(2, &missed, 0.95), Some((0.0, 0.0)), "nobody has brand 2");
+        assert_eq!(missed.change_of(1, &found, 0.95), Some((-1.0, -1.0)));
     }
 
     #[test]

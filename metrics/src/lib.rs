@@ -11,7 +11,8 @@
 //! 3. [`thresholds`] chooses the probability from which a brand is predicted; [`gain`] weighs
 //!    what a prediction is worth to its brand against what it is worth to its user;
 //! 4. [`point`] and [`bootstrap()`] measure the decisions, with [`counts`] for the formulas;
-//!    [`ranking`] measures a user's ordered list instead.
+//!    [`ranking`] measures a user's ordered list instead, [`trade_off`] what other decisions of
+//!    the same probabilities would give.
 
 pub mod bootstrap;
 pub mod calibration;
@@ -24,13 +25,15 @@ pub mod isotonic;
 pub mod lists;
 pub mod ranking;
 pub mod thresholds;
+pub mod trade_off;
 pub mod user_sweep;
 
 #[cfg(test)]
 mod reference;
 
 pub use bootstrap::{
-    Decisions, Draws, Point, bootstrap, paired_interval, percentile_interval, point,
+    BrandDraws, Decisions, Draws, MAX_BRAND_DRAWS, Point, bootstrap, paired_interval,
+    percentile_interval, point,
 };
 pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
@@ -45,4 +48,5 @@ pub use thresholds::{
     Expected, Objective, average_precision, best_f1, counts_at, expected,
     expected_volume_threshold, first_bin, tune_global, tuned_threshold,
 };
+pub use trade_off::TradeOff;
 pub use user_sweep::UserSweep;

@@ -126,7 +126,8 @@ impl UserSweep {
     }
 }
 
-fn user_f1(tp: usize, predicted: usize, labels: &[u32]) -> f64 {
+/// F1 of one user.
+pub(crate) fn user_f1(tp: usize, predicted: usize, labels: &[u32]) -> f64 {
     2.0 * tp as f64 / (predicted as f64 + labels.len() as f64)
 }
 

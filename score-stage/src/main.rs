@@ -19,7 +19,7 @@ use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::{Stage, columns, tables};
 use decide::{Decider, NEVER, Rule};
 use memory::{Blend, Memory};
-use metrics::Histogram;
+use metrics::{Histogram, TradeOff};
 use model::{Inputs, Model};
 use serde_json::json;
 use users::{Labels, Scorer};
@@ -151,6 +151,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
         pool.install(|| decide(&judged, &scorer, &valid, &test, params, prevalence.as_ref()))?;
 
     let mut test_histogram = Histogram::new(n_brands);
+    let mut trade_off = TradeOff::new(n_brands);
     let mut writer =
         stage.writer("scores.arrow", &tables::SCORES, table::score_fields(&test.ids, true))?;
     let mut n_predicted = 0;
@@ -158,6 +159,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     pool.install(|| {
         scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
             test.labels.count(scored.first, scored.logits, &mut test_histogram);
+            test.labels.trade_off(&decider, &scored, &mut trade_off);
             let decisions = decider.decide(scored.logits, params.top_k);
             n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
             writer.write(table::scores(&test.ids, scored.first, Some(&test.labels), &decisions))
@@ -179,6 +181,10 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     for (split, histogram) in [("valid", &valid_histogram), ("test", &test_histogram)] {
         writer.write(table::histogram(split, histogram))?;
     }
+    stage.add(writer.finish()?);
+    let mut writer =
+        stage.writer("trade_off.arrow", &tables::TRADE_OFF, table::fields(&tables::TRADE_OFF))?;
+    writer.write(table::trade_off(&trade_off.outcomes()))?;
     stage.add(writer.finish()?);
     // Not needed, and large, where it weighs nothing.
     let remembered = memories.as_ref().filter(|_| weights.iter().any(|&weight| weight > 0.0));

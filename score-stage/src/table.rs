@@ -9,6 +9,7 @@ use contract::columns::ListBuilder;
 use contract::ipc::{self, Table};
 use contract::manifest::{Decision, ExpectedOver};
 use contract::tables::{Column, Contract, Kind, PREDICTIONS, SCORES, THRESHOLDS, THRESHOLDS_MORE};
+use metrics::trade_off::{Candidate, Outcome};
 use metrics::{Curve, Expected, Histogram, N_BINS, Platt};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
@@ -16,7 +17,8 @@ use crate::users::Labels;
 
 /// Arrow fields of a contract without ids.
 pub fn fields(contract: &Contract) -> Vec<Field> {
-    contract.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false)).collect()
+    let field = |c: &Column| Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64);
+    contract.columns.iter().map(field).collect()
 }
 
 /// Fields of `scores` or, without labels, of `predictions`.
@@ -73,6 +75,24 @@ pub fn rule_metadata(rule: Rule) -> HashMap<String, String> {
     };
     let text = serde_json::to_string(&decision).expect("plain data");
     HashMap::from([(RULE_KEY.to_owned(), text)])
+}
+
+/// Rows of `trade_off`.
+pub fn trade_off(outcomes: &[Outcome]) -> Vec<ArrayRef> {
+    let kind = |o: &Outcome| match o.candidate {
+        Candidate::Threshold(_) => "threshold",
+        Candidate::BrandShare(_) => "brand_share",
+    };
+    let value = |o: &Outcome| match o.candidate {
+        Candidate::Threshold(value) | Candidate::BrandShare(value) => value,
+    };
+    vec![
+        Arc::new(StringArray::from_iter_values(outcomes.iter().map(kind))),
+        Arc::new(Float64Array::from_iter_values(outcomes.iter().map(value))),
+        Arc::new(outcomes.iter().map(|o| o.macro_f1).collect::<Float64Array>()),
+        Arc::new(outcomes.iter().map(|o| o.user_f1).collect::<Float64Array>()),
+        Arc::new(UInt64Array::from_iter_values(outcomes.iter().map(|o| o.n_predicted))),
+    ]
 }
 
 const RULE_KEY: &str = "decision";

@@ -7,7 +7,7 @@ use contract::cli::DataError;
 use contract::columns::{self, ListSlices};
 use contract::ipc::{self, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use metrics::{Histogram, Lists, UserSweep};
+use metrics::{Histogram, Lists, TradeOff, UserSweep};
 use model::{Batch, Inputs, Model, Workspace};
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
@@ -124,16 +124,31 @@ impl<'a> Labels<'a> {
         })
     }
 
-    /// Counts a batch's logits into a histogram.
-    pub fn count(&self, first: usize, logits: ArrayView2<f32>, histogram: &mut Histogram) {
+    /// The brands of `n` users from `first` on, as one array: offsets and values.
+    fn gather(&self, first: usize, n: usize) -> (Vec<usize>, Vec<u32>) {
         let mut offsets = vec![0];
         let mut values = Vec::new();
-        for labels in self.lists(first, logits.nrows()) {
+        for labels in self.lists(first, n) {
             values.extend_from_slice(labels);
             offsets.push(values.len());
         }
+        (offsets, values)
+    }
+
+    /// Counts a batch's logits into a histogram.
+    pub fn count(&self, first: usize, logits: ArrayView2<f32>, histogram: &mut Histogram) {
+        let (offsets, values) = self.gather(first, logits.nrows());
         let logits = logits.as_slice().expect("a batch's logits are contiguous");
         histogram.add_rows(logits, Lists { offsets: &offsets, values: &values });
+    }
+
+    /// Counts what other decisions would give a batch of users and the brands.
+    pub fn trade_off(&self, decider: &Decider, scored: &Scored, trade_off: &mut TradeOff) {
+        let (offsets, values) = self.gather(scored.first, scored.logits.nrows());
+        let labels = Lists { offsets: &offsets, values: &values };
+        trade_off.add(labels, decider.stakes(), |user, probs| {
+            decider.probs(scored.logits.row(user), probs);
+        });
     }
 
     /// Counts what a batch of users would get from many decisions.

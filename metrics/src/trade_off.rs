@@ -1,0 +1,284 @@
+//! What the same probabilities would give, for brands and for users, if they were decided
+//! otherwise: a picture of the conflict between item and user level, not a choice.
+
+use crate::counts::{Counts, macro_f1};
+use crate::gain::{Stake, threshold};
+use crate::lists::Lists;
+use crate::user_sweep::{BRAND_SHARES, user_f1};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// A decision that could be taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Candidate {
+    /// One threshold for all brands.
+    Threshold(f64),
+    /// Weight of the mean over brands; see [`crate::gain`].
+    BrandShare(f64),
+}
+
+/// What a decision gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// The decision.
+    pub candidate: Candidate,
+    /// Mean F1 over brands where it is defined.
+    pub macro_f1: Option<f64>,
+    /// Mean F1 over users with a label.
+    pub user_f1: Option<f64>,
+    /// Predictions for all users.
+    pub n_predicted: u64,
+}
+
+/// Lowest and highest threshold tried, and the step between, in log-odds: .01 to .9.
+const LOG_ODDS: (f64, f64, f64) = (-4.5, 2.25, 0.25);
+
+/// Users counted together. Fixed, so that sums do not depend on the threads.
+const USERS_PER_TASK: usize = 1024;
+
+/// Counts of many decisions over the same users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TradeOff {
+    /// Ascending.
+    thresholds: Vec<f64>,
+    /// `(n_brands,)`, users predicted and those of them who have the brand.
+    brands: Vec<[Steps; 2]>,
+    /// `(n_brands,)`, users who have the brand.
+    supports: Vec<u64>,
+    /// `(n_candidates,)`, sums over users with a label.
+    user_f1: Vec<f64>,
+    n_users: u64,
+}
+
+/// A count for each candidate, as steps: what it has more than the candidate before. A cell that is
+/// predicted by a range of candidates changes two numbers.
+type Steps = Vec<i32>;
+
+impl TradeOff {
+    /// Nobody counted yet.
+    pub fn new(n_brands: usize) -> Self {
+        let (low, high, step) = LOG_ODDS;
+        let n_thresholds = ((high - low) / step) as u32 + 1;
+        let probability = |i: u32| 1.0 / (1.0 + (-(low + f64::from(i) * step)).exp());
+        let thresholds: Vec<f64> = (0..n_thresholds).map(probability).collect();
+        let n_candidates = thresholds.len() + BRAND_SHARES.len();
+        Self {
+            thresholds,
+            brands: vec![[0; 2].map(|_| vec![0; n_candidates + 1]); n_brands],
+            supports: vec![0; n_brands],
+            user_f1: vec![0.0; n_candidates],
+            n_users: 0,
+        }
+    }
+
+    /// Counts a batch of users.
+    ///
+    /// * `labels`: one list a user, each brand once, ascending.
+    /// * `stakes`: `(n_brands,)`, those of the brands.
+    /// * `probs`: fills its argument with the `n_brands` calibrated probabilities of a user of the
+    ///   batch.
+    pub fn add(
+        &mut self,
+        labels: Lists,
+        stakes: &[Stake],
+        probs: impl Fn(usize, &mut Vec<f32>) + Sync,
+    ) {
+        let n_brands = self.supports.len();
+        let tasks: Vec<usize> = (0..labels.len()).step_by(USERS_PER_TASK).collect();
+        let parts: Vec<Self> = tasks
+            .into_par_iter()
+            .map(|first| {
+                let mut part = Self::new(n_brands);
+                let mut buffer = Vec::new();
+                for user in first..(first + USERS_PER_TASK).min(labels.len()) {
+                    probs(user, &mut buffer);
+                    part.add_user(&buffer, labels.get(user), stakes);
+                }
+                part
+            })
+            .collect();
+        for part in &parts {
+            self.merge(part);
+        }
+    }
+
+    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
+        let user = Stake::of_user(&mut probs.to_vec());
+        let n_steps = self.user_f1.len() + 1;
+        let mut of_user = [0; 2].map(|_| vec![0; n_steps]);
+        for (brand, (&p, &stake)) in probs.iter().zip(stakes).enumerate() {
+            let p = f64::from(p);
+            if p < self.thresholds[0].min(stake.f1.min(user.f1) / 2.0) {
+                continue; // no candidate's threshold is lower: most cells end here
+            }
+            let n_counts = 1 + usize::from(labels.binary_search(&(brand as u32)).is_ok());
+            for range in self.predicting(p, stake, user) {
+                let counts = self.brands[brand].iter_mut().chain(&mut of_user);
+                for steps in counts.enumerate().filter(|(i, _)| i % 2 < n_counts).map(|(_, s)| s) {
+                    steps[range.start] += 1;
+                    steps[range.end] -= 1;
+                }
+            }
+        }
+        if !labels.is_empty() {
+            self.n_users += 1;
+            let (predicted, hits) = (totals(&of_user[0]), totals(&of_user[1]));
+            for (sum, (predicted, hits)) in self.user_f1.iter_mut().zip(predicted.zip(hits)) {
+                *sum += user_f1(hits as usize, predicted as usize, labels);
+            }
+        }
+        for &brand in labels {
+            self.supports[brand as usize] += 1;
+        }
+    }
+
+    /// The candidates that predict a cell of probability `p`: some thresholds, some shares.
+    fn predicting(&self, p: f64, brand: Stake, user: Stake) -> [Range<usize>; 2] {
+        let n_thresholds = self.thresholds.len();
+        let n_reached = self.thresholds.partition_point(|&threshold| threshold <= p);
+        // The threshold goes from the brand's own to the user's own as the share falls.
+        let rises = brand.f1 < user.f1;
+        let is_first = |&share: &f64| (p >= threshold(brand, user, share)) == rises;
+        let place = n_thresholds + BRAND_SHARES.partition_point(is_first);
+        let shares = if rises { n_thresholds..place } else { place..self.user_f1.len() };
+        [0..n_reached, shares]
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.brands.iter_mut().flatten().zip(other.brands.iter().flatten()) {
+            add(mine, theirs);
+        }
+        add(&mut self.supports, &other.supports);
+        add(&mut self.user_f1, &other.user_f1);
+        self.n_users += other.n_users;
+    }
+
+    /// What each decision gives: thresholds ascending, then brand shares descending.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let mut counts = vec![Vec::with_capacity(self.supports.len()); self.user_f1.len()];
+        for ([predicted, hits], &support) in self.brands.iter().zip(&self.supports) {
+            for ((predicted, tp), counts) in totals(predicted).zip(totals(hits)).zip(&mut counts) {
+                counts.push(Counts { tp, fp: predicted - tp, fn_: support - tp });
+            }
+        }
+        let thresholds = self.thresholds.iter().copied().map(Candidate::Threshold);
+        let candidates = thresholds.chain(BRAND_SHARES.map(Candidate::BrandShare));
+        let outcome = |((candidate, counts), f1_sum): ((Candidate, &Vec<Counts>), &f64)| Outcome {
+            candidate,
+            macro_f1: macro_f1(counts),
+            user_f1: (self.n_users > 0).then(|| f1_sum / self.n_users as f64),
+            n_predicted: counts.iter().map(|c| c.predicted()).sum(),
+        };
+        candidates.zip(&counts).zip(&self.user_f1).map(outcome).collect()
+    }
+}
+
+/// The count of each candidate.
+fn totals(steps: &Steps) -> impl Iterator<Item = u64> {
+    let n_candidates = steps.len() - 1;
+    let total = |sum: &mut i32, &step: &i32| {
+        *sum += step;
+        Some(*sum as u64) // a range that begins has not ended before: never negative
+    };
+    steps[..n_candidates].iter().scan(0, total)
+}
+
+fn add<T: Copy + std::ops::AddAssign>(sums: &mut [T], more: &[T]) {
+    for (sum, &more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thresholds::{counts_at, expected};
+    use crate::{Curve, Histogram};
+
+    const N_BRANDS: usize = 3;
+    const N_USERS: usize = 3000;
+
+    /// Log-odds of a user and a brand: any, but not on a threshold.
+    fn log_odds(user: usize, brand: usize) -> f32 {
+        ((user * 7 + brand * 13) % 29) as f32 / 4.0 - 4.37
+    }
+
+    fn has(user: usize, brand: usize) -> bool {
+        (user * 11 + brand * 5) % 29 < 3
+    }
+
+    fn trade_off(n_threads: usize) -> Vec<Outcome> {
+        let mut histogram = Histogram::new(N_BRANDS);
+        let (mut offsets, mut values) = (vec![0], Vec::new());
+        for user in 0..N_USERS {
+            for brand in 0..N_BRANDS {
+                histogram.add(brand, log_odds(user, brand), has(user, brand));
+                values.extend(has(user, brand).then_some(brand as u32));
+            }
+            offsets.push(values.len());
+        }
+        let stake = |brand| {
+            let expected = expected(histogram.brand(brand), &Curve::IDENTITY).unwrap();
+            Stake::of_brand(&expected, N_BRANDS)
+        };
+        let stakes: Vec<Stake> = (0..N_BRANDS).map(stake).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        pool.install(|| {
+            let mut trade_off = TradeOff::new(N_BRANDS);
+            trade_off.add(Lists { offsets: &offsets, values: &values }, &stakes, |user, probs| {
+                probs.clear();
+                probs.extend((0..N_BRANDS).map(|b| 1.0 / (1.0 + (-log_odds(user, b)).exp())));
+            });
+            let outcomes = trade_off.outcomes();
+            for outcome in &outcomes {
+                if let Candidate::Threshold(threshold) = outcome.candidate {
+                    let counts: Vec<Counts> = (0..N_BRANDS)
+                        .map(|b| counts_at(histogram.brand(b), &Curve::IDENTITY, threshold))
+                        .collect();
+                    assert!((outcome.macro_f1.unwrap() - macro_f1(&counts).unwrap()).abs() < 1e-12);
+                    assert_eq!(outcome.n_predicted, counts.iter().map(|c| c.predicted()).sum());
+                }
+            }
+            outcomes
+        })
+    }
+
+    #[test]
+    fn brands_are_counted_as_their_histograms_tell_whatever_the_threads() {
+        let outcomes = trade_off(1);
+        assert_eq!(outcomes.len(), 28 + 14);
+        assert_eq!(outcomes, trade_off(3));
+    }
+
+    /// Two users, two brands. At .5 the first user has one right of one label (F1 1), the second
+    /// none of one (0); the third has no label. At .2 the second's label is found too, among two.
+    #[test]
+    fn users_are_averaged_over_those_with_a_label() {
+        let probs = [[0.9, 0.1], [0.3, 0.3], [0.9, 0.9]];
+        let labels = Lists { offsets: &[0, 1, 2, 2], values: &[0, 1] };
+        let stakes = [Stake { f1: 0.8, weight: 1.0 }; 2];
+        let mut trade_off = TradeOff::new(2);
+        trade_off.add(labels, &stakes, |user, into| {
+            into.clear();
+            into.extend(probs[user]);
+        });
+        let at = |wanted: f64| {
+            let outcomes = trade_off.outcomes();
+            let found = outcomes.into_iter().find(
+                |o| matches!(o.candidate, Candidate::Threshold(t) if (t - wanted).abs() < 0.03),
+            );
+            found.unwrap()
+        };
+        assert_eq!(at(0.5).user_f1, Some(0.5));
+        assert_eq!(at(0.2).user_f1, Some((1.0 + 2.0 / 3.0) / 2.0));
+        assert_eq!(at(0.5).n_predicted, 3);
+        // Brand 0: tp 1, fp 1; brand 1: fp 1, fn 1.
+        assert_eq!(at(0.5).macro_f1, Some((2.0 / 3.0) / 2.0));
+    }
+
+    #[test]
+    fn without_users_nothing_is_known() {
+        let outcomes = TradeOff::new(2).outcomes();
+        assert!(outcomes.iter().all(|o| o.user_f1.is_none() && o.macro_f1.is_none()));
+    }
+}

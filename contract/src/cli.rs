@@ -14,7 +14,7 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_DATA: u8 = 5;
 
 /// The manifest, and what to change in it.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 pub struct ManifestArgs {
     /// Pipeline manifest to read
     #[arg(long, value_name = "FILE", default_value = "pipeline.yaml")]

@@ -82,9 +82,10 @@ impl Parts {
         })
     }
 
-    /// Hash of all parts.
+    /// Hash of all parts; the order of parameters does not matter.
     pub fn fingerprint(&self) -> String {
-        let text = serde_json::to_string(self).expect("parts are plain data");
+        let canonical = Self { params: sorted(&self.params), ..self.clone() };
+        let text = serde_json::to_string(&canonical).expect("parts are plain data");
         blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
     }
 
@@ -171,6 +172,13 @@ impl Record {
     /// Reads a stage's record; `None` if there is none that can be understood.
     pub fn load(path: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    }
+
+    /// Whether the stage ran with the parameters that the plan has now.
+    pub fn has_params_of(&self, plan: &StagePlan) -> bool {
+        // By fingerprint: numbers read back from a record may differ in their last digit.
+        let as_planned = Parts { params: plan.params.clone(), ..self.parts.clone() };
+        as_planned.fingerprint() == self.fingerprint
     }
 
     /// The record of a stage of the plan's folder.

@@ -47,6 +47,19 @@ enum Command {
         /// Stage of the experiment
         stage: StageName,
     },
+    /// Print what differs between two experiments: settings and figures, with intervals
+    Compare {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// Experiment to compare with
+        a: String,
+        /// Experiment whose changes are shown
+        b: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the manifest and say what it holds
     Check {
         /// The manifest
@@ -125,6 +138,7 @@ fn command(command: Command) -> Result<ExitCode> {
             show::explain(&manifest.load()?, &experiment, stage.into())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
         Command::Check { manifest } => {
             let loaded = manifest.load()?;
             let names: Vec<_> = loaded.experiments().map(|e| e.name.as_str()).collect();

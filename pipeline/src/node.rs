@@ -36,24 +36,31 @@ pub enum State {
 
 /// All stages of the selected experiments in the order they run; the report is last.
 pub fn nodes(manifest: &Manifest, selected: &[String]) -> Result<Vec<Node>> {
-    let here = std::env::current_exe().context("cannot find this program's folder")?;
-    let bin = here.parent().unwrap_or(Path::new("."));
-    let node = |stage: Stage, experiment: Option<&Experiment>| Node {
-        plan: manifest.plan(stage, experiment),
-        binary: bin.join(stage.binary()),
+    let node = |stage: Stage, experiment: Option<&Experiment>| -> Result<Node> {
+        Ok(Node { plan: manifest.plan(stage, experiment), binary: program(stage)? })
     };
-    let mut nodes = vec![node(Stage::Holdout, None)];
+    let mut nodes = vec![node(Stage::Holdout, None)?];
     for experiment in manifest.experiments() {
         if selected.is_empty() || selected.contains(&experiment.name) {
             for stage in Stage::OF_EXPERIMENT {
                 if stage != Stage::Sample || experiment.needs_sample() {
-                    nodes.push(node(stage, Some(experiment)));
+                    nodes.push(node(stage, Some(experiment))?);
                 }
             }
         }
     }
-    nodes.push(node(Stage::Report, None));
+    nodes.push(node(Stage::Report, None)?);
     Ok(nodes)
+}
+
+/// A stage's program: it stands beside this one.
+///
+/// # Errors
+///
+/// If this program's folder is not known.
+pub fn program(stage: Stage) -> Result<PathBuf> {
+    let here = std::env::current_exe().context("cannot find this program's folder")?;
+    Ok(here.parent().unwrap_or(Path::new(".")).join(stage.binary()))
 }
 
 impl Node {

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use contract::cli::ManifestArgs;
 use contract::interrupt::EXIT_INTERRUPTED;
 use contract::record::Hashes;
 use contract::{Manifest, Stage};
 
 use crate::RunArgs;
-use crate::node::{Node, State, nodes};
+use crate::node::{Node, State, nodes, program};
 
 /// Exit code of a run with nothing to do because nothing was selected.
 const EXIT_NOTHING_SELECTED: u8 = 4;
@@ -140,10 +141,7 @@ fn run_stage(node: &Node, args: &RunArgs) -> Result<bool> {
         Stage::Sample => drop(command.arg("sample")),
         Stage::Train | Stage::Score | Stage::Report => {}
     }
-    command.arg("--manifest").arg(&args.manifest.manifest);
-    for set in &args.manifest.set {
-        command.arg("--set").arg(set);
-    }
+    add_manifest(&mut command, &args.manifest);
     if let Some(experiment) = &node.plan.experiment {
         command.arg("--experiment").arg(experiment);
     }
@@ -158,6 +156,33 @@ fn run_stage(node: &Node, args: &RunArgs) -> Result<bool> {
         eprintln!("{first}");
     }
     Ok(output.status.success())
+}
+
+fn add_manifest(command: &mut Command, ManifestArgs { manifest, set }: &ManifestArgs) {
+    command.arg("--manifest").arg(manifest);
+    for set in set {
+        command.arg("--set").arg(set);
+    }
+}
+
+/// Compares two experiments; the report's program does, as it knows the figures.
+///
+/// # Errors
+///
+/// If the program is not there.
+pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> Result<ExitCode> {
+    let binary = program(Stage::Report)?;
+    let mut command = Command::new(&binary);
+    command.arg("compare").args(experiments);
+    add_manifest(&mut command, manifest);
+    if json {
+        command.arg("--json");
+    }
+    let status = command.status().with_context(|| format!("cannot run {}", binary.display()))?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Holds the results' folder; the kernel frees it when this program ends, however it ends.

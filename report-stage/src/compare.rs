@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
-use metrics::{Draws, paired_interval};
+use metrics::{Counts, Draws, f1, paired_interval};
 use serde::Serialize;
 
+use crate::bands::VolumeBand;
 use crate::evaluate::{AtK, ByTier, Figures};
 use crate::format;
+use crate::load::Brand;
 
 /// Share of the bootstrap draws inside an interval.
 pub const LEVEL: f64 = 0.95;
@@ -35,6 +37,13 @@ pub struct Judged {
     pub ci95: Option<[f64; 2]>,
 }
 
+impl Judged {
+    /// Without its interval.
+    pub fn change(&self) -> Change {
+        Change { abs: self.abs, rel: self.rel }
+    }
+}
+
 /// All changes against the baseline. All is `None` if one of the two has no scores.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Delta {
@@ -47,7 +56,11 @@ pub struct Delta {
     /// Mean average precision
     pub map: Change,
     /// Macro F1 by tier
-    pub by_tier: ByTier<Change>,
+    pub by_tier: ByTier<Judged>,
+    /// Macro F1 by band of volume, as the figures' `by_volume`
+    pub by_volume: Vec<Judged>,
+    /// How many brands are better or worse
+    pub brands: Option<BrandOutcomes>,
     /// Brands by F1
     pub buckets: IndexMap<String, Change>,
     /// User precision
@@ -60,6 +73,32 @@ pub struct Delta {
     pub recall_at: BTreeMap<usize, Change>,
     /// By `k`
     pub ndcg_at: BTreeMap<usize, Change>,
+}
+
+/// Brands by what became of their F1, of those where it is defined for one of the two at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BrandOutcomes {
+    /// All of the brand's interval lies above 0
+    pub better: u64,
+    /// All of the brand's interval lies below 0
+    pub worse: u64,
+    /// The brand's interval holds 0
+    pub no_clear_change: u64,
+    /// F1 is higher, clearly or not
+    pub higher: u64,
+    /// F1 is lower, clearly or not
+    pub lower: u64,
+}
+
+/// One experiment's side of a comparison.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// What was measured
+    pub figures: &'a Figures,
+    /// Decisions against labels, by `brand_idx`
+    pub counts: &'a [Counts],
+    /// Over the same users with the same seed as the other side's
+    pub draws: &'a Draws,
 }
 
 /// What an interval says of one level.
@@ -87,16 +126,28 @@ pub struct Outcomes {
 
 /// Compares an experiment with the baseline.
 ///
-/// * `ours`, `baseline`: figures, and draws over the same users with the same seed.
-pub fn delta(ours: (&Figures, &Draws), baseline: (&Figures, &Draws)) -> Delta {
-    let ((ours, our_draws), (base, base_draws)) = (ours, baseline);
+/// Returns the changes, and the interval of each brand's by `brand_idx`.
+pub fn delta(
+    brands: &[Brand],
+    bands: &[VolumeBand],
+    ours: Side,
+    baseline: Side,
+) -> (Delta, Vec<Judged>) {
+    let of_brands = brand_changes(ours, baseline);
+    let (our_draws, base_draws) = (ours.draws, baseline.draws);
+    let group = |ours: Option<f64>, base: Option<f64>, members: &dyn Fn() -> Vec<usize>| {
+        let draws = |draws: &Draws| draws.brands.mean(members().into_iter());
+        judge(change(ours, base), &draws(our_draws), &draws(base_draws))
+    };
+    let outcomes = brand_outcomes(&of_brands);
+    let (ours, base) = (ours.figures, baseline.figures);
     let at_k = |ours: &AtK, base: &AtK| -> BTreeMap<usize, Change> {
         ours.iter()
             .map(|(&k, &value)| (k, change(value, base.get(&k).copied().flatten())))
             .collect()
     };
     let as_f64 = |n: Option<u64>| n.map(|n| n as f64);
-    Delta {
+    let delta = Delta {
         item_f1: judge(
             change(ours.item.macro_f1, base.item.macro_f1),
             &our_draws.macro_f1,
@@ -110,8 +161,19 @@ pub fn delta(ours: (&Figures, &Draws), baseline: (&Figures, &Draws)) -> Delta {
         ),
         map: change(ours.map, base.map),
         by_tier: ByTier::of(|tier| {
-            change(ours.item.by_tier.get(tier).macro_f1, base.item.by_tier.get(tier).macro_f1)
+            let value = |figures: &Figures| figures.item.by_tier.get(tier).macro_f1;
+            let in_tier = |&brand: &usize| brands[brand].tier == tier;
+            group(value(ours), value(base), &|| (0..brands.len()).filter(in_tier).collect())
         }),
+        by_volume: bands
+            .iter()
+            .enumerate()
+            .map(|(i, band)| {
+                let value = |figures: &Figures| figures.item.by_volume[i].macro_f1;
+                group(value(ours), value(base), &|| band.members.clone())
+            })
+            .collect(),
+        brands: Some(outcomes),
         buckets: ours
             .buckets
             .iter()
@@ -122,7 +184,38 @@ pub fn delta(ours: (&Figures, &Draws), baseline: (&Figures, &Draws)) -> Delta {
         precision_at: at_k(&ours.user.precision_at, &base.user.precision_at),
         recall_at: at_k(&ours.user.recall_at, &base.user.recall_at),
         ndcg_at: at_k(&ours.user.ndcg_at, &base.user.ndcg_at),
+    };
+    (delta, of_brands)
+}
+
+/// The change of each brand's F1; nothing where it is undefined on both sides.
+fn brand_changes(ours: Side, baseline: Side) -> Vec<Judged> {
+    let of_brand = |(brand, (&ours_counts, &base_counts)): (usize, (&Counts, &Counts))| {
+        let (ours_f1, base_f1) = (f1(ours_counts), f1(base_counts));
+        if ours_f1.is_none() && base_f1.is_none() {
+            return Judged::default();
+        }
+        // Undefined on one side: neither a user nor a prediction there, so nothing is gained.
+        let Change { abs, rel } = change(ours_f1.or(Some(0.0)), base_f1.or(Some(0.0)));
+        let interval = ours.draws.brands.change_of(brand, &baseline.draws.brands, LEVEL);
+        Judged { abs, rel, ci95: interval.map(|(low, high)| [low, high]) }
+    };
+    ours.counts.iter().zip(baseline.counts).enumerate().map(of_brand).collect()
+}
+
+fn brand_outcomes(changes: &[Judged]) -> BrandOutcomes {
+    let mut outcomes = BrandOutcomes::default();
+    for &Judged { abs, ci95, .. } in changes {
+        match outcome(ci95) {
+            Outcome::Better => outcomes.better += 1,
+            Outcome::Worse => outcomes.worse += 1,
+            Outcome::NoClearChange => outcomes.no_clear_change += 1,
+            Outcome::Undefined => {}
+        }
+        outcomes.higher += u64::from(abs > Some(0.0));
+        outcomes.lower += u64::from(abs.is_some_and(|abs| abs < 0.0));
     }
+    outcomes
 }
 
 /// The changes of an experiment that cannot be compared: every key is there, nothing is known.
@@ -133,6 +226,7 @@ pub fn unknown(figures: &Figures) -> Delta {
         precision_at: at_k(&figures.user.precision_at),
         recall_at: at_k(&figures.user.recall_at),
         ndcg_at: at_k(&figures.user.ndcg_at),
+        by_volume: vec![Judged::default(); figures.item.by_volume.len()],
         ..Delta::default()
     }
 }
@@ -240,6 +334,21 @@ mod tests {
         assert_eq!(outcome(Some([0.0, 0.01])), Outcome::NoClearChange, "0 itself is inside");
         assert_eq!(outcome(Some([-0.01, 0.0])), Outcome::NoClearChange);
         assert_eq!(outcome(None), Outcome::Undefined);
+    }
+
+    #[test]
+    fn brands_are_counted_by_their_interval_and_by_their_sign() {
+        let judged = |abs, low, high| Judged { abs: Some(abs), rel: None, ci95: Some([low, high]) };
+        let changes = [
+            judged(0.2, 0.1, 0.3),
+            judged(0.2, 0.0, 0.4),
+            judged(-0.2, -0.3, -0.1),
+            judged(0.0, 0.0, 0.0),
+            Judged::default(),
+        ];
+        let expected =
+            BrandOutcomes { better: 1, worse: 1, no_clear_change: 2, higher: 2, lower: 1 };
+        assert_eq!(brand_outcomes(&changes), expected);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use metrics::{
 };
 use serde::Serialize;
 
+use crate::bands::{F1Band, VolumeBand, f1_bands, volume_bands};
 use crate::load::{Brand, Scores, Tier};
 
 /// An experiment on the test users.
+#[derive(Clone)]
 pub struct Evaluation {
     /// Decisions against labels, by `brand_idx`
     pub counts: Vec<Counts>,
@@ -50,6 +52,8 @@ pub struct Figures {
     pub never_predicted: NeverPredicted,
     /// Mean over all test users
     pub predictions_per_user: Option<f64>,
+    /// Brands by F1; those where it is undefined are in none
+    pub f1_bands: Vec<F1Band>,
 }
 
 /// Item level: the unweighted mean over brands.
@@ -69,6 +73,23 @@ pub struct Item {
     pub n_recall: Option<u64>,
     /// The same by volume
     pub by_tier: ByTier<TierItem>,
+    /// By bands of volume, the largest brands first
+    pub by_volume: Vec<VolumeItem>,
+}
+
+/// Item level of the brands of a band of volume.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct VolumeItem {
+    /// Training users, at least
+    pub from: u64,
+    /// Training users, fewer than; `None` for the largest brands
+    pub below: Option<u64>,
+    /// Brands of the band
+    pub n_brands: u64,
+    /// Over `n_defined` brands
+    pub macro_f1: Option<f64>,
+    /// Brands with `tp + fp + fn > 0`
+    pub n_defined: Option<u64>,
 }
 
 /// Item level of one tier.
@@ -99,6 +120,12 @@ pub struct User {
     pub n_users: Option<u64>,
     /// Of those, users with a prediction
     pub n_with_predictions: Option<u64>,
+    /// Of those, users for whom no prediction is right
+    pub n_without_hit: Option<u64>,
+    /// Mean F1 of the tenth of the users with the lowest
+    pub worst_tenth_f1: Option<f64>,
+    /// F1 that half of the users reach
+    pub median_f1: Option<f64>,
     /// Share of the best `k` brands that are labels
     pub precision_at: AtK,
     /// Share of the labels among the best `k` brands
@@ -211,6 +238,14 @@ pub fn evaluate(
         let buckets = buckets(f1_buckets, counts.iter().map(|&c| f1(c)));
         TierItem { macro_f1, macro_precision, macro_recall, n_defined, buckets }
     });
+    item.by_volume = volume_bands(brands)
+        .into_iter()
+        .map(|VolumeBand { from, below, members }| {
+            let counts: Vec<Counts> = members.iter().map(|&brand| counts[brand]).collect();
+            let Item { macro_f1, n_defined, .. } = item_level(&counts);
+            VolumeItem { from, below, n_brands: members.len() as u64, macro_f1, n_defined }
+        })
+        .collect();
     let total = sum(&counts);
     let histogram_of = |brand_idx| test.map(|test: &Histogram| test.brand(brand_idx));
     let average_precision: Vec<_> =
@@ -236,6 +271,7 @@ pub fn evaluate(
             by_tier: ByTier::of(|tier| Some(n_never(&in_tier(tier)))),
         },
         predictions_per_user: per_user(total.predicted(), scores.n_users()),
+        f1_bands: f1_bands(counts.iter().filter_map(|&c| f1(c))),
     };
     Evaluation { counts, average_precision, figures }
 }
@@ -260,7 +296,7 @@ fn item_level(counts: &[Counts]) -> Item {
         n_defined: n_where(|c| f1(c).is_some()),
         n_precision: n_where(|c| c.predicted() > 0),
         n_recall: n_where(|c| c.support() > 0),
-        by_tier: ByTier::default(),
+        ..Item::default()
     }
 }
 
@@ -280,7 +316,13 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
         };
         ks.iter().map(|&k| (k, mean(k))).collect()
     };
+    let mut f1s: Vec<f64> = counts.iter().filter_map(|&c| f1(c)).collect();
+    f1s.sort_by(f64::total_cmp);
+    let worst = &f1s[..f1s.len().div_ceil(10)];
     User {
+        n_without_hit: Some(counts.iter().filter(|c| c.tp == 0).count() as u64),
+        worst_tenth_f1: mean_defined(worst.iter().map(|&f1| Some(f1))),
+        median_f1: f1s.get(f1s.len() / 2).copied(),
         f1: None, // with the brands' counts, above
         precision: mean_defined(counts.iter().map(|&c| precision(c))),
         recall: mean_defined(counts.iter().map(|&c| recall(c))),
@@ -427,12 +469,25 @@ mod tests {
     /// User 3 has no label and is left out; user 2 has no prediction.
     #[test]
     fn user_level_is_the_mean_over_users_with_a_label() {
-        let User { f1, precision, recall, n_users, n_with_predictions, precision_at, .. } =
-            figures().user;
+        let User {
+            f1,
+            precision,
+            recall,
+            n_users,
+            n_with_predictions,
+            n_without_hit,
+            worst_tenth_f1,
+            median_f1,
+            precision_at,
+            ..
+        } = figures().user;
         near(f1, 4.0 / 9.0); // 2/(1+2), 2/(2+1), 0
         near(precision, 0.75); // 1, 1/2
         near(recall, 0.5); // 1/2, 1, 0
         assert_eq!((n_users, n_with_predictions), (Some(3), Some(2)));
+        assert_eq!(n_without_hit, Some(1));
+        near(median_f1, 2.0 / 3.0); // 0, 2/3, 2/3
+        near(worst_tenth_f1, 0.0); // one of three users
         near(precision_at[&1], 1.0 / 3.0); // 1, 0, 0
         near(precision_at[&3], 1.0 / 3.0); // 2/3, 1/3, 0
     }

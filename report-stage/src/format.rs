@@ -18,9 +18,20 @@ pub fn metric(value: Option<f64>) -> String {
     value.map_or_else(|| DASH.to_owned(), |value| format!("{value:.3}"))
 }
 
+/// A probability to two digits, however small: `0.0031`.
+pub fn probability(value: f64) -> String {
+    let n_zeros = if value > 0.0 { (-value.log10().floor()) as usize } else { 1 };
+    format!("{value:.*}", (n_zeros + 1).clamp(2, 8))
+}
+
 /// A mean count: `3.42`.
 pub fn mean(value: Option<f64>) -> String {
     value.map_or_else(|| DASH.to_owned(), |value| format!("{value:.2}"))
+}
+
+/// Bytes in MiB: `12.3`.
+pub fn mebibytes(bytes: u64) -> String {
+    secs(Some(bytes as f64 / 1_048_576.0))
 }
 
 /// Wall time: `1,234.5`.
@@ -36,6 +47,11 @@ pub fn change(abs: Option<f64>, rel: Option<f64>) -> String {
     format!("{}{}", signed(abs, 4), relative(rel))
 }
 
+/// A change of a metric alone: `+0.011`.
+pub fn points(abs: Option<f64>) -> String {
+    abs.map_or_else(|| DASH.to_owned(), |abs| signed(abs, 3))
+}
+
 /// A change of a count and its share of the baseline: `−243 (−81.0%)`.
 pub fn count_change(abs: Option<f64>, rel: Option<f64>) -> String {
     let Some(abs) = abs else { return DASH.to_owned() };
@@ -48,7 +64,21 @@ pub fn interval(ci95: Option<[f64; 2]>) -> Option<String> {
     ci95.map(|[low, high]| format!("[{}, {}]", signed(low, 4), signed(high, 4)))
 }
 
-fn relative(rel: Option<f64>) -> String {
+/// A value on an axis: as few digits as it needs, thousands as `k`.
+pub fn tick(value: f64) -> String {
+    let sign = if value < -1e-12 { "−" } else { "" };
+    let value = value.abs();
+    let (value, unit) = match value {
+        v if v >= 1e6 => (v / 1e6, "M"),
+        v if v >= 1e3 => (v / 1e3, "k"),
+        v => (v, ""),
+    };
+    let text = format!("{value:.6}");
+    format!("{sign}{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A share of the baseline, in brackets: ` (+20.0%)`; nothing where it is not known.
+pub fn relative(rel: Option<f64>) -> String {
     rel.map_or_else(String::new, |rel| format!(" ({}%)", signed(100.0 * rel, 1)))
 }
 
@@ -87,6 +117,14 @@ mod tests {
         assert_eq!(change(None, None), "–");
         assert_eq!(count_change(Some(-2430.0), Some(-0.81)), "−2,430 (−81.0%)");
         assert_eq!(interval(Some([-0.0012, 0.013])).unwrap(), "[−0.0012, +0.0130]");
+    }
+
+    #[test]
+    fn small_probabilities_keep_two_digits() {
+        assert_eq!(
+            [0.5, 0.043, 0.003_14, 0.0, 1.0].map(probability),
+            ["0.50", "0.043", "0.0031", "0.00", "1.00"]
+        );
     }
 
     #[test]

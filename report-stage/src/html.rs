@@ -1,4 +1,5 @@
-//! The report as one HTML file that needs nothing else: no script, no request.
+//! The report as one HTML file that needs nothing else: no request, and no script but for the
+//! table of all brands.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -6,14 +7,27 @@ use minijinja::{AutoEscape, Environment, HtmlEscape, Value};
 
 use crate::page::Page;
 
+const TEMPLATES: [(&str, &str); 5] = [
+    ("report.html", include_str!("../templates/report.html")),
+    ("blocks.html", include_str!("../templates/blocks.html")),
+    ("chart.svg", include_str!("../templates/chart.svg")),
+    ("report.css", include_str!("../templates/report.css")),
+    ("report.js", include_str!("../templates/report.js")),
+];
+
 /// Writes the page as HTML. Every text is escaped; names of brands are data.
 pub fn render(page: &Page) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_auto_escape_callback(|name| match name {
+        "report.css" | "report.js" => AutoEscape::None, // ours, without a variable
+        _ => AutoEscape::Html,
+    });
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_filter("prose", |text: &str| Value::from_safe_string(prose(text)));
     environment.add_filter("plain", |text: &str| text.replace('`', ""));
-    environment.add_template("report.html", include_str!("../templates/report.html"))?;
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
     environment.get_template("report.html")?.render(Serde(page))
 }
 
@@ -29,40 +43,67 @@ fn prose(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::{Cell, Column, Row, Section, Table};
 
     #[test]
-    fn a_brand_named_like_markup_is_shown_as_text() {
-        let column = Column { title: "Brand".to_owned(), is_code: false, is_number: false };
-        let cell = Cell { text: "<b>\"&".to_owned(), ..Cell::default() };
-        let table = Table {
-            caption: "F1".to_owned(),
-            columns: vec![column],
-            rows: vec![Row { class: "", cells: vec![cell] }],
-        };
-        let page = Page {
-            title: "Experiments against `bau`".to_owned(),
-            subtitle: "1 < 2".to_owned(),
-            answer: vec!["`a` beats <i>".to_owned()],
-            sections: vec![Section {
-                id: "x",
-                title: "X",
-                tables: vec![table],
-                ..Section::default()
-            }],
-        };
-        let html = render(&page).unwrap();
-        assert!(html.contains("&lt;b&gt;&quot;&amp;"), "{html}");
-        assert!(!html.contains("<b>") && !html.contains("<i>"));
-        assert!(html.contains("<code>a</code> beats &lt;i&gt;"));
-        assert!(html.contains("<title>Experiments against bau</title>"));
+    fn sentences_are_escaped_before_their_code_is_set() {
+        assert_eq!(
+            prose("`a` beats <i> & \"b\""),
+            "<code>a</code> beats &lt;i&gt; &amp; &quot;b&quot;"
+        );
     }
 
     #[test]
     fn the_page_asks_the_network_for_nothing() {
-        let template = include_str!("../templates/report.html");
-        for reference in ["http:", "https:", "src=", "@import", "url(", "<script", "<link"] {
-            assert!(!template.contains(reference), "{reference}");
+        for (name, source) in TEMPLATES {
+            for reference in
+                ["http:", "https:", "src=", "@import", "url(", "<link", "fetch(", "import("]
+            {
+                assert!(!source.contains(reference), "{reference} in {name}");
+            }
+        }
+    }
+
+    /// Relative luminance of a colour as `#rrggbb`, by WCAG 2.2.
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    fn contrast(a: &str, b: &str) -> f64 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_stands_out_from_its_ground_in_both_themes() {
+        let css = include_str!("../templates/report.css");
+        let themes: Vec<&str> = css.split(":root").skip(1).take(2).collect();
+        assert_eq!(themes.len(), 2, "a light and a dark theme");
+        for theme in themes {
+            let colour = |name: &str| {
+                let start = theme.find(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name}"));
+                &theme[start + name.len() + 4..start + name.len() + 11]
+            };
+            for ground in ["page", "panel"] {
+                for ink in ["ink", "muted", "accent", "better", "worse"] {
+                    let found = contrast(colour(ink), colour(ground));
+                    assert!(found >= 4.5, "{ink} on {ground}: {found:.2}");
+                }
+            }
+            for shade in ["up-1", "up-2", "up-3", "down-1", "down-2", "down-3"] {
+                for ink in ["ink", "muted"] {
+                    let found = contrast(colour(ink), colour(shade));
+                    assert!(found >= 4.5, "{ink} on {shade}: {found:.2}");
+                }
+            }
+            // Marks are no text: 3 to 1.
+            for mark in ["main", "base", "third", "cloud-main", "cloud-base"] {
+                let found = contrast(colour(mark), colour("page"));
+                assert!(found >= 3.0, "{mark}: {found:.2}");
+            }
         }
     }
 }

@@ -116,6 +116,25 @@ pub struct Epoch {
     pub valid_macro_f1: Option<f64>,
     /// User F1 on the valid users
     pub valid_user_f1: Option<f64>,
+    /// Mean average precision on the valid users
+    pub valid_map: Option<f64>,
+    /// Gradient updates so far
+    pub updates: Option<u64>,
+}
+
+/// What a decision that was not taken would have given.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// `threshold`, one for all brands, or `brand_share`, of policy `gain`
+    pub kind: String,
+    /// The threshold or the share
+    pub value: f64,
+    /// Item macro F1
+    pub macro_f1: Option<f64>,
+    /// Mean over users with a label
+    pub user_f1: Option<f64>,
+    /// For all test users together
+    pub n_predicted: u64,
 }
 
 /// `brands.arrow`.
@@ -229,6 +248,9 @@ pub fn history(table: &Table) -> Vec<Epoch> {
         // Of networks that are averaged, the first stands for all.
         let member = batch.column_by_name("member").map(|_| u32s(batch, "member"));
         let is_shown = |&row: &usize| member.is_none_or(|member| member[row] == 0);
+        let has = |name: &str| batch.column_by_name(name).is_some();
+        let map = has("valid_map").then(|| nullable_f64s(batch, "valid_map"));
+        let updates = has("updates").then(|| u64s(batch, "updates"));
         for row in (0..batch.num_rows()).filter(is_shown) {
             epochs.push(Epoch {
                 epoch: u32s(batch, "epoch")[row],
@@ -236,10 +258,31 @@ pub fn history(table: &Table) -> Vec<Epoch> {
                 valid_loss: f64s(batch, "valid_loss")[row],
                 valid_macro_f1: macro_f1[row],
                 valid_user_f1: user_f1[row],
+                valid_map: map.as_ref().and_then(|map| map[row]),
+                updates: updates.map(|updates| updates[row]),
             });
         }
     }
     epochs
+}
+
+/// `trade_off.arrow`.
+pub fn trade_off(table: &Table) -> Vec<Alternative> {
+    let mut alternatives = Vec::new();
+    for batch in &table.batches {
+        let (kinds, values) = (texts(batch, "kind"), f64s(batch, "value"));
+        let macro_f1 = nullable_f64s(batch, "macro_f1");
+        let user_f1 = nullable_f64s(batch, "user_f1");
+        let n_predicted = u64s(batch, "n_predicted");
+        alternatives.extend((0..batch.num_rows()).map(|row| Alternative {
+            kind: kinds.value(row).to_owned(),
+            value: values[row],
+            macro_f1: macro_f1[row],
+            user_f1: user_f1[row],
+            n_predicted: n_predicted[row],
+        }));
+    }
+    alternatives
 }
 
 fn user_lists(

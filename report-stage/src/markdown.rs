@@ -2,36 +2,48 @@
 
 use std::fmt::Write as _;
 
-use crate::page::{Cell, Column, Page, Section, Table};
+use crate::page::{Block, Cell, Column, Page, Table};
 
-/// Writes the page as GitHub-flavoured Markdown.
+/// Writes the page as GitHub-flavoured Markdown. What is drawn or folded is left to the HTML: a
+/// pull request has no room for it.
 pub fn render(page: &Page) -> String {
     let mut text = format!("# {}\n\n{}\n", page.title, page.subtitle);
-    for paragraph in &page.answer {
+    for paragraph in &page.card.text {
         let _ = write!(text, "\n{paragraph}\n");
     }
-    for section in page.sections.iter().filter(|section| !section.is_html_only) {
-        let _ = write!(text, "\n## {}\n", section.title);
-        write_section(&mut text, section);
+    for warning in &page.card.warnings {
+        let _ = write!(text, "\nNote: {warning}\n");
+    }
+    for section in &page.sections {
+        let mut body = String::new();
+        section.blocks.iter().for_each(|block| write_block(&mut body, block));
+        if !body.is_empty() {
+            let _ = write!(text, "\n## {}\n{body}", section.title);
+        }
     }
     text
 }
 
-fn write_section(text: &mut String, section: &Section) {
-    for paragraph in &section.paragraphs {
-        let _ = write!(text, "\n{paragraph}\n");
-    }
-    for table in &section.tables {
-        write_table(text, table);
-    }
-    if !section.terms.is_empty() {
-        text.push('\n');
-        for (term, meaning) in &section.terms {
-            let _ = writeln!(text, "- **{term}**: {meaning}");
+fn write_block(text: &mut String, block: &Block) {
+    match block {
+        Block::Text { text: paragraph } => {
+            let _ = write!(text, "\n{paragraph}\n");
         }
-    }
-    if !section.commands.is_empty() {
-        let _ = write!(text, "\n```sh\n{}\n```\n", section.commands.join("\n"));
+        Block::Table(table) => write_table(text, table),
+        Block::Terms { terms } => {
+            text.push('\n');
+            for term in terms {
+                let _ = writeln!(text, "- **{}**: {}", term.term, term.text);
+            }
+        }
+        Block::Commands { lines } => {
+            let _ = write!(text, "\n```sh\n{}\n```\n", lines.join("\n"));
+        }
+        Block::Chart(_)
+        | Block::Charts { .. }
+        | Block::Code { .. }
+        | Block::Fold { .. }
+        | Block::Explorer(_) => {}
     }
 }
 
@@ -95,6 +107,7 @@ mod tests {
             title: title.to_owned(),
             is_code,
             is_number,
+            ..Column::default()
         };
         let cells = vec![
             Cell { text: "Acme | Sons".to_owned(), ..Cell::default() },

@@ -1,21 +1,27 @@
-//! `per_brand.arrow`: the figures of every brand in every experiment.
+//! `per_brand.arrow` and `per_brand.csv`: the figures of every brand in every experiment.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::csv::WriterBuilder;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use contract::tables::{Kind, PER_BRAND};
 use metrics::{Counts, Curve, Histogram, f1, precision, recall};
 
 use crate::calibration::expected_users;
 use crate::evaluate::Evaluation;
 use crate::load::{Brands, Threshold};
+use crate::report::Trial;
 
 /// Columns beside those of the contract.
 const THRESHOLD: &str = "threshold";
 const AVERAGE_PRECISION: &str = "average_precision";
 const EXPECTED_BEFORE: &str = "expected_before";
 const EXPECTED_AFTER: &str = "expected_after";
+const F1_CHANGE: &str = "f1_change";
+const F1_CHANGE_LOW: &str = "f1_change_low";
+const F1_CHANGE_HIGH: &str = "f1_change_high";
 
 /// The columns; `brand_id` is of the type that the brands' table has.
 pub fn fields(brands: &Brands) -> Vec<Field> {
@@ -25,23 +31,36 @@ pub fn fields(brands: &Brands) -> Vec<Field> {
             if is_id { brands.ids.data_type().clone() } else { column.kind.data_type() };
         Field::new(column.name, data_type, column.kind == Kind::NullableF64)
     });
-    let more = [THRESHOLD, AVERAGE_PRECISION, EXPECTED_BEFORE, EXPECTED_AFTER]
-        .map(|name| Field::new(name, DataType::Float64, true));
+    let more = [
+        THRESHOLD,
+        AVERAGE_PRECISION,
+        EXPECTED_BEFORE,
+        EXPECTED_AFTER,
+        F1_CHANGE,
+        F1_CHANGE_LOW,
+        F1_CHANGE_HIGH,
+    ];
+    let more = more.map(|name| Field::new(name, DataType::Float64, true));
     of_contract.chain(more).collect()
 }
 
-/// One experiment's rows, one a brand. Users expected to have it, by the model's probabilities
-/// and by the calibrated ones, stand beside those who do.
-///
-/// * `test`: logits of the test users.
-pub fn columns(
-    name: &str,
-    brands: &Brands,
-    evaluation: &Evaluation,
-    thresholds: Option<&[Threshold]>,
+/// Users expected to have each brand, by the model's probabilities and by the calibrated ones.
+pub fn expected(
+    n_brands: usize,
     test: Option<&Histogram>,
-) -> Vec<ArrayRef> {
-    let Evaluation { counts, average_precision, .. } = evaluation;
+    thresholds: Option<&[Threshold]>,
+) -> Option<Vec<[f64; 2]>> {
+    let (test, thresholds) = test.zip(thresholds)?;
+    let of_brand = |brand: usize| {
+        [&Curve::IDENTITY, &thresholds[brand].curve].map(|curve| expected_users(test, brand, curve))
+    };
+    Some((0..n_brands).map(of_brand).collect())
+}
+
+/// One experiment's rows, one a brand; `None` without scores.
+pub fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
+    let scored = trial.scored.as_ref()?;
+    let Evaluation { counts, average_precision, .. } = &scored.evaluation;
     let list = &brands.list;
     let count = |of: fn(&Counts) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(counts.iter().map(of)))
@@ -52,9 +71,10 @@ pub fn columns(
     let of_brand = |value: &dyn Fn(usize) -> Option<f64>| -> ArrayRef {
         Arc::new((0..list.len()).map(value).collect::<Float64Array>())
     };
-    let identity = Curve::IDENTITY;
-    let expected = |brand, curve: Option<&Curve>| Some(expected_users(test?, brand, curve?));
-    vec![
+    let name = &trial.settings.name;
+    let change = |brand: usize| Some(scored.delta.as_ref()?.1[brand]);
+    let end = |brand: usize, end: usize| Some(change(brand)?.ci95?[end]);
+    Some(vec![
         Arc::new(StringArray::from_iter_values(list.iter().map(|_| name))),
         Arc::new(UInt32Array::from_iter_values(0..list.len() as u32)),
         brands.ids.clone(),
@@ -67,9 +87,40 @@ pub fn columns(
         metric(precision),
         metric(recall),
         metric(f1),
-        of_brand(&|brand| Some(thresholds?[brand].prob)),
+        of_brand(&|brand| Some(scored.thresholds.as_ref()?[brand].prob)),
         of_brand(&|brand| average_precision[brand]),
-        of_brand(&|brand| expected(brand, Some(&identity))),
-        of_brand(&|brand| expected(brand, thresholds.map(|all| &all[brand].curve))),
-    ]
+        of_brand(&|brand| Some(scored.expected.as_ref()?[brand][0])),
+        of_brand(&|brand| Some(scored.expected.as_ref()?[brand][1])),
+        of_brand(&|brand| change(brand)?.abs),
+        of_brand(&|brand| end(brand, 0)),
+        of_brand(&|brand| end(brand, 1)),
+    ])
+}
+
+/// The same rows as comma-separated values; undefined is empty.
+pub struct Csv {
+    schema: SchemaRef,
+    writer: arrow::csv::Writer<Vec<u8>>,
+}
+
+impl Csv {
+    /// Nothing but the header.
+    pub fn new(fields: Vec<Field>) -> Self {
+        let writer = WriterBuilder::new().with_header(true).build(Vec::new());
+        Self { schema: Arc::new(Schema::new(fields)), writer }
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    ///
+    /// None in memory.
+    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
+        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+
+    /// The whole text.
+    pub fn finish(self) -> String {
+        String::from_utf8(self.writer.into_inner()).expect("columns are numbers and texts")
+    }
 }

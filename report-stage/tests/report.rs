@@ -1,172 +1,18 @@
-//! The stage over hand-written tables, in a temporary directory.
+//! The stage over hand-written tables.
 
-use std::collections::{BTreeMap, HashMap};
+mod fixture;
+
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{ArrayRef, Int64Array};
 use contract::columns::{ListBuilder, nullable_f64s, texts};
-use contract::ipc::{self, Writer};
-use contract::record::{Parts, Record};
-use contract::tables::{BRANDS, Contract, HISTOGRAM, HISTORY, PER_BRAND, SCORES, THRESHOLDS};
+use contract::ipc;
+use contract::tables::{PER_BRAND, SCORES};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const N_BRANDS: u32 = 4;
-const N_USERS: i64 = 60;
-
-const MANIFEST: &str = "
-version: 1
-data:
-  tables: {users: users.csv}
-  users: {table: users}
-  interactions: {table: users}
-  brands: {table: users}
-  features: [x]
-stages:
-  sample: {sql: all.sql}
-  score: {top_k: 5}
-  report: {bootstrap_draws: 200, top_brands: 2}
-baseline: bau
-experiments:
-  bau: {}
-  good: {train: {hidden: [512], loss: {kind: mse}, learning_rate: 0.002}}
-  never_run: {}
-";
-
-/// A pipeline in which `bau` and `good` were scored and `never_run` was not.
-///
-/// Every user has brand 0; one in three has brand 1, one in six brand 2, none brand 3.
-/// `bau` predicts brand 0 for every second user and nothing else; `good` is always right.
-fn pipeline() -> TempDir {
-    let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("pipeline.yaml"), MANIFEST).unwrap();
-    fs::write(dir.path().join("users.csv"), "user_id\n").unwrap();
-    fs::write(dir.path().join("all.sql"), "select 1\n").unwrap();
-    let runs = dir.path().join("runs");
-    write(
-        &runs.join("holdout/brands.arrow"),
-        &BRANDS,
-        vec![
-            u32s(0..N_BRANDS),
-            Arc::new(Int64Array::from(vec![70, 71, 72, 73])),
-            Arc::new(StringArray::from(vec!["<b>\"&", "pipe | star *", "plain", "empty"])),
-            Arc::new(UInt64Array::from(vec![4000, 2000, 1000, 1])),
-            Arc::new(StringArray::from(vec!["head", "torso", "tail", "tail"])),
-        ],
-    );
-    write_experiment(&runs.join("bau"), |user| if user % 2 == 0 { vec![0] } else { vec![] });
-    write_experiment(&runs.join("good"), labels);
-    write_record(&runs.join("bau"), "sample", &json!({"rows": 1000}));
-    write_record(&runs.join("bau"), "train", &json!({"rows": 1000, "updates": 5}));
-    write_record(&runs.join("good"), "train", &json!({"rows": 900, "updates": 4}));
-    dir
-}
-
-fn labels(user: i64) -> Vec<u32> {
-    let mut labels = vec![0];
-    labels.extend((user % 3 == 0).then_some(1));
-    labels.extend((user % 6 == 0).then_some(2));
-    labels
-}
-
-fn write_experiment(dir: &Path, predicted: impl Fn(i64) -> Vec<u32>) {
-    let list = |of: &dyn Fn(i64) -> Vec<u32>| -> ArrayRef {
-        let mut lists = ListBuilder::default();
-        (0..N_USERS).for_each(|user| lists.push(&of(user)));
-        lists.finish()
-    };
-    let mut probs = ListBuilder::default();
-    (0..N_USERS).for_each(|_| probs.push(&[0.9_f32, 0.5, 0.4, 0.1]));
-    let scores = vec![
-        Arc::new(Int64Array::from_iter_values(0..N_USERS)) as ArrayRef,
-        list(&labels),
-        list(&predicted),
-        list(&|_| vec![0, 1, 2, 3]),
-        probs.finish(),
-    ];
-    write(&dir.join("score/scores.arrow"), &SCORES, scores);
-    // Brand 0: all 60 are positive; 1: 20 of 60; 2: 10 of 60. The valid row is not looked at.
-    let histogram = vec![
-        Arc::new(StringArray::from(vec!["valid", "test", "test", "test", "test"])) as ArrayRef,
-        u32s([0, 0, 1, 1, 2]),
-        u32s([0, 600, 600, 500, 700]),
-        Arc::new(UInt64Array::from(vec![9, 60, 20, 0, 10])),
-        Arc::new(UInt64Array::from(vec![9, 0, 0, 40, 50])),
-    ];
-    write(&dir.join("score/histogram.arrow"), &HISTOGRAM, histogram);
-    let constant =
-        |value: f64| Arc::new(Float64Array::from(vec![value; N_BRANDS as usize])) as ArrayRef;
-    let thresholds = vec![u32s(0..N_BRANDS), constant(1.0), constant(0.0), constant(0.25)];
-    write(&dir.join("score/thresholds.arrow"), &THRESHOLDS, thresholds);
-    let one = |value: Option<f64>| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
-    let history = vec![
-        u32s([1]),
-        one(Some(0.25)),
-        one(Some(0.5)),
-        one(Some(0.125)),
-        one(None),
-        one(Some(7.0)),
-        one(Some(8.0)),
-    ];
-    write(&dir.join("train/history.arrow"), &HISTORY, history);
-}
-
-fn u32s(values: impl IntoIterator<Item = u32>) -> ArrayRef {
-    Arc::new(UInt32Array::from_iter_values(values))
-}
-
-fn write(path: &Path, contract: &'static Contract, columns: Vec<ArrayRef>) {
-    let fields = contract.columns.iter().zip(&columns);
-    let fields: Vec<Field> = fields
-        .map(|(column, array)| {
-            let is_nullable = column.kind.data_type() == DataType::Float64;
-            Field::new(column.name, array.data_type().clone(), is_nullable)
-        })
-        .collect();
-    let mut writer = Writer::create(path, contract, fields, HashMap::new()).unwrap();
-    writer.write(columns).unwrap();
-    writer.finish().unwrap().commit().unwrap();
-}
-
-fn write_record(experiment: &Path, stage: &str, summary: &Value) {
-    let record = Record {
-        stage: stage.to_owned(),
-        experiment: None,
-        fingerprint: String::new(),
-        parts: Parts {
-            contract: 1,
-            binary: String::new(),
-            params: Value::Null,
-            inputs: BTreeMap::new(),
-        },
-        outputs: BTreeMap::new(),
-        secs: 12.5,
-        peak_memory_bytes: None,
-        summary: summary.clone(),
-    };
-    let dir = experiment.join(stage);
-    fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("stage.json"), serde_json::to_string(&record).unwrap()).unwrap();
-}
-
-fn run(dir: &TempDir, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_report-stage"));
-    command.arg("--manifest").arg(dir.path().join("pipeline.yaml")).args(more).output().unwrap()
-}
-
-fn run_well(dir: &TempDir, more: &[&str]) -> String {
-    let output = run(dir, more);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn read(dir: &TempDir, file: &str) -> String {
-    fs::read_to_string(dir.path().join("runs/report").join(file)).unwrap()
-}
+use fixture::{pipeline, read, run, run_well, write, write_experiment};
 
 fn report(dir: &TempDir) -> Value {
     serde_json::from_str(&read(dir, "report.json")).unwrap()
@@ -200,7 +46,7 @@ fn the_figures_follow_from_the_tables() {
         "the baseline; not working: no score passes its threshold for 3 of 4 brands"
     );
     assert_eq!(never_run["status"], "missing");
-    assert_eq!(never_run["verdict"], "no scores: the experiment did not finish or was not run");
+    assert_eq!(never_run["verdict"], "no scores: it has not run");
 
     assert_eq!((&report["n_brands"], &report["n_test_users"]), (&json!(4), &json!(60)));
     assert_eq!(report["answer"]["best"], "good");
@@ -337,7 +183,7 @@ fn per_brand_figures_are_null_where_undefined() {
 #[test]
 fn a_second_run_writes_the_same_bytes() {
     let dir = pipeline();
-    let files = ["report.json", "report.md", "report.html", "per_brand.arrow"];
+    let files = ["report.json", "report.md", "report.html", "per_brand.arrow", "per_brand.csv"];
     let bytes = || files.map(|file| fs::read(dir.path().join("runs/report").join(file)).unwrap());
     run_well(&dir, &[]);
     let first = bytes();
@@ -398,4 +244,101 @@ fn a_brand_that_is_not_there_is_a_broken_table() {
         ),
         "{stderr}"
     );
+}
+
+/// Brand 1 has 20 of the 60 users, brand 0 all; `good` finds those that `bau` misses.
+#[test]
+fn brands_are_better_where_their_own_interval_says_so() {
+    let dir = pipeline();
+    run_well(&dir, &[]);
+    let report = report(&dir);
+    let good = &report["experiments"][1];
+    let expected = json!({"better": 3, "worse": 0, "no_clear_change": 0, "higher": 3, "lower": 0});
+    assert_eq!(good["delta"]["brands"], expected);
+    assert_eq!(good["delta"]["by_tier"]["torso"]["ci95"], json!([1.0, 1.0]));
+    assert_eq!(good["item"]["by_volume"][0]["from"], 3000);
+    assert_eq!(report["selected"], "good");
+    let table = ipc::read(&dir.path().join("runs/report/per_brand.arrow"), &PER_BRAND).unwrap();
+    let changes = nullable_f64s(&table.batches[1], "f1_change");
+    assert_eq!(changes, [Some(1.0 - 2.0 / 3.0), Some(1.0), Some(1.0), None]);
+}
+
+#[test]
+fn the_csv_has_the_rows_of_the_table() {
+    let dir = pipeline();
+    run_well(&dir, &[]);
+    let csv = read(&dir, "per_brand.csv");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 9, "a header and two experiments of four brands");
+    assert!(lines[0].starts_with("experiment,brand_idx,brand_id,name,volume,tier,tp,fp,fn,"));
+    assert!(
+        lines[1].starts_with(r#"bau,0,70,"<b>""&",4000,head,30,0,30,1.0,0.5,0.6666666666666666,"#),
+        "{}",
+        lines[1]
+    );
+    assert!(lines[4].contains("empty,1,tail,0,0,0,,,,"), "undefined is empty: {}", lines[4]);
+}
+
+#[test]
+fn an_experiment_that_stopped_says_where() {
+    let dir = pipeline();
+    fs::remove_dir_all(dir.path().join("runs/good/score")).unwrap();
+    run_well(&dir, &[]);
+    let report = report(&dir);
+    assert_eq!(report["experiments"][1]["verdict"], "no scores: it stopped at sample");
+    assert!(read(&dir, "report.html").contains("no scores: it stopped at sample"));
+}
+
+/// The settings of `good` change after it was trained.
+#[test]
+fn scores_of_other_settings_are_marked() {
+    let dir = pipeline();
+    run_well(&dir, &["--set", "experiments.good.train.learning_rate=0.003"]);
+    let report = report(&dir);
+    assert_eq!(report["experiments"][0]["outdated"], Value::Null);
+    assert_eq!(report["experiments"][1]["outdated"], "`train` ran with other settings");
+    assert!(read(&dir, "report.md").contains("`good` are not up to date"));
+}
+
+#[test]
+fn a_report_of_one_experiment_compares_nothing() {
+    let dir = pipeline();
+    fs::remove_dir_all(dir.path().join("runs/good")).unwrap();
+    run_well(&dir, &[]);
+    assert_eq!(report(&dir)["selected"], Value::Null);
+    let html = read(&dir, "report.html");
+    assert!(html.contains("Nothing is compared with the baseline."));
+    assert!(!html.contains("NaN") && !html.contains("inf"), "no chart divides by nothing");
+}
+
+#[test]
+fn compare_prints_what_differs_and_writes_nothing() {
+    let dir = pipeline();
+    let said = run_well(&dir, &["compare", "bau", "good"]);
+    for part in [
+        "good against bau: better at both levels",
+        "train.hidden: [256, 256] -> [512]",
+        "+0.7778 (+350.0%)",
+        "brands: 3 better, 0 worse, 0 without clear change",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let back = run_well(&dir, &["compare", "good", "bau", "--json"]);
+    let back: Value = serde_json::from_str(&back).unwrap();
+    assert_eq!(
+        back["experiments"][1]["verdict"],
+        "worse at both levels; not working: no score passes its threshold for 3 of 4 brands"
+    );
+    assert!(!dir.path().join("runs/report").exists());
+
+    let missing = run(&dir, &["compare", "bau", "never_run"]);
+    assert_eq!(missing.status.code(), Some(5));
+    let stderr = String::from_utf8(missing.stderr).unwrap();
+    assert!(
+        stderr.contains(
+            "experiment `never_run`: no scores: it has not run\nhint: run `make pipeline"
+        ),
+        "{stderr}"
+    );
+    assert_eq!(run(&dir, &["compare", "bau", "god"]).status.code(), Some(2));
 }

@@ -1,0 +1,84 @@
+//! The table of all brands in the page: data for a script that searches and sorts.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::page::View;
+use crate::report::Experiment;
+
+/// The data, and what is shown first.
+#[derive(Debug, Serialize)]
+pub struct Explorer {
+    /// JSON for the script: columns of the brands and of each experiment
+    pub data: String,
+    /// Brands in all
+    pub n_brands: u64,
+    /// Names of the experiments with scores
+    pub experiments: Vec<String>,
+    /// The one shown first
+    pub shown: String,
+    /// The one it is compared with first
+    pub compared: String,
+}
+
+/// The explorer of a report.
+pub fn explorer(view: &View) -> Explorer {
+    let list = &view.brands.list;
+    let scored: Vec<&Experiment> = view.experiments().into_iter().filter(|e| e.is_ok()).collect();
+    let first = view.baseline().or(scored.first().copied()).map_or("", |e| &e.name);
+    let of_experiment = |e: &&Experiment| {
+        let scored = view.trial(e).scored.as_ref()?;
+        let counts = &scored.evaluation.counts;
+        let thresholds = scored.thresholds.as_ref();
+        let threshold = |t: &crate::load::Threshold| short(t.prob);
+        Some(json!({
+            "name": e.name,
+            "tp": counts.iter().map(|c| c.tp).collect::<Vec<_>>(),
+            "fp": counts.iter().map(|c| c.fp).collect::<Vec<_>>(),
+            "threshold": thresholds.map(|all| all.iter().map(threshold).collect::<Vec<_>>()),
+        }))
+    };
+    let supports = scored.first().and_then(|e| view.trial(e).scored.as_ref());
+    let supports =
+        supports.map(|s| s.evaluation.counts.iter().map(|c| c.support()).collect::<Vec<_>>());
+    let data = json!({
+        "brands": {
+            "id": list.iter().map(|brand| &brand.id).collect::<Vec<_>>(),
+            "name": list.iter().map(|brand| &brand.name).collect::<Vec<_>>(),
+            "tier": list.iter().map(|brand| brand.tier.name()).collect::<Vec<_>>(),
+            "volume": list.iter().map(|brand| brand.volume).collect::<Vec<_>>(),
+            "support": supports,
+        },
+        "experiments": scored.iter().filter_map(of_experiment).collect::<Vec<_>>(),
+    });
+    Explorer {
+        data: inert(&data),
+        n_brands: view.report.n_brands,
+        experiments: scored.iter().map(|e| e.name.clone()).collect(),
+        shown: view.selected().map_or(first, |e| &e.name).to_owned(),
+        compared: first.to_owned(),
+    }
+}
+
+/// Three digits are shown; more would double the page.
+fn short(prob: f64) -> Value {
+    format!("{prob:.2e}").parse::<f64>().map_or(Value::Null, |short| json!(short))
+}
+
+/// JSON that cannot end the script element it stands in.
+fn inert(data: &Value) -> String {
+    data.to_string().replace('<', "\\u003c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_brand_ends_the_script() {
+        let data = json!({"name": ["</script><script>alert(1)</script>", "<!--", "é \"'\\"]});
+        let text = inert(&data);
+        assert!(!text.contains('<'), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), data);
+    }
+}

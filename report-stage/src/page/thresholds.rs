@@ -1,0 +1,116 @@
+//! Where thresholds lie, and precision against recall by tier.
+
+use crate::chart::{Chart, Key, Panel, Place, Scale};
+use crate::format::{self, DASH};
+use crate::load::Tier;
+use crate::page::{Block, Cell, NOT_SCORED, Section, Table, UNDEFINED, View, count, number, words};
+use crate::report::Experiment;
+
+/// Thresholds by tier, precision against recall, and what the best thresholds would reach.
+pub fn section(view: &View) -> Section {
+    let mut blocks = vec![Block::text(
+        "A brand's threshold is the probability from which it is predicted. Where users have a say too \
+         (policies `gain` and `top_k`) it is the brand's own view.",
+    )];
+    blocks.push(Block::Table(thresholds(view)));
+    blocks.extend(curves(view).map(Block::Chart));
+    blocks.push(Block::fold(
+        "What the best thresholds would reach",
+        vec![Block::Table(ceilings(view))],
+    ));
+    Section { id: "thresholds", title: "Thresholds, precision and recall", blocks }
+}
+
+fn thresholds(view: &View) -> Table {
+    let mut columns = vec![words("Experiment")];
+    for tier in Tier::ALL {
+        columns.push(number(format!("Threshold, {}", tier.name())).of("threshold"));
+        columns.push(number("Precision").of("precision and recall of a tier"));
+        columns.push(number("Recall").of("precision and recall of a tier"));
+    }
+    let cells = |e: &Experiment| {
+        let why = if e.is_ok() { UNDEFINED } else { NOT_SCORED };
+        let of_tier = |tier| {
+            let curve = e.precision_recall.as_ref().map(|tiers| tiers.get(tier));
+            let at = curve.and_then(|curve| curve.thresholds);
+            let taken = curve.and_then(|curve| curve.taken);
+            let threshold = at.map_or(DASH.to_owned(), |at| format::probability(at.median));
+            let range = at.map(|at| {
+                format!("{} to {}", format::probability(at.lower), format::probability(at.upper))
+            });
+            [
+                Cell::number(threshold, why).with(range),
+                Cell::number(format::metric(taken.map(|[_, precision]| precision)), why),
+                Cell::number(format::metric(taken.map(|[recall, _]| recall)), why),
+            ]
+        };
+        Tier::ALL.into_iter().flat_map(of_tier).collect()
+    };
+    Table {
+        caption: "Median threshold of each tier, the middle half of its brands, and precision and recall of the tier's predictions together"
+            .to_owned(),
+        columns,
+        rows: view.rows(cells),
+    }
+}
+
+fn curves(view: &View) -> Option<Chart> {
+    let pair: Vec<_> =
+        view.pair().into_iter().filter(|(_, e)| e.precision_recall.is_some()).collect();
+    if pair.is_empty() {
+        return None;
+    }
+    let panels = Tier::ALL.into_iter().enumerate().map(|(i, tier)| {
+        let place = Place { left: 50.0 + 236.0 * i as f64, top: 24.0, width: 184.0, height: 184.0 };
+        let unit = Scale::Linear(0.0, 1.0);
+        let mut panel = Panel::new(place, tier.name(), (unit, "recall"), (unit, "precision"));
+        for (class, e) in &pair {
+            let Some(tiers) = &e.precision_recall else { continue };
+            let of_tier = tiers.get(tier);
+            panel.line(class, of_tier.curve.iter().map(|&[recall, precision]| (recall, precision)));
+            if let Some([recall, precision]) = of_tier.taken {
+                let title = format!(
+                    "{}: recall {}, precision {}",
+                    e.name,
+                    format::metric(Some(recall)),
+                    format::metric(Some(precision))
+                );
+                panel.dot(class, (recall, precision), title);
+            }
+        }
+        panel
+    });
+    let keys = pair.iter().flat_map(|(class, e)| {
+        [
+            Key::line(class, format!("`{}`, from the most probable pair down", e.name)),
+            Key::dot(class, format!("`{}`, as decided", e.name)),
+        ]
+    });
+    Some(Chart {
+        title: "Precision against recall by tier".to_owned(),
+        description: "All pairs of a test user and a brand of the tier, predicted from the most probable one down. A dot off its line shows what thresholds of their own do for the brands of a tier; the dots' figures are in the table above.".to_owned(),
+        width: 720.0,
+        height: 256.0,
+        panels: panels.collect(),
+        keys: keys.collect(),
+    })
+}
+
+fn ceilings(view: &View) -> Table {
+    let mut columns = vec![words("Experiment"), number("Item macro F1").of("ceiling")];
+    let buckets = view.report.floor.buckets.keys();
+    columns.extend(buckets.map(|low| number(format!("F1 ≥ {low}")).of("ceiling")));
+    let cells = |e: &Experiment| {
+        let ceiling = &e.figures.ceiling;
+        let mut cells = vec![super::metric(e, ceiling.macro_f1)];
+        cells.extend(ceiling.buckets.values().map(|&n| count(e, n)));
+        cells
+    };
+    Table {
+        caption:
+            "The best threshold of each brand on the test users themselves: a bound, not a result"
+                .to_owned(),
+        columns,
+        rows: view.rows(cells),
+    }
+}

@@ -1,0 +1,124 @@
+//! What training took, and how it went.
+
+use crate::chart::{Chart, Key, Panel, Place, Scale};
+use crate::format;
+use crate::load::Epoch;
+use crate::page::{Block, Cell, Row, Section, Table, View, metric, number, words};
+use crate::report::Experiment;
+
+/// Updates and times, and curves of the figures on the valid users.
+pub fn section(view: &View) -> Section {
+    let trained: Vec<&Experiment> =
+        view.experiments().into_iter().filter(|e| !e.history.is_empty()).collect();
+    let mut blocks = vec![Block::Table(effort(view))];
+    if !trained.is_empty() {
+        let high = trained.iter().flat_map(|e| &e.history).flat_map(figures).flatten();
+        let scale = Scale::from_zero(high);
+        blocks.push(Block::Charts {
+            caption: "Figures on the valid users while training, at the thresholds of training; the upright line is \
+                      where the model that was kept stood. Of networks that are averaged, the first"
+                .to_owned(),
+            charts: trained.iter().map(|e| curve(e, scale)).collect(),
+        });
+        let mut epochs =
+            vec![Block::text("Losses of different kinds cannot be compared with each other.")];
+        epochs.extend(trained.iter().map(|e| Block::Table(history(e))));
+        blocks.push(Block::fold("Every epoch as a table", epochs));
+    }
+    Section { id: "training", title: "Training", blocks }
+}
+
+fn effort(view: &View) -> Table {
+    let titles = [
+        ("Training rows", "training rows"),
+        ("Updates", "updates"),
+        ("Kept after", "updates"),
+        ("Sample, s", "seconds"),
+        ("Train, s", "seconds"),
+        ("Score, s", "seconds"),
+    ];
+    let mut columns = vec![words("Experiment")];
+    columns.extend(titles.map(|(title, term)| number(title).of(term)));
+    let cells = |e: &Experiment| {
+        let numbers = [e.train_rows, e.updates, e.updates_kept].map(format::maybe_count);
+        let secs = [e.secs.sample, e.secs.train, e.secs.score].map(format::secs);
+        let texts = numbers.into_iter().chain(secs);
+        texts.map(|text| Cell::number(text, "not recorded")).collect()
+    };
+    Table { caption: "What each experiment took".to_owned(), columns, rows: view.rows(cells) }
+}
+
+fn figures(epoch: &Epoch) -> [Option<f64>; 3] {
+    [epoch.valid_macro_f1, epoch.valid_user_f1, epoch.valid_map]
+}
+
+/// Gradient updates at the end of an epoch, or its number where they are not known.
+fn progress(epoch: &Epoch) -> f64 {
+    epoch.updates.map_or(f64::from(epoch.epoch), |updates| updates as f64)
+}
+
+fn curve(e: &Experiment, scale: Scale) -> Chart {
+    let place = Place { left: 34.0, top: 22.0, width: 190.0, height: 110.0 };
+    let has_updates = e.history.iter().all(|epoch| epoch.updates.is_some());
+    let axis = if has_updates { "updates" } else { "epoch" };
+    let ends = e.history.iter().map(progress);
+    let mut panel = Panel::new(place, &e.name, (Scale::from_zero(ends), axis), (scale, ""));
+    if let Some(kept) = e.updates_kept.filter(|_| has_updates) {
+        let Scale::Linear(low, high) = scale else { unreachable!("made by from_zero") };
+        let last = e.history.iter().map(progress).fold(0.0, f64::max);
+        if kept as f64 <= last {
+            panel.line("guide", [(kept as f64, low), (kept as f64, high)]);
+        }
+    }
+    let classes = ["main", "base", "third"];
+    for (i, class) in classes.into_iter().enumerate() {
+        let points =
+            e.history.iter().filter_map(|epoch| Some((progress(epoch), figures(epoch)[i]?)));
+        let points: Vec<(f64, f64)> = points.collect();
+        if let &[point] = &points[..] {
+            panel.dot(class, point, format::metric(Some(point.1)));
+        }
+        panel.line(class, points);
+    }
+    let last = e.history.last().map(figures).unwrap_or_default().map(format::metric);
+    Chart {
+        title: format!("Training of {}", e.name),
+        description: format!(
+            "After the last of {} epochs: macro F1 {}, user F1 {}, mean average precision {} on the valid users.",
+            e.history.len(),
+            last[0],
+            last[1],
+            last[2]
+        ),
+        width: 240.0,
+        height: 172.0,
+        panels: vec![panel],
+        keys: vec![
+            Key::line("main", "item macro F1"),
+            Key::line("base", "user F1"),
+            Key::line("third", "MAP"),
+        ],
+    }
+}
+
+fn history(e: &Experiment) -> Table {
+    let columns =
+        ["Updates", "Train loss", "Valid loss", "Valid macro F1", "Valid user F1", "Valid MAP"];
+    let mut columns: Vec<_> = columns.map(number).to_vec();
+    columns.insert(0, words("Epoch"));
+    let row = |epoch: &Epoch| {
+        let mut cells = vec![
+            Cell::text(epoch.epoch.to_string()),
+            Cell::number(format::maybe_count(epoch.updates), "not recorded"),
+            Cell::text(format!("{:.5}", epoch.train_loss)),
+            Cell::text(format!("{:.5}", epoch.valid_loss)),
+        ];
+        cells.extend(figures(epoch).map(|value| metric(e, value)));
+        Row { class: "", cells }
+    };
+    Table {
+        caption: format!("Training of {}", e.name),
+        columns,
+        rows: e.history.iter().map(row).collect(),
+    }
+}

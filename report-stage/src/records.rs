@@ -1,0 +1,200 @@
+//! What the records of the stages say: what an experiment took, and what it was made from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use contract::manifest::Experiment;
+use contract::plan::StagePlan;
+use contract::record::Record;
+use contract::statistics::SampleStatistics;
+use contract::{Manifest, Stage, ipc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What an experiment took. `None` where no stage recorded it.
+#[derive(Clone, Debug, Default)]
+pub struct Effort {
+    /// What the sample did to the training users
+    pub sample: Option<SampleStatistics>,
+    /// Training examples
+    pub train_rows: Option<u64>,
+    /// Gradient updates
+    pub updates: Option<u64>,
+    /// After how many of them the model that was kept stood, by its figures on the valid users
+    pub updates_kept: Option<u64>,
+    /// What scoring chose on the valid users: `brand_share`, `memory_weights`
+    pub chosen: Value,
+    /// Whether the model is the truth that made the data: a ceiling, not a rival
+    pub is_truth: bool,
+    /// Wall time
+    pub secs: Secs,
+    /// Why the scores are not those that the manifest describes, if so
+    pub outdated: Option<String>,
+    /// The first stage that left no record, if another one did
+    pub stopped_at: Option<Stage>,
+}
+
+/// Wall time of an experiment's stages: the only figures that differ from run to run.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Secs {
+    /// Drawing the examples
+    pub sample: Option<f64>,
+    /// Training
+    pub train: Option<f64>,
+    /// Scoring valid and test users
+    pub score: Option<f64>,
+}
+
+/// What the whole report was made from.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Provenance {
+    /// Version of the project
+    pub version: &'static str,
+    /// The manifest, as given on the command line
+    pub manifest: String,
+    /// BLAKE3 of its bytes
+    pub manifest_blake3: Option<String>,
+    /// BLAKE3 of the raw files and queries that the users were read from, by name
+    pub data: BTreeMap<String, Option<String>>,
+    /// Settings that all experiments share
+    pub holdout: Value,
+    /// Every stage with a record
+    pub stages: Vec<StageTrace>,
+    /// Commands that make it again
+    pub commands: Vec<String>,
+}
+
+/// Where a stage's results come from.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageTrace {
+    /// `None` for a stage that all share
+    pub experiment: Option<String>,
+    /// Its name
+    pub stage: String,
+    /// Hash of all it was made of
+    pub fingerprint: String,
+    /// Hash of its program
+    pub program: String,
+    /// Rows written
+    pub rows: u64,
+    /// Bytes written
+    pub bytes: u64,
+    /// Largest resident memory
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Effort {
+    /// Reads an experiment's records.
+    pub fn of(manifest: &Manifest, experiment: &Experiment) -> Self {
+        let record = |stage| Record::of(&manifest.plan(stage, Some(experiment)));
+        let sample = if experiment.needs_sample() { record(Stage::Sample) } else { None };
+        let (train, score) = (record(Stage::Train), record(Stage::Score));
+        let number = |record: &Option<Record>, key: &str| {
+            record.as_ref()?.summary.get(key).and_then(Value::as_u64)
+        };
+        let statistics = sample.as_ref().map(|record| record.summary.clone());
+        let has_record = |&stage: &Stage| record(stage).is_some();
+        let (done, open): (Vec<Stage>, Vec<Stage>) =
+            stages(experiment).into_iter().partition(has_record);
+        Self {
+            sample: statistics.and_then(|summary| serde_json::from_value(summary).ok()),
+            train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
+            updates: number(&train, "updates"),
+            updates_kept: number(&train, "updates_kept").or_else(|| number(&train, "updates")),
+            chosen: score.as_ref().map_or(Value::Null, chosen),
+            is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),
+            secs: Secs {
+                sample: sample.map(|record| record.secs),
+                train: train.map(|record| record.secs),
+                score: score.map(|record| record.secs),
+            },
+            outdated: outdated(manifest, experiment),
+            stopped_at: if done.is_empty() { None } else { open.first().copied() },
+        }
+    }
+
+    /// In place of a verdict where there are no scores.
+    pub fn no_scores(&self) -> String {
+        match self.stopped_at {
+            Some(stage) => format!("no scores: it stopped at {stage}"),
+            None => "no scores: it has not run".to_owned(),
+        }
+    }
+}
+
+fn stages(experiment: &Experiment) -> Vec<Stage> {
+    let has = |stage: &Stage| *stage != Stage::Sample || experiment.needs_sample();
+    Stage::OF_EXPERIMENT.into_iter().filter(has).collect()
+}
+
+/// What scoring chose on the valid users, of what a policy may leave open.
+fn chosen(score: &Record) -> Value {
+    let keys = ["brand_share", "memory_weights"];
+    let found = keys.map(|key| (key.to_owned(), score.summary[key].clone()));
+    found.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
+}
+
+/// The first reason why an experiment's scores are not what its settings and files would give now.
+fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
+    let plans = [manifest.plan(Stage::Holdout, None)]
+        .into_iter()
+        .chain(stages(experiment).into_iter().map(|stage| manifest.plan(stage, Some(experiment))));
+    plans.into_iter().find_map(|plan| {
+        let record = Record::of(&plan)?;
+        if !record.has_params_of(&plan) {
+            return Some(format!("`{}` ran with other settings", plan.stage));
+        }
+        let is_other = |input: &&contract::plan::Input| {
+            let then = record.parts.inputs.get(&input.name).cloned().flatten();
+            then.is_some_and(|then| now(plan.stage, &input.path).is_some_and(|now| now != then))
+        };
+        let input = plan.inputs.iter().find(is_other)?;
+        Some(format!("`{}` ran before its input `{}` changed", plan.stage, input.name))
+    })
+}
+
+/// The hash of an input as it is now: as its stage recorded it, or of the file if it is small.
+fn now(stage: Stage, path: &Path) -> Option<String> {
+    let recorded = path.parent().and_then(|dir| Record::load(&dir.join("stage.json")));
+    match recorded {
+        Some(record) => {
+            Some(record.outputs.get(&*path.file_name()?.to_string_lossy())?.blake3.clone())
+        }
+        // Raw tables can be large; whether they changed is for the runner to say.
+        None if stage == Stage::Holdout => None,
+        None => ipc::hash_file(path).ok(),
+    }
+}
+
+impl Provenance {
+    /// Reads the records of all stages.
+    pub fn of(manifest: &Manifest, commands: Vec<String>) -> Self {
+        let holdout = manifest.plan(Stage::Holdout, None);
+        let mut plans: Vec<StagePlan> = vec![holdout.clone()];
+        for experiment in manifest.experiments() {
+            let of_stage = |stage| manifest.plan(stage, Some(experiment));
+            plans.extend(stages(experiment).into_iter().map(of_stage));
+        }
+        let trace = |plan: &StagePlan| {
+            let record = Record::of(plan)?;
+            Some(StageTrace {
+                experiment: plan.experiment.clone(),
+                stage: plan.stage.to_string(),
+                fingerprint: record.fingerprint,
+                program: record.parts.binary,
+                rows: record.outputs.values().map(|output| output.n_rows).sum(),
+                bytes: record.outputs.values().map(|output| output.n_bytes).sum(),
+                peak_memory_bytes: record.peak_memory_bytes,
+            })
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            manifest: manifest.path.display().to_string(),
+            manifest_blake3: ipc::hash_file(&manifest.path).ok(),
+            data: Record::of(&holdout).map(|record| record.parts.inputs).unwrap_or_default(),
+            holdout: holdout.params["holdout"].clone(),
+            stages: plans.iter().filter_map(trace).collect(),
+            commands,
+        }
+    }
+}

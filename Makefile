@@ -18,7 +18,7 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 
 BENCH_USERS ?= 1000000
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-ceiling bench-experiments build pipeline holdout sample train score report demo-data fetch test check clean help
+.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline holdout sample train score report demo-data fetch test check clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,7 +62,7 @@ check: build ## What CI runs: format, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) test --workspace --locked
 
-bench: bench-sample bench-train bench-train-scale bench-neighbours bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
+bench: bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
 
 bench/.venv: bench/requirements.txt
 	python3 -m venv bench/.venv
@@ -80,6 +80,9 @@ bench-train-scale: build bench/.venv ## Training on 100,000 to 5,000,000 example
 
 bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users: BENCH_USERS=
 	bench/.venv/bin/python bench/score/neighbours.py --users $(BENCH_USERS)
+
+bench-report: build bench/.venv ## The report of ten experiments, 200,000 test users, 3,000 brands
+	bench/.venv/bin/python bench/report/run.py
 
 bench-ceiling: pipeline bench/.venv ## What the noise in the demo's embeddings leaves possible
 	bench/.venv/bin/python bench/score/embedding_ceiling.py

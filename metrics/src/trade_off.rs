@@ -270,7 +270,7 @@ mod tests {
             found.unwrap()
         };
         assert_eq!(at(0.5).user_f1, Some(0.5));
-        assert_eq!(at(0.2).user_f1, Some((1.0 + 2.0 / 3.0) / 2.0));
+        assert_eq!(at(0.2).user_f1, Some(f64::midpoint(1.0, 2.0 / 3.0)));
         assert_eq!(at(0.5).n_predicted, 3);
         // Brand 0: tp 1, fp 1; brand 1: fp 1, fn 1.
         assert_eq!(at(0.5).macro_f1, Some((2.0 / 3.0) / 2.0));

@@ -33,7 +33,7 @@ fn write_block(text: &mut String, block: &Block) {
         Block::Terms { terms } => {
             text.push('\n');
             for term in terms {
-                let _ = writeln!(text, "- **{}**: {}", term.term, term.text);
+                let _ = writeln!(text, "- **{}**: {}", term.word, term.text);
             }
         }
         Block::Commands { lines } => {

@@ -111,7 +111,7 @@ pub struct Term {
     /// For links
     pub id: String,
     /// The word, as a sentence
-    pub term: String,
+    pub word: String,
     /// As sentences
     pub text: String,
 }
@@ -149,6 +149,8 @@ pub struct Column {
     pub is_code: bool,
     /// Whether it holds numbers, which stand to the right
     pub is_number: bool,
+    /// Whether it holds sentences, which need room
+    pub is_prose: bool,
 }
 
 impl Column {
@@ -207,6 +209,10 @@ const NOT_SCORED: &str = "no scores";
 
 fn words(title: &str) -> Column {
     Column { title: title.to_owned(), ..Column::default() }
+}
+
+fn prose(title: &str) -> Column {
+    Column { is_prose: true, ..words(title) }
 }
 
 fn number(title: impl Into<String>) -> Column {

@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 /// Lengths of a user's list of best brands that are measured, where the list is long enough.
 const KS: [usize; 5] = [1, 3, 5, 10, 20];
 
+/// Those of them that people are shown; `report.json` has all.
+pub const SHOWN_KS: [usize; 3] = [1, 5, 20];
+
 /// What was found of one experiment.
 pub struct Trial<'a> {
     /// As the manifest sets it

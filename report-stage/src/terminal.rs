@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
 use crate::compare::{Change, Judged};
 use crate::evaluate::{AtK, Figures};
 use crate::format;
 use crate::load::Tier;
-use crate::report::{Experiment, Report};
+use crate::report::{Experiment, Report, SHOWN_KS};
 use crate::settings;
 
 /// The experiments, then the answer, then the files.
@@ -39,8 +39,12 @@ fn table(
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(titles);
+        .remove_style(TableComponent::HorizontalLines)
+        .remove_style(TableComponent::MiddleIntersections)
+        .remove_style(TableComponent::LeftBorderIntersections)
+        .remove_style(TableComponent::RightBorderIntersections)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(titles);
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(|(i, text)| {
             let right = is_number.contains(&i);
@@ -110,7 +114,7 @@ fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
         ("R", &a.user.recall_at, &b.user.recall_at, &delta.recall_at),
         ("nDCG", &a.user.ndcg_at, &b.user.ndcg_at, &delta.ndcg_at),
     ] {
-        for (k, &change) in changes {
+        for (k, &change) in changes.iter().filter(|(k, _)| SHOWN_KS.contains(k)) {
             let at = |values: &AtK| values.get(k).copied().flatten();
             metric(&format!("  {name}@{k}"), at(a), at(b), plain(change));
         }

@@ -16,9 +16,10 @@
   const f1 = (e, i) => ratio(2 * e.tp[i], e.tp[i] + e.fp[i] + brands.support[i]);
   const minus = (a, b) => (a === null || b === null ? null : a - b);
 
+  const hasIds = brands.name.some((name, i) => name !== String(brands.id[i]));
   const columns = [
     { title: "Brand", value: (i) => brands.name[i], text: String, words: true },
-    { title: "Id", value: (i) => brands.id[i], text: String, words: true },
+    { title: "Id", value: (i) => brands.id[i], text: String, words: true, hidden: !hasIds },
     { title: "Tier", value: (i) => -brands.volume[i], text: (_, i) => brands.tier[i], words: true },
     { title: "Volume", value: (i) => brands.volume[i], text: count },
     { title: "Support", value: (i) => brands.support[i], text: count },
@@ -33,9 +34,9 @@
       value: (i, e) => (e.threshold ? e.threshold[i] : null),
       text: (v) => (v === null ? "–" : v.toPrecision(3)),
     },
-  ];
+  ].filter((column) => !column.hidden);
 
-  const state = { by: 3, descending: true, page: 0 };
+  const state = { by: columns.findIndex((column) => column.title === "Volume"), descending: true, page: 0 };
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
   // Undefined comes last whichever way is sorted.
   const order = (a, b) => {

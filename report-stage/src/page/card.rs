@@ -89,9 +89,10 @@ fn facts(report: &Report, best: &Experiment, base: &Experiment) -> Vec<Fact> {
     if let Some(brands) = delta.brands {
         let count = format::count;
         facts.push(Fact {
-            value: format!("{} better, {} worse", count(brands.better), count(brands.worse)),
+            value: format!("{} better", count(brands.better)),
             detail: format!(
-                "{} show no clear change; F1 is higher for {}, lower for {}",
+                "{} worse, {} show no clear change; F1 is higher for {}, lower for {}",
+                count(brands.worse),
                 count(brands.no_clear_change),
                 count(brands.higher),
                 count(brands.lower)

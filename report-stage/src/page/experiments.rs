@@ -3,7 +3,7 @@
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::compare::{Judged, LEVEL};
 use crate::format;
-use crate::page::{Block, Cell, Section, Table, View, count, metric, number, tone, words};
+use crate::page::{Block, Cell, Section, Table, View, count, metric, number, prose, tone, words};
 use crate::report::Experiment;
 use crate::settings;
 
@@ -15,8 +15,8 @@ pub fn table(view: &View) -> Section {
         number("Change, 95% interval").of("change"),
         number("User F1").of("user level"),
         number("Change, 95% interval").of("change"),
-        words("Verdict").of("verdict"),
-        words("What differs from the baseline"),
+        prose("Verdict").of("verdict"),
+        prose("What differs from the baseline"),
     ];
     let cells = |e: &Experiment| {
         let differs = if view.is_baseline(e) {

@@ -8,13 +8,44 @@ use crate::load::Tier;
 use crate::page::{Block, Cell, Column, Section, Table, View, number, words};
 use crate::report::Experiment;
 
-/// A group of brands: its title, an experiment's macro F1, and the change against the baseline.
+/// A group of brands.
 struct Group {
     title: String,
     n_brands: u64,
-    term: &'static str,
-    value: Box<dyn Fn(&Experiment) -> Option<f64>>,
-    change: Box<dyn Fn(&Experiment) -> Judged>,
+    of: Of,
+}
+
+/// How a group is made.
+#[derive(Clone, Copy)]
+enum Of {
+    Tier(Tier),
+    /// A band of volume, by its place
+    Volume(usize),
+}
+
+impl Group {
+    fn term(&self) -> &'static str {
+        match self.of {
+            Of::Tier(_) => "head, torso, tail",
+            Of::Volume(_) => "volume",
+        }
+    }
+
+    /// An experiment's macro F1.
+    fn value(&self, e: &Experiment) -> Option<f64> {
+        match self.of {
+            Of::Tier(tier) => e.figures.item.by_tier.get(tier).macro_f1,
+            Of::Volume(i) => e.figures.item.by_volume.get(i)?.macro_f1,
+        }
+    }
+
+    /// Its change against the baseline.
+    fn change(&self, e: &Experiment) -> Judged {
+        match self.of {
+            Of::Tier(tier) => *e.delta.by_tier.get(tier),
+            Of::Volume(i) => e.delta.by_volume.get(i).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// Changes by tier and volume, and the selected experiment beside the baseline.
@@ -23,11 +54,11 @@ pub fn section(view: &View) -> Section {
     let mut columns = vec![words("Experiment"), number("All brands").of("item level")];
     columns.extend(groups.iter().map(|group| Column {
         title: format!("{}, {} brands", group.title, format::count(group.n_brands)),
-        ..number("").of(group.term)
+        ..number("").of(group.term())
     }));
     let cells = |e: &Experiment| {
         let mut cells = vec![cell(view, e, e.figures.item.macro_f1, &e.delta.item_f1)];
-        let of_group = |group: &Group| cell(view, e, (group.value)(e), &(group.change)(e));
+        let of_group = |group: &Group| cell(view, e, group.value(e), &group.change(e));
         cells.extend(groups.iter().map(of_group));
         cells
     };
@@ -47,9 +78,7 @@ fn groups(view: &View) -> Vec<Group> {
     let tier = |tier: Tier| Group {
         title: tier.name().to_owned(),
         n_brands: *view.report.tiers.get(tier),
-        term: "head, torso, tail",
-        value: Box::new(move |e| e.figures.item.by_tier.get(tier).macro_f1),
-        change: Box::new(move |e| *e.delta.by_tier.get(tier)),
+        of: Of::Tier(tier),
     };
     let bands = view.experiments().into_iter().find(|e| e.is_ok());
     let bands = bands.map(|e| e.figures.item.by_volume.as_slice()).unwrap_or_default();
@@ -62,9 +91,7 @@ fn groups(view: &View) -> Vec<Group> {
             }
         },
         n_brands: band.n_brands,
-        term: "volume",
-        value: Box::new(move |e| e.figures.item.by_volume.get(i)?.macro_f1),
-        change: Box::new(move |e| e.delta.by_volume.get(i).copied().unwrap_or_default()),
+        of: Of::Volume(i),
     };
     Tier::ALL.into_iter().map(tier).chain(bands.iter().enumerate().map(band)).collect()
 }
@@ -95,7 +122,7 @@ const WIDTH: f64 = 420.0;
 fn dumbbell(view: &View, groups: &[Group]) -> Option<Chart> {
     let (base, main) = view.baseline().zip(view.selected())?;
     let height = ROW * groups.len() as f64;
-    let values = groups.iter().flat_map(|g| [(g.value)(base), (g.value)(main)]).flatten();
+    let values = groups.iter().flat_map(|g| [g.value(base), g.value(main)]).flatten();
     let place = Place { left: NAMES, top: 8.0, width: WIDTH, height };
     let rows = Scale::Linear(groups.len() as f64, 0.0);
     let mut panel = Panel::new(place, "", (Scale::from_zero(values), "item macro F1"), (rows, ""));
@@ -104,7 +131,7 @@ fn dumbbell(view: &View, groups: &[Group]) -> Option<Chart> {
         let y = row as f64 + 0.5;
         let title = format!("{} ({})", group.title, format::count(group.n_brands));
         panel.text("name", (-8.0, y * ROW + 4.0), "end", title);
-        let (from, to) = ((group.value)(base), (group.value)(main));
+        let (from, to) = (group.value(base), group.value(main));
         if let (Some(from), Some(to)) = (from, to) {
             panel.line("main", [(from, y), (to, y)]);
         }

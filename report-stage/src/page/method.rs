@@ -86,7 +86,7 @@ pub fn definitions(report: &Report) -> Section {
     let words: &IndexMap<String, String> = &report.definitions;
     let term = |(term, text): (&String, &String)| Term {
         id: term_id(term),
-        term: term.clone(),
+        word: term.clone(),
         text: text.clone(),
     };
     Section {
@@ -179,7 +179,7 @@ fn files() -> Vec<Term> {
     ];
     let term = |(file, what): (&str, &str)| Term {
         id: term_id(file),
-        term: format!("`{file}`"),
+        word: format!("`{file}`"),
         text: what.to_owned(),
     };
     files.map(term).to_vec()

@@ -61,7 +61,7 @@ pub fn section(view: &View) -> Section {
             (label.0 - x).abs() < NEAR && (label.1 - y).abs() < NEAR
         };
         match labels.iter_mut().find(is_near) {
-            Some((.., text)) => *text += &format!(", {number}"),
+            Some((.., text)) => text.extend([", ", &number]),
             None => labels.push((x, y, number)),
         }
     }

@@ -3,10 +3,7 @@
 use crate::evaluate::AtK;
 use crate::format;
 use crate::page::{Block, Section, Table, View, count, metric, number, words};
-use crate::report::Experiment;
-
-/// Lengths of a list of best brands that have a column; `report.json` has all.
-const SHOWN_KS: [usize; 3] = [1, 5, 20];
+use crate::report::{Experiment, SHOWN_KS};
 
 /// The tables of user level.
 pub fn section(view: &View) -> Section {

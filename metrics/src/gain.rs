@@ -43,36 +43,27 @@ impl Stake {
 
     /// Of a user.
     ///
-    /// * `probs`: the user's probabilities; reordered.
-    pub fn of_user(probs: &mut [f32]) -> UserStake {
-        /// The best list is sought among this many first; it is rarely longer.
-        const FIRST: usize = 256;
-
+    /// * `probs`: the user's probabilities.
+    pub fn of_user(probs: &[f32]) -> UserStake {
         let positives: f64 = probs.iter().map(|&p| f64::from(p)).sum();
-        let mut n_sorted = FIRST;
-        loop {
-            let n = n_sorted.min(probs.len());
-            if n < probs.len() {
-                probs.select_nth_unstable_by(n, |a, b| b.total_cmp(a));
+        // F1 rises with every brand whose `p` is at least half of it, and the most probable brand
+        // alone has an F1 of `2·p / (1 + positives)`: what is below half of that is in no best list.
+        let highest = probs.iter().fold(0.0, |highest: f32, &p| highest.max(p));
+        let lowest = f64::from(highest) / (1.0 + positives);
+        let mut list: Vec<f32> =
+            probs.iter().copied().filter(|&p| f64::from(p) >= lowest).collect();
+        list.sort_unstable_by(|a, b| b.total_cmp(a));
+        let (mut hits, mut best) = (0.0, (0.0, 0));
+        for (i, &p) in list.iter().enumerate() {
+            hits += f64::from(p);
+            let f1 = 2.0 * hits / ((i + 1) as f64 + positives);
+            if f1 > best.0 {
+                best = (f1, i + 1);
             }
-            probs[..n].sort_unstable_by(|a, b| b.total_cmp(a));
-            let (mut hits, mut best) = (0.0, (0.0, 0));
-            for (i, &p) in probs[..n].iter().enumerate() {
-                hits += f64::from(p);
-                let f1 = 2.0 * hits / ((i + 1) as f64 + positives);
-                if f1 > best.0 {
-                    best = (f1, i + 1);
-                }
-            }
-            // F1 rises until the first `p` below half of it and then falls for good.
-            if best.1 < n || n == probs.len() {
-                let size = best.1 as f64 + positives;
-                // Of whom nothing is expected, nothing is gained.
-                let weight = if best.0 > 0.0 { 1.0 / size } else { 0.0 };
-                return Stake { f1: best.0, weight };
-            }
-            n_sorted *= 4;
         }
+        // Of whom nothing is expected, nothing is gained.
+        let weight = if best.0 > 0.0 { 1.0 / (best.1 as f64 + positives) } else { 0.0 };
+        Stake { f1: best.0, weight }
     }
 }
 
@@ -99,17 +90,17 @@ mod tests {
     /// F(3) = 3.4/4.8 = .708: the best list has two.
     #[test]
     fn a_users_best_list_is_the_one_of_highest_expected_f1() {
-        let stake = Stake::of_user(&mut [0.2, 0.9, 0.1, 0.6]);
+        let stake = Stake::of_user(&[0.2, 0.9, 0.1, 0.6]);
         assert!((stake.f1 - 3.0 / 3.8).abs() < 1e-6, "{stake:?}");
         assert!((stake.weight - 1.0 / 3.8).abs() < 1e-6, "{stake:?}");
     }
 
-    /// 600 brands of probability .9: the best list is longer than what is sorted first.
+    /// 600 brands of probability .9.
     #[test]
     fn a_list_of_hundreds_is_found() {
         let mut probs = vec![0.01; 1000];
         probs[200..800].fill(0.9);
-        let stake = Stake::of_user(&mut probs);
+        let stake = Stake::of_user(&probs);
         // 2 · 540 / (600 + 544)
         assert!((stake.f1 - 1080.0 / 1144.0).abs() < 1e-4, "{stake:?}");
     }
@@ -130,6 +121,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_longer_and_no_shorter_list_expects_more(
+            probs in prop::collection::vec(0.0..1.0_f32, 1..40),
+        ) {
+            let positives: f64 = probs.iter().map(|&p| f64::from(p)).sum();
+            let mut sorted = probs.clone();
+            sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+            let f1 = |n: usize| {
+                2.0 * sorted[..n].iter().map(|&p| f64::from(p)).sum::<f64>() / (n as f64 + positives)
+            };
+            let best = (1..=probs.len()).map(f1).fold(0.0, f64::max);
+            prop_assert!((Stake::of_user(&probs).f1 - best).abs() < 1e-12);
+        }
+
         #[test]
         fn the_threshold_lies_between_those_of_brand_and_user(
             brand in (0.01..1.0_f64, 0.001..10.0_f64),

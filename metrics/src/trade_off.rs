@@ -103,7 +103,7 @@ impl TradeOff {
     }
 
     fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
-        let user = Stake::of_user(&mut probs.to_vec());
+        let user = Stake::of_user(probs);
         let n_steps = self.user_f1.len() + 1;
         let mut of_user = [0; 2].map(|_| vec![0; n_steps]);
         for (brand, (&p, &stake)) in probs.iter().zip(stakes).enumerate() {

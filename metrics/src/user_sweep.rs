@@ -86,7 +86,7 @@ impl UserSweep {
     }
 
     fn add_brand_shares(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
-        let user = Stake::of_user(&mut probs.to_vec());
+        let user = Stake::of_user(probs);
         for (sum, &share) in self.sums.iter_mut().zip(&self.candidates) {
             let is_predicted =
                 |brand: usize| f64::from(probs[brand]) >= threshold(stakes[brand], user, share);

@@ -2,7 +2,7 @@
 
 use contract::manifest::TopBy;
 use metrics::gain::threshold;
-use metrics::{Curve, Expected, Stake};
+use metrics::{Curve, Expected, Platt, Stake};
 use model::sigmoid::{logit, parts};
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView1, ArrayView2, Axis};
@@ -47,6 +47,12 @@ pub struct Decider {
     /// The logit, before calibration, from which a brand is predicted by its own threshold
     cuts: Vec<f32>,
     stakes: Vec<Stake>,
+    /// Slope and intercept of each brand's curve, apart from the brands so that a loop over them is
+    /// vectorised; of curves that have none, 0
+    slopes: Vec<f64>,
+    intercepts: Vec<f64>,
+    /// Brands whose curve is another
+    isotonic: Vec<usize>,
 }
 
 /// What is decided for a user.
@@ -76,7 +82,20 @@ impl Decider {
         let stake =
             |b: &BrandRule| Stake::of_brand(b.expected.as_ref().unwrap_or(&unknown), brands.len());
         let stakes = brands.iter().map(stake).collect();
-        Self { brands, rule, cuts, stakes }
+        let platt = |b: &BrandRule| match b.curve {
+            Curve::Platt(platt) => platt,
+            Curve::Isotonic(_) => Platt { slope: 0.0, intercept: 0.0 },
+        };
+        let is_isotonic = |&brand: &usize| matches!(brands[brand].curve, Curve::Isotonic(_));
+        Self {
+            slopes: brands.iter().map(|b| platt(b).slope).collect(),
+            intercepts: brands.iter().map(|b| platt(b).intercept).collect(),
+            isotonic: (0..brands.len()).filter(is_isotonic).collect(),
+            brands,
+            rule,
+            cuts,
+            stakes,
+        }
     }
 
     /// The same brands by another rule.
@@ -114,8 +133,23 @@ impl Decider {
 
     /// Calibrated probabilities of one user, in place of what `probs` held.
     pub fn probs(&self, logits: ArrayView1<f32>, probs: &mut Vec<f32>) {
-        probs.clear();
-        probs.extend(self.brands.iter().zip(logits).map(|(b, &z)| parts(log_odds(&b.curve, z)).p));
+        self.log_odds(logits, probs);
+        to_probs(probs);
+    }
+
+    /// Log-odds of the calibrated probabilities of one user, in place of what `log_odds` held;
+    /// finer than the probabilities themselves near 1.
+    fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
+        log_odds.resize(logits.len(), 0.0);
+        let logits = logits.to_slice().expect("a user's logits are contiguous");
+        let curves = self.slopes.iter().zip(&self.intercepts);
+        for ((into, &z), (slope, intercept)) in log_odds.iter_mut().zip(logits).zip(curves) {
+            *into = (slope * f64::from(z) + intercept) as f32;
+        }
+        for &brand in &self.isotonic {
+            let prob = self.brands[brand].curve.prob(f64::from(logits[brand]));
+            log_odds[brand] = logit(prob.clamp(1e-12, 1.0 - 1e-12)) as f32;
+        }
     }
 
     /// Decides for a batch of users.
@@ -135,8 +169,7 @@ impl Decider {
         scratch: &mut Scratch,
     ) -> UserDecision {
         let Scratch { log_odds: calibrated, probs, ranked } = scratch;
-        calibrated.clear();
-        calibrated.extend(self.brands.iter().zip(logits).map(|(b, &z)| log_odds(&b.curve, z)));
+        self.log_odds(logits, calibrated);
         let predicted = match self.rule {
             Rule::Brand => {
                 let is_predicted =
@@ -158,9 +191,9 @@ impl Decider {
                 list
             }
             Rule::Gain { brand_share } => {
-                probs.clear();
-                probs.extend(calibrated.iter().map(|&z| parts(z).p));
-                let user = Stake::of_user(&mut probs.clone());
+                probs.clone_from(calibrated);
+                to_probs(probs);
+                let user = Stake::of_user(probs);
                 let gains = |(p, &stake): (&f32, &Stake)| {
                     f64::from(*p) >= threshold(stake, user, brand_share)
                 };
@@ -177,13 +210,9 @@ impl Decider {
     }
 }
 
-/// Log-odds of the calibrated probability; finer than the probability itself near 1.
-fn log_odds(curve: &Curve, z: f32) -> f32 {
-    match curve {
-        Curve::Platt(platt) => (platt.slope * f64::from(z) + platt.intercept) as f32,
-        Curve::Isotonic(isotonic) => {
-            logit(isotonic.prob(f64::from(z)).clamp(1e-12, 1.0 - 1e-12)) as f32
-        }
+fn to_probs(log_odds: &mut [f32]) {
+    for z in log_odds {
+        *z = parts(*z).p;
     }
 }
 
@@ -202,7 +231,7 @@ fn best(values: impl Iterator<Item = f32>, k: usize, ranked: &mut Vec<(f32, u32)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metrics::{Isotonic, Platt};
+    use metrics::Isotonic;
     use ndarray::array;
 
     fn brand(slope: f64, intercept: f64, threshold: f64) -> BrandRule {

@@ -3,8 +3,11 @@
 use indexmap::IndexMap;
 
 /// Every word and its meaning, in the order of the report.
-const DEFINITIONS: [(&str, &str); 31] = [
-    ("F1", "2·tp / (2·tp + fp + fn), from counts of test users. Undefined if all three are 0."),
+const DEFINITIONS: [(&str, &str); 35] = [
+    (
+        "F1",
+        "2·tp / (2·tp + fp + fn), from counts of test users: tp are predicted and have the brand, fp are predicted and have it not, fn have it and are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
+    ),
     (
         "item level",
         "F1 of each brand, then the unweighted mean over the brands where it is defined. A brand that test users have but that is never predicted has F1 0 and is included.",
@@ -38,6 +41,7 @@ const DEFINITIONS: [(&str, &str); 31] = [
     ),
     ("F1 bucket", "Number of brands whose F1 is defined and at least the bound."),
     ("never predicted", "Brands for which no test user's probability reaches the threshold."),
+    ("predictions per user", "Brands predicted for a test user, the mean over all of them."),
     (
         "P@k, R@k, nDCG@k",
         "Of a user's k most probable brands: share that are labels; share of the user's labels among them; discounted gain relative to the best order. Mean over users with a label.",
@@ -79,6 +83,10 @@ const DEFINITIONS: [(&str, &str); 31] = [
         "How far the labels expected are from those found, summed over brands (or over bands of probability), over all labels. 0 is right everywhere, 1 is off by as many as there are.",
     ),
     (
+        "band of probability",
+        "Pairs of a test user and a brand by their probability: how many there are, its mean, and the share of them that are labels.",
+    ),
+    (
         "audience ratio",
         "Users predicted to have a brand over those who have it, over brands that a test user has.",
     ),
@@ -99,8 +107,16 @@ const DEFINITIONS: [(&str, &str); 31] = [
         "Gradient updates, one a batch, of all networks of an experiment together; kept after: how many the model that is used had seen, chosen on the valid users.",
     ),
     (
+        "figures on valid",
+        "Measured after an epoch on at most 20,000 valid users: the loss, mean average precision, and F1 at the thresholds that training uses. They choose the epoch, nothing else.",
+    ),
+    (
         "seconds",
         "Wall time of a stage when it last ran, on whatever machine, with whatever else was running.",
+    ),
+    (
+        "written",
+        "Rows and bytes that a stage wrote when it last ran, and the largest memory that its process held.",
     ),
     (
         "verdict",

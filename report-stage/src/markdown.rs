@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::page::{Block, Cell, Column, Page, Table};
 
+/// Sections that are open; a reader unfolds the others.
+const OPEN: [&str; 3] = ["experiments", "distributions", "tiers"];
+
 /// Writes the page as GitHub-flavoured Markdown. What is drawn or folded is left to the HTML: a
 /// pull request has no room for it.
 pub fn render(page: &Page) -> String {
@@ -17,9 +20,15 @@ pub fn render(page: &Page) -> String {
     for section in &page.sections {
         let mut body = String::new();
         section.blocks.iter().for_each(|block| write_block(&mut body, block));
-        if !body.is_empty() {
-            let _ = write!(text, "\n## {}\n{body}", section.title);
+        if body.is_empty() {
+            continue;
         }
+        let _ = if OPEN.contains(&section.id) {
+            write!(text, "\n## {}\n{body}", section.title)
+        } else {
+            let title = section.title;
+            write!(text, "\n<details>\n<summary>{title}</summary>\n{body}\n</details>\n")
+        };
     }
     text
 }

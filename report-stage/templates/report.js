@@ -4,7 +4,7 @@
   const PAGE = 100;
   const at = (id) => document.getElementById("brands-" + id);
   if (!at("data")) return;
-  const { brands, experiments } = JSON.parse(at("data").textContent);
+  const { brands, experiments, meanings } = JSON.parse(at("data").textContent);
   const named = (name) => experiments.find((e) => e.name === name);
   const round = (value, digits) => (value === null ? "–" : value.toFixed(digits));
   const count = (value) => value.toLocaleString("en-US");
@@ -95,6 +95,7 @@
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = column.title;
+    button.title = meanings[column.title] ?? "";
     button.addEventListener("click", () => {
       state.descending = state.by === place ? !state.descending : !column.words;
       state.by = place;

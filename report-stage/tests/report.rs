@@ -311,6 +311,21 @@ fn a_report_of_one_experiment_compares_nothing() {
     assert!(!html.contains("NaN") && !html.contains("inf"), "no chart divides by nothing");
 }
 
+/// A hover shows it, a click leads to it; columns of single experiments are named by their caption.
+#[test]
+fn every_column_of_numbers_has_its_definition() {
+    let dir = pipeline();
+    run_well(&dir, &[]);
+    let html = read(&dir, "report.html");
+    let columns: Vec<&str> = html.split("<th scope=\"col\" class=\"number\">").skip(1).collect();
+    assert!(columns.len() > 60, "{}", columns.len());
+    for column in columns {
+        let heading = &column[..column.find("</th>").unwrap()];
+        let is_defined = heading.starts_with("<a href=\"#term-") && heading.contains("title=\"");
+        assert!(is_defined || heading.starts_with("<code>"), "{heading}");
+    }
+}
+
 #[test]
 fn compare_prints_what_differs_and_writes_nothing() {
     let dir = pipeline();

@@ -148,8 +148,11 @@ fn audiences(view: &View) -> Chart {
 
 fn bands(e: &Experiment, of: &Calibration) -> Table {
     let titles = ["Cells, before", "Expected", "Found", "Cells, after", "Expected", "Found"];
-    let columns: Vec<Column> =
-        [vec![words("Probability from")], titles.map(number).to_vec()].concat();
+    let columns: Vec<Column> = [
+        vec![words("Probability from")],
+        titles.map(|title| number(title).of("band of probability")).to_vec(),
+    ]
+    .concat();
     let row = |(before, after): (&Band, &Band)| {
         let mut cells = vec![Cell::text(before.from.to_string())];
         for band in [before, after] {

@@ -65,7 +65,7 @@ fn never_predicted(view: &View) -> Table {
         number("of those with support").of("support"),
     ];
     columns.extend(Tier::ALL.map(|tier| number(tier.name()).of("head, torso, tail")));
-    columns.push(number("Predictions per user"));
+    columns.push(number("Predictions per user").of("predictions per user"));
     let cells = |e: &Experiment| {
         let never = &e.figures.never_predicted;
         let mut cells = vec![count(e, e.figures.n_never_predicted), count(e, never.n_with_support)];
@@ -137,11 +137,12 @@ fn bands(view: &View) -> Table {
     let titles = view.experiments().into_iter().find(|e| e.is_ok()).map(|e| &e.figures.f1_bands);
     let mut columns = vec![words("Experiment"), number("undefined").of("F1")];
     for (i, band) in titles.into_iter().flatten().enumerate() {
-        columns.push(number(match i {
+        let title = match i {
             0 => "0".to_owned(),
             1 => "above 0".to_owned(),
             _ => format!("from {}", band.from),
-        }));
+        };
+        columns.push(number(title).of("F1"));
     }
     let n_bands = columns.len() - 2;
     let cells = |e: &Experiment| {

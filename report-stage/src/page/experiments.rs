@@ -38,7 +38,7 @@ pub fn table(view: &View) -> Section {
         number("Micro F1").of("micro F1"),
         number("Change, 95% interval").of("change"),
         number("Item precision").of("item level"),
-        number("over brands"),
+        number("over brands").of("item level"),
         number("Item recall").of("item level"),
         number("over brands").of("support"),
         number("F1 defined for").of("F1"),

@@ -1,8 +1,11 @@
 //! The table of all brands in the page: data for a script that searches and sorts.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::definitions::meaning;
 use crate::page::View;
 use crate::report::Experiment;
 
@@ -20,6 +23,20 @@ pub struct Explorer {
     /// The one it is compared with first
     pub compared: String,
 }
+
+/// Headings of the table and the words that define them.
+const MEANINGS: [(&str, &str); 10] = [
+    ("Tier", "head, torso, tail"),
+    ("Volume", "volume"),
+    ("Support", "support"),
+    ("Predicted", "audience ratio"),
+    ("Precision", "F1"),
+    ("Recall", "F1"),
+    ("F1", "F1"),
+    ("F1, compared", "F1"),
+    ("Change", "change"),
+    ("Threshold", "threshold"),
+];
 
 /// The explorer of a report.
 pub fn explorer(view: &View) -> Explorer {
@@ -49,6 +66,9 @@ pub fn explorer(view: &View) -> Explorer {
             "volume": list.iter().map(|brand| brand.volume).collect::<Vec<_>>(),
             "support": supports,
         },
+        "meanings": MEANINGS.map(|(title, term)| (title, meaning(term)))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
         "experiments": scored.iter().filter_map(of_experiment).collect::<Vec<_>>(),
     });
     Explorer {

@@ -63,8 +63,9 @@ fn left_out(view: &View) -> Vec<String> {
     let mut left_out = Vec::new();
     let n_without = report.n_test_users - report.n_users_with_labels;
     if n_without > 0 {
+        let users = if n_without == 1 { "user" } else { "users" };
         let n = format::count(n_without);
-        left_out.push(format!("{n} test users without a label, from user level"));
+        left_out.push(format!("{n} test {users} without a label, from user level"));
     }
     let undefined = view.baseline().and_then(|e| e.figures.n_undefined).filter(|&n| n > 0);
     left_out.extend(undefined.map(|n| {
@@ -141,9 +142,9 @@ pub fn provenance(report: &Report) -> Section {
             words("Stage"),
             words("Fingerprint"),
             words("Program"),
-            number("Rows"),
-            number("MiB written"),
-            number("Peak memory, MiB"),
+            number("Rows").of("written"),
+            number("MiB written").of("written"),
+            number("Peak memory, MiB").of("written"),
         ],
         rows: from.stages.iter().map(stage).collect(),
     };

@@ -3,7 +3,9 @@
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::format::{self, DASH};
 use crate::load::Tier;
-use crate::page::{Block, Cell, NOT_SCORED, Section, Table, UNDEFINED, View, count, number, words};
+use crate::page::{
+    Block, Cell, NOT_SCORED, Row, Section, Table, UNDEFINED, View, count, number, words,
+};
 use crate::report::Experiment;
 
 /// Thresholds by tier, precision against recall, and what the best thresholds would reach.
@@ -13,7 +15,10 @@ pub fn section(view: &View) -> Section {
          (policies `gain` and `top_k`) it is the brand's own view.",
     )];
     blocks.push(Block::Table(thresholds(view)));
-    blocks.extend(curves(view).map(Block::Chart));
+    if let Some(chart) = curves(view) {
+        blocks.push(Block::Chart(chart));
+        blocks.push(Block::fold("The lines as a table", vec![Block::Table(at_recalls(view))]));
+    }
     blocks.push(Block::fold(
         "What the best thresholds would reach",
         vec![Block::Table(ceilings(view))],
@@ -94,6 +99,39 @@ fn curves(view: &View) -> Option<Chart> {
         panels: panels.collect(),
         keys: keys.collect(),
     })
+}
+
+/// Precision of each line at tenths of recall.
+fn at_recalls(view: &View) -> Table {
+    let pair = view.pair();
+    let lines: Vec<(String, &[[f64; 2]])> = pair
+        .iter()
+        .filter_map(|(_, e)| Some((e, e.precision_recall.as_ref()?)))
+        .flat_map(|(e, tiers)| {
+            let line = |tier: Tier| {
+                (format!("{}, {}", e.name, tier.name()), tiers.get(tier).curve.as_slice())
+            };
+            Tier::ALL.map(line)
+        })
+        .collect();
+    let term = "precision and recall of a tier";
+    let mut columns = vec![words("Recall")];
+    columns.extend(lines.iter().map(|(title, _)| number(title).of(term)));
+    let row = |tenth: u32| {
+        let wanted = f64::from(tenth) / 10.0;
+        let at = |curve: &[[f64; 2]]| {
+            let reached = curve.iter().find(|[recall, _]| *recall >= wanted - 1e-9);
+            Cell::number(format::metric(reached.map(|[_, precision]| *precision)), UNDEFINED)
+        };
+        let mut cells = vec![Cell::text(wanted.to_string())];
+        cells.extend(lines.iter().map(|(_, curve)| at(curve)));
+        Row { class: "", cells }
+    };
+    Table {
+        caption: "Precision where each recall is first reached".to_owned(),
+        columns,
+        rows: (1..=10).map(row).collect(),
+    }
 }
 
 fn ceilings(view: &View) -> Table {

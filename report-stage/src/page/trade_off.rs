@@ -2,6 +2,7 @@
 
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::format;
+use crate::load::Alternative;
 use crate::page::{Block, Cell, Row, Section, Table, View, number, words};
 use crate::report::Experiment;
 
@@ -110,6 +111,36 @@ pub fn section(view: &View) -> Section {
             ),
             Block::Chart(chart),
             Block::Table(table),
+            Block::fold("The lines as a table", vec![Block::Table(lines(view))]),
         ],
+    }
+}
+
+fn lines(view: &View) -> Table {
+    let n_users = view.report.n_test_users as f64;
+    let row = |e: &Experiment, point: &Alternative| Row {
+        class: "",
+        cells: vec![
+            Cell::code(&e.name),
+            Cell::text(point.kind.replace('_', " ")),
+            Cell::text(format::probability(point.value)),
+            super::metric(e, point.user_f1),
+            super::metric(e, point.macro_f1),
+            Cell::text(format::mean(Some(point.n_predicted as f64 / n_users))),
+        ],
+    };
+    let pair = view.pair();
+    let rows = pair.iter().flat_map(|(_, e)| e.trade_off.iter().map(|point| row(e, point)));
+    Table {
+        caption: "What other decisions would have given the test users".to_owned(),
+        columns: vec![
+            words("Experiment"),
+            words("Decision"),
+            number("Value").of("brand share"),
+            number("User F1").of("user level"),
+            number("Item macro F1").of("item level"),
+            number("Predictions per user").of("predictions per user"),
+        ],
+        rows: rows.collect(),
     }
 }

@@ -104,7 +104,7 @@ fn curve(e: &Experiment, scale: Scale) -> Chart {
 fn history(e: &Experiment) -> Table {
     let columns =
         ["Updates", "Train loss", "Valid loss", "Valid macro F1", "Valid user F1", "Valid MAP"];
-    let mut columns: Vec<_> = columns.map(number).to_vec();
+    let mut columns: Vec<_> = columns.map(|title| number(title).of("figures on valid")).to_vec();
     columns.insert(0, words("Epoch"));
     let row = |epoch: &Epoch| {
         let mut cells = vec![

@@ -11,7 +11,7 @@ pub fn section(view: &View) -> Section {
         words("Experiment"),
         number("F1").of("user level"),
         number("Precision").of("user level"),
-        number("over users"),
+        number("over users").of("user level"),
         number("Recall").of("user level"),
         number("Median F1").of("user level"),
         number("Worst tenth").of("worst tenth"),

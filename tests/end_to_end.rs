@@ -111,6 +111,56 @@ fn only_what_changed_runs_again() {
     assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
 }
 
+/// A comment is no change; a query that draws the same rows another way runs, and what follows it
+/// stays fresh; going back restores.
+#[test]
+fn a_query_counts_by_what_it_says_and_its_rows_by_what_they_hold() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    work.edit("everyone.sql", "-- A user without", "-- Any user without");
+    work.edit("everyone.sql", "left join", "LEFT   JOIN");
+    let run = work.pipeline(&["run", "bau"]);
+    assert!(run.stderr.contains("sample of bau: fresh"), "{}", run.stderr);
+
+    work.edit("everyone.sql", "group by interactions.user_id", "group by 1");
+    let run = work.pipeline(&["run", "bau"]);
+    assert!(
+        run.stderr.contains("sample of bau: running (`sql` says something else:"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("train of bau: fresh"), "{}", run.stderr);
+    assert!(run.stderr.contains("score of bau: fresh"), "{}", run.stderr);
+
+    work.edit("pipeline.yaml", "epochs: 30", "epochs: 4");
+    let run = work.pipeline(&["run", "bau"]);
+    assert!(run.stderr.contains("train of bau: running (`epochs`: 30 -> 4)"), "{}", run.stderr);
+    work.edit("pipeline.yaml", "epochs: 4", "epochs: 30");
+    let run = work.pipeline(&["run", "bau"]);
+    assert!(run.stderr.contains("train of bau: restored"), "{}", run.stderr);
+    assert!(run.stderr.contains("score of bau: restored"), "{}", run.stderr);
+}
+
+#[test]
+fn what_nothing_stands_on_is_deleted_when_asked_for() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    assert!(work.pipeline(&["clean", "--yes"]).stdout.contains("nothing to delete"));
+    work.edit("pipeline.yaml", "epochs: 30", "epochs: 4");
+    work.edit("pipeline.yaml", "  popularity: {train: {model: popularity}}\n", "");
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let kept = || fs::read_dir(work.dir.join("runs/.kept")).unwrap().count();
+    let before = kept();
+    let shown = work.pipeline(&["clean", "-n"]);
+    assert!(shown.stdout.contains("train of bau, an earlier setting"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("popularity: an experiment that the manifest has no more"));
+    let asked = work.pipeline(&["clean"]);
+    assert_eq!((asked.code, kept()), (1, before), "nobody to ask: {}", asked.stderr);
+    assert_eq!(work.pipeline(&["clean", "--yes"]).code, 0);
+    assert!(kept() < before && !work.dir.join("runs/popularity").exists());
+    assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
+}
+
 #[test]
 fn one_stage_can_be_run_again_alone() {
     let work = Workspace::tiny();

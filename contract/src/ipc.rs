@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::root_as_footer;
-use arrow::ipc::writer::FileWriter;
+use arrow::ipc::writer::{FileWriter, StreamWriter};
 use memmap2::Mmap;
 
 use crate::interrupt;
@@ -247,6 +247,7 @@ fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
 /// Dropping it without [`Writer::finish`] removes what was written.
 pub struct Writer {
     inner: FileWriter<BufWriter<Hashing>>,
+    content: StreamWriter<Digest>,
     partial: Partial,
     contract: &'static Contract,
     n_rows: u64,
@@ -269,6 +270,40 @@ impl Write for Hashing {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// Hashes what a table holds, whoever made it: its columns, its metadata but for those below, and
+/// its rows. The same rows written by another experiment or another build have the same digest.
+struct Digest(blake3::Hasher);
+
+/// Metadata: hash of all that a table was made of.
+pub(crate) const FINGERPRINT_KEY: &str = "fingerprint";
+/// Metadata: the experiment that made a table.
+pub(crate) const EXPERIMENT_KEY: &str = "experiment";
+
+impl Digest {
+    fn of(schema: &Schema) -> Result<StreamWriter<Self>, ArrowError> {
+        let mut metadata: Vec<_> = schema.metadata().iter().collect();
+        metadata.retain(|(key, _)| *key != FINGERPRINT_KEY && *key != EXPERIMENT_KEY);
+        metadata.sort(); // a map has no order of its own
+        let mut hasher = blake3::Hasher::new();
+        for text in metadata.into_iter().flat_map(|(key, value)| [key, value]) {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        let plain = Schema::new(schema.fields().clone());
+        StreamWriter::try_new(Self(hasher), &plain)
+    }
+}
+
+impl Write for Digest {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -314,6 +349,8 @@ pub struct Finished {
     _lock: File,
     /// Hash of the file's bytes
     pub blake3: String,
+    /// Hash of what it holds, whoever made it
+    pub content: String,
     /// Size of the file
     pub n_bytes: u64,
     /// Rows of the table
@@ -360,7 +397,8 @@ impl Writer {
         let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
             .map_err(|err| failed(target, err))?;
-        Ok(Self { inner, partial, contract, n_rows: 0 })
+        let content = Digest::of(&schema).map_err(|err| failed(target, err))?;
+        Ok(Self { inner, content, partial, contract, n_rows: 0 })
     }
 
     /// The columns as they stand in the file.
@@ -377,7 +415,8 @@ impl Writer {
         let batch = RecordBatch::try_new(self.schema(), columns)
             .map_err(|err| Error::broken(&self.partial.target, self.contract, err.to_string()))?;
         self.n_rows += batch.num_rows() as u64;
-        self.inner.write(&batch).map_err(|err| failed(&self.partial.target, err))
+        let written = self.inner.write(&batch).and_then(|()| self.content.write(&batch));
+        written.map_err(|err| failed(&self.partial.target, err))
     }
 
     /// Writes the footer and syncs.
@@ -391,10 +430,12 @@ impl Writer {
         let buffered = self.inner.into_inner().map_err(|err| failed(&target, err))?;
         let hashing = buffered.into_inner().map_err(|err| Error::io(&target, err.into_error()))?;
         hashing.file.sync_all().map_err(|err| Error::io(&target, err))?;
+        let Digest(content) = self.content.into_inner().map_err(|err| failed(&target, err))?;
         Ok(Finished {
             partial: self.partial,
             _lock: hashing.file,
             blake3: hashing.hasher.finalize().to_hex().to_string(),
+            content: content.finalize().to_hex().to_string(),
             n_bytes: hashing.n_bytes,
             n_rows: self.n_rows,
         })
@@ -423,10 +464,12 @@ pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
     let (partial, mut file) = Partial::create(target)?;
     file.write_all(text.as_bytes()).map_err(|err| Error::io(target, err))?;
     file.sync_all().map_err(|err| Error::io(target, err))?;
+    let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok(Finished {
         partial,
         _lock: file,
-        blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        content: hash.clone(),
+        blake3: hash,
         n_bytes: text.len() as u64,
         n_rows: 0,
     })
@@ -508,6 +551,31 @@ mod tests {
         let table = read(&path, &MODEL).unwrap();
         assert_eq!(columns::texts(&table.batches[0], "name").value(0), "old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_content_is_the_same_whoever_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |maker: &str, more: &str, value: f32| {
+            let fields =
+                MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false));
+            let metadata = [("fingerprint", maker), ("experiment", maker), ("layers", more)];
+            let metadata = metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            let path = dir.path().join("model.arrow");
+            let mut writer = Writer::create(&path, &MODEL, fields.collect(), metadata).unwrap();
+            let (mut shapes, mut data) = (ListBuilder::default(), ListBuilder::default());
+            shapes.push(&[1_u32]);
+            data.push(&[value]);
+            let names = Arc::new(StringArray::from(vec!["w"]));
+            writer.write(vec![names, shapes.finish(), data.finish()]).unwrap();
+            let finished = writer.finish().unwrap();
+            (finished.blake3.clone(), finished.content.clone())
+        };
+        let (bytes, content) = write("bau", "2", 1.0);
+        assert_ne!(write("best", "2", 1.0).0, bytes);
+        assert_eq!(write("best", "2", 1.0).1, content);
+        assert_ne!(write("bau", "3", 1.0).1, content, "other metadata");
+        assert_ne!(write("bau", "2", 2.0).1, content, "other rows");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod ipc;
 pub mod manifest;
 pub mod plan;
+pub mod query;
 pub mod record;
 pub mod run;
 pub mod scratch;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::manifest::{Calibration, Experiment, Manifest, ModelKind, TableSource, View};
+use crate::query::{canonical, effective_params};
 
 /// A step of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +79,8 @@ pub struct Input {
     pub path: PathBuf,
     /// Whether the stage can do without it, as the report without a failed experiment
     pub is_optional: bool,
+    /// Whether the parameters say all that counts of it, as of a query: then its bytes do not
+    pub is_in_params: bool,
 }
 
 impl StagePlan {
@@ -105,7 +108,14 @@ impl StagePlan {
 pub const JUDGED_MODEL: &str = "judged_model.arrow";
 
 fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
-    Input { name: name.into(), path: path.into(), is_optional: false }
+    Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
+}
+
+/// A query, and what it says.
+fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
+    // One that cannot be read is told by the stage that needs it.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    (Input { is_in_params: true, ..input(name, path) }, text)
 }
 
 impl Manifest {
@@ -155,35 +165,34 @@ impl Manifest {
             ("interactions", &self.data.interactions),
             ("brands", &self.data.brands),
         ];
+        let mut data = json!(self.data);
         for (name, view) in views {
             if let View::Sql(view) = view {
-                inputs.push(input(format!("{name}.sql"), &view.sql));
+                let (input, text) = query(format!("{name}.sql"), &view.sql);
+                inputs.push(input);
+                data[name]["sql"] = json!(canonical(&text));
             }
         }
-        let mut data = json!(self.data);
         for source in data["tables"].as_object_mut().into_iter().flat_map(|t| t.values_mut()) {
             match source {
                 Value::Object(options) => drop(options.shift_remove("path")),
                 path => *path = Value::Null,
             }
         }
-        for name in ["users", "interactions", "brands"] {
-            if let Some(view) = data[name].as_object_mut() {
-                view.shift_remove("sql");
-            }
-        }
         (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))
     }
 
     fn sample_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
+        let (sql, text) = query("sql", experiment.sql());
         let inputs = vec![
-            input("sql", experiment.sql()),
+            sql,
             self.holdout_file("brands"),
             self.holdout_file("features"),
             self.holdout_file("train_users"),
             self.holdout_file("train_interactions"),
         ];
-        (inputs, json!({"params": experiment.sample.params}))
+        let params = effective_params(&text, &experiment.sample.params);
+        (inputs, json!({"params": params, "sql": canonical(&text)}))
     }
 
     fn train_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
@@ -245,11 +254,13 @@ impl Manifest {
                 ("history", &train),
             ] {
                 let path = dir.join(format!("{file}.arrow"));
-                inputs.push(Input { name: format!("{name}/{file}"), path, is_optional: true });
+                let input = input(format!("{name}/{file}"), path);
+                inputs.push(Input { is_optional: true, ..input });
             }
             if experiment.needs_sample() {
-                let path = experiment.sql().to_owned();
-                inputs.push(Input { name: format!("{name}/sql"), path, is_optional: true });
+                // Shown as it is, comments included.
+                let input = input(format!("{name}/sql"), experiment.sql());
+                inputs.push(Input { is_optional: true, ..input });
             }
         }
         let experiments: Vec<Value> = self

@@ -46,7 +46,7 @@ pub struct Parts {
     pub binary: String,
     /// Parameters in canonical form
     pub params: Value,
-    /// Hash of each input, by name
+    /// Hash of what each input holds, by name
     pub inputs: BTreeMap<String, Option<String>>,
 }
 
@@ -55,10 +55,21 @@ pub struct Parts {
 pub struct Output {
     /// Hash of its bytes
     pub blake3: String,
+    /// Hash of what it holds, whoever made it; empty in the records of older versions
+    #[serde(default)]
+    pub content: String,
     /// Its size
     pub n_bytes: u64,
     /// Its rows, 0 if it is no table
     pub n_rows: u64,
+}
+
+impl Output {
+    /// What the stage that made a file recorded of it; `None` for what no stage made.
+    pub fn recorded(path: &Path) -> Option<Self> {
+        let mut record = Record::load(&path.parent()?.join("stage.json"))?;
+        record.outputs.remove(&*path.file_name()?.to_string_lossy())
+    }
 }
 
 impl Parts {
@@ -69,9 +80,9 @@ impl Parts {
     /// [`Error::Io`] if an input that the stage needs cannot be read.
     pub fn of(plan: &StagePlan, binary: &Path, hashes: &mut Hashes) -> Result<Self, Error> {
         let mut inputs = BTreeMap::new();
-        for input in &plan.inputs {
+        for input in plan.inputs.iter().filter(|input| !input.is_in_params) {
             let is_absent = input.is_optional && !input.path.exists();
-            let hash = if is_absent { None } else { Some(hashes.of(&input.path)?) };
+            let hash = if is_absent { None } else { Some(hashes.content_of(&input.path)?) };
             inputs.insert(input.name.clone(), hash);
         }
         Ok(Self {
@@ -118,6 +129,23 @@ impl Parts {
 pub struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
 
 impl Hashes {
+    /// The hash of what a file holds: as its stage recorded it, if it still has the bytes that the
+    /// stage wrote; else of its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn content_of(&mut self, path: &Path) -> Result<String, Error> {
+        let hash = self.of(path)?;
+        let recorded = Output::recorded(path).filter(|output| output.blake3 == hash);
+        Ok(recorded.map(|output| output.content).filter(|c| !c.is_empty()).unwrap_or(hash))
+    }
+
+    /// The hash of a file's bytes, if it was asked for before.
+    pub fn known(&self, path: &Path) -> Option<&str> {
+        self.0.get(path).map(|(.., hash)| hash.as_str())
+    }
+
     /// The hash of a file's bytes.
     ///
     /// # Errors
@@ -163,9 +191,21 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>
                 value_changes(&inner, &side(a), &side(b), changes);
             }
         }
+        (Value::String(old), Value::String(new)) if old != new && old.contains('\n') => {
+            changes.push(format!("`{path}` says something else:{}", changed_lines(old, new)));
+        }
         _ if old != new => changes.push(format!("`{path}`: {old} -> {new}")),
         _ => {}
     }
+}
+
+/// Lines that only one of two texts has.
+fn changed_lines(old: &str, new: &str) -> String {
+    let only = |sign: char, text: &str, other: &str| -> String {
+        let is_only = |line: &&str| !other.lines().any(|known| known.trim() == line.trim());
+        text.lines().filter(is_only).map(|line| format!("\n    {sign} {}", line.trim())).collect()
+    };
+    only('-', old, new) + &only('+', new, old)
 }
 
 impl Record {

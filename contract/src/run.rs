@@ -18,6 +18,7 @@ pub struct StageRun {
     /// What it reads and where it writes
     pub plan: StagePlan,
     parts: Parts,
+    hashes: Hashes,
     fingerprint: String,
     started: Instant,
     outputs: Vec<Finished>,
@@ -44,9 +45,10 @@ impl StageRun {
         }
         let binary =
             std::env::current_exe().map_err(|err| Error::io(Path::new("this program"), err))?;
-        let parts = Parts::of(&plan, &binary, &mut Hashes::default())?;
+        let mut hashes = Hashes::default();
+        let parts = Parts::of(&plan, &binary, &mut hashes)?;
         let fingerprint = parts.fingerprint();
-        Ok(Self { plan, parts, fingerprint, started, outputs: Vec::new() })
+        Ok(Self { plan, parts, hashes, fingerprint, started, outputs: Vec::new() })
     }
 
     /// What all results of this run follow from.
@@ -72,12 +74,7 @@ impl StageRun {
     pub fn read(&self, name: &str, contract: &Contract) -> Result<Table, Error> {
         let path = self.input(name);
         let table = ipc::read(path, contract)?;
-        let recorded = path
-            .parent()
-            .and_then(|dir| Record::load(&dir.join("stage.json")))
-            .and_then(|record| record.outputs.get(&*path.file_name()?.to_string_lossy()).cloned());
-        let found = self.parts.inputs.get(name).cloned().flatten();
-        if let (Some(recorded), Some(found)) = (recorded, found)
+        if let (Some(recorded), Some(found)) = (Output::recorded(path), self.hashes.known(path))
             && recorded.blake3 != found
         {
             return Err(table.broken(contract, "its bytes are not those that were written"));
@@ -111,9 +108,9 @@ impl StageRun {
         fields: Vec<Field>,
         mut metadata: HashMap<String, String>,
     ) -> Result<Writer, Error> {
-        metadata.insert("fingerprint".to_owned(), self.fingerprint.clone());
+        metadata.insert(ipc::FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
         if let Some(experiment) = &self.plan.experiment {
-            metadata.insert("experiment".to_owned(), experiment.clone());
+            metadata.insert(ipc::EXPERIMENT_KEY.to_owned(), experiment.clone());
         }
         Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
     }
@@ -155,8 +152,9 @@ impl StageRun {
                         .unwrap_or_default()
                         .to_string_lossy()
                         .into_owned();
-                    let Finished { blake3, n_bytes, n_rows, .. } = output;
-                    (name, Output { blake3: blake3.clone(), n_bytes: *n_bytes, n_rows: *n_rows })
+                    let Finished { blake3, content, n_bytes, n_rows, .. } = output;
+                    let (blake3, content) = (blake3.clone(), content.clone());
+                    (name, Output { blake3, content, n_bytes: *n_bytes, n_rows: *n_rows })
                 })
                 .collect::<BTreeMap<_, _>>(),
             secs: self.started.elapsed().as_secs_f64(),

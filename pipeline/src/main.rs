@@ -11,7 +11,8 @@ use contract::{Manifest, Stage, cli};
 
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod run; // runs what is stale, in order
-mod show; // status and explanations for people
+mod show;
+mod store; // results kept by fingerprint // status and explanations for people
 
 /// Run the experiments of a manifest, as far as they are stale
 ///
@@ -59,6 +60,18 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Delete results that nothing of the manifest stands on any more, after asking
+    Clean {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// Only show what would be deleted
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Check the manifest and say what it holds
     Check {
@@ -137,6 +150,11 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Explain { manifest, experiment, stage } => {
             show::explain(&manifest.load()?, &experiment, stage.into())?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Clean { manifest, dry_run, yes } => {
+            let loaded = manifest.load()?;
+            let _lock = run::lock(&loaded.run_dir)?;
+            store::clean(&loaded, dry_run, yes)
         }
         Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
         Command::Check { manifest } => {

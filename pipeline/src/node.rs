@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use contract::Stage;
 use contract::manifest::{Experiment, Manifest};
 use contract::plan::StagePlan;
 use contract::record::{Hashes, Parts, Record};
-use contract::{Stage, ipc};
+
+use crate::store::Store;
 
 /// A stage of an experiment, or one that all share.
 pub struct Node {
@@ -21,12 +23,12 @@ pub struct Node {
 pub enum State {
     /// Its results are those that running it would give
     Fresh,
-    /// Another experiment has just these results
-    Shared {
-        /// The record's folder
+    /// Just these results are kept: of another experiment, or of an earlier setting
+    Kept {
+        /// Where they are kept
         dir: PathBuf,
-        /// The other experiment
-        experiment: String,
+        /// What they are
+        record: Box<Record>,
     },
     /// It must run, for these reasons
     Stale(Vec<String>),
@@ -69,7 +71,7 @@ impl Node {
     /// # Errors
     ///
     /// If a file cannot be read, or the stage's program is not built.
-    pub fn state(&self, manifest: &Manifest, hashes: &mut Hashes) -> Result<State> {
+    pub fn state(&self, store: &Store, hashes: &mut Hashes) -> Result<State> {
         anyhow::ensure!(
             self.binary.exists(),
             "{}: the program is not built\nhint: run `make build`",
@@ -90,48 +92,19 @@ impl Node {
                 Some(damage) => vec![damage],
             },
         };
-        Ok(self.shared(manifest, &fingerprint, hashes).unwrap_or(State::Stale(reasons)))
+        Ok(match store.find(&fingerprint, hashes) {
+            Some((dir, record)) => State::Kept { dir, record: Box::new(record) },
+            None => State::Stale(reasons),
+        })
     }
 
-    /// Another experiment whose results of this stage are made of just the same.
-    fn shared(&self, manifest: &Manifest, fingerprint: &str, hashes: &mut Hashes) -> Option<State> {
-        let own = self.plan.experiment.as_ref()?;
-        let others = manifest.experiments().filter(|other| other.name != *own);
-        for other in others {
-            let dir = manifest.stage_dir(self.plan.stage, Some(&other.name));
-            let Some(record) = Record::load(&dir.join("stage.json")) else { continue };
-            if record.fingerprint == fingerprint && record.damage(&dir, hashes).is_none() {
-                return Some(State::Shared { dir, experiment: other.name.clone() });
+    /// How results that are kept are called: by the experiment that made them, if it is another.
+    pub fn kept_words(&self, record: &Record) -> String {
+        match &record.experiment {
+            Some(maker) if Some(maker) != self.plan.experiment.as_ref() => {
+                format!("shared with {maker}")
             }
+            _ => "restored".to_owned(),
         }
-        None
-    }
-
-    /// Takes over another experiment's results; the files are shared, not copied.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be linked.
-    pub fn take_over(&self, from: &Path) -> Result<()> {
-        let record = Record::load(&from.join("stage.json")).context("the shared record is gone")?;
-        let dir = &self.plan.dir;
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let own = self.plan.record_path();
-        if own.exists() {
-            std::fs::remove_file(&own)
-                .with_context(|| format!("cannot replace {}", own.display()))?;
-        }
-        for name in record.outputs.keys() {
-            let link = dir.join(format!(".{name}.link"));
-            let _ = std::fs::remove_file(&link); // left by a run that was killed
-            let linked = std::fs::hard_link(from.join(name), &link)
-                .or_else(|_| std::fs::copy(from.join(name), &link).map(drop)); // some file systems have no links
-            linked
-                .and_then(|()| std::fs::rename(&link, dir.join(name)))
-                .with_context(|| format!("cannot share {}", from.join(name).display()))?;
-        }
-        let text = serde_json::to_string_pretty(&record)?;
-        ipc::finish_text(&own, &text)?.commit()?;
-        Ok(())
     }
 }

@@ -9,11 +9,12 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use contract::cli::ManifestArgs;
 use contract::interrupt::EXIT_INTERRUPTED;
-use contract::record::Hashes;
+use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage};
 
 use crate::RunArgs;
 use crate::node::{Node, State, nodes, program};
+use crate::store::{Store, take_over};
 
 /// Exit code of a run with nothing to do because nothing was selected.
 const EXIT_NOTHING_SELECTED: u8 = 4;
@@ -45,6 +46,7 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
     let _lock = lock(&manifest.run_dir)?;
     // Ctrl-C goes to the stage too, which ends on its own; this program only stops starting.
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))?;
+    let store = Store::of(&manifest.run_dir);
     let mut failed: Vec<String> = Vec::new();
     let started = Instant::now();
     for node in &all {
@@ -54,7 +56,7 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
         {
             continue;
         }
-        let state = match node.state(manifest, &mut hashes)? {
+        let state = match node.state(&store, &mut hashes)? {
             State::Fresh if args.force => State::Stale(vec!["--force".to_owned()]),
             state => state,
         };
@@ -63,10 +65,10 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
                 eprintln!("{label}: fresh");
                 true
             }
-            State::Shared { .. } if args.force && only.is_some() => run_stage(node, args)?,
-            State::Shared { dir, experiment } => {
-                node.take_over(&dir)?;
-                eprintln!("{label}: shared with {experiment}");
+            State::Kept { .. } if args.force && only.is_some() => run_stage(node, args)?,
+            State::Kept { dir, record } => {
+                take_over(&dir, &record, &node.plan.dir)?;
+                eprintln!("{label}: {}", node.kept_words(&record));
                 true
             }
             State::Stale(reasons) => {
@@ -81,6 +83,13 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
         if INTERRUPTED.load(Ordering::Relaxed) {
             eprintln!("pipeline: interrupted; run it again to go on from here");
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
+        // A report is made faster than it is found again.
+        if is_ok
+            && node.plan.stage != Stage::Report
+            && let Some(record) = Record::of(&node.plan)
+        {
+            store.keep(&node.plan.dir, &record)?;
         }
         if !is_ok {
             match &node.plan.experiment {
@@ -107,18 +116,19 @@ fn dry_run(
     force: bool,
     hashes: &mut Hashes,
 ) -> Result<ExitCode> {
+    let store = Store::of(&manifest.run_dir);
     let mut stale: Vec<Option<String>> = Vec::new();
     for node in all {
         let experiment = &node.plan.experiment;
         let is_after_stale = stale.iter().any(|other| {
             other.is_none() || other == experiment || node.plan.stage == Stage::Report
         });
-        let state = if is_after_stale { None } else { Some(node.state(manifest, hashes)?) };
+        let state = if is_after_stale { None } else { Some(node.state(&store, hashes)?) };
         let (runs, why) = match state {
             None => (true, "a stage before it would run".to_owned()),
             Some(State::Blocked(reason)) => (true, reason),
             Some(State::Stale(reasons)) => (true, reasons.join("; ")),
-            Some(State::Shared { experiment, .. }) => (force, format!("shared with {experiment}")),
+            Some(State::Kept { record, .. }) => (force, node.kept_words(&record)),
             Some(State::Fresh) => (force, "fresh".to_owned()),
         };
         if runs {
@@ -186,7 +196,7 @@ pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> R
 }
 
 /// Holds the results' folder; the kernel frees it when this program ends, however it ends.
-fn lock(run_dir: &Path) -> Result<File> {
+pub fn lock(run_dir: &Path) -> Result<File> {
     std::fs::create_dir_all(run_dir)
         .with_context(|| format!("cannot make {}", run_dir.display()))?;
     let path = run_dir.join(".lock");

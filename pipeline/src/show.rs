@@ -6,7 +6,8 @@ use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage};
 use serde_json::json;
 
-use crate::node::{State, nodes};
+use crate::node::{Node, State, nodes};
+use crate::store::Store;
 
 /// Prints whether each stage is fresh, and why not.
 ///
@@ -15,11 +16,12 @@ use crate::node::{State, nodes};
 /// If a file cannot be read.
 pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
     let mut hashes = Hashes::default();
+    let store = Store::of(&manifest.run_dir);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["experiment", "stage", "state", "took", "why"]);
     let mut rows = Vec::new();
     for node in nodes(manifest, &[])? {
-        let (state, reasons) = words(node.state(manifest, &mut hashes)?);
+        let (state, reasons) = words(&node, node.state(&store, &mut hashes)?);
         let secs = Record::of(&node.plan).map(|record| record.secs);
         let experiment = node.plan.experiment.clone();
         rows.push(json!({
@@ -55,7 +57,8 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage) -> Result<()
     let node = node.with_context(|| {
         format!("`{experiment}` has no stage {stage}: its model needs no examples")
     })?;
-    let (state, reasons) = words(node.state(manifest, &mut Hashes::default())?);
+    let (state, reasons) =
+        words(&node, node.state(&Store::of(&manifest.run_dir), &mut Hashes::default())?);
     println!("{}: {state}", node.plan.label());
     for reason in reasons {
         println!("  {reason}");
@@ -63,10 +66,10 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage) -> Result<()
     Ok(())
 }
 
-fn words(state: State) -> (&'static str, Vec<String>) {
+fn words(node: &Node, state: State) -> (&'static str, Vec<String>) {
     match state {
         State::Fresh => ("fresh", Vec::new()),
-        State::Shared { experiment, .. } => ("fresh", vec![format!("shared with {experiment}")]),
+        State::Kept { record, .. } => ("kept", vec![node.kept_words(&record)]),
         State::Stale(reasons) => ("stale", reasons),
         State::Blocked(reason) => ("blocked", vec![reason]),
     }

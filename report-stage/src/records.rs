@@ -5,7 +5,7 @@ use std::path::Path;
 
 use contract::manifest::Experiment;
 use contract::plan::StagePlan;
-use contract::record::Record;
+use contract::record::{Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
 use serde::Serialize;
@@ -153,13 +153,10 @@ fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
     })
 }
 
-/// The hash of an input as it is now: as its stage recorded it, or of the file if it is small.
+/// The hash of what an input holds now: as its stage recorded it, or of the file if it is small.
 fn now(stage: Stage, path: &Path) -> Option<String> {
-    let recorded = path.parent().and_then(|dir| Record::load(&dir.join("stage.json")));
-    match recorded {
-        Some(record) => {
-            Some(record.outputs.get(&*path.file_name()?.to_string_lossy())?.blake3.clone())
-        }
+    match Output::recorded(path) {
+        Some(output) => Some(output.content),
         // Raw tables can be large; whether they changed is for the runner to say.
         None if stage == Stage::Holdout => None,
         None => ipc::hash_file(path).ok(),

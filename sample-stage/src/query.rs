@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use contract::cli::DataError;
+use contract::query::{self, BadDefault, BadDefaultFound, ParamDefault};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
@@ -22,14 +23,6 @@ pub struct Query {
     defaults: Vec<ParamDefault>,
 }
 
-/// A placeholder's value where the manifest gives none, from a comment of the query's header:
-/// `-- $name = value: what it is`.
-struct ParamDefault {
-    name: String,
-    value: Value,
-    line: usize,
-}
-
 impl Query {
     /// Reads the file.
     ///
@@ -40,28 +33,18 @@ impl Query {
         let text = std::fs::read_to_string(path).map_err(|err| {
             DataError(format!("{}: cannot read the query: {err}", path.display()))
         })?;
-        let header = text.lines().take_while(|line| line.starts_with("--") || line.is_empty());
-        let mut defaults = Vec::new();
-        for (i, line) in header.enumerate() {
-            let comment = line.trim_start_matches("--").trim();
-            let Some((name, rest)) = declaration(comment) else { continue };
-            let value = value_of(rest).ok_or_else(|| {
-                DataError(format!(
-                    "{}:{}: found `{comment}`, expected a default as `$name = value: what it is`, \
-                     the value a number, a text, true, false, null or a list",
-                    path.display(),
-                    i + 1
-                ))
-            })?;
-            if defaults.iter().any(|default: &ParamDefault| default.name == name) {
-                return Err(DataError(format!(
-                    "{}:{}: `${name}` has a default already, expected one",
-                    path.display(),
-                    i + 1
-                )));
-            }
-            defaults.push(ParamDefault { name: name.to_owned(), value, line: i + 1 });
-        }
+        let defaults = query::defaults(&text).map_err(|BadDefault { line, found }| {
+            let what = match found {
+                BadDefaultFound::Unreadable(comment) => format!(
+                    "found `{comment}`, expected a default as `$name = value: what it is`, \
+                     the value a number, a text, true, false, null or a list"
+                ),
+                BadDefaultFound::Repeated(name) => {
+                    format!("`${name}` has a default already, expected one")
+                }
+            };
+            DataError(format!("{}:{line}: {what}", path.display()))
+        })?;
         Ok(Self { path: path.to_path_buf(), text, defaults })
     }
 
@@ -206,21 +189,6 @@ impl Query {
             None => self.fail(message),
         }
     }
-}
-
-/// Name and rest of a comment that starts with `$name =`.
-fn declaration(comment: &str) -> Option<(&str, &str)> {
-    let (name, rest) = comment.strip_prefix('$')?.split_once('=')?;
-    let name = name.trim_end();
-    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then_some((name, rest))
-}
-
-/// The value of `value` or `value: what it is`.
-fn value_of(rest: &str) -> Option<Value> {
-    let value = rest.split_once(": ").map_or(rest, |(value, _)| value).trim();
-    let value: Value = serde_yaml::from_str(value).ok()?;
-    scalar(&value).is_some().then_some(value)
 }
 
 fn list(names: &[String]) -> String {

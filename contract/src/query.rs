@@ -1,0 +1,148 @@
+//! What a query file says, apart from its comments and its layout.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+/// A placeholder's value where the manifest gives none, from a comment of the query's header:
+/// `-- $name = value: what it is`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParamDefault {
+    /// Without the `$`
+    pub name: String,
+    /// A number, a text, true, false, null or a list
+    pub value: Value,
+    /// Where it stands, from 1
+    pub line: usize,
+}
+
+/// A line of the header that is no default, though it begins like one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadDefault {
+    /// Where it stands, from 1
+    pub line: usize,
+    /// The comment's text, or the name that stands twice
+    pub found: BadDefaultFound,
+}
+
+/// What is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadDefaultFound {
+    /// Its value cannot be read
+    Unreadable(String),
+    /// Another line has this name
+    Repeated(String),
+}
+
+/// The defaults of a query's header: its first lines, as far as they are comments or empty.
+///
+/// # Errors
+///
+/// The first line that is no default, though it begins like one.
+pub fn defaults(text: &str) -> Result<Vec<ParamDefault>, BadDefault> {
+    let header = text.lines().take_while(|line| line.starts_with("--") || line.is_empty());
+    let mut defaults: Vec<ParamDefault> = Vec::new();
+    for (i, line) in header.enumerate() {
+        let comment = line.trim_start_matches("--").trim();
+        let Some((name, rest)) = declaration(comment) else { continue };
+        let bad = |found| BadDefault { line: i + 1, found };
+        let value =
+            value_of(rest).ok_or_else(|| bad(BadDefaultFound::Unreadable(comment.to_owned())))?;
+        if defaults.iter().any(|default| default.name == name) {
+            return Err(bad(BadDefaultFound::Repeated(name.to_owned())));
+        }
+        defaults.push(ParamDefault { name: name.to_owned(), value, line: i + 1 });
+    }
+    Ok(defaults)
+}
+
+/// Name and rest of a comment that starts with `$name =`.
+fn declaration(comment: &str) -> Option<(&str, &str)> {
+    let (name, rest) = comment.strip_prefix('$')?.split_once('=')?;
+    let name = name.trim_end();
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some((name, rest))
+}
+
+/// The value of `value` or `value: what it is`.
+fn value_of(rest: &str) -> Option<Value> {
+    let value = rest.split_once(": ").map_or(rest, |(value, _)| value).trim();
+    let value: Value = serde_yaml::from_str(value).ok()?;
+    let is_plain = |value: &Value| !value.is_object() && !value.is_array();
+    let is_param = match &value {
+        Value::Array(items) => !items.is_empty() && items.iter().all(is_plain),
+        value => is_plain(value),
+    };
+    is_param.then_some(value)
+}
+
+/// The query parsed and printed again, one clause a line: the same for queries that differ in
+/// comments, layout and the case of keywords alone. What cannot be parsed is left as it is.
+pub fn canonical(text: &str) -> String {
+    match Parser::parse_sql(&GenericDialect {}, text) {
+        Ok(statements) => {
+            let printed: Vec<String> = statements.iter().map(|s| format!("{s:#}")).collect();
+            printed.join(";\n")
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// The parameters that a query uses, with their values: those given, else its own defaults. What
+/// has neither is null; the stage says so when it runs.
+pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
+    let defaults = defaults(text).unwrap_or_default();
+    let mut used: Vec<String> = tokens
+        .into_iter()
+        .filter_map(|token| match token {
+            Token::Placeholder(name) => name.strip_prefix('$').map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    used.sort();
+    used.dedup();
+    let value = |name: String| {
+        let default = defaults.iter().find(|default| default.name == name);
+        let value = given.get(&name).or(default.map(|default| &default.value));
+        (name, value.cloned().unwrap_or_default())
+    };
+    used.into_iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const QUERY: &str = "-- Draws users.\n-- $seed = 7: of the draw\nselect user_id from users where draw(user_id, $seed, 0) < $share";
+
+    #[test]
+    fn comments_layout_and_case_of_keywords_change_nothing() {
+        let other =
+            "SELECT user_id\n  FROM users -- all\n  WHERE draw(user_id, $seed, 0) < $share\n";
+        assert_eq!(canonical(QUERY), canonical(other));
+        assert_ne!(canonical(QUERY), canonical(&QUERY.replace('<', "<=")));
+        assert_eq!(canonical("select (\n-- a"), "select (\n-- a", "no query is left as it is");
+    }
+
+    #[test]
+    fn only_what_the_query_uses_counts() {
+        let given =
+            IndexMap::from([("share".to_owned(), json!(0.5)), ("n_users".to_owned(), json!(1000))]);
+        let params = effective_params(QUERY, &given);
+        assert_eq!(json!(params), json!({"seed": 7, "share": 0.5}));
+        let given = IndexMap::from([("seed".to_owned(), json!(8))]);
+        assert_eq!(json!(effective_params(QUERY, &given)), json!({"seed": 8, "share": null}));
+    }
+
+    #[test]
+    fn a_bad_default_has_its_line() {
+        let found = BadDefaultFound::Unreadable("$seed = [".to_owned());
+        assert_eq!(defaults("--\n-- $seed = [\n").unwrap_err(), BadDefault { line: 2, found });
+        let found = BadDefaultFound::Repeated("a".to_owned());
+        assert_eq!(defaults("-- $a = 1\n-- $a = 2\n").unwrap_err(), BadDefault { line: 2, found });
+    }
+}

@@ -247,7 +247,7 @@ fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
 /// Dropping it without [`Writer::finish`] removes what was written.
 pub struct Writer {
     inner: FileWriter<BufWriter<Hashing>>,
-    content: StreamWriter<Digest>,
+    content: Box<StreamWriter<Digest>>,
     partial: Partial,
     contract: &'static Contract,
     n_rows: u64,
@@ -397,7 +397,7 @@ impl Writer {
         let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
             .map_err(|err| failed(target, err))?;
-        let content = Digest::of(&schema).map_err(|err| failed(target, err))?;
+        let content = Box::new(Digest::of(&schema).map_err(|err| failed(target, err))?);
         Ok(Self { inner, content, partial, contract, n_rows: 0 })
     }
 

@@ -203,7 +203,8 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>
 fn changed_lines(old: &str, new: &str) -> String {
     let only = |sign: char, text: &str, other: &str| -> String {
         let is_only = |line: &&str| !other.lines().any(|known| known.trim() == line.trim());
-        text.lines().filter(is_only).map(|line| format!("\n    {sign} {}", line.trim())).collect()
+        let lines = text.lines().filter(is_only);
+        lines.map(|line| format!("\n    {sign} {}", line.trim())).collect::<Vec<_>>().concat()
     };
     only('-', old, new) + &only('+', new, old)
 }

@@ -192,7 +192,8 @@ fn add<T: Copy + std::ops::AddAssign>(sums: &mut [T], more: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::thresholds::{counts_at, expected};
+    use crate::counts::{f1, mean_defined};
+    use crate::thresholds::expected;
     use crate::{Curve, Histogram};
 
     const N_BRANDS: usize = 3;
@@ -205,6 +206,39 @@ mod tests {
 
     fn has(user: usize, brand: usize) -> bool {
         (user * 11 + brand * 5) % 29 < 3
+    }
+
+    fn prob(user: usize, brand: usize) -> f32 {
+        1.0 / (1.0 + (-log_odds(user, brand)).exp())
+    }
+
+    /// Macro F1, user F1 and predictions of one decision, cell by cell.
+    fn one_by_one(candidate: Candidate, stakes: &[Stake]) -> (f64, f64, u64) {
+        let mut brands = vec![Counts::default(); N_BRANDS];
+        let mut user_f1s = Vec::new();
+        for user in 0..N_USERS {
+            let probs: Vec<f32> = (0..N_BRANDS).map(|brand| prob(user, brand)).collect();
+            let mut of_user = Counts::default();
+            for (brand, counts) in brands.iter_mut().enumerate() {
+                let from = match candidate {
+                    Candidate::Threshold(threshold) => threshold,
+                    Candidate::BrandShare(share) => {
+                        threshold(stakes[brand], Stake::of_user(&probs), share)
+                    }
+                };
+                let cell = match (f64::from(probs[brand]) >= from, has(user, brand)) {
+                    (true, true) => Counts { tp: 1, fp: 0, fn_: 0 },
+                    (true, false) => Counts { tp: 0, fp: 1, fn_: 0 },
+                    (false, true) => Counts { tp: 0, fp: 0, fn_: 1 },
+                    (false, false) => Counts::default(),
+                };
+                *counts += cell;
+                of_user += cell;
+            }
+            user_f1s.push(if of_user.support() > 0 { f1(of_user) } else { None });
+        }
+        let n_predicted = brands.iter().map(|counts| counts.predicted()).sum();
+        (macro_f1(&brands).unwrap(), mean_defined(user_f1s.into_iter()).unwrap(), n_predicted)
     }
 
     fn trade_off(n_threads: usize) -> Vec<Outcome> {
@@ -227,24 +261,21 @@ mod tests {
             let mut trade_off = TradeOff::new(N_BRANDS);
             trade_off.add(Lists { offsets: &offsets, values: &values }, &stakes, |user, probs| {
                 probs.clear();
-                probs.extend((0..N_BRANDS).map(|b| 1.0 / (1.0 + (-log_odds(user, b)).exp())));
+                probs.extend((0..N_BRANDS).map(|brand| prob(user, brand)));
             });
             let outcomes = trade_off.outcomes();
             for outcome in &outcomes {
-                if let Candidate::Threshold(threshold) = outcome.candidate {
-                    let counts: Vec<Counts> = (0..N_BRANDS)
-                        .map(|b| counts_at(histogram.brand(b), &Curve::IDENTITY, threshold))
-                        .collect();
-                    assert!((outcome.macro_f1.unwrap() - macro_f1(&counts).unwrap()).abs() < 1e-12);
-                    assert_eq!(outcome.n_predicted, counts.iter().map(|c| c.predicted()).sum());
-                }
+                let (macro_f1, user_f1, n_predicted) = one_by_one(outcome.candidate, &stakes);
+                assert!((outcome.macro_f1.unwrap() - macro_f1).abs() < 1e-12, "{outcome:?}");
+                assert!((outcome.user_f1.unwrap() - user_f1).abs() < 1e-12, "{outcome:?}");
+                assert_eq!(outcome.n_predicted, n_predicted, "{outcome:?}");
             }
             outcomes
         })
     }
 
     #[test]
-    fn brands_are_counted_as_their_histograms_tell_whatever_the_threads() {
+    fn decisions_are_counted_as_if_taken_one_by_one_whatever_the_threads() {
         let outcomes = trade_off(1);
         assert_eq!(outcomes.len(), 28 + 14);
         assert_eq!(outcomes, trade_off(3));

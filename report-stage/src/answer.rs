@@ -142,8 +142,8 @@ pub fn notes(experiments: &[Experiment], baseline: &str) -> Vec<String> {
     let trained = experiments.iter().filter(|e| e.is_ok()).filter_map(|e| Some((e, e.updates?)));
     let mut trained: Vec<(&Experiment, u64)> = trained.collect();
     trained.sort_by_key(|(e, _)| e.name != baseline);
-    if let Some(&(_, first)) = trained.first() {
-        trained.retain(|&(e, updates)| e.name == baseline || updates != first);
+    if let Some(&(reference, first)) = trained.first() {
+        trained.retain(|&(e, updates)| e.name == reference.name || updates != first);
         let list: Vec<String> = trained
             .iter()
             .map(|(e, updates)| format!("`{}` {}", e.name, format::count(*updates)))

@@ -9,13 +9,16 @@ use serde::Serialize;
 use crate::bands::VolumeBand;
 use crate::evaluate::{AtK, ByTier, Figures};
 use crate::format;
-use crate::load::Brand;
+use crate::load::{Brand, Tier};
 
 /// Share of the bootstrap draws inside an interval.
 pub const LEVEL: f64 = 0.95;
 
-/// Intervals computed for each compared experiment: item, user and micro F1.
-pub const N_INTERVALS: usize = 3;
+/// Intervals computed for each compared experiment: item, user and micro F1, each tier and each
+/// band of volume; those of single brands are not counted.
+pub fn n_intervals(n_bands: usize) -> usize {
+    3 + Tier::ALL.len() + n_bands
+}
 
 /// A change against the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -136,7 +139,11 @@ pub fn delta(
     let of_brands = brand_changes(ours, baseline);
     let (our_draws, base_draws) = (ours.draws, baseline.draws);
     let group = |ours: Option<f64>, base: Option<f64>, members: &dyn Fn() -> Vec<usize>| {
-        let draws = |draws: &Draws| draws.brands.mean(members().into_iter());
+        // A draw without any user of the group shows no change, as with single brands.
+        let draws = |draws: &Draws| -> Vec<f64> {
+            let means = draws.brands.mean(members().into_iter());
+            means.into_iter().map(|mean| if mean.is_nan() { 0.0 } else { mean }).collect()
+        };
         judge(change(ours, base), &draws(our_draws), &draws(base_draws))
     };
     let outcomes = brand_outcomes(&of_brands);
@@ -315,11 +322,16 @@ pub fn verdict(standing: Standing, warning: Option<&str>) -> String {
 /// That an experiment does not work, if more than half of the brands are never predicted.
 ///
 /// * `n_never`: brands that are predicted for no test user, of `n_brands`.
-pub fn warning(n_never: u64, n_brands: u64) -> Option<String> {
+/// * `by_threshold`: whether a brand's threshold alone decides.
+pub fn warning(n_never: u64, n_brands: u64, by_threshold: bool) -> Option<String> {
     let (never, all) = (format::count(n_never), format::count(n_brands));
     let is_most = 2 * n_never > n_brands;
-    is_most
-        .then(|| format!("not working: no score passes its threshold for {never} of {all} brands"))
+    let words = if by_threshold {
+        format!("not working: no score passes its threshold for {never} of {all} brands")
+    } else {
+        format!("not working: {never} of {all} brands are predicted for no test user")
+    };
+    is_most.then_some(words)
 }
 
 #[cfg(test)]
@@ -402,8 +414,10 @@ mod tests {
     #[test]
     fn a_model_that_never_predicts_most_brands_is_not_working() {
         let expected = "not working: no score passes its threshold for 2,311 of 3,000 brands";
-        assert_eq!(warning(2311, 3000).as_deref(), Some(expected));
-        assert_eq!(warning(1500, 3000), None, "one half is not most");
+        assert_eq!(warning(2311, 3000, true).as_deref(), Some(expected));
+        let expected = "not working: 2,311 of 3,000 brands are predicted for no test user";
+        assert_eq!(warning(2311, 3000, false).as_deref(), Some(expected));
+        assert_eq!(warning(1500, 3000, true), None, "one half is not most");
     }
 
     #[test]

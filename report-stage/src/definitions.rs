@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 /// Every word and its meaning, in the order of the report.
-const DEFINITIONS: [(&str, &str); 35] = [
+const DEFINITIONS: [(&str, &str); 37] = [
     (
         "F1",
         "2·tp / (2·tp + fp + fn), from counts of test users: tp are predicted and have the brand, fp are predicted and have it not, fn have it and are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
@@ -16,6 +16,7 @@ const DEFINITIONS: [(&str, &str); 35] = [
         "user level",
         "F1 of each test user who has at least one label, then the mean over those users. Precision is the mean over those of them who have a prediction.",
     ),
+    ("median", "F1 that half of the users with a label reach and half do not exceed."),
     (
         "worst tenth",
         "Mean F1 of the tenth of the users, of those with a label, who have the lowest F1.",
@@ -27,7 +28,7 @@ const DEFINITIONS: [(&str, &str); 35] = [
     ("micro F1", "F1 of the counts summed over all brands."),
     (
         "change",
-        "Experiment minus baseline; in brackets as a share of the baseline's value. The interval is the central 95% of the change over the paired bootstrap draws of the test users.",
+        "Experiment minus baseline, or minus the experiment it is compared with; in brackets as a share of that one's value. The interval is the central 95% of the change over the paired bootstrap draws of the test users. A draw without any user of a tier or band of volume shows no change there.",
     ),
     (
         "brands better, worse",
@@ -40,7 +41,10 @@ const DEFINITIONS: [(&str, &str); 35] = [
         "Brands by volume: the head is the fewest largest brands that together hold a given share of the training labels, the tail the smallest brands that together hold at most a given share, the torso what lies between.",
     ),
     ("F1 bucket", "Number of brands whose F1 is defined and at least the bound."),
-    ("never predicted", "Brands for which no test user's probability reaches the threshold."),
+    (
+        "never predicted",
+        "Brands that no test user is predicted to have: no probability reaches the threshold, or under the policies `top_k` and `gain` other brands come first.",
+    ),
     ("predictions per user", "Brands predicted for a test user, the mean over all of them."),
     (
         "P@k, R@k, nDCG@k",
@@ -68,7 +72,7 @@ const DEFINITIONS: [(&str, &str); 35] = [
     ),
     (
         "threshold",
-        "The calibrated probability from which a brand is predicted; chosen on valid users, or expected from the probabilities alone.",
+        "The calibrated probability from which a brand is predicted: set by the manifest, chosen on valid users, or expected from the probabilities alone, which with `over: scored` are those of the users to be decided.",
     ),
     (
         "precision and recall of a tier",
@@ -86,17 +90,18 @@ const DEFINITIONS: [(&str, &str); 35] = [
         "band of probability",
         "Pairs of a test user and a brand by their probability: how many there are, its mean, and the share of them that are labels.",
     ),
+    ("audience", "Test users predicted to have a brand."),
     (
         "audience ratio",
         "Users predicted to have a brand over those who have it, over brands that a test user has.",
     ),
     (
-        "brand share",
-        "Of the policy `gain`: weight of the mean F1 over brands in what a prediction gains, the mean over users having the rest. 1 is each brand's own threshold, 0 each user's own list.",
+        "chosen on valid",
+        "What scoring chose on the valid users. Brand share, of the policy `gain`: weight of the mean F1 over brands in what a prediction gains, the mean over users having the rest; 1 is each brand's own threshold, 0 each user's own list. Memory weight: share of the nearest training users' labels in a probability, the model having the rest.",
     ),
     (
-        "memory weight",
-        "Share of the nearest training users' labels in a probability, the model having the rest.",
+        "other decisions",
+        "What the same probabilities would give with one threshold for all brands, or with the policy `gain`; the value is the threshold, or the brand share.",
     ),
     (
         "training rows",

@@ -124,7 +124,7 @@ pub struct User {
     pub n_without_hit: Option<u64>,
     /// Mean F1 of the tenth of the users with the lowest
     pub worst_tenth_f1: Option<f64>,
-    /// F1 that half of the users reach
+    /// Median of F1
     pub median_f1: Option<f64>,
     /// Share of the best `k` brands that are labels
     pub precision_at: AtK,
@@ -322,7 +322,8 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
     User {
         n_without_hit: Some(counts.iter().filter(|c| c.tp == 0).count() as u64),
         worst_tenth_f1: mean_defined(worst.iter().map(|&f1| Some(f1))),
-        median_f1: f1s.get(f1s.len() / 2).copied(),
+        median_f1: (!f1s.is_empty())
+            .then(|| f64::midpoint(f1s[(f1s.len() - 1) / 2], f1s[f1s.len() / 2])),
         f1: None, // with the brands' counts, above
         precision: mean_defined(counts.iter().map(|&c| precision(c))),
         recall: mean_defined(counts.iter().map(|&c| recall(c))),

@@ -314,12 +314,14 @@ fn make_command(args: &ManifestArgs) -> String {
 fn commands(make: &str, args: &ManifestArgs) -> Vec<String> {
     let rest = make.strip_prefix("make pipeline").unwrap_or_default();
     let manifest = quoted(&args.manifest.display().to_string());
+    let set = args.set.iter().map(|set| format!(" --set {}", quoted(set)));
+    let set = set.collect::<Vec<_>>().concat();
     vec![
         format!("{make}    # whatever is stale, then this report"),
         format!("make train EXPERIMENT=NAME{rest}    # one stage of one experiment again"),
         format!("make report{rest}    # this report again"),
         format!(
-            "target/debug/pipeline compare A B --manifest {manifest}    # two experiments, changes only"
+            "target/debug/pipeline compare A B --manifest {manifest}{set}    # two experiments, changes only"
         ),
     ]
 }

@@ -71,8 +71,13 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
-fn cell(Cell { text, detail, is_code, .. }: &Cell) -> String {
+fn cell(Cell { text, detail, is_code, tone, .. }: &Cell) -> String {
     let text = code_or_data(text, *is_code);
+    let text = match tone {
+        Some(tone) if *tone == "better" || tone.starts_with("up") => format!("▲ {text}"),
+        Some(_) => format!("▼ {text}"),
+        None => text,
+    };
     match detail {
         Some(detail) => format!("{text} · {detail}"),
         None => text,

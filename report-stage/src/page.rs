@@ -182,11 +182,21 @@ pub struct Cell {
     pub tone: Option<&'static str>,
     /// Whether it is a name of the manifest
     pub is_code: bool,
+    /// Where its definition stands, of a row that a word names
+    pub term_id: Option<String>,
+    /// Its definition
+    pub meaning: Option<&'static str>,
 }
 
 impl Cell {
     fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Names a row by a word of the definitions.
+    fn term(text: impl Into<String>, term: &str) -> Self {
+        let (term_id, meaning) = (Some(term_id(term)), Some(meaning(term)));
+        Self { term_id, meaning, ..Self::text(text) }
     }
 
     fn code(text: impl Into<String>) -> Self {

@@ -156,7 +156,9 @@ fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
 /// The hash of what an input holds now: as its stage recorded it, or of the file if it is small.
 fn now(stage: Stage, path: &Path) -> Option<String> {
     match Output::recorded(path) {
-        Some(output) => Some(output.content),
+        Some(Output { content, blake3, .. }) => {
+            Some(if content.is_empty() { blake3 } else { content })
+        }
         // Raw tables can be large; whether they changed is for the runner to say.
         None if stage == Stage::Holdout => None,
         None => ipc::hash_file(path).ok(),

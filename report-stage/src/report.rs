@@ -1,7 +1,7 @@
 //! The whole report as one value: `report.json` is this, written; all else is a view of it.
 
 use contract::Manifest;
-use contract::manifest::Experiment as Settings;
+use contract::manifest::{Decision, Experiment as Settings};
 use contract::statistics::SampleStatistics;
 use indexmap::IndexMap;
 use metrics::f1;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::answer::{self, Answer};
+use crate::bands::volume_bands;
 use crate::calibration::Calibration;
 use crate::compare::{self, Delta, Judged, Outcomes, Standing};
 use crate::definitions::definitions;
@@ -215,7 +216,7 @@ pub struct Method {
     pub level: f64,
     /// Experiments compared with the baseline
     pub n_compared: usize,
-    /// Intervals computed, none of them corrected for their number
+    /// Intervals computed but for those of single brands, none corrected for their number
     pub n_intervals: usize,
 }
 
@@ -241,7 +242,8 @@ pub fn assemble(
         .iter()
         .map(|trial| experiment(trial, baseline, manifest, &f1_buckets, brands.list.len() as u64))
         .collect();
-    let n_compared = experiments.iter().filter(|e| e.outcomes.is_some()).count();
+    let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
+    let n_bands = volume_bands(&brands.list).len();
     let answer = answer::answer(&experiments, &manifest.baseline);
     Report {
         version: VERSION,
@@ -263,7 +265,7 @@ pub fn assemble(
             seed: manifest.report.seed,
             level: compare::LEVEL,
             n_compared,
-            n_intervals: compare::N_INTERVALS * n_compared,
+            n_intervals: compare::n_intervals(n_bands) * n_compared,
         },
         provenance,
         definitions: definitions(),
@@ -306,7 +308,11 @@ fn experiment(
     let differs =
         settings::differences(&settings, &settings::settings(baseline.settings, manifest));
     let effort = trial.effort.clone();
-    let warning = figures.n_never_predicted.and_then(|n_never| compare::warning(n_never, n_brands));
+    let warning = figures.n_never_predicted.and_then(|n_never| {
+        let decision = trial.settings.score.decision;
+        let by_threshold = !matches!(decision, Decision::TopK { .. } | Decision::Gain { .. });
+        compare::warning(n_never, n_brands, by_threshold)
+    });
     let (status, verdict) = match scored {
         None => ("missing", effort.no_scores()),
         Some(_) if effort.is_truth => {

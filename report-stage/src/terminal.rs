@@ -28,7 +28,13 @@ pub fn render(report: &Report, dir: &Path) -> String {
     let answer = report.answer.text.first().map_or("", String::as_str);
     let files = ["report.html", "report.md", "report.json", "per_brand.csv", "per_brand.arrow"]
         .map(|file| dir.join(file).display().to_string());
-    format!("{table}\n{answer}\n\n{}", files.join("\n"))
+    format!("{table}\n{answer}\n{}\n{}", notes(report), files.join("\n"))
+}
+
+/// What a reader must know, a line each.
+fn notes(report: &Report) -> String {
+    let notes = report.notes.iter().map(|note| format!("note: {note}\n"));
+    notes.collect::<Vec<_>>().concat()
 }
 
 fn table(
@@ -65,6 +71,7 @@ pub fn compare(report: &Report) -> String {
         return format!("{} is compared with itself: nothing differs", base.name);
     };
     let mut text = format!("{} against {}: {}\n", ours.name, base.name, ours.verdict);
+    text += &notes(report);
     for (key, value) in &ours.differs {
         let before = settings::leaf(&base.settings, key);
         let _ = writeln!(text, "  {key}: {} -> {}", settings::flow(&before), settings::flow(value));

@@ -2,7 +2,7 @@
 
 use metrics::{Counts, f1};
 
-use crate::bands::volume_bands;
+use crate::bands::{VolumeBand, volume_bands};
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::compare::{Judged, LEVEL};
 use crate::format;
@@ -15,9 +15,14 @@ const N_MOVERS: usize = 25;
 
 /// F1 by volume, the largest brands, those that changed most, and all.
 pub fn section(view: &View) -> Section {
-    let mut blocks = vec![Block::Chart(scatter(view)), Block::Table(largest(view))];
+    let medians = Block::fold("The lines as a table", vec![Block::Table(by_volume(view))]);
+    let mut blocks = vec![Block::Chart(scatter(view)), medians];
+    if !view.report.top_brands.is_empty() {
+        blocks.push(Block::Table(largest(view)));
+    }
     if let Some((base, main)) = view.baseline().zip(view.selected()) {
-        blocks.extend(movers(view, base, main).map(Block::Table));
+        let tables = movers(view, base, main).filter(|table| !table.rows.is_empty());
+        blocks.extend(tables.map(Block::Table));
     }
     blocks.push(Block::Explorer(explorer::explorer(view)));
     Section { id: "brands", title: "Brand by brand", blocks }
@@ -59,10 +64,6 @@ fn scatter(view: &View) -> Chart {
 /// Median F1 by band of volume, at the middle of the band's brands.
 fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
     let counts = counts(view, e);
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    };
     let bands = volume_bands(&view.brands.list);
     let points = bands.iter().filter_map(|band| {
         let volumes = band.members.iter().map(|&b| view.brands.list[b].volume.max(1) as f64);
@@ -70,6 +71,41 @@ fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
         Some((median(volumes.collect())?, median(f1s.collect())?))
     });
     points.collect()
+}
+
+/// Medians of each band of volume, for the two experiments shown.
+fn by_volume(view: &View) -> Table {
+    let pair = view.pair();
+    let mut columns = vec![words("Volume"), number("Brands").of("volume")];
+    for (_, e) in &pair {
+        columns.push(number(format!("Median F1, {}", e.name)).of("F1"));
+        columns.push(number(format!("Predicted over found, {}", e.name)).of("audience ratio"));
+    }
+    let row = |band: &VolumeBand| {
+        let mut cells = vec![
+            Cell::text(format!("from {}", format::count(band.from))),
+            Cell::text(format::count(band.members.len() as u64)),
+        ];
+        for (_, e) in &pair {
+            let of_band = || band.members.iter().map(|&brand| counts(view, e)[brand]);
+            let there = of_band().filter(|c| c.support() > 0);
+            let ratios = there.map(|c| c.predicted() as f64 / c.support() as f64);
+            cells.push(metric(e, median(of_band().filter_map(f1).collect())));
+            cells.push(metric(e, median(ratios.collect())));
+        }
+        Row { class: "", cells }
+    };
+    Table {
+        caption: "Medians by band of volume".to_owned(),
+        columns,
+        rows: volume_bands(&view.brands.list).iter().map(row).collect(),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some(f64::midpoint(values[last / 2], values[last.div_ceil(2)]))
 }
 
 fn largest(view: &View) -> Table {
@@ -108,8 +144,8 @@ fn movers<'a>(
     let scored = view.trial(main).scored.as_ref();
     let changes = scored.and_then(|scored| scored.delta.as_ref()).map(|(_, changes)| changes);
     let changes: &[Judged] = changes.map_or(&[], Vec::as_slice);
-    [("gained", 1.0), ("lost", -1.0)].into_iter().map(move |(word, sign)| {
-        // The end of the interval that is nearer to 0: a brand of three users does not lead by luck.
+    [("gained", "lower", 1.0), ("lost", "upper", -1.0)].into_iter().map(move |(word, end, sign)| {
+        // A change that is sure to be large: a brand of three users does not lead by luck.
         let sure = |brand: usize| {
             let [low, high] = changes[brand].ci95?;
             Some(if sign > 0.0 { low } else { -high })
@@ -124,7 +160,7 @@ fn movers<'a>(
         order.truncate(N_MOVERS);
         Table {
             caption: format!(
-                "The {} brands that {word} most in {} against {}, ordered by the end of the {:.0}% interval that is nearer to 0",
+                "The {} brands that {word} most in {} against {}, ordered by the {end} end of the {:.0}% interval; without ▲ or ▼ there is no clear change",
                 order.len(),
                 main.name,
                 base.name,

@@ -43,7 +43,7 @@ fn table(view: &View) -> Table {
     ];
     let mut columns = vec![words("Experiment")];
     columns.extend(titles.map(|(title, term)| number(title).of(term)));
-    columns.push(words("Chosen on valid").of("brand share"));
+    columns.push(words("Chosen on valid").of("chosen on valid"));
     let cells = |e: &Experiment| {
         let of = |value: fn(&Calibration) -> Option<f64>| {
             let value = e.calibration.as_ref().and_then(value);

@@ -28,13 +28,14 @@ pub fn table(view: &View) -> Section {
         let values = values.into_iter().map(|n| Cell::number(format::maybe_count(n), UNDEFINED));
         Row { class: "bound", cells: std::iter::once(name).chain(values).collect() }
     };
-    let floor = Cell::text("trivial floor").with(Some("every brand for every user".to_owned()));
+    let floor = Cell::term("trivial floor", "trivial floor")
+        .with(Some("every brand for every user".to_owned()));
     let mut rows = vec![bound(floor, report.floor.buckets.values().copied().collect())];
     rows.extend(view.rows(cells));
     let shown = view.selected().or(view.baseline());
     rows.extend(shown.map(|e| {
         let detail = "each brand's best threshold on the test users".to_owned();
-        let name = Cell::text(format!("ceiling of {}", e.name)).with(Some(detail));
+        let name = Cell::term(format!("ceiling of {}", e.name), "ceiling").with(Some(detail));
         bound(name, e.figures.ceiling.buckets.values().copied().collect())
     }));
     let distributions = Table {

@@ -29,7 +29,7 @@ const MEANINGS: [(&str, &str); 10] = [
     ("Tier", "head, torso, tail"),
     ("Volume", "volume"),
     ("Support", "support"),
-    ("Predicted", "audience ratio"),
+    ("Predicted", "audience"),
     ("Precision", "F1"),
     ("Recall", "F1"),
     ("F1", "F1"),
@@ -60,7 +60,7 @@ pub fn explorer(view: &View) -> Explorer {
         supports.map(|s| s.evaluation.counts.iter().map(|c| c.support()).collect::<Vec<_>>());
     let data = json!({
         "brands": {
-            "id": list.iter().map(|brand| &brand.id).collect::<Vec<_>>(),
+            "id": list.iter().map(|brand| id_text(&brand.id)).collect::<Vec<_>>(),
             "name": list.iter().map(|brand| &brand.name).collect::<Vec<_>>(),
             "tier": list.iter().map(|brand| brand.tier.name()).collect::<Vec<_>>(),
             "volume": list.iter().map(|brand| brand.volume).collect::<Vec<_>>(),
@@ -80,6 +80,11 @@ pub fn explorer(view: &View) -> Explorer {
     }
 }
 
+/// As text: a script cannot hold every whole number.
+fn id_text(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
 /// Three digits are shown; more would double the page.
 fn short(prob: f64) -> Value {
     format!("{prob:.2e}").parse::<f64>().map_or(Value::Null, |short| json!(short))
@@ -93,6 +98,12 @@ fn inert(data: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_ids_keep_their_digits() {
+        assert_eq!(id_text(&json!(9_007_199_254_740_993_i64)), "9007199254740993");
+        assert_eq!(id_text(&json!("a1")), "a1");
+    }
 
     #[test]
     fn no_name_of_a_brand_ends_the_script() {

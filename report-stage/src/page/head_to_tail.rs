@@ -64,7 +64,7 @@ pub fn section(view: &View) -> Section {
     };
     let table = Table {
         caption: "Change of item macro F1 by tier and by volume, and its value; the baseline's row has values. \
-                  Only changes whose 95% interval excludes 0 are marked and coloured, the stronger the larger"
+                  Only changes whose 95% interval excludes 0 are marked"
             .to_owned(),
         columns,
         rows: view.rows(cells),

@@ -2,11 +2,12 @@
 
 use indexmap::IndexMap;
 
+use crate::answer::listed;
 use crate::definitions::term_id;
 use crate::format::{self, DASH};
 use crate::page::{Block, Cell, Column, Row, Section, Table, Term, View, number, words};
 use crate::records::StageTrace;
-use crate::report::Report;
+use crate::report::{Experiment, Report};
 use crate::settings;
 
 /// Rules, seeds, intervals, and what was left out.
@@ -16,8 +17,12 @@ pub fn method(view: &View) -> Section {
     let by_chance = format!("{:.1}", method.n_intervals as f64 * (1.0 - method.level));
     let mut blocks = vec![
         Block::text(format!(
-            "Thresholds and calibration were fitted on valid users; every figure is of test users. \
-             Intervals are the central 95% of the change over {} bootstrap draws of the test users \
+            "Every figure is of test users, and no label of theirs is used to train, calibrate or decide: thresholds \
+             are set by the manifest, chosen on valid users, or expected from probabilities.{}",
+            expecting(view)
+        )),
+        Block::text(format!(
+            "Intervals are the central 95% of the change over {} bootstrap draws of the test users \
              (percentiles; seed {}), each draw taking the same users for the experiment and the baseline. \
              Intervals of single brands, tiers and bands of volume are of the first {} draws.",
             format::count(method.bootstrap_draws as u64),
@@ -25,7 +30,7 @@ pub fn method(view: &View) -> Section {
             format::count(method.bootstrap_draws.min(metrics::MAX_BRAND_DRAWS) as u64),
         )),
         Block::text(format!(
-            "{} compared with the baseline at item level, at user level and by micro F1: {} intervals, \
+            "{} compared with the baseline at item level, at user level, by micro F1, by tier and by band of volume: {} intervals, \
              of which about {by_chance} would exclude 0 by chance if nothing had changed. They are not corrected for that, \
              nor are those of single brands: if nothing had changed, up to {} of {} brands would be called better and as many worse.",
             experiments_were(method.n_compared),
@@ -49,6 +54,20 @@ pub fn method(view: &View) -> Section {
         blocks.push(Block::text(format!("Left out: {}.", left_out.join("; "))));
     }
     Section { id: "method", title: "Method", blocks }
+}
+
+/// Experiments whose thresholds are expected over the test users' own probabilities.
+fn expecting(view: &View) -> String {
+    let is_over_scored = |e: &&Experiment| e.settings["score"]["decision"]["over"] == "scored";
+    let names: Vec<String> =
+        view.experiments().into_iter().filter(is_over_scored).map(|e| e.name.clone()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        " With `over: scored` these are the test users' own, without their labels: {}.",
+        listed(&names)
+    )
 }
 
 fn experiments_were(n: usize) -> String {

@@ -93,7 +93,7 @@ fn curves(view: &View) -> Option<Chart> {
     });
     Some(Chart {
         title: "Precision against recall by tier".to_owned(),
-        description: "All pairs of a test user and a brand of the tier, predicted from the most probable one down. A dot off its line shows what thresholds of their own do for the brands of a tier; the dots' figures are in the table above.".to_owned(),
+        description: "All pairs of a test user and a brand of the tier, predicted from the most probable one down. A dot off its line shows what thresholds of their own do for the brands of a tier, under `gain` and `top_k` the users' say too; the dots' figures are in the table above.".to_owned(),
         width: 720.0,
         height: 256.0,
         panels: panels.collect(),

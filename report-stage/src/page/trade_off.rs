@@ -1,6 +1,7 @@
 //! Item level against user level: what the same probabilities would give, decided otherwise.
 
 use crate::chart::{Chart, Key, Panel, Place, Scale};
+use crate::evaluate::per_user;
 use crate::format;
 use crate::load::Alternative;
 use crate::page::{Block, Cell, Row, Section, Table, View, number, words};
@@ -105,9 +106,9 @@ pub fn section(view: &View) -> Section {
         title: "Trade-off between users and items",
         blocks: vec![
             Block::text(
-                "Item level and user level conflict in the decision more than in the scores: each line is one \
-                 model's probabilities under all decisions of a kind. The lines show what test users would have got; \
-                 nothing is chosen from them.",
+                "Each line is one model's probabilities under all decisions of a kind: moving along it trades users for \
+                 brands, only another model moves the line. The lines show what test users would have got; nothing is \
+                 chosen from them.",
             ),
             Block::Chart(chart),
             Block::Table(table),
@@ -117,7 +118,7 @@ pub fn section(view: &View) -> Section {
 }
 
 fn lines(view: &View) -> Table {
-    let n_users = view.report.n_test_users as f64;
+    let n_users = view.report.n_test_users as usize;
     let row = |e: &Experiment, point: &Alternative| Row {
         class: "",
         cells: vec![
@@ -126,7 +127,7 @@ fn lines(view: &View) -> Table {
             Cell::text(format::probability(point.value)),
             super::metric(e, point.user_f1),
             super::metric(e, point.macro_f1),
-            Cell::text(format::mean(Some(point.n_predicted as f64 / n_users))),
+            Cell::number(format::mean(per_user(point.n_predicted, n_users)), super::UNDEFINED),
         ],
     };
     let pair = view.pair();
@@ -136,7 +137,7 @@ fn lines(view: &View) -> Table {
         columns: vec![
             words("Experiment"),
             words("Decision"),
-            number("Value").of("brand share"),
+            number("Value").of("other decisions"),
             number("User F1").of("user level"),
             number("Item macro F1").of("item level"),
             number("Predictions per user").of("predictions per user"),

@@ -16,7 +16,7 @@ pub fn section(view: &View) -> Section {
         let scale = Scale::from_zero(high);
         blocks.push(Block::Charts {
             caption: "Figures on the valid users while training, at the thresholds of training; the upright line is \
-                      where the model that was kept stood. Of networks that are averaged, the first"
+                      where the model that was kept stood. Of networks that are averaged, the first, without that line"
                 .to_owned(),
             charts: trained.iter().map(|e| curve(e, scale)).collect(),
         });
@@ -63,7 +63,9 @@ fn curve(e: &Experiment, scale: Scale) -> Chart {
     let axis = if has_updates { "updates" } else { "epoch" };
     let ends = e.history.iter().map(progress);
     let mut panel = Panel::new(place, &e.name, (Scale::from_zero(ends), axis), (scale, ""));
-    if let Some(kept) = e.updates_kept.filter(|_| has_updates) {
+    // Of several networks the updates are counted together, and only the first is drawn.
+    let is_alone = e.settings["train"]["members"].as_u64().is_none_or(|members| members == 1);
+    if let Some(kept) = e.updates_kept.filter(|_| has_updates && is_alone) {
         let Scale::Linear(low, high) = scale else { unreachable!("made by from_zero") };
         let last = e.history.iter().map(progress).fold(0.0, f64::max);
         if kept as f64 <= last {

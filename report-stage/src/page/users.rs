@@ -13,7 +13,7 @@ pub fn section(view: &View) -> Section {
         number("Precision").of("user level"),
         number("over users").of("user level"),
         number("Recall").of("user level"),
-        number("Median F1").of("user level"),
+        number("Median F1").of("median"),
         number("Worst tenth").of("worst tenth"),
         number("No correct brand").of("no correct brand"),
     ];

@@ -142,6 +142,55 @@ fn a_query_counts_by_what_it_says_and_its_rows_by_what_they_hold() {
 }
 
 #[test]
+fn experiments_and_stages_are_selected_by_pattern_and_range() {
+    let work = Workspace::tiny();
+    let run = work.pipeline(&["run", "bau*", "--to", "train"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("train of bau_expected_f1: shared with bau"), "{}", run.stderr);
+    assert!(!run.stderr.contains("score of") && !run.stderr.contains("popularity"));
+    let plan = work.pipeline(&["run", "-n", "bau", "--from", "train"]);
+    assert!(plan.stdout.contains("train of bau: would not run (fresh)"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("score of bau: would run") && !plan.stdout.contains("sample"));
+    let none = work.pipeline(&["run", "nothing*"]);
+    assert_eq!(
+        (none.code, &*none.stderr),
+        (4, "pipeline: nothing is selected: no experiment has such a name\n")
+    );
+    assert_eq!(work.pipeline(&["run", "ba["]).code, 2);
+}
+
+#[test]
+fn an_explanation_has_old_and_new_values() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    work.edit("pipeline.yaml", "dropout: 0.1", "dropout: 0.2");
+    work.edit("everyone.sql", "group by interactions.user_id", "group by 1");
+    let said = work.pipeline(&["explain", "bau", "train", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(said["state"], "stale");
+    let change = &said["changes"][0];
+    assert_eq!(change["part"], "dropout");
+    assert!((change["old"].as_f64().unwrap() - 0.1).abs() < 1e-6);
+    assert!((change["new"].as_f64().unwrap() - 0.2).abs() < 1e-6);
+    let said = work.pipeline(&["explain", "bau", "sample"]).stdout;
+    assert!(said.contains("- interactions.user_id") && said.contains("+ 1"), "{said}");
+}
+
+#[test]
+fn a_graph_shows_which_stage_needs_which() {
+    let work = Workspace::tiny();
+    let text = work.pipeline(&["graph"]).stdout;
+    assert!(text.contains("bau: sample ─ train ─ score ─ report"), "{text}");
+    assert!(text.contains("popularity: train ─ score ─ report"), "{text}");
+    let dot = work.pipeline(&["graph", "--format", "dot"]).stdout;
+    for edge in
+        ["holdout\" -> \"popularity/train", "bau/train\" -> \"bau/score", "bau/score\" -> \"report"]
+    {
+        assert!(dot.contains(edge), "{edge}: {dot}");
+    }
+}
+
+#[test]
 fn what_nothing_stands_on_is_deleted_when_asked_for() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);

@@ -65,12 +65,26 @@ impl ExperimentArgs {
 #[error("{0}")]
 pub struct DataError(pub String);
 
+/// The command line asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Prints a line of results; that nobody reads any more, as before `| head`, is no error.
+#[macro_export]
+macro_rules! print_line {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($argument)*);
+    }};
+}
+
 /// Runs a stage's `main`: the result goes to stdout, an error to stderr, the exit code tells which.
 pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>) -> ExitCode {
     interrupt::install(program);
     match run() {
         Ok(summary) => {
-            println!("{summary}");
+            print_line!("{summary}");
             ExitCode::SUCCESS
         }
         Err(err) => {
@@ -83,7 +97,7 @@ pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>)
 /// 2 for the manifest's mistakes, 5 for the data's, 130 if interrupted, 1 for all else.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
     for cause in err.chain() {
-        if cause.is::<Problems>() || cause.is::<NoSuchExperiment>() {
+        if cause.is::<Problems>() || cause.is::<NoSuchExperiment>() || cause.is::<UsageError>() {
             return EXIT_USAGE;
         }
         if cause.is::<interrupt::Interrupted>() {

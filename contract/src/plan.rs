@@ -263,10 +263,11 @@ impl Manifest {
                 inputs.push(Input { is_optional: true, ..input });
             }
         }
+        // Of a sample the query is an input, above.
         let experiments: Vec<Value> = self
             .experiments()
             .map(|e| {
-                let (_, sample) = if e.needs_sample() { self.sample_plan(e) } else { Default::default() };
+                let sample = if e.needs_sample() { json!(e.sample.params) } else { Value::Null };
                 json!({"name": e.name, "sample": sample, "train": self.train_plan(e).1, "score": self.score_plan(e).1})
             })
             .collect();

@@ -100,35 +100,104 @@ impl Parts {
         blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
     }
 
-    /// What differs from `old`, in words.
-    pub fn changes_since(&self, old: &Self) -> Vec<String> {
+    /// Every part that differs from `old`.
+    pub fn changes_since(&self, old: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.contract != old.contract {
-            changes.push(format!("the contracts' version: {} -> {}", old.contract, self.contract));
-        }
-        if self.binary != old.binary {
-            changes.push("the program was rebuilt".to_owned());
-        }
-        value_changes("", &old.params, &self.params, &mut changes);
+        let mut add = |part: &str, old: Value, new: Value| {
+            if old != new {
+                changes.push(Change { part: part.to_owned(), old, new });
+            }
+        };
+        add("contract", old.contract.into(), self.contract.into());
+        add("program", old.binary.as_str().into(), self.binary.as_str().into());
         let names: std::collections::BTreeSet<_> =
             self.inputs.keys().chain(old.inputs.keys()).collect();
         for name in names {
-            match (old.inputs.get(name), self.inputs.get(name)) {
-                (Some(old), Some(new)) if old == new => {}
-                (Some(_), Some(_)) => changes.push(format!("input `{name}` has other content")),
-                (None, _) => changes.push(format!("input `{name}` is new")),
-                (_, None) => changes.push(format!("input `{name}` is gone")),
-            }
+            let hash = |parts: &Self| parts.inputs.get(name).cloned().flatten().map(Value::from);
+            let (old, new) = (hash(old).unwrap_or_default(), hash(self).unwrap_or_default());
+            add(&format!("input.{name}"), old, new);
         }
+        value_changes("", &old.params, &self.params, &mut changes);
         changes
     }
 }
 
-/// Hashes of files, each computed once as long as the file is not replaced.
+/// A part of a fingerprint that is not as it was.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// `contract`, `program`, `input.NAME`, or the key of a parameter
+    pub part: String,
+    /// What it was; null where it was not there
+    pub old: Value,
+    /// What it is; null where it is not there any more
+    pub new: Value,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { part, old, new } = self;
+        match (part.as_str(), part.strip_prefix("input."), old, new) {
+            ("program", ..) => f.write_str("the program was rebuilt"),
+            ("contract", ..) => write!(f, "the contracts' version: {old} -> {new}"),
+            (_, Some(name), Value::Null, _) => write!(f, "input `{name}` is new"),
+            (_, Some(name), _, Value::Null) => write!(f, "input `{name}` is gone"),
+            (_, Some(name), ..) => write!(f, "input `{name}` has other content"),
+            (_, None, Value::String(old), Value::String(new)) if old.contains('\n') => {
+                write!(f, "`{part}` says something else:{}", changed_lines(old, new))
+            }
+            _ => write!(f, "`{part}`: {old} -> {new}"),
+        }
+    }
+}
+
+/// Hashes of files, each computed once as long as the file is not touched.
 #[derive(Debug, Default)]
-pub struct Hashes(HashMap<PathBuf, (u64, Option<SystemTime>, String)>);
+pub struct Hashes(HashMap<PathBuf, (Stamp, String)>);
+
+/// What the file system changes whenever a file's bytes change: its size, its inode and the time of
+/// its last change, which no program can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    len: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+/// Two changes of a file within this may have the same time, in seconds.
+const TICK: i64 = 2;
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, Error> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let metadata = std::fs::metadata(path).map_err(|err| Error::io(path, err))?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Ok(Self { len: metadata.len(), inode: metadata.ino(), changed })
+    }
+}
 
 impl Hashes {
+    /// Hashes that an earlier program left; none if the file cannot be understood.
+    pub fn load(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Self(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Leaves the hashes for a later program, but for those of files that changed just now and of
+    /// files that are gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let is_settled = |stamp: &Stamp| stamp.changed.0 + TICK < now.as_secs() as i64;
+        let kept: BTreeMap<_, _> =
+            self.0.iter().filter(|(path, (s, _))| is_settled(s) && path.exists()).collect();
+        let text = serde_json::to_string(&kept).expect("paths and hashes are plain data");
+        ipc::finish_text(path, &text)?.commit()
+    }
+
     /// The hash of what a file holds: as its stage recorded it, if it still has the bytes that the
     /// stage wrote; else of its bytes.
     ///
@@ -143,7 +212,7 @@ impl Hashes {
 
     /// The hash of a file's bytes, if it was asked for before.
     pub fn known(&self, path: &Path) -> Option<&str> {
-        self.0.get(path).map(|(.., hash)| hash.as_str())
+        self.0.get(path).map(|(_, hash)| hash.as_str())
     }
 
     /// The hash of a file's bytes.
@@ -152,15 +221,12 @@ impl Hashes {
     ///
     /// [`Error::Io`].
     pub fn of(&mut self, path: &Path) -> Result<String, Error> {
-        let metadata = std::fs::metadata(path).map_err(|err| Error::io(path, err))?;
-        let (len, modified) = (metadata.len(), metadata.modified().ok());
+        let stamp = Stamp::of(path)?;
         match self.0.get(path) {
-            Some((known_len, known_time, hash)) if (*known_len, *known_time) == (len, modified) => {
-                Ok(hash.clone())
-            }
+            Some((known, hash)) if *known == stamp => Ok(hash.clone()),
             _ => {
                 let hash = ipc::hash_file(path)?;
-                self.0.insert(path.to_path_buf(), (len, modified, hash.clone()));
+                self.0.insert(path.to_path_buf(), (stamp, hash.clone()));
                 Ok(hash)
             }
         }
@@ -179,7 +245,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>) {
+fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>) {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
@@ -191,10 +257,19 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>
                 value_changes(&inner, &side(a), &side(b), changes);
             }
         }
-        (Value::String(old), Value::String(new)) if old != new && old.contains('\n') => {
-            changes.push(format!("`{path}` says something else:{}", changed_lines(old, new)));
+        // Lists of maps with names, as the report's of experiments, are compared name by name.
+        (Value::Array(a), Value::Array(b))
+            if a.iter().chain(b).all(|item| item["name"].is_string()) =>
+        {
+            let by_name = |items: &[Value]| -> Value {
+                let named = |item: &Value| Some((item["name"].as_str()?.to_owned(), item.clone()));
+                items.iter().filter_map(named).collect::<serde_json::Map<_, _>>().into()
+            };
+            value_changes(path, &by_name(a), &by_name(b), changes);
         }
-        _ if old != new => changes.push(format!("`{path}`: {old} -> {new}")),
+        _ if old != new => {
+            changes.push(Change { part: path.to_owned(), old: old.clone(), new: new.clone() });
+        }
         _ => {}
     }
 }

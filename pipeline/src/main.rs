@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use contract::cli::ManifestArgs;
-use contract::{Manifest, Stage, cli};
+use contract::{Manifest, Stage, cli, print_line};
 
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod run; // runs what is stale, in order
@@ -47,6 +47,23 @@ enum Command {
         experiment: String,
         /// Stage of the experiment
         stage: StageName,
+        /// Print JSON: every part that changed, with its old and new value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print which stage needs which
+    Graph {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// How to print it
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: show::GraphFormat,
+    },
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Print what differs between two experiments: settings and figures, with intervals
     Compare {
@@ -88,11 +105,17 @@ struct RunArgs {
     /// The manifest
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// Experiments to run; all if none is named
+    /// Experiments to run, by name or pattern as `approach_1*`; all if none is named
     experiments: Vec<String>,
     /// Run this stage only
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["from", "to"])]
     stage: Option<StageName>,
+    /// Run from this stage on
+    #[arg(long, value_name = "STAGE")]
+    from: Option<StageName>,
+    /// Run up to this stage
+    #[arg(long, value_name = "STAGE")]
+    to: Option<StageName>,
     /// Run also what is fresh
     #[arg(long)]
     force: bool,
@@ -140,15 +163,28 @@ fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => {
             let ManifestArgs { manifest, set } = &args.manifest;
-            let loaded = Manifest::load(manifest, set, &args.experiments)?;
-            run::run(&loaded, &args)
+            let patterns = &args.experiments;
+            let selected = run::select(&Manifest::load(manifest, &[], &[])?, patterns)?;
+            if selected.is_empty() && !patterns.is_empty() {
+                return Ok(run::nothing_selected("no experiment has such a name"));
+            }
+            run::run(&Manifest::load(manifest, set, &selected)?, &selected, &args)
         }
         Command::Status { manifest, json } => {
             show::status(&manifest.load()?, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Explain { manifest, experiment, stage } => {
-            show::explain(&manifest.load()?, &experiment, stage.into())?;
+        Command::Explain { manifest, experiment, stage, json } => {
+            show::explain(&manifest.load()?, &experiment, stage.into(), json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Graph { manifest, format } => {
+            show::graph(&manifest.load()?, format)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            let mut command = <Args as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "pipeline", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
         Command::Clean { manifest, dry_run, yes } => {
@@ -160,7 +196,7 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Check { manifest } => {
             let loaded = manifest.load()?;
             let names: Vec<_> = loaded.experiments().map(|e| e.name.as_str()).collect();
-            println!(
+            print_line!(
                 "{}: sound; {} experiments: {}",
                 loaded.path.display(),
                 names.len(),
@@ -169,7 +205,7 @@ fn command(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema => {
-            println!("{:#}", Manifest::schema());
+            print_line!("{:#}", Manifest::schema());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use contract::Stage;
 use contract::manifest::{Experiment, Manifest};
 use contract::plan::StagePlan;
-use contract::record::{Hashes, Parts, Record};
+use contract::record::{Change, Hashes, Parts, Record};
 
 use crate::store::Store;
 
@@ -30,10 +30,44 @@ pub enum State {
         /// What they are
         record: Box<Record>,
     },
-    /// It must run, for these reasons
-    Stale(Vec<String>),
+    /// It must run
+    Stale(Why),
     /// A stage before it has not run, so nothing can be said
     Blocked(String),
+}
+
+/// Why a stage must run.
+#[derive(Debug, Default)]
+pub struct Why {
+    /// A reason that is no change of a part
+    pub words: Option<String>,
+    /// Parts of the fingerprint that are not as they were
+    pub changes: Vec<Change>,
+}
+
+impl Why {
+    /// A reason in words.
+    pub fn of(words: impl Into<String>) -> Self {
+        Self { words: Some(words.into()), changes: Vec::new() }
+    }
+
+    /// Every reason in words.
+    pub fn reasons(&self) -> Vec<String> {
+        self.words.iter().cloned().chain(self.changes.iter().map(Change::to_string)).collect()
+    }
+
+    /// The first reasons on one line.
+    pub fn line(&self) -> String {
+        const SHOWN: usize = 3;
+
+        let mut reasons = self.reasons();
+        let n_more = reasons.len().saturating_sub(SHOWN);
+        reasons.truncate(SHOWN);
+        if n_more > 0 {
+            reasons.push(format!("and {n_more} more; see `pipeline explain`"));
+        }
+        reasons.join("; ")
+    }
 }
 
 /// All stages of the selected experiments in the order they run; the report is last.
@@ -84,17 +118,19 @@ impl Node {
         }
         let parts = Parts::of(&self.plan, &self.binary, hashes)?;
         let fingerprint = parts.fingerprint();
-        let reasons = match Record::of(&self.plan) {
-            None => vec!["it has not run yet".to_owned()],
-            Some(record) if record.fingerprint != fingerprint => parts.changes_since(&record.parts),
+        let why = match Record::of(&self.plan) {
+            None => Why::of("it has not run yet"),
+            Some(record) if record.fingerprint != fingerprint => {
+                Why { words: None, changes: parts.changes_since(&record.parts) }
+            }
             Some(record) => match record.damage(&self.plan.dir, hashes) {
                 None => return Ok(State::Fresh),
-                Some(damage) => vec![damage],
+                Some(damage) => Why::of(damage),
             },
         };
         Ok(match store.find(&fingerprint, hashes) {
             Some((dir, record)) => State::Kept { dir, record: Box::new(record) },
-            None => State::Stale(reasons),
+            None => State::Stale(why),
         })
     }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use contract::cli::ManifestArgs;
+use contract::cli::{self, ManifestArgs, UsageError};
 use contract::interrupt::EXIT_INTERRUPTED;
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage};
+use contract::{Manifest, Stage, print_line};
+use glob::Pattern;
 
 use crate::RunArgs;
-use crate::node::{Node, State, nodes, program};
+use crate::node::{Node, State, Why, nodes, program};
 use crate::store::{Store, take_over};
 
 /// Exit code of a run with nothing to do because nothing was selected.
@@ -27,20 +28,24 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 ///
 /// A manifest that names no such experiment, a folder that cannot be written, another run at
 /// work. A failed stage is told by the exit code.
-pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
-    for name in &args.experiments {
-        manifest.experiment(name)?;
-    }
+pub fn run(manifest: &Manifest, selected: &[String], args: &RunArgs) -> Result<ExitCode> {
     let only: Option<Stage> = args.stage.map(Stage::from);
-    let mut all = nodes(manifest, &args.experiments)?;
-    all.retain(|node| only.is_none_or(|stage| node.plan.stage == stage));
+    let (from, to) = (args.from.map(Stage::from), args.to.map(Stage::from));
+    let mut all = nodes(manifest, selected)?;
+    all.retain(|node| {
+        let stage = node.plan.stage;
+        only.is_none_or(|only| stage == only)
+            && from.is_none_or(|from| stage >= from)
+            && to.is_none_or(|to| stage <= to)
+    });
     if all.is_empty() {
-        eprintln!("pipeline: nothing is selected: the experiments have no such stage");
-        return Ok(ExitCode::from(EXIT_NOTHING_SELECTED));
+        return Ok(nothing_selected("the experiments have no such stage"));
     }
-    let mut hashes = Hashes::default();
+    let mut hashes = load_hashes(manifest);
     if args.dry_run {
-        return dry_run(manifest, &all, args.force, &mut hashes);
+        let code = dry_run(manifest, &all, args.force, &mut hashes)?;
+        save_hashes(manifest, &hashes);
+        return Ok(code);
     }
 
     let _lock = lock(&manifest.run_dir)?;
@@ -57,7 +62,7 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
             continue;
         }
         let state = match node.state(&store, &mut hashes)? {
-            State::Fresh if args.force => State::Stale(vec!["--force".to_owned()]),
+            State::Fresh if args.force => State::Stale(Why::of("--force")),
             state => state,
         };
         let is_ok = match state {
@@ -71,8 +76,8 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
                 eprintln!("{label}: {}", node.kept_words(&record));
                 true
             }
-            State::Stale(reasons) => {
-                eprintln!("{label}: running ({})", reasons.join("; "));
+            State::Stale(why) => {
+                eprintln!("{label}: running ({})", why.line());
                 run_stage(node, args)?
             }
             State::Blocked(reason) => {
@@ -101,6 +106,7 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
             }
         }
     }
+    save_hashes(manifest, &hashes);
     if failed.is_empty() {
         eprintln!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
         return Ok(ExitCode::SUCCESS);
@@ -108,6 +114,44 @@ pub fn run(manifest: &Manifest, args: &RunArgs) -> Result<ExitCode> {
     eprintln!("pipeline: failed: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
 }
+
+/// Names of the experiments that the patterns mean, in the manifest's order; all if there are none.
+/// A name without `*`, `?` or `[` must be an experiment's.
+///
+/// # Errors
+///
+/// A pattern that is none, a name that is not in the manifest.
+pub fn select(manifest: &Manifest, patterns: &[String]) -> Result<Vec<String>> {
+    let mut wanted = Vec::new();
+    for text in patterns {
+        if !text.contains(['*', '?', '[']) {
+            manifest.experiment(text)?;
+        }
+        wanted.push(Pattern::new(text).map_err(|err| UsageError(format!("`{text}`: {err}")))?);
+    }
+    let names = manifest.experiments().map(|e| e.name.clone());
+    Ok(names.filter(|name| wanted.iter().any(|pattern| pattern.matches(name))).collect())
+}
+
+/// Says that nothing is selected.
+pub fn nothing_selected(why: &str) -> ExitCode {
+    eprintln!("pipeline: nothing is selected: {why}");
+    ExitCode::from(EXIT_NOTHING_SELECTED)
+}
+
+/// Hashes that earlier runs left, so that a plan need not read every file again.
+pub fn load_hashes(manifest: &Manifest) -> Hashes {
+    Hashes::load(&manifest.run_dir.join(HASHES))
+}
+
+/// Leaves the hashes for the next run. Without them it is only slower, so a full disk is no error.
+pub fn save_hashes(manifest: &Manifest, hashes: &Hashes) {
+    if manifest.run_dir.is_dir() {
+        let _ = hashes.save(&manifest.run_dir.join(HASHES));
+    }
+}
+
+const HASHES: &str = ".hashes.json";
 
 /// Says what would run. What follows a stage that would run cannot be looked at yet.
 fn dry_run(
@@ -117,6 +161,7 @@ fn dry_run(
     hashes: &mut Hashes,
 ) -> Result<ExitCode> {
     let store = Store::of(&manifest.run_dir);
+    let (mut secs, mut bytes) = (0.0, 0);
     let mut stale: Vec<Option<String>> = Vec::new();
     for node in all {
         let experiment = &node.plan.experiment;
@@ -127,18 +172,27 @@ fn dry_run(
         let (runs, why) = match state {
             None => (true, "a stage before it would run".to_owned()),
             Some(State::Blocked(reason)) => (true, reason),
-            Some(State::Stale(reasons)) => (true, reasons.join("; ")),
+            Some(State::Stale(why)) => (true, why.line()),
             Some(State::Kept { record, .. }) => (force, node.kept_words(&record)),
             Some(State::Fresh) => (force, "fresh".to_owned()),
         };
         if runs {
             stale.push(experiment.clone());
         }
-        println!(
-            "{}: {} ({why})",
+        let last = Record::of(&node.plan).filter(|_| runs).map_or_else(String::new, |record| {
+            let n_bytes: u64 = record.outputs.values().map(|output| output.n_bytes).sum();
+            secs += record.secs;
+            bytes += n_bytes;
+            format!("; {:.1} s and {} MiB the last time", record.secs, cli::count(n_bytes >> 20))
+        });
+        print_line!(
+            "{}: {} ({why}{last})",
             node.plan.label(),
             if runs { "would run" } else { "would not run" }
         );
+    }
+    if secs > 0.0 {
+        print_line!("about {secs:.0} s and {} MiB, as far as it is known", cli::count(bytes >> 20));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, cli, ipc};
+use contract::{Manifest, Stage, cli, ipc, print_line};
 
 use crate::node::nodes;
 
@@ -107,15 +107,15 @@ struct Unused {
 pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool) -> Result<ExitCode> {
     let unused = unused(manifest)?;
     if unused.is_empty() {
-        println!("nothing to delete in {}", manifest.run_dir.display());
+        print_line!("nothing to delete in {}", manifest.run_dir.display());
         return Ok(ExitCode::SUCCESS);
     }
     for Unused { path, what, n_bytes } in &unused {
-        println!("{}: {what}, {} MiB", path.display(), cli::count(n_bytes >> 20));
+        print_line!("{}: {what}, {} MiB", path.display(), cli::count(n_bytes >> 20));
     }
     let total: u64 = unused.iter().map(|unused| unused.n_bytes).sum();
     if dry_run {
-        println!("{} folders, {} MiB", unused.len(), cli::count(total >> 20));
+        print_line!("{} folders, {} MiB", unused.len(), cli::count(total >> 20));
         return Ok(ExitCode::SUCCESS);
     }
     if !yes {
@@ -127,14 +127,14 @@ pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool) -> Result<ExitCode> 
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         if !answer.trim().eq_ignore_ascii_case("y") {
-            println!("nothing was deleted");
+            print_line!("nothing was deleted");
             return Ok(ExitCode::SUCCESS);
         }
     }
     for Unused { path, .. } in &unused {
         fs::remove_dir_all(path).with_context(|| format!("cannot delete {}", path.display()))?;
     }
-    println!("deleted {} folders, {} MiB", unused.len(), cli::count(total >> 20));
+    print_line!("deleted {} folders, {} MiB", unused.len(), cli::count(total >> 20));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -177,6 +177,30 @@ fn an_explanation_has_old_and_new_values() {
 }
 
 #[test]
+fn every_run_is_recorded() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau*"]).code, 0);
+    work.edit("everyone.sql", "users.user_id", "users.no_such_column");
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 1);
+    let runs = work.pipeline(&["history", "--json"]).stdout;
+    let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
+    assert_eq!((&runs[0]["outcome"], &runs[1]["outcome"]), (&"done".into(), &"failed".into()));
+    assert_eq!(runs[0]["arguments"], serde_json::json!(["run", "bau*"]));
+    let outcomes: Vec<_> =
+        runs[0]["stages"].as_array().unwrap().iter().map(|s| &s["outcome"]).collect();
+    let shared = "shared with bau";
+    assert_eq!(outcomes, ["ran", "ran", "ran", "ran", shared, shared, "ran", "ran"]);
+    assert!(runs[0]["stages"][2]["peak_memory_bytes"].as_u64() > Some(1 << 20));
+    let failed = &runs[1]["stages"][1];
+    assert_eq!(
+        (&failed["outcome"], &failed["changes"][0]["part"]),
+        (&"failed".into(), &"sql".into())
+    );
+    let shown = work.pipeline(&["history"]).stdout;
+    assert!(shown.contains("done") && shown.contains("run bau*"), "{shown}");
+}
+
+#[test]
 fn a_graph_shows_which_stage_needs_which() {
     let work = Workspace::tiny();
     let text = work.pipeline(&["graph"]).stdout;

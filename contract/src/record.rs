@@ -123,7 +123,7 @@ impl Parts {
 }
 
 /// A part of a fingerprint that is not as it was.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// `contract`, `program`, `input.NAME`, or the key of a parameter
     pub part: String,

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use contract::cli::ManifestArgs;
 use contract::{Manifest, Stage, cli, print_line};
 
+mod history; // what each run did
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod run; // runs what is stale, in order
 mod show;
@@ -48,6 +49,15 @@ enum Command {
         /// Stage of the experiment
         stage: StageName,
         /// Print JSON: every part that changed, with its old and new value
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runs so far: when, with what outcome, by what command
+    History {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// Print JSON: also every stage, with its reasons, fingerprint, time and memory
         #[arg(long)]
         json: bool,
     },
@@ -176,6 +186,10 @@ fn command(command: Command) -> Result<ExitCode> {
         }
         Command::Explain { manifest, experiment, stage, json } => {
             show::explain(&manifest.load()?, &experiment, stage.into(), json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::History { manifest, json } => {
+            history::history(&manifest.load()?, json);
             Ok(ExitCode::SUCCESS)
         }
         Command::Graph { manifest, format } => {

@@ -14,6 +14,7 @@ use contract::{Manifest, Stage, print_line};
 use glob::Pattern;
 
 use crate::RunArgs;
+use crate::history::{Outcome, Recorder};
 use crate::node::{Node, State, Why, nodes, program};
 use crate::store::{Store, take_over};
 
@@ -51,68 +52,100 @@ pub fn run(manifest: &Manifest, selected: &[String], args: &RunArgs) -> Result<E
     let _lock = lock(&manifest.run_dir)?;
     // Ctrl-C goes to the stage too, which ends on its own; this program only stops starting.
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))?;
+    let mut recorder = Recorder::begin(manifest)?;
+    let started = Instant::now();
+    let outcome = run_all(&all, manifest, args, &mut hashes, &mut recorder);
+    save_hashes(manifest, &hashes);
+    let Ok(ended) = outcome else {
+        recorder.end(Outcome::Failed)?;
+        return outcome.map(|_| ExitCode::FAILURE);
+    };
+    recorder.end(ended)?;
+    Ok(match ended {
+        Outcome::Interrupted => {
+            eprintln!("pipeline: interrupted; run it again to go on from here");
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
+        Outcome::Done => {
+            eprintln!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Outcome::Failed | Outcome::Running => ExitCode::FAILURE,
+    })
+}
+
+/// Runs stage after stage.
+fn run_all(
+    all: &[Node],
+    manifest: &Manifest,
+    args: &RunArgs,
+    hashes: &mut Hashes,
+    recorder: &mut Recorder,
+) -> Result<Outcome> {
     let store = Store::of(&manifest.run_dir);
     let mut failed: Vec<String> = Vec::new();
-    let started = Instant::now();
-    for node in &all {
+    for node in all {
         let label = node.plan.label();
         if let Some(experiment) = &node.plan.experiment
             && failed.contains(experiment)
         {
             continue;
         }
-        let state = match node.state(&store, &mut hashes)? {
+        let state = match node.state(&store, hashes)? {
             State::Fresh if args.force => State::Stale(Why::of("--force")),
+            State::Kept { .. } if args.force && args.stage.is_some() => {
+                State::Stale(Why::of("--force"))
+            }
             state => state,
         };
-        let is_ok = match state {
+        let (outcome, why) = match state {
             State::Fresh => {
                 eprintln!("{label}: fresh");
-                true
+                ("fresh".to_owned(), Why::default())
             }
-            State::Kept { .. } if args.force && only.is_some() => run_stage(node, args)?,
             State::Kept { dir, record } => {
                 take_over(&dir, &record, &node.plan.dir)?;
-                eprintln!("{label}: {}", node.kept_words(&record));
-                true
+                let words = node.kept_words(&record);
+                eprintln!("{label}: {words}");
+                (words, Why::default())
             }
             State::Stale(why) => {
                 eprintln!("{label}: running ({})", why.line());
-                run_stage(node, args)?
+                let is_ok = run_stage(node, args)?;
+                (if is_ok { "ran" } else { "failed" }.to_owned(), why)
             }
             State::Blocked(reason) => {
                 eprintln!("{label}: cannot run: {reason}");
-                false
+                ("blocked".to_owned(), Why::of(reason))
             }
         };
+        let is_ok = outcome != "failed" && outcome != "blocked";
+        recorder.add(node, outcome, why)?;
         if INTERRUPTED.load(Ordering::Relaxed) {
-            eprintln!("pipeline: interrupted; run it again to go on from here");
-            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+            return Ok(Outcome::Interrupted);
         }
         // A report is made faster than it is found again.
         if is_ok
             && node.plan.stage != Stage::Report
             && let Some(record) = Record::of(&node.plan)
         {
-            store.keep(&node.plan.dir, &record)?;
+            store.keep(&node.plan.dir, &record, hashes)?;
         }
         if !is_ok {
             match &node.plan.experiment {
                 Some(experiment) if args.keep_going => failed.push(experiment.clone()),
                 _ => {
                     eprintln!("pipeline: {label} failed; results of earlier stages are kept");
-                    return Ok(ExitCode::FAILURE);
+                    return Ok(Outcome::Failed);
                 }
             }
         }
     }
-    save_hashes(manifest, &hashes);
     if failed.is_empty() {
-        eprintln!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Outcome::Done);
     }
     eprintln!("pipeline: failed: {}", failed.join(", "));
-    Ok(ExitCode::FAILURE)
+    Ok(Outcome::Failed)
 }
 
 /// Names of the experiments that the patterns mean, in the manifest's order; all if there are none.

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use contract::record::Record;
 use contract::{Manifest, Stage, print_line};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::node::{Node, State, Why, nodes};
 use crate::run::{load_hashes, save_hashes};

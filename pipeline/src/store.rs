@@ -44,11 +44,11 @@ impl Store {
     /// # Errors
     ///
     /// If the folder cannot be written.
-    pub fn keep(&self, from: &Path, record: &Record) -> Result<()> {
-        let dir = self.dir.join(&record.fingerprint);
-        if dir.join("stage.json").exists() {
+    pub fn keep(&self, from: &Path, record: &Record, hashes: &mut Hashes) -> Result<()> {
+        if self.find(&record.fingerprint, hashes).is_some() {
             return Ok(());
         }
+        let dir = self.dir.join(&record.fingerprint);
         let partial = self.dir.join(format!(".{}.partial", record.fingerprint));
         let _ = fs::remove_dir_all(&partial); // left by a run that was killed
         fs::create_dir_all(&partial)

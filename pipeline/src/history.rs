@@ -1,0 +1,246 @@
+//! What each run did: `run_dir/.runs/ID.json`, and an index that is only ever appended to.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use comfy_table::{Table, presets};
+use contract::record::{Change, Record};
+use contract::{Manifest, ipc, print_line};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::node::{Node, Why};
+
+const FOLDER: &str = ".runs";
+const INDEX: &str = "index.jsonl";
+
+/// One run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name: when it began, and the process
+    pub id: String,
+    /// When it began, in UTC
+    pub started: String,
+    /// Wall time so far
+    pub secs: f64,
+    /// The command line, without the program
+    pub arguments: Vec<String>,
+    /// Version of the runner
+    pub version: String,
+    /// State of the folder's repository, where there is one
+    pub git: Option<Git>,
+    /// What it ran on
+    pub machine: Machine,
+    /// How it ended
+    pub outcome: Outcome,
+    /// What became of each stage, in order
+    pub stages: Vec<StageOutcome>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has not ended, or was killed
+    Running,
+    /// All that was selected is there
+    Done,
+    /// A stage failed
+    Failed,
+    /// Stopped with Ctrl-C
+    Interrupted,
+}
+
+/// State of a repository.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Git {
+    /// Hash of the commit
+    pub commit: String,
+    /// Whether files differ from it
+    pub is_dirty: bool,
+}
+
+/// What a run ran on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Threads that can run at once
+    pub cores: usize,
+    /// Memory, where the system tells it
+    pub memory_bytes: Option<u64>,
+}
+
+/// What became of a stage.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StageOutcome {
+    /// `None` for a stage that all share
+    pub experiment: Option<String>,
+    /// Its name
+    pub stage: String,
+    /// `fresh`, `restored`, `shared with NAME`, `ran`, `failed` or `blocked`
+    pub outcome: String,
+    /// Why it ran, where no part of its fingerprint says it
+    pub reason: Option<String>,
+    /// Parts of its fingerprint that had changed
+    pub changes: Vec<Change>,
+    /// Of what it was made of
+    pub fingerprint: Option<String>,
+    /// Wall time, if it ran
+    pub secs: Option<f64>,
+    /// Largest resident memory, if it ran
+    pub peak_memory_bytes: Option<u64>,
+    /// Rows of its tables
+    pub rows: Option<u64>,
+    /// Size of its files
+    pub bytes: Option<u64>,
+}
+
+/// A run that is being recorded; every stage's end is written at once, so that a killed run tells
+/// how far it came.
+pub struct Recorder {
+    path: PathBuf,
+    run: Run,
+    began: Instant,
+}
+
+impl Recorder {
+    /// Begins the record and appends the run to the index.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn begin(manifest: &Manifest) -> Result<Self> {
+        let dir = manifest.run_dir.join(FOLDER);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let id = format!("{}-{}", started.replace([':', '-'], ""), std::process::id());
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let line = json!({"id": id, "started": started, "arguments": arguments});
+        let index = dir.join(INDEX);
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&index)
+            .and_then(|mut file| writeln!(file, "{line}"))
+            .with_context(|| format!("cannot write {}", index.display()))?;
+        let folder = manifest.path.parent().unwrap_or(Path::new("."));
+        let run = Run {
+            id,
+            started,
+            secs: 0.0,
+            arguments,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git: git(folder),
+            machine: machine(),
+            outcome: Outcome::Running,
+            stages: Vec::new(),
+        };
+        let recorder =
+            Self { path: dir.join(format!("{}.json", run.id)), run, began: Instant::now() };
+        recorder.write()?;
+        Ok(recorder)
+    }
+
+    /// Adds what became of a stage.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written.
+    pub fn add(&mut self, node: &Node, outcome: impl Into<String>, why: Why) -> Result<()> {
+        let outcome = outcome.into();
+        let has_result = outcome != "failed" && outcome != "blocked";
+        let record = Record::of(&node.plan).filter(|_| has_result);
+        let ran = record.as_ref().filter(|_| outcome == "ran");
+        let outputs = || record.iter().flat_map(|record| record.outputs.values());
+        self.run.stages.push(StageOutcome {
+            experiment: node.plan.experiment.clone(),
+            stage: node.plan.stage.to_string(),
+            secs: ran.map(|record| record.secs),
+            peak_memory_bytes: ran.and_then(|record| record.peak_memory_bytes),
+            rows: record.as_ref().map(|_| outputs().map(|output| output.n_rows).sum()),
+            bytes: record.as_ref().map(|_| outputs().map(|output| output.n_bytes).sum()),
+            fingerprint: record.as_ref().map(|record| record.fingerprint.clone()),
+            reason: why.words,
+            changes: why.changes,
+            outcome,
+        });
+        self.write()
+    }
+
+    /// Ends the record.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn end(mut self, outcome: Outcome) -> Result<()> {
+        self.run.outcome = outcome;
+        self.run.secs = self.began.elapsed().as_secs_f64();
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.run)?;
+        ipc::finish_text(&self.path, &text)?.commit()?;
+        Ok(())
+    }
+}
+
+/// What git says of a folder; nothing where there is no git or no repository.
+fn git(folder: &Path) -> Option<Git> {
+    let ask = |arguments: &[&str]| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = ask(&["rev-parse", "HEAD"])?;
+    let is_dirty = !ask(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    Some(Git { commit, is_dirty })
+}
+
+fn machine() -> Machine {
+    let memory = fs::read_to_string("/proc/meminfo").ok();
+    let kib = memory.as_deref().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+    });
+    Machine {
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        memory_bytes: kib.map(|kib| kib * 1024),
+    }
+}
+
+/// Prints the runs, the last one last; those whose record is gone are left out.
+pub fn history(manifest: &Manifest, as_json: bool) {
+    let dir = manifest.run_dir.join(FOLDER);
+    let index = fs::read_to_string(dir.join(INDEX)).unwrap_or_default();
+    let runs: Vec<Run> = index
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| {
+            let path = dir.join(format!("{}.json", line["id"].as_str()?));
+            serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+        })
+        .collect();
+    if as_json {
+        print_line!("{:#}", json!(runs));
+        return;
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["run", "took", "outcome", "stages", "command"]);
+    for run in &runs {
+        let n = |outcome: &str| run.stages.iter().filter(|stage| stage.outcome == outcome).count();
+        let stages = format!("{} ran, {} failed, of {}", n("ran"), n("failed"), run.stages.len());
+        let outcome = match run.outcome {
+            Outcome::Running => "did not end",
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+        };
+        let took = format!("{:.1} s", run.secs);
+        table.add_row([&run.id, &took, outcome, &stages, &run.arguments.join(" ")]);
+    }
+    print_line!("{table}");
+}

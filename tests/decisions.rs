@@ -1,7 +1,6 @@
 //! How decisions are made, over the built programs: policies, neighbours, averages, and that
 //! nothing is chosen on the test users.
 
-#[allow(dead_code, reason = "the other tests use the rest")]
 mod workspace;
 
 use std::fs;

@@ -179,13 +179,13 @@ fn an_explanation_has_old_and_new_values() {
 #[test]
 fn every_run_is_recorded() {
     let work = Workspace::tiny();
-    assert_eq!(work.pipeline(&["run", "bau*"]).code, 0);
+    assert_eq!(work.pipeline(&["run", "-j", "1", "bau*"]).code, 0);
     work.edit("everyone.sql", "users.user_id", "users.no_such_column");
     assert_eq!(work.pipeline(&["run", "bau"]).code, 1);
     let runs = work.pipeline(&["history", "--json"]).stdout;
     let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
     assert_eq!((&runs[0]["outcome"], &runs[1]["outcome"]), (&"done".into(), &"failed".into()));
-    assert_eq!(runs[0]["arguments"], serde_json::json!(["run", "bau*"]));
+    assert_eq!(runs[0]["arguments"], serde_json::json!(["run", "-j", "1", "bau*"]));
     let outcomes: Vec<_> =
         runs[0]["stages"].as_array().unwrap().iter().map(|s| &s["outcome"]).collect();
     let shared = "shared with bau";
@@ -197,7 +197,31 @@ fn every_run_is_recorded() {
         (&"failed".into(), &"sql".into())
     );
     let shown = work.pipeline(&["history"]).stdout;
-    assert!(shown.contains("done") && shown.contains("run bau*"), "{shown}");
+    assert!(shown.contains("done") && shown.contains("run -j 1 bau*"), "{shown}");
+}
+
+/// A failure shows the end of the stage's log; with `--keep-going` the others go on, and the
+/// report is made without it.
+#[test]
+fn a_failure_shows_the_last_lines_of_its_log() {
+    let work = Workspace::tiny();
+    work.write("wrong.sql", "select user_id, brand from interactions\n");
+    work.edit(
+        "pipeline.yaml",
+        "  popularity:",
+        "  wrong: {sample: {sql: wrong.sql}}\n  popularity:",
+    );
+    let run = work.pipeline(&["run", "--keep-going", "-q"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("sample of wrong: failed"), "{}", run.stderr);
+    assert!(run.stderr.contains("wrong.sql:1:17"), "{}", run.stderr);
+    assert!(run.stderr.contains("pipeline: failed: sample of wrong; results"), "{}", run.stderr);
+    assert!(!run.stderr.contains("fresh") && !run.stderr.contains("running"), "{}", run.stderr);
+    let log = String::from_utf8(work.bytes("runs/wrong/sample/log.txt")).unwrap();
+    assert!(log.contains("wrong.sql:1:17"), "{log}");
+    let report = work.report();
+    assert_eq!(report["answer"]["missing"], serde_json::json!(["wrong"]));
+    assert_eq!(work.pipeline(&["run", "--memory", "much"]).code, 2);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A temporary folder with a manifest and its data, in which the built programs run.
 
+#![allow(dead_code, reason = "each program of tests uses a part")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -186,7 +188,7 @@ impl Runner<'_> {
 }
 
 /// The built program, beside the folder of this test's own.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let path = own.parent().and_then(Path::parent).unwrap().join(name);
     assert!(path.exists(), "{} is not built; run `make build` first", path.display());

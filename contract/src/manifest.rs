@@ -316,15 +316,20 @@ pub struct MemorySize(
 impl MemorySize {
     /// In bytes.
     pub fn bytes(&self) -> u64 {
-        let unit_at = self.0.find(['M', 'G', 'T']).expect("checked against the schema");
-        let (number, unit) = self.0.split_at(unit_at);
-        let number: f64 = number.trim().parse().expect("checked against the schema");
+        Self::parse(&self.0).expect("checked against the schema")
+    }
+
+    /// Bytes of a size as `4GiB`; `None` if it is none.
+    pub fn parse(text: &str) -> Option<u64> {
+        let (number, unit) = text.split_at(text.find(['M', 'G', 'T'])?);
+        let number: f64 = number.trim().parse().ok()?;
         let power = match unit {
             "MiB" => 20,
             "GiB" => 30,
-            _ => 40,
+            "TiB" => 40,
+            _ => return None,
         };
-        (number * (1_u64 << power) as f64) as u64
+        (number > 0.0).then_some((number * (1_u64 << power) as f64) as u64)
     }
 }
 

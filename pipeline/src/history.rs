@@ -200,7 +200,8 @@ fn git(folder: &Path) -> Option<Git> {
     Some(Git { commit, is_dirty })
 }
 
-fn machine() -> Machine {
+/// What this machine has.
+pub fn machine() -> Machine {
     let memory = fs::read_to_string("/proc/meminfo").ok();
     let kib = memory.as_deref().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use contract::cli::ManifestArgs;
 use contract::{Manifest, Stage, cli, print_line};
 
+mod child; // a stage's program at work
 mod history; // what each run did
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod run; // runs what is stale, in order
@@ -111,6 +112,7 @@ enum Command {
 }
 
 #[derive(ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct RunArgs {
     /// The manifest
     #[command(flatten)]
@@ -126,6 +128,17 @@ struct RunArgs {
     /// Run up to this stage
     #[arg(long, value_name = "STAGE")]
     to: Option<StageName>,
+    /// Stages that run at once, each on its share of the cores; by default as many as there are
+    /// cores, four at most
+    #[arg(short, long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Memory that stages that run at once may take together, as `8GiB`; by default four fifths of
+    /// the machine's. What a stage took the last time is what it is expected to take
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Say only what fails
+    #[arg(short, long)]
+    quiet: bool,
     /// Run also what is fresh
     #[arg(long)]
     force: bool,

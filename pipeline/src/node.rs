@@ -43,12 +43,14 @@ pub struct Why {
     pub words: Option<String>,
     /// Parts of the fingerprint that are not as they were
     pub changes: Vec<Change>,
+    /// Of what it would make; empty where that cannot be told
+    pub fingerprint: String,
 }
 
 impl Why {
     /// A reason in words.
     pub fn of(words: impl Into<String>) -> Self {
-        Self { words: Some(words.into()), changes: Vec::new() }
+        Self { words: Some(words.into()), ..Self::default() }
     }
 
     /// Every reason in words.
@@ -121,7 +123,7 @@ impl Node {
         let why = match Record::of(&self.plan) {
             None => Why::of("it has not run yet"),
             Some(record) if record.fingerprint != fingerprint => {
-                Why { words: None, changes: parts.changes_since(&record.parts) }
+                Why { changes: parts.changes_since(&record.parts), ..Why::default() }
             }
             Some(record) => match record.damage(&self.plan.dir, hashes) {
                 None => return Ok(State::Fresh),
@@ -130,7 +132,7 @@ impl Node {
         };
         Ok(match store.find(&fingerprint, hashes) {
             Some((dir, record)) => State::Kept { dir, record: Box::new(record) },
-            None => State::Stale(why),
+            None => State::Stale(Why { fingerprint, ..why }),
         })
     }
 

@@ -60,7 +60,7 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
     save_hashes(manifest, &hashes);
     if as_json {
         let label = node.plan.label();
-        let Why { words, changes } = why;
+        let Why { words, changes, .. } = why;
         print_line!(
             "{:#}",
             json!({"stage": label, "state": state, "reason": words, "changes": changes})

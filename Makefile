@@ -1,8 +1,10 @@
-# Everything people run. Variables: MANIFEST=, EXPERIMENT=, SET='key=value key=value', DATASET=.
+# Everything people run. Variables: MANIFEST=, EXPERIMENT=, SET='key=value key=value', JOBS=, DATASET=.
 MANIFEST ?= pipeline.yaml
 EXPERIMENT ?=
 SET ?=
+JOBS ?=
 DATASET ?=
+JOBS ?=
 USERS ?= 60000
 BRANDS ?= 600
 DIM ?= 64
@@ -27,7 +29,7 @@ build: ## Build all programs
 	$(CARGO) build --workspace --locked
 
 pipeline: build $(if $(filter pipeline.yaml,$(MANIFEST)),data/demo/oracle.arrow) ## Run every experiment of MANIFEST, as far as it is stale, and make the report
-	$(BIN)/pipeline run $(EXPERIMENT) $(ARGS)
+	$(BIN)/pipeline run $(EXPERIMENT) $(ARGS) $(if $(JOBS),-j $(JOBS))
 
 # The last file that demo-data writes, so that half a population is made again.
 data/demo/oracle.arrow: | build

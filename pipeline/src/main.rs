@@ -12,9 +12,11 @@ use contract::{Manifest, Stage, cli, print_line};
 mod child; // a stage's program at work
 mod history; // what each run did
 mod node; // a stage of an experiment: fresh, shared or stale, and why
-mod run; // runs what is stale, in order
-mod show;
-mod store; // results kept by fingerprint // status and explanations for people
+mod progress; // what people see of stages at work
+mod run; // what is selected, and runs it
+mod schedule; // which stage runs when
+mod show; // status, explanations and graphs for people
+mod store; // results kept by fingerprint
 
 /// Run the experiments of a manifest, as far as they are stale
 ///

@@ -1,0 +1,293 @@
+//! Which stage runs when: as soon as those that it needs have ended well, as many at once as the
+//! cores and the memory allow.
+
+use std::collections::HashMap;
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Result;
+use contract::record::{Hashes, Record};
+use contract::{Stage, print_line};
+
+use crate::RunArgs;
+use crate::child::{self, Event, Running};
+use crate::history::{Outcome, Recorder, machine};
+use crate::node::{Node, State, Why};
+use crate::progress::Progress;
+use crate::run::add_manifest;
+use crate::store::{Store, take_over};
+
+/// How often Ctrl-C was pressed.
+pub static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+
+/// A run at work.
+pub struct Scheduler<'a> {
+    all: &'a [Node],
+    args: &'a RunArgs,
+    store: Store,
+    hashes: &'a mut Hashes,
+    recorder: &'a mut Recorder,
+    progress: Progress,
+    /// By place: `None` until the stage has ended
+    ended: Vec<Option<End>>,
+    running: Vec<Running>,
+    whys: HashMap<usize, Why>,
+    has_failed: bool,
+    /// Stages that run at once, at most
+    jobs: usize,
+    /// Bytes that they may take together
+    memory: u64,
+}
+
+impl<'a> Scheduler<'a> {
+    /// A run of these stages, of which nothing has begun.
+    ///
+    /// * `memory`: bytes that stages may take together.
+    pub fn new(
+        all: &'a [Node],
+        args: &'a RunArgs,
+        store: Store,
+        memory: u64,
+        hashes: &'a mut Hashes,
+        recorder: &'a mut Recorder,
+    ) -> Self {
+        Self {
+            all,
+            args,
+            store,
+            hashes,
+            recorder,
+            progress: Progress::new(args.quiet),
+            ended: vec![None; all.len()],
+            running: Vec::new(),
+            whys: HashMap::new(),
+            has_failed: false,
+            jobs: args.jobs.map_or_else(|| machine().cores.min(DEFAULT_JOBS), usize::from),
+            memory,
+        }
+    }
+
+    /// Runs every stage when those that it needs have ended well.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written, or a program not be started; a stage's failure is none.
+    pub fn run(mut self) -> Result<Outcome> {
+        let (sender, events) = mpsc::channel();
+        let mut n_signals = 0;
+        loop {
+            let n_asked = INTERRUPTS.load(Ordering::Relaxed);
+            if n_asked > n_signals {
+                n_signals = n_asked;
+                self.running.iter().for_each(|running| running.stop(n_asked > 1));
+            }
+            let may_start = n_signals == 0 && (!self.has_failed || self.args.keep_going);
+            if may_start {
+                self.start_ready(&sender)?;
+            }
+            if self.running.is_empty() && (!may_start || self.ended.iter().all(Option::is_some)) {
+                break;
+            }
+            match events.recv_timeout(POLL) {
+                Ok(Event::Line { node, line }) => self.progress.line(node, &line),
+                Ok(Event::End { node, status, stdout }) => self.end(node, status?, &stdout)?,
+                Err(_) => {} // time to look whether Ctrl-C was pressed
+            }
+        }
+        let failed: Vec<String> = self
+            .all
+            .iter()
+            .zip(&self.ended)
+            .filter(|(_, ended)| **ended == Some(End::Badly))
+            .map(|(node, _)| node.plan.label())
+            .collect();
+        if n_signals > 0 {
+            return Ok(Outcome::Interrupted);
+        }
+        if failed.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        eprintln!("pipeline: failed: {}; results of other stages are kept", failed.join(", "));
+        Ok(Outcome::Failed)
+    }
+
+    /// Starts or ends whatever can be started or is there already.
+    fn start_ready(&mut self, events: &mpsc::Sender<Event>) -> Result<()> {
+        for place in 0..self.all.len() {
+            let is_open = self.ended[place].is_none()
+                && self.running.iter().all(|running| running.node != place);
+            if is_open && self.is_ready(place) {
+                self.start(place, events)?;
+            }
+            if self.has_failed && !self.args.keep_going {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that a stage needs has ended; the report does without what failed.
+    fn is_ready(&self, place: usize) -> bool {
+        let needs = |before: &Node| match &self.all[place].plan {
+            plan if plan.stage == Stage::Report => true,
+            plan => {
+                before.plan.stage == Stage::Holdout
+                    || before.plan.experiment == plan.experiment && before.plan.stage < plan.stage
+            }
+        };
+        let is_report = self.all[place].plan.stage == Stage::Report;
+        let mut before =
+            (0..self.all.len()).filter(|&other| other != place && needs(&self.all[other]));
+        before.all(|other| match self.ended[other] {
+            Some(end) => end == End::Well || is_report,
+            None => false,
+        })
+    }
+
+    fn start(&mut self, place: usize, events: &mpsc::Sender<Event>) -> Result<()> {
+        if self.running.len() >= self.jobs {
+            return Ok(());
+        }
+        let node = &self.all[place];
+        let label = node.plan.label();
+        let why = match node.state(&self.store, self.hashes)? {
+            State::Fresh if self.args.force => Why::of("--force"),
+            State::Kept { .. } if self.args.force && self.args.stage.is_some() => {
+                Why::of("--force")
+            }
+            State::Fresh => {
+                self.progress.say(&format!("{label}: fresh"));
+                return self.finish(place, "fresh", Why::default());
+            }
+            State::Kept { dir, record } => {
+                take_over(&dir, &record, &node.plan.dir)?;
+                let words = node.kept_words(&record);
+                self.progress.say(&format!("{label}: {words}"));
+                return self.finish(place, &words, Why::default());
+            }
+            State::Blocked(reason) => {
+                self.progress.fail(&format!("{label}: cannot run: {reason}"));
+                return self.finish(place, "blocked", Why::of(reason));
+            }
+            State::Stale(why) => why,
+        };
+        let is_made = |running: &Running| {
+            !why.fingerprint.is_empty() && running.fingerprint == why.fingerprint
+        };
+        let memory = self.expected_memory(node);
+        let taken: u64 = self.running.iter().map(|running| running.memory).sum();
+        let fits = self.running.is_empty() || taken + memory <= self.memory;
+        if self.running.iter().any(is_made) || !fits {
+            return Ok(()); // later
+        }
+        self.progress.say(&format!("{label}: running ({})", why.line()));
+        let group = child::start(command(node, self.args, self.jobs), place, node, events)?;
+        self.running.push(Running::new(place, group, why.fingerprint.clone(), memory));
+        self.progress.start(place, &label);
+        self.whys.insert(place, why);
+        Ok(())
+    }
+
+    /// What the stage took the last time; its share where that is not known.
+    fn expected_memory(&self, node: &Node) -> u64 {
+        let last = Record::of(&node.plan).and_then(|record| record.peak_memory_bytes);
+        last.unwrap_or(self.memory / self.jobs as u64)
+    }
+
+    fn end(&mut self, place: usize, status: ExitStatus, stdout: &str) -> Result<()> {
+        self.running.retain(|running| running.node != place);
+        self.progress.end(place);
+        let node = &self.all[place];
+        let why = self.whys.remove(&place).unwrap_or_default();
+        if !status.success() {
+            let label = node.plan.label();
+            if INTERRUPTS.load(Ordering::Relaxed) == 0 {
+                let (lines, log) = (child::last_lines(node), child::log_path(node));
+                self.progress.fail(&format!(
+                    "{label}: failed ({status}); its last lines, of {}:\n{lines}",
+                    log.display()
+                ));
+            }
+            return self.finish(place, "failed", why);
+        }
+        // The report's table is the run's result; what other stages say is progress.
+        if node.plan.stage == Stage::Report {
+            print_line!("{}", stdout.trim_end());
+        } else if let Some(first) = stdout.lines().next() {
+            self.progress.say(first);
+        }
+        self.finish(place, "ran", why)
+    }
+
+    /// Notes what became of a stage.
+    fn finish(&mut self, place: usize, outcome: &str, why: Why) -> Result<()> {
+        let node = &self.all[place];
+        let is_ok = outcome != "failed" && outcome != "blocked";
+        self.recorder.add(node, outcome, why)?;
+        // A report is made faster than it is found again.
+        if is_ok
+            && node.plan.stage != Stage::Report
+            && let Some(record) = Record::of(&node.plan)
+        {
+            self.store.keep(&node.plan.dir, &record, self.hashes)?;
+        }
+        self.ended[place] = Some(if is_ok { End::Well } else { End::Badly });
+        if !is_ok {
+            self.has_failed = true;
+            // What follows a failure is not run.
+            for (other, ended) in self.ended.iter_mut().enumerate() {
+                let later = &self.all[other].plan;
+                let follows = match &node.plan.experiment {
+                    Some(experiment) => {
+                        later.experiment.as_ref() == Some(experiment)
+                            && later.stage > node.plan.stage
+                    }
+                    None => true,
+                };
+                if follows && ended.is_none() {
+                    *ended = Some(End::NotRun);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stages that run at once by default, at most. Two on two cores, each on one, take a sixth less time
+/// than one on both (measured on the demo); beyond four, one long stage would be left with too few.
+const DEFAULT_JOBS: usize = 4;
+
+/// How long the runner waits for a stage before it looks whether Ctrl-C was pressed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How a stage ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its results are there
+    Well,
+    /// It failed or could not begin
+    Badly,
+    /// One that it needs failed
+    NotRun,
+}
+
+/// The command that runs a stage.
+fn command(node: &Node, args: &RunArgs, jobs: usize) -> Command {
+    let mut command = Command::new(&node.binary);
+    match node.plan.stage {
+        Stage::Holdout => drop(command.arg("holdout")),
+        Stage::Sample => drop(command.arg("sample")),
+        Stage::Train | Stage::Score | Stage::Report => {}
+    }
+    add_manifest(&mut command, &args.manifest);
+    if let Some(experiment) = &node.plan.experiment {
+        command.arg("--experiment").arg(experiment);
+    }
+    if jobs > 1 {
+        let share = (machine().cores / jobs).max(1);
+        command.env("RAYON_NUM_THREADS", share.to_string());
+    }
+    command
+}

@@ -1,6 +1,7 @@
 //! What the same probabilities would give, for brands and for users, if they were decided
 //! otherwise: a picture of the conflict between item and user level, not a choice.
 
+use crate::calibration::sigmoid;
 use crate::counts::{Counts, macro_f1};
 use crate::gain::{Stake, threshold};
 use crate::lists::Lists;
@@ -59,7 +60,7 @@ impl TradeOff {
     pub fn new(n_brands: usize) -> Self {
         let (low, high, step) = LOG_ODDS;
         let n_thresholds = ((high - low) / step) as u32 + 1;
-        let probability = |i: u32| 1.0 / (1.0 + (-(low + f64::from(i) * step)).exp());
+        let probability = |i: u32| sigmoid(low + f64::from(i) * step);
         let thresholds: Vec<f64> = (0..n_thresholds).map(probability).collect();
         let n_candidates = thresholds.len() + BRAND_SHARES.len();
         Self {

@@ -115,6 +115,13 @@ impl Recorder {
     pub fn begin(manifest: &Manifest) -> Result<Self> {
         let dir = manifest.run_dir.join(FOLDER);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        // Records that a killed runner was writing; the lock says that none is at work now.
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "partial") {
+                let _ = fs::remove_file(path);
+            }
+        }
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let id = format!("{}-{}", started.replace([':', '-'], ""), std::process::id());
         let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -146,26 +153,31 @@ impl Recorder {
 
     /// Adds what became of a stage.
     ///
+    /// * `record`: of its results, if they are there.
+    ///
     /// # Errors
     ///
     /// If the record cannot be written.
-    pub fn add(&mut self, node: &Node, outcome: impl Into<String>, why: Why) -> Result<()> {
-        let outcome = outcome.into();
-        let has_result = outcome != "failed" && outcome != "blocked";
-        let record = Record::of(&node.plan).filter(|_| has_result);
-        let ran = record.as_ref().filter(|_| outcome == "ran");
+    pub fn add(
+        &mut self,
+        node: &Node,
+        outcome: &str,
+        why: Why,
+        record: Option<&Record>,
+    ) -> Result<()> {
+        let ran = record.filter(|_| outcome == "ran");
         let outputs = || record.iter().flat_map(|record| record.outputs.values());
         self.run.stages.push(StageOutcome {
             experiment: node.plan.experiment.clone(),
             stage: node.plan.stage.to_string(),
             secs: ran.map(|record| record.secs),
             peak_memory_bytes: ran.and_then(|record| record.peak_memory_bytes),
-            rows: record.as_ref().map(|_| outputs().map(|output| output.n_rows).sum()),
-            bytes: record.as_ref().map(|_| outputs().map(|output| output.n_bytes).sum()),
-            fingerprint: record.as_ref().map(|record| record.fingerprint.clone()),
+            rows: record.map(|_| outputs().map(|output| output.n_rows).sum()),
+            bytes: record.map(|_| outputs().map(|output| output.n_bytes).sum()),
+            fingerprint: record.map(|record| record.fingerprint.clone()),
             reason: why.words,
             changes: why.changes,
-            outcome,
+            outcome: outcome.to_owned(),
         });
         self.write()
     }

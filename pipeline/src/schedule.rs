@@ -77,6 +77,8 @@ impl<'a> Scheduler<'a> {
     pub fn run(mut self) -> Result<Outcome> {
         let (sender, events) = mpsc::channel();
         let mut n_signals = 0;
+        // What can start changes only when a stage has ended; looking means hashing files.
+        let mut has_changed = true;
         loop {
             let n_asked = INTERRUPTS.load(Ordering::Relaxed);
             if n_asked > n_signals {
@@ -84,7 +86,7 @@ impl<'a> Scheduler<'a> {
                 self.running.iter().for_each(|running| running.stop(n_asked > 1));
             }
             let may_start = n_signals == 0 && (!self.has_failed || self.args.keep_going);
-            if may_start {
+            if may_start && std::mem::take(&mut has_changed) {
                 self.start_ready(&sender)?;
             }
             if self.running.is_empty() && (!may_start || self.ended.iter().all(Option::is_some)) {
@@ -92,7 +94,10 @@ impl<'a> Scheduler<'a> {
             }
             match events.recv_timeout(POLL) {
                 Ok(Event::Line { node, line }) => self.progress.line(node, &line),
-                Ok(Event::End { node, status, stdout }) => self.end(node, status?, &stdout)?,
+                Ok(Event::End { node, status, stdout }) => {
+                    self.end(node, status?, &stdout)?;
+                    has_changed = true;
+                }
                 Err(_) => {} // time to look whether Ctrl-C was pressed
             }
         }
@@ -225,12 +230,10 @@ impl<'a> Scheduler<'a> {
     fn finish(&mut self, place: usize, outcome: &str, why: Why) -> Result<()> {
         let node = &self.all[place];
         let is_ok = outcome != "failed" && outcome != "blocked";
-        self.recorder.add(node, outcome, why)?;
+        let record = Record::of(&node.plan).filter(|_| is_ok);
+        self.recorder.add(node, outcome, why, record.as_ref())?;
         // A report is made faster than it is found again.
-        if is_ok
-            && node.plan.stage != Stage::Report
-            && let Some(record) = Record::of(&node.plan)
-        {
+        if let Some(record) = record.filter(|_| node.plan.stage != Stage::Report) {
             self.store.keep(&node.plan.dir, &record, self.hashes)?;
         }
         self.ended[place] = Some(if is_ok { End::Well } else { End::Badly });

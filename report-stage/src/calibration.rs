@@ -3,6 +3,8 @@
 use metrics::{Counts, Curve, Histogram, N_BINS, bin_centre};
 use serde::Serialize;
 
+use crate::evaluate::median;
+
 /// Lower ends of the bands of probability; rare brands live in the first of them.
 const BANDS: [f64; 10] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8];
 
@@ -124,8 +126,7 @@ fn audience(counts: &[Counts]) -> Audience {
     Audience {
         n_brands: there.len() as u64,
         n_within_double: ratios.iter().filter(|r| (0.5..=2.0).contains(*r)).count() as u64,
-        median_ratio: (!ratios.is_empty())
-            .then(|| f64::midpoint(ratios[(ratios.len() - 1) / 2], ratios[ratios.len() / 2])),
+        median_ratio: median(&ratios),
         total_ratio: (total.support() > 0).then(|| ratio(&total)),
     }
 }

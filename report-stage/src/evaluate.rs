@@ -322,8 +322,7 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
     User {
         n_without_hit: Some(counts.iter().filter(|c| c.tp == 0).count() as u64),
         worst_tenth_f1: mean_defined(worst.iter().map(|&f1| Some(f1))),
-        median_f1: (!f1s.is_empty())
-            .then(|| f64::midpoint(f1s[(f1s.len() - 1) / 2], f1s[f1s.len() / 2])),
+        median_f1: median(&f1s),
         f1: None, // with the brands' counts, above
         precision: mean_defined(counts.iter().map(|&c| precision(c))),
         recall: mean_defined(counts.iter().map(|&c| recall(c))),
@@ -333,6 +332,12 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
         recall_at: ranking(recall_at),
         ndcg_at: ranking(ndcg_at),
     }
+}
+
+/// Of ascending values; `None` without any.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    Some(f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)]))
 }
 
 fn user_counts(labels: &[u32], predicted: &[u32]) -> Counts {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use metrics::Counts;
 use serde::Serialize;
 
 use crate::chart::Chart;
@@ -303,6 +304,12 @@ impl View<'_> {
     /// The experiment's part that is not in `report.json`.
     fn trial(&self, experiment: &Experiment) -> &Trial<'_> {
         self.trials[experiment.name.as_str()]
+    }
+
+    /// Decisions against labels, by `brand_idx`; none without scores.
+    fn counts(&self, experiment: &Experiment) -> &[Counts] {
+        let scored = self.trial(experiment).scored.as_ref();
+        scored.map_or(&[], |scored| &scored.evaluation.counts)
     }
 
     /// One row an experiment.

@@ -1,10 +1,11 @@
 //! Brand by brand.
 
-use metrics::{Counts, f1};
+use metrics::f1;
 
 use crate::bands::{VolumeBand, volume_bands};
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::compare::{Judged, LEVEL};
+use crate::evaluate::median;
 use crate::format;
 use crate::page::explorer;
 use crate::page::{Block, Cell, Column, Row, Section, Table, View, metric, number, tone, words};
@@ -28,10 +29,6 @@ pub fn section(view: &View) -> Section {
     Section { id: "brands", title: "Brand by brand", blocks }
 }
 
-fn counts<'a>(view: &'a View, e: &Experiment) -> &'a [Counts] {
-    view.trials[e.name.as_str()].scored.as_ref().map_or(&[], |scored| &scored.evaluation.counts)
-}
-
 fn scatter(view: &View) -> Chart {
     let list = &view.brands.list;
     let pair = view.pair();
@@ -40,7 +37,7 @@ fn scatter(view: &View) -> Chart {
         let place = Place { left: 50.0 + 350.0 * i as f64, top: 24.0, width: 305.0, height: 240.0 };
         let f1_axis = (Scale::Linear(0.0, 1.0), if i == 0 { "F1" } else { "" });
         let mut panel = Panel::new(place, &e.name, (volumes, "volume, training users"), f1_axis);
-        let brands = list.iter().zip(counts(view, e));
+        let brands = list.iter().zip(view.counts(e));
         let at = brands.filter_map(|(brand, &c)| Some((brand.volume.max(1) as f64, f1(c)?)));
         panel.dots(if class == "base" { "base-cloud" } else { "main-cloud" }, at);
         for &(class, e) in &pair {
@@ -63,12 +60,12 @@ fn scatter(view: &View) -> Chart {
 
 /// Median F1 by band of volume, at the middle of the band's brands.
 fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
-    let counts = counts(view, e);
+    let counts = view.counts(e);
     let bands = volume_bands(&view.brands.list);
     let points = bands.iter().filter_map(|band| {
         let volumes = band.members.iter().map(|&b| view.brands.list[b].volume.max(1) as f64);
         let f1s = band.members.iter().filter_map(|&b| f1(counts[b]));
-        Some((median(volumes.collect())?, median(f1s.collect())?))
+        Some((median_of(volumes.collect())?, median_of(f1s.collect())?))
     });
     points.collect()
 }
@@ -87,11 +84,11 @@ fn by_volume(view: &View) -> Table {
             Cell::text(format::count(band.members.len() as u64)),
         ];
         for (_, e) in &pair {
-            let of_band = || band.members.iter().map(|&brand| counts(view, e)[brand]);
+            let of_band = || band.members.iter().map(|&brand| view.counts(e)[brand]);
             let there = of_band().filter(|c| c.support() > 0);
             let ratios = there.map(|c| c.predicted() as f64 / c.support() as f64);
-            cells.push(metric(e, median(of_band().filter_map(f1).collect())));
-            cells.push(metric(e, median(ratios.collect())));
+            cells.push(metric(e, median_of(of_band().filter_map(f1).collect())));
+            cells.push(metric(e, median_of(ratios.collect())));
         }
         Row { class: "", cells }
     };
@@ -102,10 +99,9 @@ fn by_volume(view: &View) -> Table {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+fn median_of(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some(f64::midpoint(values[last / 2], values[last.div_ceil(2)]))
+    median(&values)
 }
 
 fn largest(view: &View) -> Table {
@@ -187,8 +183,8 @@ fn mover(
     change: &Judged,
 ) -> Row {
     let brand = &view.brands.list[brand_idx];
-    let f1_of = |e: &Experiment| metric(e, f1(counts(view, e)[brand_idx]));
-    let support = counts(view, main)[brand_idx].support();
+    let f1_of = |e: &Experiment| metric(e, f1(view.counts(e)[brand_idx]));
+    let support = view.counts(main)[brand_idx].support();
     let judged = Cell { tone: tone(change), ..Cell::text(format::points(change.abs)) };
     Row {
         class: "",

@@ -120,9 +120,7 @@ const NOBODY: f64 = 0.5;
 
 fn audiences(view: &View) -> Chart {
     let counts = |e: &Experiment| {
-        let scored = view.trial(e).scored.as_ref();
-        let counts = scored.map_or(&[][..], |scored| &scored.evaluation.counts);
-        let there = counts.iter().filter(|c| c.support() > 0);
+        let there = view.counts(e).iter().filter(|c| c.support() > 0);
         there.map(|c| (c.support() as f64, (c.predicted() as f64).max(NOBODY))).collect::<Vec<_>>()
     };
     let pair = view.pair();

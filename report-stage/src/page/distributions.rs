@@ -127,8 +127,7 @@ pub fn shapes(view: &View) -> Section {
 
 /// How many brands have at least each F1, at steps of a fiftieth.
 fn reaching(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
-    let Some(scored) = &view.trial(e).scored else { return Vec::new() };
-    let mut f1s: Vec<f64> = scored.evaluation.counts.iter().filter_map(|&c| f1(c)).collect();
+    let mut f1s: Vec<f64> = view.counts(e).iter().filter_map(|&c| f1(c)).collect();
     f1s.sort_by(f64::total_cmp);
     let n_from = |low: f64| f1s.len() - f1s.partition_point(|&f1| f1 < low);
     (0..=50).map(|i| f64::from(i) / 50.0).map(|low| (low, n_from(low) as f64)).collect()

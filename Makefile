@@ -4,23 +4,27 @@ EXPERIMENT ?=
 SET ?=
 JOBS ?=
 DATASET ?=
-JOBS ?=
 USERS ?= 60000
 BRANDS ?= 600
 DIM ?= 64
 LABELS ?= 10
 RAREST ?= 0.001
+SIGNAL ?= 2.5
+SPREAD ?= 0
+NOISE ?= 0.5
 DEMO ?= data/demo
 CARGO ?= cargo
 
 BIN := target/debug
 SETS := $(foreach set,$(SET),--set '$(set)')
 ARGS := --manifest '$(MANIFEST)' $(SETS)
-DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST)
+DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST) \
+	--signal $(SIGNAL) --spread $(SPREAD) --noise $(NOISE)
 
 BENCH_USERS ?= 1000000
+SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline holdout sample train score report demo-data fetch test check clean help
+.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +39,7 @@ pipeline: build $(if $(filter pipeline.yaml,$(MANIFEST)),data/demo/oracle.arrow)
 data/demo/oracle.arrow: | build
 	$(BIN)/demo-data
 
-demo-data: build ## Make the demo's population: USERS=, BRANDS=, DIM=, LABELS=, RAREST=, DEMO= (folder)
+demo-data: build ## Make the demo's population: USERS=, BRANDS=, DIM=, LABELS=, RAREST=, SIGNAL=, SPREAD=, NOISE=, DEMO= (folder)
 	$(BIN)/demo-data --output '$(DEMO)' $(DEMO_ARGS)
 
 fetch: ## Fetch a real data set: DATASET=complete-journey or movielens-1m
@@ -57,6 +61,10 @@ need-experiment:
 
 test: build ## All tests
 	$(CARGO) test --workspace --locked
+
+schemas: build ## Write the schemas of all JSON that the runner reads and writes, docs/schemas
+	mkdir -p docs/schemas
+	for name in $(SCHEMAS); do $(BIN)/pipeline schema $$name > docs/schemas/$$name.json; done
 
 check: build ## What CI runs: format, lints, documentation, tests
 	$(CARGO) fmt --all --check

@@ -189,8 +189,13 @@ fn every_run_is_recorded() {
     let outcomes: Vec<_> =
         runs[0]["stages"].as_array().unwrap().iter().map(|s| &s["outcome"]).collect();
     let shared = "shared with bau";
-    assert_eq!(outcomes, ["ran", "ran", "ran", "ran", shared, shared, "ran", "ran"]);
-    assert!(runs[0]["stages"][2]["peak_memory_bytes"].as_u64() > Some(1 << 20));
+    assert_eq!(outcomes, ["ran", "ran", shared, "ran", shared, "ran", "ran", "ran"]);
+    assert!(runs[0]["stages"][3]["peak_memory_bytes"].as_u64() > Some(1 << 20));
+    let train = &runs[0]["stages"][3];
+    assert_eq!(train["seeds"], serde_json::json!({"seed": 7}));
+    assert_eq!(train["parts"]["params"]["epochs"], 30);
+    assert!(train["rows_in"].as_u64() > Some(18) && train["bytes_in"].as_u64() > Some(1000));
+    assert!(train["rows_out"].as_u64() > Some(5) && train["bytes_out"].as_u64() > Some(1000));
     let failed = &runs[1]["stages"][1];
     assert_eq!(
         (&failed["outcome"], &failed["changes"][0]["part"]),
@@ -198,6 +203,126 @@ fn every_run_is_recorded() {
     );
     let shown = work.pipeline(&["history"]).stdout;
     assert!(shown.contains("done") && shown.contains("run -j 1 bau*"), "{shown}");
+}
+
+#[test]
+fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    assert_eq!(work.pipeline(&["run", "--failed"]).code, 4);
+    work.edit("pipeline.yaml", "bau_expected_f1: {", "bau_expected_f1: {train: {dropout: 0.3}, ");
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let said = work.pipeline(&["explain", "bau_expected_f1", "train", "--run", "last"]);
+    assert!(said.stdout.contains(": ran\n  `dropout`: 0.1"), "{}{}", said.stdout, said.stderr);
+    let first = fs::read_to_string(work.dir.join("runs/.runs/index.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    let id = first["id"].as_str().unwrap();
+    let said = work.pipeline(&["explain", "bau", "train", "--run", id, "--json"]).stdout;
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["run"], &said["reason"]), (&id.into(), &"it has not run yet".into()));
+    let unknown = work.pipeline(&["explain", "bau", "train", "--run", "yesterday"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+
+    // A folder where a file must be written.
+    work.edit("pipeline.yaml", "dropout: 0.3", "dropout: 0.4");
+    let model = work.dir.join("runs/bau_expected_f1/train/.model.arrow.partial");
+    fs::create_dir(&model).unwrap();
+    assert_eq!(work.pipeline(&["run"]).code, 1);
+    fs::remove_dir(&model).unwrap();
+    let again = work.pipeline(&["run", "--failed"]);
+    assert!(again.stderr.contains("train of bau_expected_f1: running"), "{}", again.stderr);
+    assert!(!again.stderr.contains("popularity"), "{}", again.stderr);
+}
+
+/// What was accepted does not run, is said in the report, and is forgotten when the stage runs.
+#[test]
+fn results_are_kept_after_a_change_that_is_vouched_for() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let accept = ["accept", "bau", "--because", "it changes no row."];
+    assert_eq!(work.pipeline(&accept).code, 4, "nothing is stale");
+    work.edit("pipeline.yaml", "dropout: 0.1", "dropout: 0.2");
+    let shown = work.pipeline(&[&accept[..], &["-n"]].concat()).stdout;
+    assert!(shown.contains("train of bau: would be accepted\n  `dropout`: 0.1"), "{shown}");
+    assert!(work.pipeline(&["status"]).stdout.contains("stale"));
+    let said = work.pipeline(&[&accept[..], &["--json"]].concat());
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        (&said[0]["stage"], &said[0]["changes"][0]["part"]),
+        (&"train".into(), &"dropout".into())
+    );
+    let model = work.bytes("runs/bau/train/model.arrow");
+    let run = work.pipeline(&["run"]);
+    // The other experiment has the same settings: it shares what was accepted.
+    for fresh in
+        ["train of bau: fresh", "train of bau_expected_f1: shared with bau", "report: running"]
+    {
+        assert!(run.stderr.contains(fresh), "{fresh}: {}", run.stderr);
+    }
+    assert!(work.bytes("runs/bau/train/model.arrow") == model);
+    let notes = work.report()["notes"].to_string();
+    assert!(
+        notes.contains("train of bau has not run since a change")
+            && notes.contains("it changes no row."),
+        "{notes}"
+    );
+    let html = fs::read_to_string(work.dir.join("runs/report/report.html")).unwrap();
+    assert!(html.contains("train of bau has not run since"));
+
+    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "spoilt").unwrap();
+    work.edit("pipeline.yaml", "bau: {}", "bau: {score: {top_k: 2}}");
+    let spoilt = work.pipeline(&accept);
+    assert!(
+        spoilt.code == 4 && spoilt.stderr.contains("score of bau: not accepted"),
+        "{}",
+        spoilt.stderr
+    );
+    let run = work.pipeline(&["run", "bau", "--force", "--stage", "train"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let notes = work.report()["notes"].to_string();
+    assert!(!notes.contains("train of bau has not run"), "{notes}");
+}
+
+/// What is printed as JSON is what its schema says, and the schemas in `docs` are these.
+#[test]
+fn json_is_as_its_schema_says() {
+    let work = Workspace::tiny();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let said = work.pipeline(arguments);
+        serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|err| panic!("{arguments:?}: {err}: {}{}", said.stdout, said.stderr))
+    };
+    let stage = || {
+        let text = fs::read_to_string(work.dir.join("runs/bau/train/stage.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    work.edit("pipeline.yaml", "  popularity:", "  other: {train: {seed: 8}}\n  popularity:");
+    let planned = json(&["run", "-n", "--json"]);
+    let run = json(&["run", "--json"]);
+    work.edit("pipeline.yaml", "  other: {train: {seed: 8}}\n", "");
+    work.edit("pipeline.yaml", "dropout: 0.1", "dropout: 0.2");
+    let mut answers = vec![("plan", planned), ("run", run), ("record", stage())];
+    for (name, arguments) in [
+        ("status", &["status", "--json"][..]),
+        ("explain", &["explain", "bau", "train", "--json"]),
+        ("history", &["history", "--json"]),
+        ("clean", &["clean", "-n", "--json"]),
+        ("graph", &["graph", "--json"]),
+        ("check", &["check", "--json"]),
+        ("accept", &["accept", "--because", "a test", "--json"]),
+    ] {
+        answers.push((name, json(arguments)));
+    }
+    for (name, answer) in answers {
+        let schema = json(&["schema", name]);
+        let problems = contract::schema_problems(&answer, &schema);
+        assert!(problems.is_empty(), "{name}: {problems:?}");
+        assert!(answer.as_array().is_none_or(|items| !items.is_empty()), "{name}");
+        let path = workspace::root().join(format!("docs/schemas/{name}.json"));
+        let documented = fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(documented, format!("{schema:#}\n"), "run `make schemas`");
+    }
 }
 
 /// A failure shows the end of the stage's log; with `--keep-going` the others go on, and the

@@ -1,8 +1,11 @@
-//! Nothing is lost and nothing half written, at whatever moment a program is killed.
+//! Nothing is lost and nothing half written, at whatever moment a program is killed or a file cannot
+//! be written.
 
 mod workspace;
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -53,6 +56,88 @@ fn a_killed_run_is_made_whole_by_the_next() {
         assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
     }
     assert!(n_stages_killed > 5 && n_left_alone > 5, "{n_stages_killed}, {n_left_alone}");
+}
+
+/// A limit on the size of files stands for a full disk: the write that passes it fails.
+#[test]
+fn a_full_disk_is_an_error_that_leaves_earlier_results_whole() {
+    let undisturbed = small();
+    undisturbed.edit("pipeline.yaml", "report: {", "score: {top_k: 2}\n  report: {");
+    undisturbed.edit("pipeline.yaml", "epochs: 3,", "epochs: 4,");
+    assert_eq!(undisturbed.pipeline(&["run"]).code, 0);
+    let expected = results(&undisturbed);
+
+    let mut failed_stages = BTreeSet::new();
+    for kib in [1, 2, 4, 6, 8, 12, 16, 64] {
+        let work = small();
+        // Half of the times there are earlier results, of other settings.
+        let has_earlier = kib % 4 == 0;
+        if has_earlier {
+            assert_eq!(work.pipeline(&["run"]).code, 0);
+        }
+        let earlier = results(&work);
+        work.edit("pipeline.yaml", "report: {", "score: {top_k: 2}\n  report: {");
+        work.edit("pipeline.yaml", "epochs: 3,", "epochs: 4,");
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" run -j 1", kib * 2);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script]).arg(binary("pipeline")).current_dir(&work.dir);
+        let run = limited.output().unwrap();
+        let stderr = String::from_utf8_lossy(&run.stderr).into_owned();
+        if !run.status.success() {
+            assert_eq!(run.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains("File too large"), "{kib} KiB: {stderr}");
+            let failed = stderr.split("pipeline: failed: ").nth(1).unwrap_or("runner");
+            failed_stages
+                .insert(failed.split(' ').next().unwrap().trim_end_matches(';').to_owned());
+        }
+        assert!(work.partial_files().is_empty(), "{kib} KiB: {:?}", work.partial_files());
+        // Each file is the earlier one or the later one.
+        for (file, bytes) in &earlier {
+            let now = work.bytes(file);
+            let later = expected.iter().any(|(other, later)| other == file && *later == now);
+            assert!(now == *bytes || later, "{kib} KiB: {file} is neither");
+        }
+        let again = work.pipeline(&["run"]);
+        assert_eq!(again.code, 0, "{kib} KiB: {}", again.stderr);
+        for (file, bytes) in &expected {
+            assert!(work.bytes(file) == *bytes, "{kib} KiB: {file} differs");
+        }
+    }
+    assert!(failed_stages.len() > 1, "{failed_stages:?}");
+}
+
+#[test]
+fn a_read_only_folder_is_an_error_that_leaves_earlier_results_whole() {
+    let work = small();
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let before = results(&work);
+    work.edit("pipeline.yaml", "epochs: 3,", "epochs: 4,");
+    let folder = work.dir.join("runs/bau/train");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    // Permissions do not bind the administrator, unless that power is given up.
+    let is_bound = File::create(folder.join("try")).is_err();
+    let mut command = if is_bound {
+        Command::new(binary("pipeline"))
+    } else {
+        fs::remove_file(folder.join("try")).unwrap();
+        let mut command = Command::new("setpriv");
+        command.arg("--bounding-set=-dac_override,-dac_read_search").arg(binary("pipeline"));
+        command
+    };
+    let Ok(run) = command.args(["run", "bau"]).current_dir(&work.dir).output() else {
+        eprintln!("skipped: no `setpriv`, without which nothing is read-only for this user");
+        return;
+    };
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("bau/train/") && stderr.contains("Permission denied"), "{stderr}");
+    for (file, bytes) in &before {
+        assert!(work.bytes(file) == *bytes, "{file} differs");
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let again = work.pipeline(&["run"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(again.stderr.contains("train of bau: running (`epochs`: 3 -> 4)"), "{}", again.stderr);
 }
 
 /// The tiny data set with so little training that a run takes half a second.

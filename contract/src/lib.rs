@@ -27,6 +27,7 @@ mod problems;
 mod schema_check;
 mod yaml;
 
-pub use manifest::Manifest;
+pub use manifest::{Manifest, schema};
 pub use plan::Stage;
 pub use problems::{Problem, Problems};
+pub use schema_check::schema_problems;

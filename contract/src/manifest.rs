@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -926,10 +926,13 @@ impl Manifest {
 
     /// The JSON Schema (draft 7) of `pipeline.yaml`.
     pub fn schema() -> Value {
-        let generator = SchemaSettings::draft07().into_generator();
-        let schema: Schema = generator.into_root_schema_for::<RawManifest>();
-        schema.to_value()
+        schema::<RawManifest>()
     }
+}
+
+/// The JSON Schema (draft 7) of what `T` is written as.
+pub fn schema<T: JsonSchema>() -> Value {
+    SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// Puts the values of environment variables in place of `${NAME}`.

@@ -83,13 +83,18 @@ pub struct Input {
     pub is_in_params: bool,
 }
 
+/// A stage as in messages: `train of bau`.
+pub fn label(stage: &str, experiment: Option<&str>) -> String {
+    match experiment {
+        Some(experiment) => format!("{stage} of {experiment}"),
+        None => stage.to_owned(),
+    }
+}
+
 impl StagePlan {
     /// As in messages: `train of bau`.
     pub fn label(&self) -> String {
-        match &self.experiment {
-            Some(experiment) => format!("{} of {experiment}", self.stage),
-            None => self.stage.to_string(),
-        }
+        label(self.stage.name(), self.experiment.as_deref())
     }
 
     /// Whether it reads an input of this name.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ use crate::plan::StagePlan;
 const CONTRACT_VERSION: u32 = 1;
 
 /// A stage's record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// The step
     pub stage: String,
@@ -35,10 +36,25 @@ pub struct Record {
     pub peak_memory_bytes: Option<u64>,
     /// What the stage says of its result
     pub summary: Value,
+    /// Changes since it ran that somebody vouched for, the last one last
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+}
+
+/// A change of what a stage's results are made of, after which they were kept because somebody
+/// vouched for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// When, in UTC
+    pub when: String,
+    /// The reason given
+    pub because: String,
+    /// What had changed
+    pub changes: Vec<Change>,
 }
 
 /// All that a stage's outputs depend on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parts {
     /// Version of the contracts between stages
     pub contract: u32,
@@ -51,7 +67,7 @@ pub struct Parts {
 }
 
 /// A file that a stage made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Hash of its bytes
     pub blake3: String,
@@ -123,7 +139,7 @@ impl Parts {
 }
 
 /// A part of a fingerprint that is not as it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// `contract`, `program`, `input.NAME`, or the key of a parameter
     pub part: String,
@@ -288,6 +304,26 @@ impl Record {
     /// Reads a stage's record; `None` if there is none that can be understood.
     pub fn load(path: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    }
+
+    /// Writes the record, in place of one that may be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).expect("a record is plain data");
+        ipc::finish_text(path, &text)?.commit()
+    }
+
+    /// Size of all files made.
+    pub fn n_bytes(&self) -> u64 {
+        self.outputs.values().map(|output| output.n_bytes).sum()
+    }
+
+    /// Rows of all tables made.
+    pub fn n_rows(&self) -> u64 {
+        self.outputs.values().map(|output| output.n_rows).sum()
     }
 
     /// Whether the stage ran with the parameters that the plan has now.

@@ -160,6 +160,7 @@ impl StageRun {
             secs: self.started.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
             summary,
+            accepted: Vec::new(),
         };
         let path = self.plan.record_path();
         let text = serde_json::to_string_pretty(&record).expect("a record is plain data");

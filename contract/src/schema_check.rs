@@ -17,6 +17,12 @@ pub(crate) struct Violation {
     pub(crate) message: String,
 }
 
+/// What in a value is not as a schema of [`crate::schema`] says, with its place.
+pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
+    let found = check(value, schema).into_iter();
+    found.map(|violation| format!("{}: {}", violation.path.join("."), violation.message)).collect()
+}
+
 /// Every violation of `schema` (with its `definitions`) by `value`.
 pub(crate) fn check(value: &Value, schema: &Value) -> Vec<Violation> {
     let mut walk = Walk { root: schema, path: Vec::new(), found: Vec::new() };

@@ -20,7 +20,7 @@ use contract::cli;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use population::{Population, User};
+use population::{Law, Population, User};
 use rayon::prelude::*;
 
 mod population; // the truth: volumes, tastes, labels, embeddings
@@ -47,12 +47,8 @@ struct Args {
     /// Length of the embedding
     #[arg(long, value_name = "NUM", default_value_t = 64)]
     dim: usize,
-    /// Mean number of brands a user has
-    #[arg(long, value_name = "NUM", default_value_t = 10.0)]
-    labels: f64,
-    /// Share of users that have the smallest brand
-    #[arg(long, value_name = "NUM", default_value_t = 0.001)]
-    rarest: f64,
+    #[command(flatten)]
+    law: Law,
     /// Seed of everything drawn
     #[arg(long, value_name = "NUM", default_value_t = 7)]
     seed: u64,
@@ -68,7 +64,7 @@ fn run(args: &Args) -> Result<String> {
         args.users >= 10 && args.brands >= 2 && args.dim >= 1,
         "needs at least 10 users, 2 brands and 1 dimension"
     );
-    let population = Population::new(args.brands, args.dim, args.labels, args.rarest, args.seed)?;
+    let population = Population::new(args.brands, args.dim, &args.law, args.seed)?;
     fs::create_dir_all(&args.output)
         .with_context(|| format!("cannot make {}", args.output.display()))?;
 

@@ -1,6 +1,7 @@
 //! The truth: brand volumes, users' tastes, labels and embeddings.
 
 use anyhow::{Result, ensure};
+use clap::Args;
 use contract::features::{Feature, FeatureKind};
 use model::mlp::Layer;
 use model::{Kind, Mlp, Model};
@@ -17,16 +18,38 @@ pub const TASTE_DIM: usize = 16;
 /// Share of users that have the largest brand.
 const COMMONEST: f64 = 0.5;
 
-/// Deviation of `v·u` over users. At 2.5 the truth finds users whose chance of a brand is a
-/// dozen times the average, while few rare brands ever reach a chance of one half.
-const SIGNAL: f64 = 2.5;
+/// Beyond it the biases would not be found.
+const MAX_SIGNAL: f64 = 20.0;
 
-/// Deviation of the noise on each embedding value, whose signal has deviation 0.6.
-const NOISE: f32 = 0.5;
+/// How many spreads a brand's signal is from the middle, at most.
+const MAX_SPREADS: f64 = 2.0;
+
+/// The law that a population follows.
+#[derive(Args)]
+pub struct Law {
+    /// Mean number of brands a user has
+    #[arg(long, value_name = "NUM", default_value_t = 10.0)]
+    labels: f64,
+    /// Share of users that have the smallest brand
+    #[arg(long, value_name = "NUM", default_value_t = 0.001)]
+    rarest: f64,
+    /// How much taste decides: the deviation of a brand's logit over users. At 2.5 the truth finds
+    /// users whose chance of a brand is a dozen times the average, while few rare brands ever reach
+    /// a chance of one half
+    #[arg(long, value_name = "NUM", default_value_t = 2.5)]
+    signal: f64,
+    /// How much brands differ in it: the deviation of its logarithm over brands
+    #[arg(long, value_name = "NUM", default_value_t = 0.0)]
+    spread: f64,
+    /// Deviation of the noise on each embedding value, whose signal has deviation 0.6
+    #[arg(long, value_name = "NUM", default_value_t = 0.5)]
+    noise: f32,
+}
 
 /// A population.
 pub struct Population {
     seed: u64,
+    noise: f32,
     /// `(TASTE_DIM, n_brands)`
     directions: Array2<f32>,
     /// `(n_brands,)`
@@ -46,26 +69,42 @@ pub struct User {
 }
 
 impl Population {
-    /// Draws brands; `n_labels` is the mean number a user has, `rarest` the prevalence of the smallest.
+    /// Draws brands.
     ///
     /// # Errors
     ///
-    /// If no law of volumes from one half to `rarest` has that mean.
-    pub fn new(n_brands: usize, dim: usize, n_labels: f64, rarest: f64, seed: u64) -> Result<Self> {
+    /// If no law of volumes from one half to the smallest brand's has that mean.
+    pub fn new(n_brands: usize, dim: usize, law: &Law, seed: u64) -> Result<Self> {
+        let Law { labels, rarest, signal, spread, noise } = *law;
+        ensure!(
+            signal > 0.0 && spread >= 0.0 && noise >= 0.0 && noise.is_finite(),
+            "the signal must be above 0, spread and noise 0 or more, got {signal}, {spread} and {noise}"
+        );
+        let strongest = signal * (MAX_SPREADS * spread).exp();
+        ensure!(
+            strongest <= MAX_SIGNAL,
+            "the strongest brand would have a signal of {strongest:.1}, more than {MAX_SIGNAL}"
+        );
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut prevalences = prevalences(n_brands, n_labels, rarest)?;
+        let mut prevalences = prevalences(n_brands, labels, rarest)?;
         prevalences.shuffle(&mut rng); // so that an id does not tell the volume
         let mut gaussian = |rows, columns| -> Array2<f32> {
             Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut rng))
         };
         let mut directions = gaussian(TASTE_DIM, n_brands);
-        for mut direction in directions.columns_mut() {
-            let length = direction.dot(&direction).sqrt();
-            direction.mapv_inplace(|v| v / length * SIGNAL as f32);
-        }
         let view = gaussian(TASTE_DIM, dim) / (TASTE_DIM as f32).sqrt();
-        let biases = prevalences.iter().map(|&prevalence| bias(prevalence) as f32).collect();
-        Ok(Self { seed, directions, biases, view })
+        let signals: Vec<f64> = (0..n_brands)
+            .map(|_| {
+                let z: f64 = StandardNormal.sample(&mut rng);
+                signal * (spread * z.clamp(-MAX_SPREADS, MAX_SPREADS)).exp()
+            })
+            .collect();
+        for (mut direction, &signal) in directions.columns_mut().into_iter().zip(&signals) {
+            let length = direction.dot(&direction).sqrt();
+            direction.mapv_inplace(|v| v / length * signal as f32);
+        }
+        let biases = prevalences.iter().zip(&signals).map(|(&p, &s)| bias(p, s) as f32).collect();
+        Ok(Self { seed, noise, directions, biases, view })
     }
 
     /// The user of this number, always the same.
@@ -89,7 +128,7 @@ impl Population {
             .iter()
             .map(|signal| {
                 let noise: f32 = StandardNormal.sample(&mut rng);
-                signal.tanh() + NOISE * noise
+                signal.tanh() + self.noise * noise
             })
             .collect();
         User { taste: taste.to_vec(), embedding, labels }
@@ -149,17 +188,17 @@ fn prevalences(n_brands: usize, n_labels: f64, rarest: f64) -> Result<Vec<f64>> 
     Ok(law(high))
 }
 
-/// The bias with which `σ(bias + SIGNAL·x)`, `x` standard normal, has this mean.
-fn bias(prevalence: f64) -> f64 {
+/// The bias with which `σ(bias + signal·x)`, `x` standard normal, has this mean.
+fn bias(prevalence: f64, signal: f64) -> f64 {
     // The mean over x by the trapezoid rule on [-8, 8].
     let mean = |bias: f64| {
         let density = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
         (-400..=400)
             .map(|i| f64::from(i) * 0.02)
-            .map(|x| density(x) * 0.02 / (1.0 + (-bias - SIGNAL * x).exp()))
+            .map(|x| density(x) * 0.02 / (1.0 + (-bias - signal * x).exp()))
             .sum::<f64>()
     };
-    let (mut low, mut high) = (-40.0, 40.0);
+    let (mut low, mut high) = (-200.0, 200.0);
     for _ in 0..100 {
         let middle = f64::midpoint(low, high);
         if mean(middle) < prevalence { low = middle } else { high = middle }
@@ -188,7 +227,8 @@ mod tests {
     /// 20,000 users of 50 brands: the mean number of labels, 3, has deviation 0.02.
     #[test]
     fn users_have_as_many_labels_as_asked_for_and_are_always_the_same() {
-        let population = Population::new(50, 8, 3.0, 0.002, 7).unwrap();
+        let law = Law { labels: 3.0, rarest: 0.002, signal: 2.5, spread: 0.0, noise: 0.5 };
+        let population = Population::new(50, 8, &law, 7).unwrap();
         let n: usize = (0..20_000).map(|i| population.user(i).labels.len()).sum();
         assert!((n as f64 / 20_000.0 - 3.0).abs() < 0.1, "{n}");
         assert_eq!(population.user(5).labels, population.user(5).labels);

@@ -1,5 +1,6 @@
-//! What each run did: `run_dir/.runs/ID.json`, and an index that is only ever appended to.
+//! What each run did: `run_dir/.runs/ID/run.json`, and an index that is only ever appended to.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,18 +9,20 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets};
-use contract::record::{Change, Record};
+use contract::record::{Change, Output, Parts, Record};
 use contract::{Manifest, ipc, print_line};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::node::{Node, Why};
 
 const FOLDER: &str = ".runs";
 const INDEX: &str = "index.jsonl";
+const RECORD: &str = "run.json";
 
 /// One run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Its name: when it began, and the process
     pub id: String,
@@ -42,7 +45,7 @@ pub struct Run {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It has not ended, or was killed
@@ -56,7 +59,7 @@ pub enum Outcome {
 }
 
 /// State of a repository.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Git {
     /// Hash of the commit
     pub commit: String,
@@ -65,7 +68,7 @@ pub struct Git {
 }
 
 /// What a run ran on.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Threads that can run at once
     pub cores: usize,
@@ -74,7 +77,7 @@ pub struct Machine {
 }
 
 /// What became of a stage.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StageOutcome {
     /// `None` for a stage that all share
     pub experiment: Option<String>,
@@ -88,14 +91,22 @@ pub struct StageOutcome {
     pub changes: Vec<Change>,
     /// Of what it was made of
     pub fingerprint: Option<String>,
+    /// What it was made of
+    pub parts: Option<Parts>,
+    /// Seeds in its settings, by key
+    pub seeds: BTreeMap<String, u64>,
     /// Wall time, if it ran
     pub secs: Option<f64>,
     /// Largest resident memory, if it ran
     pub peak_memory_bytes: Option<u64>,
+    /// Rows of the tables of other stages that it reads
+    pub rows_in: u64,
+    /// Size of the files that it reads
+    pub bytes_in: u64,
     /// Rows of its tables
-    pub rows: Option<u64>,
+    pub rows_out: Option<u64>,
     /// Size of its files
-    pub bytes: Option<u64>,
+    pub bytes_out: Option<u64>,
 }
 
 /// A run that is being recorded; every stage's end is written at once, so that a killed run tells
@@ -117,10 +128,7 @@ impl Recorder {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         // Records that a killed runner was writing; the lock says that none is at work now.
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "partial") {
-                let _ = fs::remove_file(path);
-            }
+            let _ = fs::remove_file(entry.path().join(".run.json.partial"));
         }
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let id = format!("{}-{}", started.replace([':', '-'], ""), std::process::id());
@@ -145,8 +153,9 @@ impl Recorder {
             outcome: Outcome::Running,
             stages: Vec::new(),
         };
-        let recorder =
-            Self { path: dir.join(format!("{}.json", run.id)), run, began: Instant::now() };
+        let dir = dir.join(&run.id);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let recorder = Self { path: dir.join(RECORD), run, began: Instant::now() };
         recorder.write()?;
         Ok(recorder)
     }
@@ -166,15 +175,21 @@ impl Recorder {
         record: Option<&Record>,
     ) -> Result<()> {
         let ran = record.filter(|_| outcome == "ran");
-        let outputs = || record.iter().flat_map(|record| record.outputs.values());
+        let inputs = || node.plan.inputs.iter().map(|input| &*input.path);
+        let n_bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let n_rows = |path: &Path| Output::recorded(path).map_or(0, |output| output.n_rows);
         self.run.stages.push(StageOutcome {
             experiment: node.plan.experiment.clone(),
             stage: node.plan.stage.to_string(),
             secs: ran.map(|record| record.secs),
             peak_memory_bytes: ran.and_then(|record| record.peak_memory_bytes),
-            rows: record.map(|_| outputs().map(|output| output.n_rows).sum()),
-            bytes: record.map(|_| outputs().map(|output| output.n_bytes).sum()),
+            rows_in: inputs().map(n_rows).sum(),
+            bytes_in: inputs().map(n_bytes).sum(),
+            rows_out: record.map(Record::n_rows),
+            bytes_out: record.map(Record::n_bytes),
             fingerprint: record.map(|record| record.fingerprint.clone()),
+            parts: record.map(|record| record.parts.clone()),
+            seeds: seeds(&node.plan.params),
             reason: why.words,
             changes: why.changes,
             outcome: outcome.to_owned(),
@@ -182,15 +197,16 @@ impl Recorder {
         self.write()
     }
 
-    /// Ends the record.
+    /// Ends the record, and returns it.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn end(mut self, outcome: Outcome) -> Result<()> {
+    pub fn end(mut self, outcome: Outcome) -> Result<Run> {
         self.run.outcome = outcome;
         self.run.secs = self.began.elapsed().as_secs_f64();
-        self.write()
+        self.write()?;
+        Ok(self.run)
     }
 
     fn write(&self) -> Result<()> {
@@ -225,18 +241,46 @@ pub fn machine() -> Machine {
     }
 }
 
-/// Prints the runs, the last one last; those whose record is gone are left out.
-pub fn history(manifest: &Manifest, as_json: bool) {
+/// Every seed in a stage's settings, by its key.
+fn seeds(params: &Value) -> BTreeMap<String, u64> {
+    fn collect(path: &str, value: &Value, seeds: &mut BTreeMap<String, u64>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match value.as_u64() {
+                Some(seed) if key == "seed" => drop(seeds.insert(path, seed)),
+                _ => collect(&path, value, seeds),
+            }
+        }
+    }
+    let mut seeds = BTreeMap::new();
+    collect("", params, &mut seeds);
+    seeds
+}
+
+/// The runs on record, the last one last.
+pub fn runs(manifest: &Manifest) -> Vec<Run> {
     let dir = manifest.run_dir.join(FOLDER);
     let index = fs::read_to_string(dir.join(INDEX)).unwrap_or_default();
-    let runs: Vec<Run> = index
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|line| {
-            let path = dir.join(format!("{}.json", line["id"].as_str()?));
-            serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
-        })
-        .collect();
+    let lines = index.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let run = |line: Value| {
+        let path = dir.join(line["id"].as_str()?).join(RECORD);
+        serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+    };
+    lines.filter_map(run).collect()
+}
+
+/// Whether a stage of an experiment failed in the last run, or could not begin.
+pub fn failed(manifest: &Manifest) -> impl Fn(&String) -> bool + use<> {
+    let stages = runs(manifest).pop().map(|run| run.stages).unwrap_or_default();
+    let is_bad = |stage: &StageOutcome| ["failed", "blocked"].contains(&&*stage.outcome);
+    let bad: Vec<Option<String>> =
+        stages.into_iter().filter(is_bad).map(|stage| stage.experiment).collect();
+    move |name| bad.iter().any(|bad| bad.as_ref().is_none_or(|bad| bad == name))
+}
+
+/// Prints the runs; those whose record is gone are left out.
+pub fn history(manifest: &Manifest, as_json: bool) {
+    let runs = runs(manifest);
     if as_json {
         print_line!("{:#}", json!(runs));
         return;

@@ -5,16 +5,21 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::ManifestArgs;
-use contract::{Manifest, Stage, cli, print_line};
+use contract::{cli, print_line};
+use schema::SchemaName;
+use selection::{Selection, StageName};
 
+mod accept; // results kept after a change that somebody vouches for
 mod child; // a stage's program at work
 mod history; // what each run did
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod progress; // what people see of stages at work
-mod run; // what is selected, and runs it
+mod run; // runs what is selected, or says what would run
 mod schedule; // which stage runs when
+mod schema; // JSON Schemas of all that is read and written
+mod selection; // experiments and stages named on the command line
 mod show; // status, explanations and graphs for people
 mod store; // results kept by fingerprint
 
@@ -51,7 +56,28 @@ enum Command {
         experiment: String,
         /// Stage of the experiment
         stage: StageName,
+        /// What a past run found, by its name in `history`; `last` is the last one
+        #[arg(long, value_name = "ID")]
+        run: Option<String>,
         /// Print JSON: every part that changed, with its old and new value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep the results of stale stages after a change that you vouch for; the report says so
+    Accept {
+        /// The manifest
+        #[command(flatten)]
+        manifest: ManifestArgs,
+        /// What to accept
+        #[command(flatten)]
+        selection: Selection,
+        /// Why the results are still right
+        #[arg(long, value_name = "REASON")]
+        because: String,
+        /// Only show what would be accepted
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -72,6 +98,9 @@ enum Command {
         /// How to print it
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: show::GraphFormat,
+        /// Print JSON
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
     },
     /// Print a script that completes commands in a shell
     Completions {
@@ -102,15 +131,25 @@ enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Print JSON; asks nothing, so it needs `--yes` or `-n`
+        #[arg(long)]
+        json: bool,
     },
     /// Check the manifest and say what it holds
     Check {
         /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
-    /// Print the JSON Schema (draft 7) of the manifest, for editors
-    Schema,
+    /// Print a JSON Schema (draft 7): of the manifest, for editors, or of what commands print
+    Schema {
+        /// Of what
+        #[arg(value_name = "NAME", default_value = "manifest")]
+        of: SchemaName,
+    },
 }
 
 #[derive(ClapArgs)]
@@ -119,17 +158,12 @@ struct RunArgs {
     /// The manifest
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// Experiments to run, by name or pattern as `approach_1*`; all if none is named
-    experiments: Vec<String>,
-    /// Run this stage only
-    #[arg(long, value_name = "STAGE", conflicts_with_all = ["from", "to"])]
-    stage: Option<StageName>,
-    /// Run from this stage on
-    #[arg(long, value_name = "STAGE")]
-    from: Option<StageName>,
-    /// Run up to this stage
-    #[arg(long, value_name = "STAGE")]
-    to: Option<StageName>,
+    /// What to run
+    #[command(flatten)]
+    selection: Selection,
+    /// Of these only the experiments of which a stage failed in the last run
+    #[arg(long)]
+    failed: bool,
     /// Stages that run at once, each on its share of the cores; by default as many as there are
     /// cores, four at most
     #[arg(short, long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
@@ -150,28 +184,9 @@ struct RunArgs {
     /// Only say what would run
     #[arg(short = 'n', long)]
     dry_run: bool,
-}
-
-/// A stage, as written on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-enum StageName {
-    Holdout,
-    Sample,
-    Train,
-    Score,
-    Report,
-}
-
-impl From<StageName> for Stage {
-    fn from(name: StageName) -> Self {
-        match name {
-            StageName::Holdout => Self::Holdout,
-            StageName::Sample => Self::Sample,
-            StageName::Train => Self::Train,
-            StageName::Score => Self::Score,
-            StageName::Report => Self::Report,
-        }
-    }
+    /// Print JSON: what the run did, in place of the report's table
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -186,29 +201,30 @@ fn main() -> ExitCode {
 
 fn command(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => {
-            let ManifestArgs { manifest, set } = &args.manifest;
-            let patterns = &args.experiments;
-            let selected = run::select(&Manifest::load(manifest, &[], &[])?, patterns)?;
-            if selected.is_empty() && !patterns.is_empty() {
-                return Ok(run::nothing_selected("no experiment has such a name"));
-            }
-            run::run(&Manifest::load(manifest, set, &selected)?, &selected, &args)
-        }
+        Command::Run(args) => run::run(&args),
         Command::Status { manifest, json } => {
             show::status(&manifest.load()?, json)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Explain { manifest, experiment, stage, json } => {
-            show::explain(&manifest.load()?, &experiment, stage.into(), json)?;
+        Command::Explain { manifest, experiment, stage, run, json } => {
+            let (loaded, stage) = (manifest.load()?, stage.into());
+            match run {
+                Some(id) => show::explain_past(&loaded, &experiment, stage, &id, json)?,
+                None => show::explain(&loaded, &experiment, stage, json)?,
+            }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Accept { manifest, selection, because, dry_run, json } => {
+            let loaded = manifest.load()?;
+            let nodes = selection.nodes(&loaded, &selection.experiments(&loaded)?)?;
+            accept::accept(&loaded, &nodes, &because, dry_run, json)
         }
         Command::History { manifest, json } => {
             history::history(&manifest.load()?, json);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Graph { manifest, format } => {
-            show::graph(&manifest.load()?, format)?;
+        Command::Graph { manifest, format, json } => {
+            show::graph(&manifest.load()?, if json { None } else { Some(format) })?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions { shell } => {
@@ -216,25 +232,18 @@ fn command(command: Command) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut command, "pipeline", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Clean { manifest, dry_run, yes } => {
+        Command::Clean { manifest, dry_run, yes, json } => {
             let loaded = manifest.load()?;
             let _lock = run::lock(&loaded.run_dir)?;
-            store::clean(&loaded, dry_run, yes)
+            store::clean(&loaded, dry_run, yes, json)
         }
         Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
-        Command::Check { manifest } => {
-            let loaded = manifest.load()?;
-            let names: Vec<_> = loaded.experiments().map(|e| e.name.as_str()).collect();
-            print_line!(
-                "{}: sound; {} experiments: {}",
-                loaded.path.display(),
-                names.len(),
-                names.join(", ")
-            );
+        Command::Check { manifest, json } => {
+            run::check(&manifest.load()?, json);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Schema => {
-            print_line!("{:#}", Manifest::schema());
+        Command::Schema { of } => {
+            print_line!("{:#}", schema::schema(of));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -12,11 +12,13 @@ use contract::interrupt::EXIT_INTERRUPTED;
 use contract::manifest::MemorySize;
 use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage, print_line};
-use glob::Pattern;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use crate::RunArgs;
 use crate::history::{self, Outcome, Recorder};
-use crate::node::{Node, State, nodes, program};
+use crate::node::{Node, State, program};
 use crate::schedule::{INTERRUPTS, Scheduler};
 use crate::store::Store;
 
@@ -29,25 +31,33 @@ const EXIT_NOTHING_SELECTED: u8 = 4;
 ///
 /// A manifest that names no such experiment, a folder that cannot be written, another run at
 /// work. A failed stage is told by the exit code.
-pub fn run(manifest: &Manifest, selected: &[String], args: &RunArgs) -> Result<ExitCode> {
-    let only: Option<Stage> = args.stage.map(Stage::from);
-    let (from, to) = (args.from.map(Stage::from), args.to.map(Stage::from));
-    let mut all = nodes(manifest, selected)?;
-    all.retain(|node| {
-        let stage = node.plan.stage;
-        only.is_none_or(|only| stage == only)
-            && from.is_none_or(|from| stage >= from)
-            && to.is_none_or(|to| stage <= to)
-    });
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let ManifestArgs { manifest: path, set } = &args.manifest;
+    let as_written = Manifest::load(path, &[], &[])?;
+    let mut experiments = args.selection.experiments(&as_written)?;
+    if experiments.is_empty() {
+        return Ok(nothing_selected("no experiment has such a name"));
+    }
+    if args.failed {
+        experiments.retain(history::failed(&as_written));
+        if experiments.is_empty() {
+            return Ok(nothing_selected("no stage of them failed in the last run"));
+        }
+    }
+    // What is set is set in the experiments that are named, else in what all start from.
+    let set_in = if args.selection.is_of_all() && !args.failed { &[][..] } else { &experiments };
+    let manifest = &Manifest::load(path, set, set_in)?;
+    let all = args.selection.nodes(manifest, &experiments)?;
     if all.is_empty() {
         return Ok(nothing_selected("the experiments have no such stage"));
     }
     let memory = memory_budget(args)?;
     let mut hashes = load_hashes(manifest);
     if args.dry_run {
-        let code = dry_run(manifest, &all, args.force, &mut hashes)?;
+        let planned = plan(manifest, &all, args.force, &mut hashes)?;
         save_hashes(manifest, &hashes);
-        return Ok(code);
+        planned.print(args.json);
+        return Ok(ExitCode::SUCCESS);
     }
 
     let _lock = lock(&manifest.run_dir)?;
@@ -62,10 +72,13 @@ pub fn run(manifest: &Manifest, selected: &[String], args: &RunArgs) -> Result<E
     let outcome = Scheduler::new(&all, args, store, memory, &mut hashes, &mut recorder).run();
     save_hashes(manifest, &hashes);
     let Ok(ended) = outcome else {
-        recorder.end(Outcome::Failed)?;
+        drop(recorder.end(Outcome::Failed)?);
         return outcome.map(|_| ExitCode::FAILURE);
     };
-    recorder.end(ended)?;
+    let done = recorder.end(ended)?;
+    if args.json {
+        print_line!("{:#}", json!(done));
+    }
     Ok(match ended {
         Outcome::Interrupted => {
             eprintln!("pipeline: interrupted; run it again to go on from here");
@@ -78,24 +91,6 @@ pub fn run(manifest: &Manifest, selected: &[String], args: &RunArgs) -> Result<E
         }
         Outcome::Failed | Outcome::Running => ExitCode::FAILURE,
     })
-}
-
-/// Names of the experiments that the patterns mean, in the manifest's order; all if there are none.
-/// A name without `*`, `?` or `[` must be an experiment's.
-///
-/// # Errors
-///
-/// A pattern that is none, a name that is not in the manifest.
-pub fn select(manifest: &Manifest, patterns: &[String]) -> Result<Vec<String>> {
-    let mut wanted = Vec::new();
-    for text in patterns {
-        if !text.contains(['*', '?', '[']) {
-            manifest.experiment(text)?;
-        }
-        wanted.push(Pattern::new(text).map_err(|err| UsageError(format!("`{text}`: {err}")))?);
-    }
-    let names = manifest.experiments().map(|e| e.name.clone());
-    Ok(names.filter(|name| wanted.iter().any(|pattern| pattern.matches(name))).collect())
 }
 
 /// Says that nothing is selected.
@@ -118,20 +113,44 @@ pub fn save_hashes(manifest: &Manifest, hashes: &Hashes) {
 
 const HASHES: &str = ".hashes.json";
 
-/// Says what would run. What follows a stage that would run cannot be looked at yet.
-fn dry_run(
-    manifest: &Manifest,
-    all: &[Node],
-    force: bool,
-    hashes: &mut Hashes,
-) -> Result<ExitCode> {
+/// What a run would do.
+#[derive(Serialize, JsonSchema)]
+pub struct Planned {
+    /// Every selected stage, in order
+    stages: Vec<PlannedStage>,
+    /// What those that would run took the last time, as far as it is known
+    secs: f64,
+    /// Size of what they wrote then
+    bytes: u64,
+}
+
+/// What a run would do with a stage.
+#[derive(Serialize, JsonSchema)]
+struct PlannedStage {
+    /// `None` for a stage that all share
+    experiment: Option<String>,
+    /// Its name
+    stage: String,
+    /// Whether it would run
+    runs: bool,
+    /// Why, or why not
+    why: String,
+    /// Wall time of its last run
+    last_secs: Option<f64>,
+    /// Size of what it wrote then
+    last_bytes: Option<u64>,
+}
+
+/// Looks at what would run. What follows a stage that would run cannot be looked at yet.
+fn plan(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> Result<Planned> {
     let store = Store::of(&manifest.run_dir);
-    let (mut secs, mut bytes) = (0.0, 0);
-    let mut stale: Vec<Option<String>> = Vec::new();
+    let mut planned = Planned { stages: Vec::new(), secs: 0.0, bytes: 0 };
     for node in all {
         let experiment = &node.plan.experiment;
-        let is_after_stale = stale.iter().any(|other| {
-            other.is_none() || other == experiment || node.plan.stage == Stage::Report
+        let is_after_stale = planned.stages.iter().filter(|before| before.runs).any(|before| {
+            before.experiment.is_none()
+                || before.experiment == *experiment
+                || node.plan.stage == Stage::Report
         });
         let state = if is_after_stale { None } else { Some(node.state(&store, hashes)?) };
         let (runs, why) = match state {
@@ -141,25 +160,60 @@ fn dry_run(
             Some(State::Kept { record, .. }) => (force, node.kept_words(&record)),
             Some(State::Fresh) => (force, "fresh".to_owned()),
         };
+        let last = Record::of(&node.plan);
+        let last_secs = last.as_ref().map(|record| record.secs);
+        let last_bytes = last.as_ref().map(Record::n_bytes);
         if runs {
-            stale.push(experiment.clone());
+            planned.secs += last_secs.unwrap_or(0.0);
+            planned.bytes += last_bytes.unwrap_or(0);
         }
-        let last = Record::of(&node.plan).filter(|_| runs).map_or_else(String::new, |record| {
-            let n_bytes: u64 = record.outputs.values().map(|output| output.n_bytes).sum();
-            secs += record.secs;
-            bytes += n_bytes;
-            format!("; {:.1} s and {} MiB the last time", record.secs, cli::count(n_bytes >> 20))
-        });
-        print_line!(
-            "{}: {} ({why}{last})",
-            node.plan.label(),
-            if runs { "would run" } else { "would not run" }
-        );
+        let (experiment, stage) = (experiment.clone(), node.plan.stage.to_string());
+        planned.stages.push(PlannedStage { experiment, stage, runs, why, last_secs, last_bytes });
     }
-    if secs > 0.0 {
-        print_line!("about {secs:.0} s and {} MiB, as far as it is known", cli::count(bytes >> 20));
+    Ok(planned)
+}
+
+impl Planned {
+    fn print(&self, as_json: bool) {
+        if as_json {
+            print_line!("{:#}", json!(self));
+            return;
+        }
+        for PlannedStage { experiment, stage, runs, why, last_secs, last_bytes } in &self.stages {
+            let label = contract::plan::label(stage, experiment.as_deref());
+            let would = if *runs { "would run" } else { "would not run" };
+            let last = last_secs.zip(*last_bytes).filter(|_| *runs);
+            let last = last.map_or_else(String::new, |(secs, bytes)| {
+                format!("; {secs:.1} s and {} MiB the last time", cli::count(bytes >> 20))
+            });
+            print_line!("{label}: {would} ({why}{last})");
+        }
+        if self.secs > 0.0 {
+            let (secs, mib) = (self.secs, cli::count(self.bytes >> 20));
+            print_line!("about {secs:.0} s and {mib} MiB, as far as it is known");
+        }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// A manifest without a mistake.
+#[derive(Serialize, JsonSchema)]
+pub struct Checked {
+    /// Its file
+    manifest: String,
+    /// Names of its experiments
+    experiments: Vec<String>,
+}
+
+/// Says what a manifest holds.
+pub fn check(manifest: &Manifest, as_json: bool) {
+    let experiments: Vec<String> = manifest.experiments().map(|e| e.name.clone()).collect();
+    let path = manifest.path.display().to_string();
+    if as_json {
+        print_line!("{:#}", json!(Checked { manifest: path, experiments }));
+    } else {
+        let names = experiments.join(", ");
+        print_line!("{path}: sound; {} experiments: {names}", experiments.len());
+    }
 }
 
 /// Hands the manifest and what is set in it on to a stage.

@@ -1,7 +1,7 @@
 //! Which stage runs when: as soon as those that it needs have ended well, as many at once as the
 //! cores and the memory allow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -84,6 +84,11 @@ impl<'a> Scheduler<'a> {
             if n_asked > n_signals {
                 n_signals = n_asked;
                 self.running.iter().for_each(|running| running.stop(n_asked > 1));
+                if n_asked == 1 && !self.running.is_empty() {
+                    self.progress.say(
+                        "stopping; stages at work keep what they can. Ctrl-C again ends them at once",
+                    );
+                }
             }
             let may_start = n_signals == 0 && (!self.has_failed || self.args.keep_going);
             if may_start && std::mem::take(&mut has_changed) {
@@ -118,16 +123,31 @@ impl<'a> Scheduler<'a> {
         Ok(Outcome::Failed)
     }
 
-    /// Starts or ends whatever can be started or is there already.
+    /// Ends what is there already and starts what can be started.
     fn start_ready(&mut self, events: &mpsc::Sender<Event>) -> Result<()> {
-        for place in 0..self.all.len() {
-            let is_open = self.ended[place].is_none()
-                && self.running.iter().all(|running| running.node != place);
-            if is_open && self.is_ready(place) {
-                self.start(place, events)?;
+        // What is there already first: how many cores a stage gets goes by what is left to do.
+        let stale = loop {
+            let (mut stale, mut has_ended) = (Vec::new(), false);
+            for place in 0..self.all.len() {
+                let is_running = self.running.iter().any(|running| running.node == place);
+                if is_running || self.ended[place].is_some() || !self.is_ready(place) {
+                    continue;
+                }
+                match self.look(place)? {
+                    Some(why) => stale.push((place, why)),
+                    None => has_ended = true,
+                }
+                if self.has_failed && !self.args.keep_going {
+                    return Ok(());
+                }
             }
-            if self.has_failed && !self.args.keep_going {
-                break;
+            if !has_ended {
+                break stale;
+            }
+        };
+        for (place, why) in stale {
+            if self.running.len() < self.jobs {
+                self.start(place, why, events)?;
             }
         }
         Ok(())
@@ -151,33 +171,38 @@ impl<'a> Scheduler<'a> {
         })
     }
 
-    fn start(&mut self, place: usize, events: &mpsc::Sender<Event>) -> Result<()> {
-        if self.running.len() >= self.jobs {
-            return Ok(());
-        }
+    /// Ends a stage whose results are there, or that cannot run; else says why it must run.
+    fn look(&mut self, place: usize) -> Result<Option<Why>> {
         let node = &self.all[place];
         let label = node.plan.label();
-        let why = match node.state(&self.store, self.hashes)? {
-            State::Fresh if self.args.force => Why::of("--force"),
-            State::Kept { .. } if self.args.force && self.args.stage.is_some() => {
-                Why::of("--force")
+        match node.state(&self.store, self.hashes)? {
+            State::Fresh if self.args.force => return Ok(Some(Why::of("--force"))),
+            State::Kept { .. } if self.args.force && self.args.selection.stage.is_some() => {
+                return Ok(Some(Why::of("--force")));
             }
             State::Fresh => {
                 self.progress.say(&format!("{label}: fresh"));
-                return self.finish(place, "fresh", Why::default());
+                self.finish(place, "fresh", Why::default())?;
             }
             State::Kept { dir, record } => {
                 take_over(&dir, &record, &node.plan.dir)?;
                 let words = node.kept_words(&record);
                 self.progress.say(&format!("{label}: {words}"));
-                return self.finish(place, &words, Why::default());
+                self.finish(place, &words, Why::default())?;
             }
             State::Blocked(reason) => {
                 self.progress.fail(&format!("{label}: cannot run: {reason}"));
-                return self.finish(place, "blocked", Why::of(reason));
+                self.finish(place, "blocked", Why::of(reason))?;
             }
-            State::Stale(why) => why,
-        };
+            State::Stale(why) => return Ok(Some(why)),
+        }
+        Ok(None)
+    }
+
+    /// Starts a stage, if there is memory for it and just this is not being made already.
+    fn start(&mut self, place: usize, why: Why, events: &mpsc::Sender<Event>) -> Result<()> {
+        let node = &self.all[place];
+        let label = node.plan.label();
         let is_made = |running: &Running| {
             !why.fingerprint.is_empty() && running.fingerprint == why.fingerprint
         };
@@ -188,11 +213,24 @@ impl<'a> Scheduler<'a> {
             return Ok(()); // later
         }
         self.progress.say(&format!("{label}: running ({})", why.line()));
-        let group = child::start(command(node, self.args, self.jobs), place, node, events)?;
+        let group =
+            child::start(command(node, self.args, self.n_threads(node)), place, node, events)?;
         self.running.push(Running::new(place, group, why.fingerprint.clone(), memory));
         self.progress.start(place, &label);
         self.whys.insert(place, why);
         Ok(())
+    }
+
+    /// A stage's share of the cores: no more experiments are at work at once than have something
+    /// left to do.
+    fn n_threads(&self, node: &Node) -> usize {
+        let is_open = |(other, ended): &(&Node, &Option<End>)| {
+            ended.is_none() && other.plan.experiment.is_some()
+        };
+        let open = self.all.iter().zip(&self.ended).filter(is_open);
+        let experiments: BTreeSet<_> = open.map(|(node, _)| &node.plan.experiment).collect();
+        let n_at_once = if node.plan.experiment.is_some() { experiments.len() } else { 1 };
+        (machine().cores / n_at_once.clamp(1, self.jobs)).max(1)
     }
 
     /// What the stage took the last time; its share where that is not known.
@@ -218,7 +256,7 @@ impl<'a> Scheduler<'a> {
             return self.finish(place, "failed", why);
         }
         // The report's table is the run's result; what other stages say is progress.
-        if node.plan.stage == Stage::Report {
+        if node.plan.stage == Stage::Report && !self.args.json {
             print_line!("{}", stdout.trim_end());
         } else if let Some(first) = stdout.lines().next() {
             self.progress.say(first);
@@ -277,7 +315,7 @@ enum End {
 }
 
 /// The command that runs a stage.
-fn command(node: &Node, args: &RunArgs, jobs: usize) -> Command {
+fn command(node: &Node, args: &RunArgs, n_threads: usize) -> Command {
     let mut command = Command::new(&node.binary);
     match node.plan.stage {
         Stage::Holdout => drop(command.arg("holdout")),
@@ -288,9 +326,8 @@ fn command(node: &Node, args: &RunArgs, jobs: usize) -> Command {
     if let Some(experiment) = &node.plan.experiment {
         command.arg("--experiment").arg(experiment);
     }
-    if jobs > 1 {
-        let share = (machine().cores / jobs).max(1);
-        command.env("RAYON_NUM_THREADS", share.to_string());
+    if n_threads < machine().cores {
+        command.env("RAYON_NUM_THREADS", n_threads.to_string());
     }
     command
 }

@@ -1,15 +1,37 @@
-//! Status and explanations.
+//! Status, explanations and graphs.
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use contract::record::Record;
+use contract::cli::UsageError;
+use contract::plan::label;
+use contract::record::{Change, Record};
 use contract::{Manifest, Stage, print_line};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
+use crate::history::{self, StageOutcome};
 use crate::node::{Node, State, Why, nodes};
 use crate::run::{load_hashes, save_hashes};
 use crate::store::Store;
+
+/// Whether a stage is fresh.
+#[derive(Serialize, JsonSchema)]
+pub struct StageStatus {
+    /// `None` for a stage that all share
+    experiment: Option<String>,
+    /// Its name
+    stage: String,
+    /// `fresh`, `kept`, `stale` or `blocked`
+    state: &'static str,
+    /// Wall time of its last run
+    secs: Option<f64>,
+    /// Why it is not fresh, in words
+    reasons: Vec<String>,
+    /// Parts of its fingerprint that have changed
+    changes: Vec<Change>,
+}
 
 /// Prints whether each stage is fresh, and why not.
 ///
@@ -26,13 +48,12 @@ pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
         let (state, why) = words(&node, node.state(&store, &mut hashes)?);
         let secs = Record::of(&node.plan).map(|record| record.secs);
         let experiment = node.plan.experiment.clone();
-        rows.push(json!({
-            "experiment": experiment, "stage": node.plan.stage.name(), "state": state, "secs": secs,
-            "reasons": why.reasons(), "changes": why.changes,
-        }));
+        let stage = node.plan.stage.to_string();
         let took = secs.map_or(String::new(), |secs| format!("{secs:.1} s"));
-        let name = experiment.unwrap_or_default();
-        table.add_row([name, node.plan.stage.to_string(), state.to_owned(), took, why.line()]);
+        let name = experiment.as_deref().unwrap_or_default();
+        table.add_row([name, &stage, state, &took, &why.line()]);
+        let reasons = why.reasons();
+        rows.push(StageStatus { experiment, stage, state, secs, reasons, changes: why.changes });
     }
     save_hashes(manifest, &hashes);
     if as_json {
@@ -58,30 +79,87 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
     let mut hashes = load_hashes(manifest);
     let (state, why) = words(&node, node.state(&Store::of(&manifest.run_dir), &mut hashes)?);
     save_hashes(manifest, &hashes);
-    if as_json {
-        let label = node.plan.label();
-        let Why { words, changes, .. } = why;
-        print_line!(
-            "{:#}",
-            json!({"stage": label, "state": state, "reason": words, "changes": changes})
-        );
-        return Ok(());
-    }
-    print_line!("{}: {state}", node.plan.label());
-    if let Some(reason) = &why.words {
-        print_line!("  {reason}");
-    }
-    for change in &why.changes {
-        let is_hash = change.part == "program" || change.part.starts_with("input.");
-        let hashes = change.old.as_str().zip(change.new.as_str()).filter(|_| is_hash);
-        // Of a file or a program the hashes are all that is known of it.
-        let detail = hashes.map_or_else(String::new, |(old, new)| {
-            let short = |hash: &str| hash.chars().take(12).collect::<String>();
-            format!(": {} -> {}", short(old), short(new))
-        });
-        print_line!("  {change}{detail}");
-    }
+    let Why { words, changes, .. } = why;
+    let stage = node.plan.label();
+    Explanation { stage, run: None, state: state.to_owned(), reason: words, changes }
+        .print(as_json);
     Ok(())
+}
+
+/// Prints what a past run found of a stage.
+///
+/// * `id`: the run's name, or `last`.
+///
+/// # Errors
+///
+/// If there is no such run, or it did not come to the stage.
+pub fn explain_past(
+    manifest: &Manifest,
+    experiment: &str,
+    stage: Stage,
+    id: &str,
+    as_json: bool,
+) -> Result<()> {
+    let mut runs = history::runs(manifest);
+    let found = match id {
+        "last" => runs.pop(),
+        id => runs.into_iter().find(|run| run.id == id),
+    };
+    let unknown = || UsageError(format!("no run `{id}` is on record; see `pipeline history`"));
+    let run = found.ok_or_else(unknown)?;
+    let is_asked_for = |outcome: &StageOutcome| {
+        let is_of = outcome.experiment.as_deref().is_none_or(|name| name == experiment);
+        is_of && outcome.stage == stage.name()
+    };
+    let label = label(stage.name(), Some(experiment));
+    let outcome = run
+        .stages
+        .into_iter()
+        .find(is_asked_for)
+        .ok_or_else(|| UsageError(format!("the run {} did not come to {label}", run.id)))?;
+    let StageOutcome { outcome: state, reason, changes, .. } = outcome;
+    Explanation { stage: label, run: Some(run.id), state, reason, changes }.print(as_json);
+    Ok(())
+}
+
+/// Why a stage would run, or ran.
+#[derive(Serialize, JsonSchema)]
+pub struct Explanation {
+    /// As `train of bau`
+    stage: String,
+    /// The past run, if it is about one
+    run: Option<String>,
+    /// `fresh`, `kept`, `stale` or `blocked`; of a past run what became of the stage
+    state: String,
+    /// A reason that is no change of a part
+    reason: Option<String>,
+    /// Parts of the fingerprint that had changed
+    changes: Vec<Change>,
+}
+
+impl Explanation {
+    fn print(&self, as_json: bool) {
+        let Self { stage, run, state, reason, changes } = self;
+        if as_json {
+            print_line!("{:#}", json!(self));
+            return;
+        }
+        let of_run = run.as_ref().map_or_else(String::new, |id| format!(" in run {id}"));
+        print_line!("{stage}{of_run}: {state}");
+        if let Some(reason) = reason {
+            print_line!("  {reason}");
+        }
+        for change in changes {
+            let is_hash = change.part == "program" || change.part.starts_with("input.");
+            let hashes = change.old.as_str().zip(change.new.as_str()).filter(|_| is_hash);
+            // Of a file or a program the hashes are all that is known of it.
+            let detail = hashes.map_or_else(String::new, |(old, new)| {
+                let short = |hash: &str| hash.chars().take(12).collect::<String>();
+                format!(": {} -> {}", short(old), short(new))
+            });
+            print_line!("  {change}{detail}");
+        }
+    }
 }
 
 fn words(node: &Node, state: State) -> (&'static str, Why) {
@@ -104,12 +182,21 @@ pub enum GraphFormat {
     Dot,
 }
 
-/// Prints which stage needs which.
+/// Which stage needs which.
+#[derive(Serialize, JsonSchema)]
+pub struct Graph {
+    /// Every stage, as `bau/train`, in the order they run
+    stages: Vec<String>,
+    /// From the stage that is needed to the one that needs it
+    edges: Vec<(String, String)>,
+}
+
+/// Prints which stage needs which; as JSON if no format is given.
 ///
 /// # Errors
 ///
 /// If this program's folder is not known.
-pub fn graph(manifest: &Manifest, format: GraphFormat) -> Result<()> {
+pub fn graph(manifest: &Manifest, format: Option<GraphFormat>) -> Result<()> {
     let nodes = nodes(manifest, &[])?;
     let stages: Vec<(Option<&str>, Stage)> =
         nodes.iter().map(|node| (node.plan.experiment.as_deref(), node.plan.stage)).collect();
@@ -127,6 +214,10 @@ pub fn graph(manifest: &Manifest, format: GraphFormat) -> Result<()> {
     let to_report = to_report.map(|&score| (score, (None, Stage::Report)));
     let edges: Vec<(String, String)> =
         edges.chain(to_report).map(|(from, to)| (id(&from), id(&to))).collect();
+    let Some(format) = format else {
+        print_line!("{:#}", json!(Graph { stages: stages.iter().map(id).collect(), edges }));
+        return Ok(());
+    };
     match format {
         GraphFormat::Text => {
             print_line!("holdout");

@@ -12,7 +12,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, cli, ipc, print_line};
+use contract::{Manifest, Stage, cli, print_line};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 use crate::node::nodes;
 
@@ -59,8 +62,7 @@ impl Store {
                 return Ok(());
             }
         }
-        let text = serde_json::to_string_pretty(record)?;
-        ipc::finish_text(&partial.join("stage.json"), &text)?.commit()?;
+        record.save(&partial.join("stage.json"))?;
         let _ = fs::remove_dir_all(&dir); // spoilt, or it would have been found
         fs::rename(&partial, &dir).with_context(|| format!("cannot keep {}", dir.display()))
     }
@@ -86,16 +88,29 @@ pub fn take_over(from: &Path, record: &Record, to: &Path) -> Result<()> {
             .and_then(|()| fs::rename(&link, to.join(name)))
             .with_context(|| format!("cannot share {}", from.join(name).display()))?;
     }
-    let text = serde_json::to_string_pretty(record)?;
-    ipc::finish_text(&own, &text)?.commit()?;
+    record.save(&own)?;
     Ok(())
 }
 
+/// What was deleted, or would be.
+#[derive(Serialize, JsonSchema)]
+pub struct Cleaned {
+    /// The folders
+    folders: Vec<Unused>,
+    /// Disk that it frees
+    bytes: u64,
+    /// Whether they are deleted
+    is_deleted: bool,
+}
+
 /// A folder that nothing of the manifest refers to.
+#[derive(Serialize, JsonSchema)]
 struct Unused {
     path: PathBuf,
+    /// What it holds
     what: String,
-    n_bytes: u64,
+    /// Disk that deleting it frees
+    bytes: u64,
 }
 
 /// Deletes kept results that no experiment of the manifest stands on, and folders of experiments
@@ -104,38 +119,47 @@ struct Unused {
 /// # Errors
 ///
 /// If a folder cannot be read or deleted, or there is nobody to ask.
-pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool) -> Result<ExitCode> {
-    let unused = unused(manifest)?;
-    if unused.is_empty() {
+pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<ExitCode> {
+    let folders = unused(manifest)?;
+    let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
+    let total = format!("{} folders, {} MiB", folders.len(), cli::count(bytes >> 20));
+    if !as_json {
+        for Unused { path, what, bytes } in &folders {
+            print_line!("{}: {what}, {} MiB", path.display(), cli::count(bytes >> 20));
+        }
+    }
+    let is_asked = !dry_run && !folders.is_empty();
+    let is_deleted = is_asked && (yes || is_agreed(&total, as_json)?);
+    if is_deleted {
+        for Unused { path, .. } in &folders {
+            fs::remove_dir_all(path)
+                .with_context(|| format!("cannot delete {}", path.display()))?;
+        }
+    }
+    if as_json {
+        print_line!("{:#}", json!(Cleaned { folders, bytes, is_deleted }));
+    } else if folders.is_empty() {
         print_line!("nothing to delete in {}", manifest.run_dir.display());
-        return Ok(ExitCode::SUCCESS);
+    } else if is_deleted {
+        print_line!("deleted {total}");
+    } else if dry_run {
+        print_line!("{total}");
+    } else {
+        print_line!("nothing was deleted");
     }
-    for Unused { path, what, n_bytes } in &unused {
-        print_line!("{}: {what}, {} MiB", path.display(), cli::count(n_bytes >> 20));
-    }
-    let total: u64 = unused.iter().map(|unused| unused.n_bytes).sum();
-    if dry_run {
-        print_line!("{} folders, {} MiB", unused.len(), cli::count(total >> 20));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if !yes {
-        if !io::stdin().is_terminal() {
-            bail!("nothing was deleted: there is nobody to ask\nhint: add `--yes`");
-        }
-        eprint!("delete {} folders, {} MiB? [y/N] ", unused.len(), cli::count(total >> 20));
-        io::stderr().flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
-            print_line!("nothing was deleted");
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-    for Unused { path, .. } in &unused {
-        fs::remove_dir_all(path).with_context(|| format!("cannot delete {}", path.display()))?;
-    }
-    print_line!("deleted {} folders, {} MiB", unused.len(), cli::count(total >> 20));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks whether to delete.
+fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
+    if as_json || !io::stdin().is_terminal() {
+        bail!("nothing was deleted: there is nobody to ask\nhint: add `--yes`, or `-n` to see");
+    }
+    eprint!("delete {total}? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
 fn unused(manifest: &Manifest) -> Result<Vec<Unused>> {
@@ -151,7 +175,7 @@ fn unused(manifest: &Manifest) -> Result<Vec<Unused>> {
                 Some(experiment) => format!("{} of {experiment}, an earlier setting", record.stage),
                 None => format!("{}, an earlier setting", record.stage),
             });
-            unused.push(Unused { n_bytes: freed_bytes(&path), path, what });
+            unused.push(Unused { bytes: freed_bytes(&path), path, what });
         }
     }
     let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
@@ -162,7 +186,7 @@ fn unused(manifest: &Manifest) -> Result<Vec<Unused>> {
             Stage::OF_EXPERIMENT.iter().any(|s| path.join(s.name()).join("stage.json").exists());
         if is_of_stages && !shared.contains(&&*name) && manifest.experiment(&name).is_err() {
             let what = "an experiment that the manifest has no more".to_owned();
-            unused.push(Unused { n_bytes: freed_bytes(&path), path, what });
+            unused.push(Unused { bytes: freed_bytes(&path), path, what });
         }
     }
     Ok(unused)

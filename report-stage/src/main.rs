@@ -142,7 +142,8 @@ fn compare_two(args: &CompareArgs) -> anyhow::Result<String> {
         );
         return Err(DataError(message).into());
     }
-    let report = report::assemble(&manifest, &brands, &users, &trials, Provenance::default());
+    let provenance = Provenance::of(&manifest, Vec::new());
+    let report = report::assemble(&manifest, &brands, &users, &trials, provenance);
     Ok(if *json { serde_json::to_string_pretty(&report)? } else { terminal::compare(&report) })
 }
 

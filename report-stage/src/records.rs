@@ -5,7 +5,7 @@ use std::path::Path;
 
 use contract::manifest::Experiment;
 use contract::plan::StagePlan;
-use contract::record::{Output, Record};
+use contract::record::{Accepted, Change, Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
 use serde::Serialize;
@@ -81,6 +81,9 @@ pub struct StageTrace {
     pub bytes: u64,
     /// Largest resident memory
     pub peak_memory_bytes: Option<u64>,
+    /// Changes since then that somebody vouched for
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
 }
 
 impl Effort {
@@ -165,6 +168,22 @@ fn now(stage: Stage, path: &Path) -> Option<String> {
     }
 }
 
+impl StageTrace {
+    /// A sentence for every change that was vouched for.
+    pub fn vouched(&self) -> Vec<String> {
+        let label = contract::plan::label(&self.stage, self.experiment.as_deref());
+        let sentence = |accepted: &Accepted| {
+            let changes: Vec<String> = accepted.changes.iter().map(Change::to_string).collect();
+            let (when, changes) = (&accepted.when, changes.join("; "));
+            let because = accepted.because.trim_end_matches('.');
+            format!(
+                "The stage {label} has not run since a change that was accepted at {when}: {changes}. Reason given: {because}."
+            )
+        };
+        self.accepted.iter().map(sentence).collect()
+    }
+}
+
 impl Provenance {
     /// Reads the records of all stages.
     pub fn of(manifest: &Manifest, commands: Vec<String>) -> Self {
@@ -179,11 +198,12 @@ impl Provenance {
             Some(StageTrace {
                 experiment: plan.experiment.clone(),
                 stage: plan.stage.to_string(),
+                rows: record.n_rows(),
+                bytes: record.n_bytes(),
                 fingerprint: record.fingerprint,
                 program: record.parts.binary,
-                rows: record.outputs.values().map(|output| output.n_rows).sum(),
-                bytes: record.outputs.values().map(|output| output.n_bytes).sum(),
                 peak_memory_bytes: record.peak_memory_bytes,
+                accepted: record.accepted,
             })
         };
         Self {

@@ -16,7 +16,7 @@ use crate::definitions::definitions;
 use crate::evaluate::{self, ByTier, Evaluation, Figures, Floor};
 use crate::load::{Alternative, Brand, Brands, Epoch, Scores, Threshold};
 use crate::precision_recall::TierCurve;
-use crate::records::{Effort, Provenance, Secs};
+use crate::records::{Effort, Provenance, Secs, StageTrace};
 use crate::settings;
 
 /// Version of `report.json`.
@@ -245,6 +245,11 @@ pub fn assemble(
     let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
     let n_bands = volume_bands(&brands.list).len();
     let answer = answer::answer(&experiments, &manifest.baseline);
+    let is_shown = |stage: &&StageTrace| {
+        let name = stage.experiment.as_ref();
+        name.is_none_or(|name| experiments.iter().any(|e| e.name == *name))
+    };
+    let vouched = provenance.stages.iter().filter(is_shown).flat_map(StageTrace::vouched).collect();
     Report {
         version: VERSION,
         baseline: manifest.baseline.clone(),
@@ -258,7 +263,7 @@ pub fn assemble(
         }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
-        notes: answer::notes(&experiments, &manifest.baseline),
+        notes: [answer::notes(&experiments, &manifest.baseline), vouched].concat(),
         answer,
         method: Method {
             bootstrap_draws: manifest.report.bootstrap_draws,

@@ -1,0 +1,108 @@
+//! Keeps results after a change that somebody vouches for.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use contract::record::{Accepted, Change, Parts, Record};
+use contract::{Manifest, Stage, print_line};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::node::{Node, State, Why};
+use crate::run::{load_hashes, lock, nothing_selected, save_hashes};
+use crate::store::Store;
+
+/// A stage whose results are kept though what they are made of has changed.
+#[derive(Serialize, JsonSchema)]
+pub struct AcceptedStage {
+    /// `None` for a stage that all share
+    experiment: Option<String>,
+    /// Its name
+    stage: String,
+    /// What has changed
+    changes: Vec<Change>,
+}
+
+/// Writes into the records of stale stages, whose files are whole, that they are made of what is
+/// there now, and what had changed. The report is made again, so that it says so.
+///
+/// # Errors
+///
+/// If a file cannot be read or written, or a run is at work.
+pub fn accept(
+    manifest: &Manifest,
+    nodes: &[Node],
+    because: &str,
+    dry_run: bool,
+    as_json: bool,
+) -> Result<ExitCode> {
+    let _lock = lock(&manifest.run_dir)?;
+    let mut hashes = load_hashes(manifest);
+    let store = Store::of(&manifest.run_dir);
+    let mut accepted = Vec::new();
+    for node in nodes.iter().filter(|node| node.plan.stage != Stage::Report) {
+        let Some(mut record) = Record::of(&node.plan) else { continue };
+        let State::Stale(Why { changes, fingerprint, .. }) = node.state(&store, &mut hashes)?
+        else {
+            continue;
+        };
+        if changes.is_empty() {
+            continue; // spoilt: the files are not what the stage wrote
+        }
+        if let Some(damage) = record.damage(&node.plan.dir, &mut hashes) {
+            eprintln!("pipeline: {}: not accepted: {damage}", node.plan.label());
+            continue;
+        }
+        if !dry_run {
+            if accepted.is_empty() {
+                remove_if_there(&manifest.plan(Stage::Report, None).record_path())?;
+            }
+            record.parts = Parts::of(&node.plan, &node.binary, &mut hashes)?;
+            record.fingerprint = fingerprint;
+            record.accepted.push(Accepted {
+                when: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+                because: because.to_owned(),
+                changes: changes.clone(),
+            });
+            record.save(&node.plan.record_path())?;
+            store.keep(&node.plan.dir, &record, &mut hashes)?;
+        }
+        if !as_json {
+            let would = if dry_run { "would be accepted" } else { "accepted" };
+            print_line!("{}: {would}", node.plan.label());
+            for change in &changes {
+                print_line!("  {change}");
+            }
+        }
+        accepted.push(AcceptedStage {
+            experiment: node.plan.experiment.clone(),
+            stage: node.plan.stage.to_string(),
+            changes,
+        });
+    }
+    save_hashes(manifest, &hashes);
+    if as_json {
+        print_line!("{:#}", json!(accepted));
+    }
+    if accepted.is_empty() {
+        return Ok(nothing_selected("no stage is stale by a change alone; see `pipeline status`"));
+    }
+    if !dry_run {
+        eprintln!("pipeline: `pipeline run` makes the report again, which says so");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != ErrorKind::NotFound => {
+            Err(err).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -24,7 +24,7 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 BENCH_USERS ?= 1000000
 SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,20 @@ data/demo/oracle.arrow: | build
 
 demo-data: build ## Make the demo's population: USERS=, BRANDS=, DIM=, LABELS=, RAREST=, SIGNAL=, SPREAD=, NOISE=, DEMO= (folder)
 	$(BIN)/demo-data --output '$(DEMO)' $(DEMO_ARGS)
+
+# The law of the table at full size, chosen so that its first row is like the original's.
+POPULATION := --users 2000000 --brands 3000 --dim 128 --labels 12 --rarest 0.0001 --signal 2 --spread 1 --noise 0.25
+FULL := datasets/population-2m
+
+$(FULL)/raw/oracle.arrow: | build
+	$(BIN)/demo-data --output $(FULL)/raw $(POPULATION)
+
+population-2m: build $(FULL)/raw/oracle.arrow ## The table at full size, and with 500 and 1,000 brands: more than an hour, 12 GiB
+	$(BIN)/pipeline run --manifest $(FULL)/pipeline.yaml --memory 12GiB
+	for top in 500 1000; do \
+	  $(BIN)/pipeline run bau approach_4 --manifest $(FULL)/pipeline.yaml --memory 12GiB \
+	    --set data.keep_brands.top=$$top --set run_dir=$(FULL)/runs/top-$$top || exit 1; \
+	done
 
 fetch: ## Fetch a real data set: DATASET=complete-journey or movielens-1m
 	@test -x 'datasets/$(DATASET)/fetch.sh' || { echo "make fetch: DATASET= names a folder of datasets/ with a fetch.sh" >&2; exit 2; }

@@ -10,8 +10,9 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "bench/train"))
-from process import population, watch  # noqa: E402
+sys.path.append(str(ROOT / "bench"))
+import population  # noqa: E402
+from process import watch  # noqa: E402
 
 N_BRANDS = 3000
 N_DRAWS = 1000
@@ -48,17 +49,16 @@ def main():
     with (work / "pipeline.yaml").open("a") as manifest:
         manifest.write(f"baseline: fixed\nstages: {json.dumps({'report': {'bootstrap_draws': N_DRAWS}})}\n")
     watch([programs / "pipeline", "run"], work)
-    ours, our_memory = watch([programs / "report-stage"], work)
+    ours = watch([programs / "report-stage"], work)
     command = [sys.executable, ROOT / "bench/report/numpy_bootstrap.py", "runs", str(N_DRAWS), *DECISIONS]
-    theirs, their_memory = watch(command, work)
+    theirs = watch(command, work)
     agree(json.loads((work / "runs/report/report.json").read_text()), json.loads((work / "log.txt").read_text()))
     what = f"report of {len(DECISIONS)} experiments, {args.users} test users, {N_BRANDS} brands"
     rival = "numpy and scipy, intervals only"
     rows = [
-        {"work": what, "rival": rival, "unit": "s", "ours": round(ours, 1), "theirs": round(theirs, 1),
-         "ratio": round(theirs / ours, 2)},
-        {"work": what, "rival": rival, "unit": "GiB anonymous memory", "ours": round(our_memory, 2),
-         "theirs": round(their_memory, 2), "ratio": round(their_memory / our_memory, 2)},
+        {"work": what, "rival": rival, "unit": unit, "ours": round(ours[key], 2),
+         "theirs": round(theirs[key], 2), "ratio": round(theirs[key] / ours[key], 2)}
+        for unit, key in (("s", "secs"), ("GiB anonymous memory", "anonymous"))
     ]  # fmt: skip
     page = (work / "runs/report/report.html").stat().st_size / 1e6
     rows.append({"work": what, "rival": "3 MB", "unit": "MB of report.html", "ours": round(page, 2),

@@ -11,8 +11,9 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "bench/train"))
-from process import population, watch  # noqa: E402
+sys.path.append(str(ROOT / "bench"))
+import population  # noqa: E402
+from process import watch  # noqa: E402
 
 SQL = ROOT / "sample-stage/sql/everyone.sql"
 TRAIN = {

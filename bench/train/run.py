@@ -11,28 +11,25 @@ Writes bench/out/train.json.
 import argparse
 import itertools
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
 from data import our_layers, table, valid_macro_f1
-from process import make_population, watch
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.append(str(ROOT / "bench"))
+from population import make_sampled  # noqa: E402
+from process import KEEP_MEMORY, watch  # noqa: E402
+
 SQL = ROOT / "sample-stage/sql"
 BATCH = 1024
 DIM = 128
 PLAIN_UPDATES = 15
 # Shares of `sparse_gradient`: the default, one that is faster and a little worse, none.
 OURS = {"ours": 0.05, "sparser": 0.2, "exact": 0.0}
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 MATRIX_PRODUCT = """
 import time, torch
 a, b, c = torch.randn(1024, {n_in}), torch.randn({n_in}, {n_out}), torch.empty(1024, {n_out})
@@ -53,7 +50,7 @@ def ours(programs, work, hidden, loss, updates, seed, sparse):
     command = [programs / "train-stage", "--experiment", "all"]
     for key, value in settings.items():
         command += ["--set", f"train.{key}={json.dumps(value)}"]
-    _, memory = watch(command, work)
+    memory = watch(command, work)["anonymous"]
     history = table(work / "runs/all/train/history.arrow")
     secs = sum(history["secs"].to_pylist())
     network = our_layers(work / "runs/all/train/model.arrow")
@@ -65,8 +62,7 @@ def theirs(work, mode, hidden, loss, updates, seed):
     output = work / "result.json"
     command = [sys.executable, HERE / "torch_train.py", work / "runs", mode, output, "--loss", loss]
     command += ["--updates", str(updates), "--seed", str(seed), "--hidden", *map(str, hidden)]
-    env = os.environ | (KEEP_MEMORY if mode == "best" else {})
-    _, memory = watch(command, work, env)
+    memory = watch(command, work, KEEP_MEMORY if mode == "best" else None)["anonymous"]
     return json.loads(output.read_text()) | {"memory": memory}
 
 
@@ -105,7 +101,7 @@ def main():
         work = args.work.resolve() / str(n_brands)
         holdout = {"valid": args.users // 10, "test": args.users // 200, "seed": 7}
         experiments = {"all": {"sample": {"sql": str(SQL / "everyone.sql")}}}
-        make_population(work, programs, args.users, n_brands, holdout, experiments)
+        make_sampled(work, programs, args.users, n_brands, holdout, experiments)
         for hidden, loss in itertools.product([(512, 512), (1024, 1024), (512,), (1024,)], ["bce", "bfce"]):
             n_seeds = args.seeds if (n_brands, hidden) == (3000, (512, 512)) else 1
             seeds = range(7, 7 + n_seeds)

@@ -7,11 +7,15 @@ its examples. Writes bench/out/train-scale.json; the rival of each size is the s
 import argparse
 import json
 import pathlib
+import sys
 
 from data import table
-from process import make_population, watch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "bench"))
+from population import make_sampled  # noqa: E402
+from process import watch  # noqa: E402
+
 SQL = ROOT / "sample-stage/sql"
 TRAIN = {
     "hidden": [512, 512],
@@ -42,10 +46,10 @@ def main():
     for experiment in experiments.values():
         experiment["train"] = TRAIN
     holdout = {"valid": n // 50, "test": n // 50, "seed": 7}
-    make_population(work, programs, n + n // 25, 3000, holdout, experiments)
+    make_sampled(work, programs, n + n // 25, 3000, holdout, experiments)
     rows, first = [], {}
     for name in experiments:
-        _, memory = watch([programs / "train-stage", "--experiment", name], work)
+        memory = watch([programs / "train-stage", "--experiment", name], work)["anonymous"]
         record = json.loads((work / f"runs/{name}/train/stage.json").read_text())
         rows_per_s = table(work / f"runs/{name}/train/history.arrow")["rows_per_s"][0].as_py()
         figures = {"rows/s": rows_per_s, "GiB anonymous memory": memory}

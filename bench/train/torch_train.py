@@ -87,6 +87,18 @@ def whole_batches(features, examples, batch_size):
             yield features.index_select(0, user_row[rows]), y
 
 
+def rate_of(updates):
+    """The learning rate's share at an update: warm-up, then cosine."""
+    n_warm = math.ceil(0.05 * updates)
+
+    def rate(update):
+        if update < n_warm:
+            return (update + 1) / n_warm
+        return 0.5 * (1 + math.cos(math.pi * (update - n_warm) / (updates - n_warm)))
+
+    return rate
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=pathlib.Path)
@@ -105,14 +117,7 @@ def main():
     model = network(features.shape[1], args.hidden, examples)
     is_best = args.mode == "best"
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0, fused=is_best)
-    n_warm = math.ceil(0.05 * args.updates)
-
-    def rate(update):
-        if update < n_warm:
-            return (update + 1) / n_warm
-        return 0.5 * (1 + math.cos(math.pi * (update - n_warm) / (args.updates - n_warm)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of(args.updates))
     loss_function = loss_of(args.loss)
 
     def forward_backward(x, y):

@@ -49,6 +49,9 @@ impl Stage {
     }
 }
 
+/// File name of a stage's record.
+pub const RECORD: &str = "stage.json";
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -66,6 +69,8 @@ pub struct StagePlan {
     pub dir: PathBuf,
     /// Files it reads
     pub inputs: Vec<Input>,
+    /// Records of other stages of which it shows what was accepted
+    pub records: Vec<PathBuf>,
     /// Its parameters in canonical form: complete, without paths and without what changes no result
     pub params: Value,
 }
@@ -104,7 +109,7 @@ impl StagePlan {
 
     /// The stage's record.
     pub fn record_path(&self) -> PathBuf {
-        self.dir.join("stage.json")
+        self.dir.join(RECORD)
     }
 }
 
@@ -147,7 +152,17 @@ impl Manifest {
             _ => experiment.map(|e| e.name.clone()),
         };
         let dir = self.stage_dir(stage, experiment.as_deref());
-        StagePlan { stage, experiment, dir, inputs, params }
+        let records = if stage == Stage::Report { self.record_paths() } else { Vec::new() };
+        StagePlan { stage, experiment, dir, inputs, records, params }
+    }
+
+    /// Records of all stages but the report.
+    fn record_paths(&self) -> Vec<PathBuf> {
+        let of_experiments = self.experiments().flat_map(|experiment| {
+            Stage::OF_EXPERIMENT.map(|stage| self.stage_dir(stage, Some(&experiment.name)))
+        });
+        let dirs = std::iter::once(self.stage_dir(Stage::Holdout, None)).chain(of_experiments);
+        dirs.map(|dir| dir.join(RECORD)).collect()
     }
 
     fn holdout_file(&self, name: &str) -> Input {

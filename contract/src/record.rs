@@ -4,12 +4,14 @@
 //! that the stage ended well.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 
 use crate::ipc::{self, Error};
 use crate::plan::StagePlan;
@@ -97,9 +99,15 @@ impl Parts {
     pub fn of(plan: &StagePlan, binary: &Path, hashes: &mut Hashes) -> Result<Self, Error> {
         let mut inputs = BTreeMap::new();
         for input in plan.inputs.iter().filter(|input| !input.is_in_params) {
-            let is_absent = input.is_optional && !input.path.exists();
+            let is_absent = input.is_optional && !hashes.is_there(&input.path);
             let hash = if is_absent { None } else { Some(hashes.content_of(&input.path)?) };
             inputs.insert(input.name.clone(), hash);
+        }
+        let records = plan.records.iter().filter_map(|path| Record::load(path));
+        let accepted: Vec<Accepted> = records.flat_map(|record| record.accepted).collect();
+        if !accepted.is_empty() {
+            let text = serde_json::to_string(&accepted).expect("a record is plain data");
+            inputs.insert("accepted".to_owned(), Some(blake3::hash(text.as_bytes()).to_string()));
         }
         Ok(Self {
             contract: CONTRACT_VERSION,
@@ -155,20 +163,25 @@ impl std::fmt::Display for Change {
         match (part.as_str(), part.strip_prefix("input."), old, new) {
             ("program", ..) => f.write_str("the program was rebuilt"),
             ("contract", ..) => write!(f, "the contracts' version: {old} -> {new}"),
+            ("input.accepted", ..) => f.write_str("other changes are accepted"),
             (_, Some(name), Value::Null, _) => write!(f, "input `{name}` is new"),
             (_, Some(name), _, Value::Null) => write!(f, "input `{name}` is gone"),
             (_, Some(name), ..) => write!(f, "input `{name}` has other content"),
             (_, None, Value::String(old), Value::String(new)) if old.contains('\n') => {
                 write!(f, "`{part}` says something else:{}", changed_lines(old, new))
             }
-            _ => write!(f, "`{part}`: {old} -> {new}"),
+            _ => write!(f, "`{part}`: {} -> {}", shown(old), shown(new)),
         }
     }
 }
 
 /// Hashes of files, each computed once as long as the file is not touched.
 #[derive(Debug, Default)]
-pub struct Hashes(HashMap<PathBuf, (Stamp, String)>);
+pub struct Hashes {
+    known: HashMap<PathBuf, (Stamp, String)>,
+    /// What files will hold when kept results are in their places
+    assumed: HashMap<PathBuf, String>,
+}
 
 /// What the file system changes whenever a file's bytes change: its size, its inode and the time of
 /// its last change, which no program can set.
@@ -196,7 +209,7 @@ impl Hashes {
     /// Hashes that an earlier program left; none if the file cannot be understood.
     pub fn load(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        Self(serde_json::from_str(&text).unwrap_or_default())
+        Self { known: serde_json::from_str(&text).unwrap_or_default(), ..Self::default() }
     }
 
     /// Leaves the hashes for a later program, but for those of files that changed just now and of
@@ -209,7 +222,7 @@ impl Hashes {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let is_settled = |stamp: &Stamp| stamp.changed.0 + TICK < now.as_secs() as i64;
         let kept: BTreeMap<_, _> =
-            self.0.iter().filter(|(path, (s, _))| is_settled(s) && path.exists()).collect();
+            self.known.iter().filter(|(path, (s, _))| is_settled(s) && path.exists()).collect();
         let text = serde_json::to_string(&kept).expect("paths and hashes are plain data");
         ipc::finish_text(path, &text)?.commit()
     }
@@ -221,14 +234,38 @@ impl Hashes {
     ///
     /// [`Error::Io`].
     pub fn content_of(&mut self, path: &Path) -> Result<String, Error> {
+        if let Some(content) = self.assumed.get(path) {
+            return Ok(content.clone());
+        }
         let hash = self.of(path)?;
         let recorded = Output::recorded(path).filter(|output| output.blake3 == hash);
         Ok(recorded.map(|output| output.content).filter(|c| !c.is_empty()).unwrap_or(hash))
     }
 
+    /// From now on the stage's folder `dir` counts as holding what a record says, so that what
+    /// follows can be looked at before it does.
+    pub fn assume(&mut self, dir: &Path, record: &Record) {
+        let content = |output: &Output| match &*output.content {
+            "" => output.blake3.clone(),
+            content => content.to_owned(),
+        };
+        let files = record.outputs.iter().map(|(name, output)| (dir.join(name), content(output)));
+        self.assumed.extend(files);
+    }
+
+    /// Nothing is assumed any more.
+    pub fn assume_nothing(&mut self) {
+        self.assumed.clear();
+    }
+
+    /// Whether a file is there, or assumed to be.
+    pub fn is_there(&self, path: &Path) -> bool {
+        self.assumed.contains_key(path) || path.exists()
+    }
+
     /// The hash of a file's bytes, if it was asked for before.
     pub fn known(&self, path: &Path) -> Option<&str> {
-        self.0.get(path).map(|(_, hash)| hash.as_str())
+        self.known.get(path).map(|(_, hash)| hash.as_str())
     }
 
     /// The hash of a file's bytes.
@@ -238,11 +275,11 @@ impl Hashes {
     /// [`Error::Io`].
     pub fn of(&mut self, path: &Path) -> Result<String, Error> {
         let stamp = Stamp::of(path)?;
-        match self.0.get(path) {
+        match self.known.get(path) {
             Some((known, hash)) if *known == stamp => Ok(hash.clone()),
             _ => {
                 let hash = ipc::hash_file(path)?;
-                self.0.insert(path.to_path_buf(), (stamp, hash.clone()));
+                self.known.insert(path.to_path_buf(), (stamp, hash.clone()));
                 Ok(hash)
             }
         }
@@ -283,21 +320,40 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>
             };
             value_changes(path, &by_name(a), &by_name(b), changes);
         }
-        _ if old != new => {
+        _ if !is_same(old, new) => {
             changes.push(Change { part: path.to_owned(), old: old.clone(), new: new.clone() });
         }
         _ => {}
     }
 }
 
-/// Lines that only one of two texts has.
+/// Whether two values are the same; a number read back from a record may differ in its last digit.
+fn is_same(old: &Value, new: &Value) -> bool {
+    let numbers = old.as_f64().zip(new.as_f64());
+    old == new || numbers.is_some_and(|(a, b)| (a - b).abs() <= 2.0 * f64::EPSILON * a.abs())
+}
+
+/// A value as its setting was written: a number of single precision with no more digits than it has.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && f64::from(number as f32) == number => {
+            (number as f32).to_string()
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Lines that were taken out and put in.
 fn changed_lines(old: &str, new: &str) -> String {
-    let only = |sign: char, text: &str, other: &str| -> String {
-        let is_only = |line: &&str| !other.lines().any(|known| known.trim() == line.trim());
-        let lines = text.lines().filter(is_only);
-        lines.map(|line| format!("\n    {sign} {}", line.trim())).collect::<Vec<_>>().concat()
-    };
-    only('-', old, new) + &only('+', new, old)
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n") + "\n";
+    let (old, new) = (trimmed(old), trimmed(new));
+    let mut lines = String::new();
+    for change in TextDiff::from_lines(&old, &new).iter_all_changes() {
+        if change.tag() != ChangeTag::Equal {
+            let _ = write!(lines, "\n    {} {}", change.tag(), change.value().trim_end());
+        }
+    }
+    lines
 }
 
 impl Record {

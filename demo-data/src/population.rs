@@ -21,7 +21,7 @@ const COMMONEST: f64 = 0.5;
 /// Beyond it the biases would not be found.
 const MAX_SIGNAL: f64 = 20.0;
 
-/// How many spreads a brand's signal is from the middle, at most.
+/// How many spreads are added at most.
 const MAX_SPREADS: f64 = 2.0;
 
 /// The law that a population follows.
@@ -33,12 +33,13 @@ pub struct Law {
     /// Share of users that have the smallest brand
     #[arg(long, value_name = "NUM", default_value_t = 0.001)]
     rarest: f64,
-    /// How much taste decides: the deviation of a brand's logit over users. At 2.5 the truth finds
-    /// users whose chance of a brand is a dozen times the average, while few rare brands ever reach
-    /// a chance of one half
+    /// How much taste decides: the deviation of a brand's logit over users; with a spread, of the
+    /// brand for which it decides least. At 2.5 the truth finds users whose chance of a brand is a
+    /// dozen times the average, while few rare brands ever reach a chance of one half
     #[arg(long, value_name = "NUM", default_value_t = 2.5)]
     signal: f64,
-    /// How much brands differ in it: the deviation of its logarithm over brands
+    /// How much more it decides for some brands than for others: what is added to the logarithm of
+    /// the signal is half-normal, with this scale
     #[arg(long, value_name = "NUM", default_value_t = 0.0)]
     spread: f64,
     /// Deviation of the noise on each embedding value, whose signal has deviation 0.6
@@ -96,7 +97,7 @@ impl Population {
         let signals: Vec<f64> = (0..n_brands)
             .map(|_| {
                 let z: f64 = StandardNormal.sample(&mut rng);
-                signal * (spread * z.clamp(-MAX_SPREADS, MAX_SPREADS)).exp()
+                signal * (spread * z.abs().min(MAX_SPREADS)).exp()
             })
             .collect();
         for (mut direction, &signal) in directions.columns_mut().into_iter().zip(&signals) {

@@ -1,13 +1,11 @@
 //! Keeps results after a change that somebody vouches for.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
-use contract::record::{Accepted, Change, Parts, Record};
+use anyhow::Result;
+use contract::plan::StagePlan;
+use contract::record::{Accepted, Change, Hashes, Output, Parts, Record};
 use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,7 +27,7 @@ pub struct AcceptedStage {
 }
 
 /// Writes into the records of stale stages, whose files are whole, that they are made of what is
-/// there now, and what had changed. The report is made again, so that it says so.
+/// there now, and what had changed. That makes the report stale, which says so.
 ///
 /// # Errors
 ///
@@ -41,7 +39,7 @@ pub fn accept(
     dry_run: bool,
     as_json: bool,
 ) -> Result<ExitCode> {
-    let _lock = lock(&manifest.run_dir)?;
+    let _lock = if dry_run { None } else { Some(lock(&manifest.run_dir)?) };
     let mut hashes = load_hashes(manifest);
     let store = Store::of(&manifest.run_dir);
     let mut accepted = Vec::new();
@@ -54,14 +52,12 @@ pub fn accept(
         if changes.is_empty() {
             continue; // spoilt: the files are not what the stage wrote
         }
-        if let Some(damage) = record.damage(&node.plan.dir, &mut hashes) {
+        let damage = record.damage(&node.plan.dir, &mut hashes);
+        if let Some(damage) = damage.or(spoilt_input(&node.plan, &mut hashes)?) {
             eprintln!("pipeline: {}: not accepted: {damage}", node.plan.label());
             continue;
         }
         if !dry_run {
-            if accepted.is_empty() {
-                remove_if_there(&manifest.plan(Stage::Report, None).record_path())?;
-            }
             record.parts = Parts::of(&node.plan, &node.binary, &mut hashes)?;
             record.fingerprint = fingerprint;
             record.accepted.push(Accepted {
@@ -70,7 +66,6 @@ pub fn accept(
                 changes: changes.clone(),
             });
             record.save(&node.plan.record_path())?;
-            store.keep(&node.plan.dir, &record, &mut hashes)?;
         }
         if !as_json {
             let would = if dry_run { "would be accepted" } else { "accepted" };
@@ -98,11 +93,16 @@ pub fn accept(
     Ok(ExitCode::SUCCESS)
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(err) if err.kind() != ErrorKind::NotFound => {
-            Err(err).with_context(|| format!("cannot remove {}", path.display()))
+/// An input that is not as its stage wrote it: no change to vouch for.
+fn spoilt_input(plan: &StagePlan, hashes: &mut Hashes) -> Result<Option<String>> {
+    for input in &plan.inputs {
+        let recorded = Output::recorded(&input.path);
+        if let Some(recorded) = recorded.filter(|_| input.path.exists())
+            && hashes.of(&input.path)? != recorded.blake3
+        {
+            let path = input.path.display();
+            return Ok(Some(format!("`{path}`, which it reads, was changed after it was written")));
         }
-        _ => Ok(()),
     }
+    Ok(None)
 }

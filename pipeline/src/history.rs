@@ -83,7 +83,7 @@ pub struct StageOutcome {
     pub experiment: Option<String>,
     /// Its name
     pub stage: String,
-    /// `fresh`, `restored`, `shared with NAME`, `ran`, `failed` or `blocked`
+    /// `fresh`, `restored`, `shared with NAME`, `ran`, `failed`, `interrupted` or `blocked`
     pub outcome: String,
     /// Why it ran, where no part of its fingerprint says it
     pub reason: Option<String>,
@@ -289,7 +289,8 @@ pub fn history(manifest: &Manifest, as_json: bool) {
     table.load_preset(presets::NOTHING).set_header(["run", "took", "outcome", "stages", "command"]);
     for run in &runs {
         let n = |outcome: &str| run.stages.iter().filter(|stage| stage.outcome == outcome).count();
-        let stages = format!("{} ran, {} failed, of {}", n("ran"), n("failed"), run.stages.len());
+        let n_failed = n("failed") + n("blocked");
+        let stages = format!("{} ran, {n_failed} failed, of {}", n("ran"), run.stages.len());
         let outcome = match run.outcome {
             Outcome::Running => "did not end",
             Outcome::Done => "done",

@@ -72,7 +72,7 @@ enum Command {
         #[command(flatten)]
         selection: Selection,
         /// Why the results are still right
-        #[arg(long, value_name = "REASON")]
+        #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         because: String,
         /// Only show what would be accepted
         #[arg(short = 'n', long)]
@@ -229,12 +229,14 @@ fn command(command: Command) -> Result<ExitCode> {
         }
         Command::Completions { shell } => {
             let mut command = <Args as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "pipeline", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "pipeline", &mut script);
+            print_line!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Clean { manifest, dry_run, yes, json } => {
             let loaded = manifest.load()?;
-            let _lock = run::lock(&loaded.run_dir)?;
+            let _lock = if dry_run { None } else { Some(run::lock(&loaded.run_dir)?) };
             store::clean(&loaded, dry_run, yes, json)
         }
         Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),

@@ -29,10 +29,19 @@ pub enum State {
         dir: PathBuf,
         /// What they are
         record: Box<Record>,
+        /// Why they are not those that are there
+        why: Why,
     },
     /// It must run
     Stale(Why),
-    /// A stage before it has not run, so nothing can be said
+    /// A stage before it would run, so it cannot be said yet; what is known already
+    Waiting(Why),
+    /// An experiment before it in the list makes just this, and it would take that over
+    Shared {
+        /// That experiment
+        with: String,
+    },
+    /// Something that it needs is not there or cannot be read
     Blocked(String),
 }
 
@@ -62,7 +71,11 @@ impl Why {
     pub fn line(&self) -> String {
         const SHOWN: usize = 3;
 
-        let mut reasons = self.reasons();
+        // A change of a query goes on for lines.
+        let first = |reason: String| {
+            reason.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
+        };
+        let mut reasons: Vec<String> = self.reasons().into_iter().map(first).collect();
         let n_more = reasons.len().saturating_sub(SHOWN);
         reasons.truncate(SHOWN);
         if n_more > 0 {
@@ -101,6 +114,75 @@ pub fn program(stage: Stage) -> Result<PathBuf> {
     Ok(here.parent().unwrap_or(Path::new(".")).join(stage.binary()))
 }
 
+/// The state of every stage in a list, in order, as a run of just these would find it: what a stage
+/// would take over or leave as it is counts for those after it.
+///
+/// * `force`: whether also what is there would run.
+pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes) -> Vec<State> {
+    let mut states: Vec<State> = Vec::new();
+    // Experiments that would run something, and what they would make.
+    let mut at_work: Vec<(&Node, String)> = Vec::new();
+    for node in nodes {
+        let before = at_work.iter().find(|(other, _)| {
+            let is_of_all = other.plan.experiment.is_none();
+            is_of_all
+                || other.plan.experiment == node.plan.experiment
+                || node.plan.stage == Stage::Report
+        });
+        let before = before.map(|(other, _)| other.plan.label());
+        let state = node.state(store, hashes);
+        let mut state = state.unwrap_or_else(|err| State::Blocked(format!("{err:#}")));
+        if force {
+            state = state.forced(node);
+        }
+        state = match (before, state) {
+            (None, State::Stale(why)) => {
+                let same = |(_, fingerprint): &&(&Node, String)| *fingerprint == why.fingerprint;
+                let maker =
+                    at_work.iter().find(same).and_then(|(maker, _)| maker.plan.experiment.clone());
+                match maker {
+                    Some(with) => State::Shared { with },
+                    None => State::Stale(why),
+                }
+            }
+            (Some(before), state) => {
+                let words = Some(format!("after {before}, which would run"));
+                let changes = match state {
+                    State::Stale(why) | State::Kept { why, .. } => why.changes,
+                    _ => Vec::new(),
+                };
+                State::Waiting(Why { words, changes, fingerprint: String::new() })
+            }
+            (None, state) => state,
+        };
+        match &state {
+            State::Kept { record, .. } => hashes.assume(&node.plan.dir, record),
+            State::Stale(why) => at_work.push((node, why.fingerprint.clone())),
+            // What follows it cannot be told either.
+            State::Shared { .. } | State::Waiting(_) => at_work.push((node, String::from("?"))),
+            State::Fresh | State::Blocked(_) => {}
+        }
+        states.push(state);
+    }
+    hashes.assume_nothing();
+    states
+}
+
+impl State {
+    /// With `--force` also what is there runs.
+    pub fn forced(self, node: &Node) -> Self {
+        let fingerprint = match &self {
+            Self::Fresh => Record::of(&node.plan).map(|record| record.fingerprint),
+            Self::Kept { record, .. } => Some(record.fingerprint.clone()),
+            _ => None,
+        };
+        match fingerprint {
+            Some(fingerprint) => Self::Stale(Why { fingerprint, ..Why::of("--force") }),
+            None => self,
+        }
+    }
+}
+
 impl Node {
     /// Compares what the stage would be made of with what its results were made of.
     ///
@@ -114,7 +196,7 @@ impl Node {
             self.binary.display()
         );
         let is_missing =
-            |input: &&contract::plan::Input| !input.is_optional && !input.path.exists();
+            |input: &&contract::plan::Input| !input.is_optional && !hashes.is_there(&input.path);
         if let Some(input) = self.plan.inputs.iter().find(is_missing) {
             return Ok(State::Blocked(format!("`{}` is not there yet", input.path.display())));
         }
@@ -122,17 +204,19 @@ impl Node {
         let fingerprint = parts.fingerprint();
         let why = match Record::of(&self.plan) {
             None => Why::of("it has not run yet"),
-            Some(record) if record.fingerprint != fingerprint => {
-                Why { changes: parts.changes_since(&record.parts), ..Why::default() }
+            Some(record) => {
+                let changes = parts.changes_since(&record.parts);
+                let damage = record.damage(&self.plan.dir, hashes);
+                if record.fingerprint == fingerprint && damage.is_none() {
+                    return Ok(State::Fresh);
+                }
+                Why { words: damage, changes, ..Why::default() }
             }
-            Some(record) => match record.damage(&self.plan.dir, hashes) {
-                None => return Ok(State::Fresh),
-                Some(damage) => Why::of(damage),
-            },
         };
+        let why = Why { fingerprint: fingerprint.clone(), ..why };
         Ok(match store.find(&fingerprint, hashes) {
-            Some((dir, record)) => State::Kept { dir, record: Box::new(record) },
-            None => State::Stale(Why { fingerprint, ..why }),
+            Some((dir, record)) => State::Kept { dir, record: Box::new(record), why },
+            None => State::Stale(why),
         })
     }
 

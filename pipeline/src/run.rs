@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use contract::cli::{self, ManifestArgs, UsageError};
 use contract::interrupt::EXIT_INTERRUPTED;
-use contract::manifest::MemorySize;
+use contract::manifest::{MemorySize, name_experiments};
 use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::RunArgs;
 use crate::history::{self, Outcome, Recorder};
-use crate::node::{Node, State, program};
+use crate::node::{Node, State, forecast, program};
 use crate::schedule::{INTERRUPTS, Scheduler};
 use crate::store::Store;
 
@@ -54,7 +54,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let memory = memory_budget(args)?;
     let mut hashes = load_hashes(manifest);
     if args.dry_run {
-        let planned = plan(manifest, &all, args.force, &mut hashes)?;
+        let planned = plan(manifest, &all, args.force, &mut hashes);
         save_hashes(manifest, &hashes);
         planned.print(args.json);
         return Ok(ExitCode::SUCCESS);
@@ -69,7 +69,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut recorder = Recorder::begin(manifest)?;
     let started = Instant::now();
     let store = Store::of(&manifest.run_dir);
-    let outcome = Scheduler::new(&all, args, store, memory, &mut hashes, &mut recorder).run();
+    let set = set.iter().flat_map(|set| name_experiments(set, set_in)).collect();
+    let manifest_args = ManifestArgs { manifest: path.clone(), set };
+    let scheduler =
+        Scheduler::new(&all, args, manifest_args, store, memory, &mut hashes, &mut recorder);
+    let outcome = scheduler.run();
     save_hashes(manifest, &hashes);
     let Ok(ended) = outcome else {
         drop(recorder.end(Outcome::Failed)?);
@@ -141,24 +145,17 @@ struct PlannedStage {
     last_bytes: Option<u64>,
 }
 
-/// Looks at what would run. What follows a stage that would run cannot be looked at yet.
-fn plan(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> Result<Planned> {
-    let store = Store::of(&manifest.run_dir);
+/// Looks at what would run.
+fn plan(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> Planned {
     let mut planned = Planned { stages: Vec::new(), secs: 0.0, bytes: 0 };
-    for node in all {
-        let experiment = &node.plan.experiment;
-        let is_after_stale = planned.stages.iter().filter(|before| before.runs).any(|before| {
-            before.experiment.is_none()
-                || before.experiment == *experiment
-                || node.plan.stage == Stage::Report
-        });
-        let state = if is_after_stale { None } else { Some(node.state(&store, hashes)?) };
+    let states = forecast(all, force, &Store::of(&manifest.run_dir), hashes);
+    for (node, state) in all.iter().zip(states) {
         let (runs, why) = match state {
-            None => (true, "a stage before it would run".to_owned()),
-            Some(State::Blocked(reason)) => (true, reason),
-            Some(State::Stale(why)) => (true, why.line()),
-            Some(State::Kept { record, .. }) => (force, node.kept_words(&record)),
-            Some(State::Fresh) => (force, "fresh".to_owned()),
+            State::Stale(why) | State::Waiting(why) => (true, why.line()),
+            State::Blocked(reason) => (false, format!("cannot run: {reason}")),
+            State::Shared { with } => (false, format!("shared with {with}")),
+            State::Kept { record, .. } => (false, node.kept_words(&record)),
+            State::Fresh => (false, "fresh".to_owned()),
         };
         let last = Record::of(&node.plan);
         let last_secs = last.as_ref().map(|record| record.secs);
@@ -167,10 +164,10 @@ fn plan(manifest: &Manifest, all: &[Node], force: bool, hashes: &mut Hashes) -> 
             planned.secs += last_secs.unwrap_or(0.0);
             planned.bytes += last_bytes.unwrap_or(0);
         }
-        let (experiment, stage) = (experiment.clone(), node.plan.stage.to_string());
+        let (experiment, stage) = (node.plan.experiment.clone(), node.plan.stage.to_string());
         planned.stages.push(PlannedStage { experiment, stage, runs, why, last_secs, last_bytes });
     }
-    Ok(planned)
+    planned
 }
 
 impl Planned {

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
+use contract::cli::ManifestArgs;
 use contract::record::{Hashes, Record};
 use contract::{Stage, print_line};
 
@@ -34,6 +35,10 @@ pub struct Scheduler<'a> {
     ended: Vec<Option<End>>,
     running: Vec<Running>,
     whys: HashMap<usize, Why>,
+    /// Fingerprints of what this run made
+    made: BTreeSet<String>,
+    /// What stages are told of the manifest
+    manifest: ManifestArgs,
     has_failed: bool,
     /// Stages that run at once, at most
     jobs: usize,
@@ -44,10 +49,13 @@ pub struct Scheduler<'a> {
 impl<'a> Scheduler<'a> {
     /// A run of these stages, of which nothing has begun.
     ///
+    /// * `manifest`: the manifest, and what is set in it, for stages that are not told which
+    ///   experiments were named.
     /// * `memory`: bytes that stages may take together.
     pub fn new(
         all: &'a [Node],
         args: &'a RunArgs,
+        manifest: ManifestArgs,
         store: Store,
         memory: u64,
         hashes: &'a mut Hashes,
@@ -63,6 +71,8 @@ impl<'a> Scheduler<'a> {
             ended: vec![None; all.len()],
             running: Vec::new(),
             whys: HashMap::new(),
+            made: BTreeSet::new(),
+            manifest,
             has_failed: false,
             jobs: args.jobs.map_or_else(|| machine().cores.min(DEFAULT_JOBS), usize::from),
             memory,
@@ -73,7 +83,7 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or written, or a program not be started; a stage's failure is none.
+    /// If a program cannot be waited for; a stage's failure is none.
     pub fn run(mut self) -> Result<Outcome> {
         let (sender, events) = mpsc::channel();
         let mut n_signals = 0;
@@ -91,8 +101,9 @@ impl<'a> Scheduler<'a> {
                 }
             }
             let may_start = n_signals == 0 && (!self.has_failed || self.args.keep_going);
-            if may_start && std::mem::take(&mut has_changed) {
-                self.start_ready(&sender)?;
+            // With nothing at work something must be found to start: one that could not has ended.
+            if may_start && (std::mem::take(&mut has_changed) || self.running.is_empty()) {
+                self.start_ready(&sender);
             }
             if self.running.is_empty() && (!may_start || self.ended.iter().all(Option::is_some)) {
                 break;
@@ -100,7 +111,7 @@ impl<'a> Scheduler<'a> {
             match events.recv_timeout(POLL) {
                 Ok(Event::Line { node, line }) => self.progress.line(node, &line),
                 Ok(Event::End { node, status, stdout }) => {
-                    self.end(node, status?, &stdout)?;
+                    self.end(node, status?, &stdout);
                     has_changed = true;
                 }
                 Err(_) => {} // time to look whether Ctrl-C was pressed
@@ -124,7 +135,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Ends what is there already and starts what can be started.
-    fn start_ready(&mut self, events: &mpsc::Sender<Event>) -> Result<()> {
+    fn start_ready(&mut self, events: &mpsc::Sender<Event>) {
         // What is there already first: how many cores a stage gets goes by what is left to do.
         let stale = loop {
             let (mut stale, mut has_ended) = (Vec::new(), false);
@@ -133,12 +144,12 @@ impl<'a> Scheduler<'a> {
                 if is_running || self.ended[place].is_some() || !self.is_ready(place) {
                     continue;
                 }
-                match self.look(place)? {
+                match self.look(place) {
                     Some(why) => stale.push((place, why)),
                     None => has_ended = true,
                 }
                 if self.has_failed && !self.args.keep_going {
-                    return Ok(());
+                    return;
                 }
             }
             if !has_ended {
@@ -147,10 +158,9 @@ impl<'a> Scheduler<'a> {
         };
         for (place, why) in stale {
             if self.running.len() < self.jobs {
-                self.start(place, why, events)?;
+                self.start(place, why, events);
             }
         }
-        Ok(())
     }
 
     /// Whether all that a stage needs has ended; the report does without what failed.
@@ -172,35 +182,71 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Ends a stage whose results are there, or that cannot run; else says why it must run.
-    fn look(&mut self, place: usize) -> Result<Option<Why>> {
+    fn look(&mut self, place: usize) -> Option<Why> {
         let node = &self.all[place];
-        let label = node.plan.label();
-        match node.state(&self.store, self.hashes)? {
-            State::Fresh if self.args.force => return Ok(Some(Why::of("--force"))),
-            State::Kept { .. } if self.args.force && self.args.selection.stage.is_some() => {
-                return Ok(Some(Why::of("--force")));
+        let state = node.state(&self.store, self.hashes);
+        let mut state = state.unwrap_or_else(|err| State::Blocked(format!("{err:#}")));
+        let is_made = match &state {
+            State::Fresh => {
+                Record::of(&node.plan).is_some_and(|r| self.made.contains(&r.fingerprint))
             }
+            State::Kept { record, .. } => self.made.contains(&record.fingerprint),
+            _ => false,
+        };
+        if self.args.force && !is_made {
+            state = state.forced(node);
+        }
+        let label = node.plan.label();
+        match state {
             State::Fresh => {
                 self.progress.say(&format!("{label}: fresh"));
-                self.finish(place, "fresh", Why::default())?;
+                self.finish(place, "fresh", Why::default());
             }
-            State::Kept { dir, record } => {
-                take_over(&dir, &record, &node.plan.dir)?;
+            State::Kept { dir, record, why } => {
+                self.keep_earlier(node);
+                if let Err(err) = take_over(&dir, &record, &node.plan.dir) {
+                    self.cannot_run(place, &format!("{err:#}"));
+                    return None;
+                }
+                let _ = std::fs::remove_file(child::log_path(node)); // of other results
                 let words = node.kept_words(&record);
                 self.progress.say(&format!("{label}: {words}"));
-                self.finish(place, &words, Why::default())?;
+                self.finish(place, &words, why);
             }
-            State::Blocked(reason) => {
-                self.progress.fail(&format!("{label}: cannot run: {reason}"));
-                self.finish(place, "blocked", Why::of(reason))?;
-            }
-            State::Stale(why) => return Ok(Some(why)),
+            State::Stale(why) => return Some(why),
+            State::Blocked(reason) => self.cannot_run(place, &reason),
+            State::Waiting(_) | State::Shared { .. } => unreachable!("said by a forecast alone"),
         }
-        Ok(None)
+        None
+    }
+
+    /// Ends a stage that cannot begin.
+    fn cannot_run(&mut self, place: usize, reason: &str) {
+        self.progress.fail(&format!("{}: cannot run: {reason}", self.all[place].plan.label()));
+        self.finish(place, "blocked", Why::of(reason));
+    }
+
+    /// Keeps results that a stage made without the runner, before others take their place.
+    fn keep_earlier(&mut self, node: &Node) {
+        let whole =
+            |record: &Record, hashes: &mut Hashes| record.damage(&node.plan.dir, hashes).is_none();
+        if let Some(record) = Record::of(&node.plan).filter(|record| whole(record, self.hashes)) {
+            self.keep(node, &record);
+        }
+    }
+
+    /// Keeps results by their fingerprint. A full disk is no reason to stop: nothing is lost yet.
+    fn keep(&mut self, node: &Node, record: &Record) {
+        // A report is made faster than it is found again.
+        if node.plan.stage != Stage::Report
+            && let Err(err) = self.store.keep(&node.plan.dir, record, self.hashes)
+        {
+            self.progress.fail(&format!("warning: {}: {err:#}", node.plan.label()));
+        }
     }
 
     /// Starts a stage, if there is memory for it and just this is not being made already.
-    fn start(&mut self, place: usize, why: Why, events: &mpsc::Sender<Event>) -> Result<()> {
+    fn start(&mut self, place: usize, why: Why, events: &mpsc::Sender<Event>) {
         let node = &self.all[place];
         let label = node.plan.label();
         let is_made = |running: &Running| {
@@ -210,15 +256,18 @@ impl<'a> Scheduler<'a> {
         let taken: u64 = self.running.iter().map(|running| running.memory).sum();
         let fits = self.running.is_empty() || taken + memory <= self.memory;
         if self.running.iter().any(is_made) || !fits {
-            return Ok(()); // later
+            return; // later
         }
+        self.keep_earlier(node);
+        let command = command(node, &self.manifest, self.n_threads(node));
+        let group = match child::start(command, place, node, events) {
+            Ok(group) => group,
+            Err(err) => return self.cannot_run(place, &format!("{err:#}")),
+        };
         self.progress.say(&format!("{label}: running ({})", why.line()));
-        let group =
-            child::start(command(node, self.args, self.n_threads(node)), place, node, events)?;
         self.running.push(Running::new(place, group, why.fingerprint.clone(), memory));
         self.progress.start(place, &label);
         self.whys.insert(place, why);
-        Ok(())
     }
 
     /// A stage's share of the cores: no more experiments are at work at once than have something
@@ -239,21 +288,22 @@ impl<'a> Scheduler<'a> {
         last.unwrap_or(self.memory / self.jobs as u64)
     }
 
-    fn end(&mut self, place: usize, status: ExitStatus, stdout: &str) -> Result<()> {
+    fn end(&mut self, place: usize, status: ExitStatus, stdout: &str) {
         self.running.retain(|running| running.node != place);
         self.progress.end(place);
         let node = &self.all[place];
         let why = self.whys.remove(&place).unwrap_or_default();
         if !status.success() {
             let label = node.plan.label();
-            if INTERRUPTS.load(Ordering::Relaxed) == 0 {
+            let is_interrupted = INTERRUPTS.load(Ordering::Relaxed) > 0;
+            if !is_interrupted {
                 let (lines, log) = (child::last_lines(node), child::log_path(node));
                 self.progress.fail(&format!(
                     "{label}: failed ({status}); its last lines, of {}:\n{lines}",
                     log.display()
                 ));
             }
-            return self.finish(place, "failed", why);
+            return self.finish(place, if is_interrupted { "interrupted" } else { "failed" }, why);
         }
         // The report's table is the run's result; what other stages say is progress.
         if node.plan.stage == Stage::Report && !self.args.json {
@@ -261,18 +311,23 @@ impl<'a> Scheduler<'a> {
         } else if let Some(first) = stdout.lines().next() {
             self.progress.say(first);
         }
-        self.finish(place, "ran", why)
+        self.finish(place, "ran", why);
     }
 
     /// Notes what became of a stage.
-    fn finish(&mut self, place: usize, outcome: &str, why: Why) -> Result<()> {
+    fn finish(&mut self, place: usize, outcome: &str, why: Why) {
         let node = &self.all[place];
-        let is_ok = outcome != "failed" && outcome != "blocked";
+        let is_ok = !["failed", "blocked", "interrupted"].contains(&outcome);
         let record = Record::of(&node.plan).filter(|_| is_ok);
-        self.recorder.add(node, outcome, why, record.as_ref())?;
-        // A report is made faster than it is found again.
-        if let Some(record) = record.filter(|_| node.plan.stage != Stage::Report) {
-            self.store.keep(&node.plan.dir, &record, self.hashes)?;
+        if let Err(err) = self.recorder.add(node, outcome, why, record.as_ref()) {
+            // The stage's own record counts; this one is for people.
+            self.progress.fail(&format!("warning: {err:#}"));
+        }
+        if let Some(record) = record {
+            self.keep(node, &record);
+            if outcome == "ran" {
+                self.made.insert(record.fingerprint);
+            }
         }
         self.ended[place] = Some(if is_ok { End::Well } else { End::Badly });
         if !is_ok {
@@ -292,7 +347,6 @@ impl<'a> Scheduler<'a> {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -315,14 +369,14 @@ enum End {
 }
 
 /// The command that runs a stage.
-fn command(node: &Node, args: &RunArgs, n_threads: usize) -> Command {
+fn command(node: &Node, manifest: &ManifestArgs, n_threads: usize) -> Command {
     let mut command = Command::new(&node.binary);
     match node.plan.stage {
         Stage::Holdout => drop(command.arg("holdout")),
         Stage::Sample => drop(command.arg("sample")),
         Stage::Train | Stage::Score | Stage::Report => {}
     }
-    add_manifest(&mut command, &args.manifest);
+    add_manifest(&mut command, manifest);
     if let Some(experiment) = &node.plan.experiment {
         command.arg("--experiment").arg(experiment);
     }

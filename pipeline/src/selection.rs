@@ -80,8 +80,13 @@ impl Selection {
     ///
     /// # Errors
     ///
-    /// If this program's folder is not known.
+    /// If the range is empty, or this program's folder is not known.
     pub fn nodes(&self, manifest: &Manifest, experiments: &[String]) -> Result<Vec<Node>> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && Stage::from(from) > Stage::from(to)
+        {
+            return Err(UsageError("`--from` names a stage that comes after `--to`".into()).into());
+        }
         let is_selected = |stage: Stage| {
             self.stage.is_none_or(|only| stage == Stage::from(only))
                 && self.from.is_none_or(|from| stage >= from.into())

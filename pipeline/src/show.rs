@@ -1,6 +1,6 @@
 //! Status, explanations and graphs.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use contract::cli::UsageError;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::history::{self, StageOutcome};
-use crate::node::{Node, State, Why, nodes};
+use crate::node::{Node, State, Why, forecast, nodes};
 use crate::run::{load_hashes, save_hashes};
 use crate::store::Store;
 
@@ -23,7 +23,7 @@ pub struct StageStatus {
     experiment: Option<String>,
     /// Its name
     stage: String,
-    /// `fresh`, `kept`, `stale` or `blocked`
+    /// `fresh`, `kept`, `stale`, `waiting` or `blocked`
     state: &'static str,
     /// Wall time of its last run
     secs: Option<f64>,
@@ -44,8 +44,10 @@ pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["experiment", "stage", "state", "took", "why"]);
     let mut rows = Vec::new();
-    for node in nodes(manifest, &[])? {
-        let (state, why) = words(&node, node.state(&store, &mut hashes)?);
+    let nodes = nodes(manifest, &[])?;
+    let states = forecast(&nodes, false, &store, &mut hashes);
+    for (node, state) in nodes.iter().zip(states) {
+        let (state, why) = words(node, state);
         let secs = Record::of(&node.plan).map(|record| record.secs);
         let experiment = node.plan.experiment.clone();
         let stage = node.plan.stage.to_string();
@@ -71,13 +73,16 @@ pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
 /// If there is no such experiment or stage, or a file cannot be read.
 pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: bool) -> Result<()> {
     manifest.experiment(experiment)?;
-    let selected = [experiment.to_owned()];
-    let node = nodes(manifest, &selected)?.into_iter().find(|node| node.plan.stage == stage);
-    let node = node.with_context(|| {
-        format!("`{experiment}` has no stage {stage}: its model needs no examples")
+    // The report's reasons may be any experiment's.
+    let selected = if stage == Stage::Report { vec![] } else { vec![experiment.to_owned()] };
+    let nodes = nodes(manifest, &selected)?;
+    let place = nodes.iter().position(|node| node.plan.stage == stage).ok_or_else(|| {
+        UsageError(format!("`{experiment}` has no stage {stage}: its model needs no examples"))
     })?;
+    let node = &nodes[place];
     let mut hashes = load_hashes(manifest);
-    let (state, why) = words(&node, node.state(&Store::of(&manifest.run_dir), &mut hashes)?);
+    let mut states = forecast(&nodes, false, &Store::of(&manifest.run_dir), &mut hashes);
+    let (state, why) = words(node, states.swap_remove(place));
     save_hashes(manifest, &hashes);
     let Why { words, changes, .. } = why;
     let stage = node.plan.label();
@@ -111,14 +116,14 @@ pub fn explain_past(
         let is_of = outcome.experiment.as_deref().is_none_or(|name| name == experiment);
         is_of && outcome.stage == stage.name()
     };
-    let label = label(stage.name(), Some(experiment));
-    let outcome = run
-        .stages
-        .into_iter()
-        .find(is_asked_for)
-        .ok_or_else(|| UsageError(format!("the run {} did not come to {label}", run.id)))?;
-    let StageOutcome { outcome: state, reason, changes, .. } = outcome;
-    Explanation { stage: label, run: Some(run.id), state, reason, changes }.print(as_json);
+    let unknown = || {
+        let label = label(stage.name(), Some(experiment));
+        UsageError(format!("the run {} did not come to {label}", run.id))
+    };
+    let outcome = run.stages.into_iter().find(is_asked_for).ok_or_else(unknown)?;
+    let StageOutcome { experiment, outcome: state, reason, changes, .. } = outcome;
+    let stage = label(stage.name(), experiment.as_deref());
+    Explanation { stage, run: Some(run.id), state, reason, changes }.print(as_json);
     Ok(())
 }
 
@@ -129,7 +134,7 @@ pub struct Explanation {
     stage: String,
     /// The past run, if it is about one
     run: Option<String>,
-    /// `fresh`, `kept`, `stale` or `blocked`; of a past run what became of the stage
+    /// `fresh`, `kept`, `stale`, `waiting` or `blocked`; of a past run what became of the stage
     state: String,
     /// A reason that is no change of a part
     reason: Option<String>,
@@ -165,8 +170,14 @@ impl Explanation {
 fn words(node: &Node, state: State) -> (&'static str, Why) {
     match state {
         State::Fresh => ("fresh", Why::default()),
-        State::Kept { record, .. } => ("kept", Why::of(node.kept_words(&record))),
+        State::Kept { record, why, .. } => {
+            let words = [Some(node.kept_words(&record)), why.words];
+            let words = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
+            ("kept", Why { words: Some(words), ..why })
+        }
         State::Stale(why) => ("stale", why),
+        State::Waiting(why) => ("waiting", why),
+        State::Shared { with } => ("waiting", Why::of(format!("to share what {with} makes"))),
         State::Blocked(reason) => ("blocked", Why::of(reason)),
     }
 }
@@ -229,9 +240,10 @@ pub fn graph(manifest: &Manifest, format: Option<GraphFormat>) -> Result<()> {
         }
         GraphFormat::Mermaid => {
             print_line!("flowchart LR");
-            let plain = |id: &str| id.replace(['/', '-', '.'], "_");
+            let ids: Vec<String> = stages.iter().map(id).collect();
+            let place = |id: &String| ids.iter().position(|other| other == id).unwrap_or_default();
             for (from, to) in &edges {
-                print_line!("    {}[\"{from}\"] --> {}[\"{to}\"]", plain(from), plain(to));
+                print_line!("    s{}[\"{from}\"] --> s{}[\"{to}\"]", place(from), place(to));
             }
         }
         GraphFormat::Dot => {

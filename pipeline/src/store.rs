@@ -4,20 +4,23 @@
 //! A result is a folder of hard links beside the experiments' own: what is kept and stands in an
 //! experiment's folder at once takes no disk twice.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use contract::plan::label;
 use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage, cli, print_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::node::nodes;
+use crate::node::{State, forecast, nodes};
+use crate::run::load_hashes;
 
 /// Folder of what is kept, in the results' folder.
 const FOLDER: &str = ".kept";
@@ -48,7 +51,8 @@ impl Store {
     ///
     /// If the folder cannot be written.
     pub fn keep(&self, from: &Path, record: &Record, hashes: &mut Hashes) -> Result<()> {
-        if self.find(&record.fingerprint, hashes).is_some() {
+        // Who vouched for results did so for one experiment, and not for ever.
+        if !record.accepted.is_empty() || self.find(&record.fingerprint, hashes).is_some() {
             return Ok(());
         }
         let dir = self.dir.join(&record.fingerprint);
@@ -120,7 +124,8 @@ struct Unused {
 ///
 /// If a folder cannot be read or deleted, or there is nobody to ask.
 pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<ExitCode> {
-    let folders = unused(manifest)?;
+    let mut hashes = load_hashes(manifest);
+    let folders = unused(manifest, &mut hashes)?;
     let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
     let total = format!("{} folders, {} MiB", folders.len(), cli::count(bytes >> 20));
     if !as_json {
@@ -162,20 +167,31 @@ fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-fn unused(manifest: &Manifest) -> Result<Vec<Unused>> {
-    let referenced: BTreeSet<String> = nodes(manifest, &[])?
-        .iter()
-        .filter_map(|node| Some(Record::of(&node.plan)?.fingerprint))
-        .collect();
+fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
+    let nodes = nodes(manifest, &[])?;
+    let store = Store::of(&manifest.run_dir);
+    // What stands in the experiments' folders, and what the manifest's settings would restore.
+    let there = nodes.iter().filter_map(|node| Some(Record::of(&node.plan)?.fingerprint));
+    let mut referenced: BTreeSet<String> = there.collect();
+    for state in forecast(&nodes, false, &store, hashes) {
+        if let State::Kept { record, .. } = state {
+            referenced.insert(record.fingerprint);
+        }
+    }
     let mut unused = Vec::new();
     for path in folders(&manifest.run_dir.join(FOLDER)) {
         if !referenced.contains(&name_of(&path)) {
             let record = Record::load(&path.join("stage.json"));
             let what = record.map_or("not finished".to_owned(), |record| match record.experiment {
-                Some(experiment) => format!("{} of {experiment}, an earlier setting", record.stage),
-                None => format!("{}, an earlier setting", record.stage),
+                Some(experiment) if manifest.experiment(&experiment).is_err() => {
+                    format!("{} of {experiment}, which the manifest has no more", record.stage)
+                }
+                experiment => {
+                    let stage = label(&record.stage, experiment.as_deref());
+                    format!("{stage}, an earlier setting")
+                }
             });
-            unused.push(Unused { bytes: freed_bytes(&path), path, what });
+            unused.push(Unused { bytes: 0, path, what });
         }
     }
     let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
@@ -186,9 +202,10 @@ fn unused(manifest: &Manifest) -> Result<Vec<Unused>> {
             Stage::OF_EXPERIMENT.iter().any(|s| path.join(s.name()).join("stage.json").exists());
         if is_of_stages && !shared.contains(&&*name) && manifest.experiment(&name).is_err() {
             let what = "an experiment that the manifest has no more".to_owned();
-            unused.push(Unused { bytes: freed_bytes(&path), path, what });
+            unused.push(Unused { bytes: 0, path, what });
         }
     }
+    count_freed(&mut unused);
     Ok(unused)
 }
 
@@ -205,15 +222,30 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Bytes of the files in a folder and below that stand nowhere else.
-fn freed_bytes(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
+/// Counts what deleting the folders frees: a file with several names is freed with the last of them,
+/// and counted with the first.
+fn count_freed(folders: &mut [Unused]) {
+    let files: Vec<Vec<Metadata>> =
+        folders.iter().map(|folder| files_below(&folder.path)).collect();
+    let mut n_names: HashMap<u64, u64> = HashMap::new();
+    for file in files.iter().flatten() {
+        *n_names.entry(file.ino()).or_default() += 1;
+    }
+    for (folder, files) in folders.iter_mut().zip(files) {
+        for file in files {
+            if n_names.remove(&file.ino()) == Some(file.nlink()) {
+                folder.bytes += file.len();
+            }
+        }
+    }
+}
 
+fn files_below(dir: &Path) -> Vec<Metadata> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let freed = |path: PathBuf| match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => freed_bytes(&path),
-        Ok(metadata) if metadata.nlink() == 1 => metadata.len(),
-        _ => 0,
+    let below = |path: PathBuf| match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => files_below(&path),
+        Ok(metadata) => vec![metadata],
+        Err(_) => Vec::new(),
     };
-    entries.map(|entry| freed(entry.path())).sum()
+    entries.flat_map(|entry| below(entry.path())).collect()
 }

@@ -97,6 +97,10 @@ impl Effort {
         };
         let statistics = sample.as_ref().map(|record| record.summary.clone());
         let has_record = |&stage: &Stage| record(stage).is_some();
+        // A stage that the runner has started has a log, even if it failed.
+        let has_begun = stages(experiment).iter().any(|&stage| {
+            manifest.stage_dir(stage, Some(&experiment.name)).join("log.txt").exists()
+        });
         let (done, open): (Vec<Stage>, Vec<Stage>) =
             stages(experiment).into_iter().partition(has_record);
         Self {
@@ -112,7 +116,7 @@ impl Effort {
                 score: score.map(|record| record.secs),
             },
             outdated: outdated(manifest, experiment),
-            stopped_at: if done.is_empty() { None } else { open.first().copied() },
+            stopped_at: open.first().copied().filter(|_| !done.is_empty() || has_begun),
         }
     }
 

@@ -59,6 +59,18 @@ impl Manifest {
     }
 }
 
+/// A text of `--set` with the experiments named in which it is set, for programs that are told none:
+/// one text for each of them, or the same if it is not an experiment's or none is named.
+pub fn name_experiments(set: &str, selected: &[String]) -> Vec<String> {
+    let is_of_stage = STAGE_KEYS
+        .iter()
+        .any(|key| set.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '='])));
+    if !is_of_stage || selected.is_empty() {
+        return vec![set.to_owned()];
+    }
+    selected.iter().map(|name| format!("experiments.{name}.{set}")).collect()
+}
+
 struct Loader {
     file: String,
     dir: PathBuf,

@@ -22,9 +22,10 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 	--signal $(SIGNAL) --spread $(SPREAD) --noise $(NOISE)
 
 BENCH_USERS ?= 1000000
+PEER_USERS ?= 200000
 SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments build pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -86,7 +87,7 @@ check: build ## What CI runs: format, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) test --workspace --locked
 
-bench: bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
+bench: bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-peer bench-growth bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
 
 bench/.venv: bench/requirements.txt
 	python3 -m venv bench/.venv
@@ -107,6 +108,12 @@ bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users
 
 bench-report: build bench/.venv ## The report of ten experiments, 200,000 test users, 3,000 brands
 	bench/.venv/bin/python bench/report/run.py
+
+bench-peer: build bench/.venv ## The whole pipeline against DuckDB, PyTorch and numpy: PEER_USERS=
+	bench/.venv/bin/python bench/peer/run.py --users $(PEER_USERS)
+
+bench-growth: build bench/.venv ## Time and memory of each stage, 50,000 to 2,000,000 users, 300 to 6,000 brands
+	bench/.venv/bin/python bench/growth.py
 
 bench-ceiling: pipeline bench/.venv ## What the noise in the demo's embeddings leaves possible
 	bench/.venv/bin/python bench/score/embedding_ceiling.py

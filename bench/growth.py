@@ -80,7 +80,7 @@ def chart(panels):
         parts.append(f'<rect x="{x0}" y="{y0}" width="{width}" height="{height}" fill="none" stroke="#8886"/>')
         for size in sizes:
             x, _ = place(size, low)
-            label = f"{size / 1e6:g}M" if size >= 1e6 else f"{size / 1e3:g}k"
+            label = next(f"{size / unit:g}{name}" for unit, name in ((1e6, "M"), (1e3, "k"), (1, "")) if size >= unit)
             parts.append(f'<text x="{x:.1f}" y="{y0 + height + 14}" text-anchor="middle">{label}</text>')
         for exponent in range(-3, 5):
             tick = 10.0**exponent

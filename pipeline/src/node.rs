@@ -120,10 +120,10 @@ pub fn program(stage: Stage) -> Result<PathBuf> {
 /// * `force`: whether also what is there would run.
 pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes) -> Vec<State> {
     let mut states: Vec<State> = Vec::new();
-    // Experiments that would run something, and what they would make.
-    let mut at_work: Vec<(&Node, String)> = Vec::new();
+    // Stages whose results will be others, with the fingerprints of those that would run.
+    let mut pending: Vec<(&Node, Option<String>)> = Vec::new();
     for node in nodes {
-        let before = at_work.iter().find(|(other, _)| {
+        let before = pending.iter().find(|(other, _)| {
             let is_of_all = other.plan.experiment.is_none();
             is_of_all
                 || other.plan.experiment == node.plan.experiment
@@ -137,16 +137,18 @@ pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes)
         }
         state = match (before, state) {
             (None, State::Stale(why)) => {
-                let same = |(_, fingerprint): &&(&Node, String)| *fingerprint == why.fingerprint;
+                let same = |(_, fingerprint): &&(&Node, Option<String>)| {
+                    fingerprint.as_ref() == Some(&why.fingerprint)
+                };
                 let maker =
-                    at_work.iter().find(same).and_then(|(maker, _)| maker.plan.experiment.clone());
+                    pending.iter().find(same).and_then(|(maker, _)| maker.plan.experiment.clone());
                 match maker {
                     Some(with) => State::Shared { with },
                     None => State::Stale(why),
                 }
             }
             (Some(before), state) => {
-                let words = Some(format!("after {before}, which would run"));
+                let words = Some(format!("after {before}"));
                 let changes = match state {
                     State::Stale(why) | State::Kept { why, .. } => why.changes,
                     _ => Vec::new(),
@@ -157,9 +159,8 @@ pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes)
         };
         match &state {
             State::Kept { record, .. } => hashes.assume(&node.plan.dir, record),
-            State::Stale(why) => at_work.push((node, why.fingerprint.clone())),
-            // What follows it cannot be told either.
-            State::Shared { .. } | State::Waiting(_) => at_work.push((node, String::from("?"))),
+            State::Stale(why) => pending.push((node, Some(why.fingerprint.clone()))),
+            State::Shared { .. } | State::Waiting(_) => pending.push((node, None)),
             State::Fresh | State::Blocked(_) => {}
         }
         states.push(state);

@@ -39,7 +39,7 @@ def experiments(args):
         name: {
             "sample": {"sql": str(SQL / QUERY[name]), "params": params[name]},
             "train": {"hidden": HIDDEN[name], "loss": {"kind": "bfce"}, "updates": args.updates,
-                      "batch_size": 1024, "dropout": 0, "select_epoch": "last"},
+                      "batch_size": 1024, "dropout": 0, "select_epoch": "last", "negative_sampling": 0.25},
             "score": {"decision": {"policy": "fixed", "threshold": 0.5}},
         }
         for name in HIDDEN

@@ -104,6 +104,18 @@ fn yes() -> bool {
     true
 }
 
+impl TableSource {
+    /// With every option, as given or by default.
+    pub fn options(&self) -> TableOptions {
+        match self {
+            Self::Options(options) => options.clone(),
+            Self::Path(path) => {
+                TableOptions { path: path.clone(), format: None, delimiter: None, header: true }
+            }
+        }
+    }
+}
+
 /// Format of a raw table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -405,6 +417,12 @@ pub struct TrainParams {
     /// hidden layer all are kept
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,
+    /// Share of a batch's users for whom also the negatives of rare brands are looked at, each then
+    /// counted more in proportion, without bias; rare is a brand that fewer than one training user
+    /// in a hundred has. 1 looks at all, which is slower. Needs `sparse_gradient`, and no `soft_f1`;
+    /// without a hidden layer all are looked at
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+    pub negative_sampling: f32,
     /// How many networks are trained, with seeds from `seed` on, and averaged: all of them
     /// together take that many times the updates
     #[schemars(range(min = 1, max = 20))]
@@ -451,6 +469,7 @@ impl Default for TrainParams {
             weight_decay: 0.0,
             own_history: None,
             sparse_gradient: 0.05,
+            negative_sampling: 1.0,
             members: 1,
             seed: 7,
             threads: None,

@@ -83,6 +83,15 @@ impl Mlp {
         }
     }
 
+    /// Logits `(n_users, n)` of the first `n` brands from the last hidden layer, overwritten;
+    /// without what a user's own history adds.
+    pub fn first_logits(&self, hidden: ArrayView2<f32>, mut logits: ArrayViewMut2<f32>) {
+        let layer = &self.layers[self.layers.len() - 1];
+        let bias = layer.bias.slice(s![..logits.ncols()]);
+        logits.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| row.assign(&bias));
+        matmul(hidden, layer.weights.slice(s![.., ..logits.ncols()]), true, logits);
+    }
+
     /// As [`Self::forward`], without the logits.
     pub fn forward_hidden(
         &self,

@@ -46,7 +46,7 @@ impl OwnHistory {
     ///
     /// * `bags`: the history of the batch's users; ids are `brand_idx`.
     /// * `logits`: `(n_users, n_brands)`.
-    pub(crate) fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
+    pub fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
         logits.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
             for (brand, weight) in bags.of(i) {
                 let Some(z) = row.get_mut(brand as usize) else { continue };

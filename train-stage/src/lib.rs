@@ -35,6 +35,7 @@ pub mod checkpoint;
 pub mod estimator;
 pub mod examples;
 pub mod loss;
+mod negative_sampling;
 pub mod params;
 mod soft_f1;
 pub mod sparse;

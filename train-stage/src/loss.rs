@@ -8,7 +8,36 @@ use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
+use crate::negative_sampling::NegativeSampling;
 use crate::soft_f1::SoftF1;
+
+/// What a loss does with a cell, as `$cell` in `$body`.
+macro_rules! for_cell {
+    ($loss:expr, $cell:ident => $body:expr) => {
+        match $loss {
+            Loss::Bce {} | Loss::LogitAdjusted { .. } => {
+                let $cell = Bce;
+                $body
+            }
+            Loss::Bfce { gamma: 2.0, .. } => {
+                let $cell = Bfce2;
+                $body
+            }
+            Loss::Bfce { gamma, .. } => {
+                let $cell = Bfce { gamma };
+                $body
+            }
+            Loss::Mse {} => {
+                let $cell = Mse;
+                $body
+            }
+            Loss::Asl { gamma_positive, gamma_negative, clip } => {
+                let $cell = Asl { gamma_positive, gamma_negative, clip };
+                $body
+            }
+        }
+    };
+}
 
 /// The labels of one example: sorted positions of brands.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +48,22 @@ pub struct Labels<'a> {
     pub ignored: &'a [u32],
     /// Factor on the example's loss
     pub weight: f32,
+}
+
+impl Labels<'_> {
+    /// Those of the brands before `brand`, and those from there on.
+    pub(crate) fn split_at(&self, brand: usize) -> (Self, Self) {
+        let split = |list| <[u32]>::split_at(list, list.partition_point(|&b| (b as usize) < brand));
+        let (brands, ignored) = (split(self.brands), split(self.ignored));
+        let part = |brands, ignored| Self { brands, ignored, ..*self };
+        (part(brands.0, ignored.0), part(brands.1, ignored.1))
+    }
+
+    /// Brands that the loss counts as labels: those that are not ignored.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> {
+        let is_counted = |brand: &&u32| self.ignored.binary_search(brand).is_err();
+        self.brands.iter().filter(is_counted).map(|&brand| brand as usize)
+    }
 }
 
 /// What training minimises: the mean over users of `weight · Σ_brands w_brand · loss`.
@@ -59,6 +104,8 @@ pub struct Objective {
     negatives: Option<Vec<f32>>,
     /// Share of the soft F1 term
     pub(crate) soft_f1: f32,
+    /// Whose negatives are looked at for some users of a batch only
+    pub(crate) sampling: Option<NegativeSampling>,
 }
 
 impl Objective {
@@ -84,7 +131,10 @@ impl Objective {
             }
             positives = Some(times(positives));
         }
-        Self { loss: params.loss, adjustment, positives, negatives, soft_f1: params.soft_f1 }
+        let sampling =
+            NegativeSampling::new(params.negative_sampling, volumes, n_users, negatives.as_deref());
+        let soft_f1 = params.soft_f1;
+        Self { loss: params.loss, adjustment, positives, negatives, soft_f1, sampling }
     }
 
     /// Loss of a batch and its gradient with respect to the logits.
@@ -120,8 +170,52 @@ impl Objective {
     }
 
     /// One user's share of the batch's loss; the row's logits are replaced by their gradient.
+    ///
+    /// * `row`: logits of the first brands, or of all.
+    /// * `labels`: those of just these brands.
     pub(crate) fn row(
         &self,
+        row: &mut [f32],
+        labels: Labels,
+        n_users: usize,
+        soft_f1: &SoftF1,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        self.weighted_row(self.negatives.as_deref(), row, labels, n_users, soft_f1, scratch)
+    }
+
+    /// As [`Self::row`], of a user for whom also the negatives of rare brands are looked at where
+    /// that is done for some only.
+    pub(crate) fn whole_row(
+        &self,
+        row: &mut [f32],
+        labels: Labels,
+        n_users: usize,
+        soft_f1: &SoftF1,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let sampled = self.sampling.as_ref().map(NegativeSampling::weights);
+        let negatives = sampled.or(self.negatives.as_deref());
+        self.weighted_row(negatives, row, labels, n_users, soft_f1, scratch)
+    }
+
+    /// As [`Self::row`], of the labels alone: the logits of other cells stay as they are.
+    pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
+        let mut loss = 0.0;
+        for brand in labels.counted() {
+            let z = row[brand] + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand]);
+            let (value, gradient) = for_cell!(self.loss, cell => cell.positive(z));
+            let weight =
+                labels.weight / n_users as f32 * weight_of(self.positives.as_deref(), brand);
+            loss += f64::from(value * weight);
+            row[brand] = gradient * weight;
+        }
+        loss
+    }
+
+    fn weighted_row(
+        &self,
+        negatives: Option<&[f32]>,
         row: &mut [f32],
         labels: Labels,
         n_users: usize,
@@ -139,18 +233,9 @@ impl Objective {
             }
         }
         let special = &mut scratch.special;
-        let loss = match self.loss {
-            Loss::Bce {} | Loss::LogitAdjusted { .. } => {
-                self.example(Bce, row, labels, factor, special)
-            }
-            Loss::Bfce { gamma: 2.0, .. } => self.example(Bfce2, row, labels, factor, special),
-            Loss::Bfce { gamma, .. } => self.example(Bfce { gamma }, row, labels, factor, special),
-            Loss::Mse {} => self.example(Mse, row, labels, factor, special),
-            Loss::Asl { gamma_positive, gamma_negative, clip } => {
-                let cell = Asl { gamma_positive, gamma_negative, clip };
-                self.example(cell, row, labels, factor, special)
-            }
-        };
+        let loss = for_cell!(self.loss, cell => {
+            self.example(cell, row, labels, factor, negatives, special)
+        });
         if extra {
             for (gradient, extra) in row.iter_mut().zip(&scratch.extra) {
                 *gradient += extra;
@@ -166,29 +251,31 @@ impl Objective {
         row: &mut [f32],
         labels: Labels,
         factor: f32,
+        negatives: Option<&[f32]>,
         special: &mut Vec<(usize, f32, bool)>,
     ) -> f64 {
-        let is_counted = |brand: &&u32| labels.ignored.binary_search(brand).is_err();
-        let at = |&brand: &u32| (brand as usize, row[brand as usize]);
         special.clear();
-        special.extend(labels.brands.iter().filter(is_counted).map(at).map(|(b, z)| (b, z, true)));
-        special.extend(labels.ignored.iter().map(at).map(|(b, z)| (b, z, false)));
-        let mut loss = cell.negative_row(row, factor, self.negatives.as_deref());
-        let weight = |weights: &Option<Vec<f32>>, brand: usize| {
-            factor * weights.as_ref().map_or(1.0, |weights| weights[brand])
-        };
+        special.extend(labels.counted().map(|brand| (brand, row[brand], true)));
+        let ignored = labels.ignored.iter().map(|&brand| brand as usize);
+        special.extend(ignored.map(|brand| (brand, row[brand], false)));
+        let mut loss = cell.negative_row(row, factor, negatives);
+        let weight = |weights, brand| factor * weight_of(weights, brand);
         for &(brand, z, is_positive) in &*special {
-            loss -= f64::from(cell.negative(z).0 * weight(&self.negatives, brand));
+            loss -= f64::from(cell.negative(z).0 * weight(negatives, brand));
             row[brand] = 0.0;
             if is_positive {
                 let (value, gradient) = cell.positive(z);
-                let weight = weight(&self.positives, brand);
+                let weight = weight(self.positives.as_deref(), brand);
                 loss += f64::from(value * weight);
                 row[brand] = gradient * weight;
             }
         }
         loss
     }
+}
+
+fn weight_of(weights: Option<&[f32]>, brand: usize) -> f32 {
+    weights.map_or(1.0, |weights| weights[brand])
 }
 
 fn brand_weights(weights: BrandWeights, volumes: &[u64]) -> Vec<f32> {

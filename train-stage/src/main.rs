@@ -64,6 +64,7 @@ fn run(args: &Args) -> Result<String> {
     writer.write(history::columns(&trained.history))?;
     stage.add(writer.finish()?);
 
+    stage.add_secs(trained.earlier_secs);
     let dir = stage.plan.dir.display().to_string();
     let record = stage.done(trained.model.training.clone())?;
     for file in &trained.checkpoints {
@@ -81,6 +82,8 @@ struct Trained {
     said: String,
     /// Of each member
     history: Vec<Vec<Epoch>>,
+    /// Wall time that earlier processes spent on it
+    earlier_secs: f64,
     /// Of no use once the results are in their places
     checkpoints: Vec<CheckpointFile>,
 }
@@ -93,6 +96,7 @@ impl Trained {
             judged: None,
             said: said.to_owned(),
             history: Vec::new(),
+            earlier_secs: 0.0,
             checkpoints: Vec::new(),
         }
     }
@@ -181,6 +185,7 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let watch = interrupt::watch();
     let n_members = experiment.train.members;
     let mut members = Members::default();
+    let mut earlier_secs = 0.0;
     for (i, params) in params.members().enumerate() {
         let task = Task {
             params: &params,
@@ -211,8 +216,11 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
                 checkpoints: Some(&checkpoint(i, "checkpoint_refit")),
                 ..task
             };
-            members.refit.push(run(&refit, &format!("refit {name}"))?.mlp);
+            let refit = run(&refit, &format!("refit {name}"))?;
+            earlier_secs += refit.earlier_secs;
+            members.refit.push(refit.mlp);
         }
+        earlier_secs += trained.earlier_secs;
         members.trained.push(trained);
     }
     drop(watch);
@@ -245,6 +253,7 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         judged,
         said,
         history,
+        earlier_secs,
         checkpoints: files.collect(),
     })
 }

@@ -129,6 +129,17 @@ impl ParamGuard for MlpParams {
             p.soft_f1 >= 0.0 && p.soft_f1.is_finite(),
             format!("soft_f1: must be at least 0 and finite, got {}", p.soft_f1),
         );
+        let sampling = p.negative_sampling;
+        rule(
+            sampling > 0.0 && sampling <= 1.0,
+            format!("negative_sampling: must be in (0, 1], got {sampling}"),
+        );
+        rule(
+            sampling == 1.0 || p.sparse_gradient > 0.0 && p.soft_f1 == 0.0,
+            format!(
+                "negative_sampling: {sampling} needs `sparse_gradient` above 0 and no `soft_f1`"
+            ),
+        );
         rule(p.patience != Some(0), "patience: must be at least 1, got 0".into());
         if let Some(BrandWeights { power, scale, .. }) = p.brand_weights {
             rule(

@@ -126,6 +126,8 @@ pub struct Trained {
     pub epoch: u32,
     /// Every epoch, also those after the one selected
     pub history: Vec<Epoch>,
+    /// Wall time of the updates before the checkpoint that it went on from, if it did
+    pub earlier_secs: f64,
 }
 
 /// Training in between two updates: all that the rest depends on.
@@ -162,6 +164,13 @@ pub struct Progress {
     pub is_over: bool,
 }
 
+impl Progress {
+    /// Wall time of all updates so far.
+    fn secs(&self) -> f64 {
+        self.epoch_secs + self.history.iter().map(|epoch| epoch.secs).sum::<f64>()
+    }
+}
+
 /// Trains a network.
 ///
 /// The result depends on the parameters, the examples, the valid users and the seed alone: not
@@ -181,10 +190,12 @@ pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Traine
         pool = pool.num_threads(threads);
     }
     let pool = pool.build().map_err(|err| Error::Data(format!("cannot start threads: {err}")))?;
+    let mut earlier_secs = 0.0;
     let state = pool.install(|| {
         let state = match task.checkpoints.and_then(CheckpointFile::load) {
             Some(state) => {
                 observer.resumed(state.progress.update, task.budget().stop_after);
+                earlier_secs = state.progress.secs();
                 state
             }
             None => start(task)?,
@@ -194,7 +205,7 @@ pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Traine
     let Progress { history, best_epoch, .. } = state.progress;
     let epoch = best_epoch.unwrap_or(history.len() as u32);
     let updates = history[epoch as usize - 1].updates;
-    Ok(Trained { mlp: state.best.unwrap_or(state.mlp), updates, epoch, history })
+    Ok(Trained { mlp: state.best.unwrap_or(state.mlp), updates, epoch, history, earlier_secs })
 }
 
 impl Task<'_> {

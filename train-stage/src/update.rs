@@ -4,12 +4,13 @@ use contract::manifest::TrainParams;
 use model::mlp::{Dropout, GOLDEN};
 use model::{Bags, Mlp, OwnHistory, Workspace};
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, Zip, s};
 
 use crate::adam::{Moments, Step};
 use crate::backward::Gradients;
 use crate::examples::ExampleBatch;
 use crate::loss::{Objective, Scratch};
+use crate::negative_sampling::NegativeSampling;
 use crate::soft_f1::SoftF1;
 use crate::sparse::{ByBrand, Entry, brand_sums, select, weighted_sum};
 
@@ -64,6 +65,14 @@ pub struct Update {
     pub dropout: Dropout,
 }
 
+/// Which logits of a batch are looked at: all of the first users, of the others those of the brands
+/// that are not rare, and of their labels.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    n_whole: usize,
+    first_rare: usize,
+}
+
 impl Updater {
     /// An updater for a network, whose output weights it lays out as it needs them.
     pub fn new(mlp: &mut Mlp, params: &TrainParams) -> Self {
@@ -95,9 +104,15 @@ impl Updater {
         if self.logits.dim() != shape {
             self.logits = Array2::zeros(shape);
         }
-        let logits = self.logits.view_mut();
-        mlp.forward(&batch.inputs, &mut self.workspace, logits, Some(dropout));
-        let loss = self.losses(mlp, objective, batch, dropout.seed);
+        // A dense gradient would read also the cells that are not looked at.
+        let sampling = objective.sampling.as_ref().filter(|_| self.sparse > 0.0);
+        let n_whole = |sampling: &NegativeSampling| sampling.n_whole(batch.len(), dropout.seed);
+        let part = Part {
+            n_whole: sampling.map_or(batch.len(), n_whole),
+            first_rare: sampling.map_or(mlp.n_brands(), |sampling| sampling.first_rare),
+        };
+        self.forward(mlp, batch, part, dropout);
+        let loss = self.losses(mlp, objective, batch, part, dropout.seed);
         if self.sparse > 0.0 {
             self.output_layer(mlp, step);
             self.gradients.compute_below(mlp, &batch.inputs, &self.workspace, dropout.rate);
@@ -127,8 +142,45 @@ impl Updater {
         loss
     }
 
+    /// The logits that are looked at. The other cells hold nothing.
+    fn forward(
+        &mut self,
+        mlp: &Mlp,
+        batch: &ExampleBatch,
+        Part { n_whole, first_rare }: Part,
+        dropout: Dropout,
+    ) {
+        if n_whole == batch.len() {
+            let logits = self.logits.view_mut();
+            return mlp.forward(&batch.inputs, &mut self.workspace, logits, Some(dropout));
+        }
+        mlp.forward_hidden(&batch.inputs, &mut self.workspace, Some(dropout));
+        let hidden = self.workspace.hidden.last().expect("sparse gradients have a hidden layer");
+        let (whole, mut part) = self.logits.view_mut().split_at(Axis(0), n_whole);
+        let (hidden_of_whole, hidden) = hidden.view().split_at(Axis(0), n_whole);
+        mlp.first_logits(hidden_of_whole, whole);
+        mlp.first_logits(hidden, part.slice_mut(s![.., ..first_rare]));
+        let output = mlp.layers.last().expect("a network has a layer");
+        Zip::indexed(part.rows_mut()).and(hidden.rows()).par_for_each(|i, mut row, hidden| {
+            for &brand in batch.labels(n_whole + i).split_at(first_rare).1.brands {
+                let brand = brand as usize;
+                row[brand] = output.bias[brand] + hidden.dot(&output.weights.column(brand));
+            }
+        });
+        if let Some(own) = &mlp.own_history {
+            own.add(&batch.inputs.bags[own.bag], self.logits.view_mut());
+        }
+    }
+
     /// Replaces logits by their gradients, block by block; keeps what the backward pass needs.
-    fn losses(&mut self, mlp: &Mlp, objective: &Objective, batch: &ExampleBatch, seed: u64) -> f64 {
+    fn losses(
+        &mut self,
+        mlp: &Mlp,
+        objective: &Objective,
+        batch: &ExampleBatch,
+        Part { n_whole, first_rare }: Part,
+        seed: u64,
+    ) -> f64 {
         let n_users = batch.len();
         let labels = |i: usize| batch.labels(i);
         let term = self.soft_f1.prepare(objective.soft_f1, self.logits.view(), &labels, n_users);
@@ -149,15 +201,28 @@ impl Updater {
                     let user = i * BLOCK + j;
                     let row = row.into_slice().expect("rows of the logits are contiguous");
                     let labels = batch.labels(user);
-                    block.loss += objective.row(row, labels, n_users, soft_f1, &mut block.scratch);
+                    let n_known = if user < n_whole { n_brands } else { first_rare };
+                    let (known, rare) = labels.split_at(n_known);
+                    let (cells, scratch) = (&mut row[..n_known], &mut block.scratch);
+                    block.loss += if user < n_whole {
+                        objective.whole_row(cells, known, n_users, soft_f1, scratch)
+                    } else {
+                        objective.row(cells, known, n_users, soft_f1, scratch)
+                    };
+                    block.loss += objective.positives(row, rare, n_users);
                     if let Some(history) = history {
+                        let is_known =
+                            |brand| brand < n_known || rare.counted().any(|label| label == brand);
                         let brands = history.of(user).map(|(brand, _)| brand as usize);
-                        let cells = brands.map(|b| if b < n_brands { row[b] } else { 0.0 });
+                        let cells =
+                            brands.map(|b| if b < n_brands && is_known(b) { row[b] } else { 0.0 });
                         block.own_history.extend(cells);
                     }
                     if sparse > 0.0 {
                         let seed = seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
-                        select(row, sparse, seed, &mut block.entries);
+                        let of_label = |b| Entry { index: b as u32, value: row[b] };
+                        block.entries.extend(rare.counted().map(of_label));
+                        select(&row[..n_known], sparse, seed, &mut block.entries);
                         block.ends.push(block.entries.len());
                     }
                 }
@@ -255,27 +320,46 @@ mod tests {
 
     /// 18 users, more than a block; one brand of a history is unknown.
     fn batch() -> ExampleBatch {
+        batch_from(0)
+    }
+
+    /// The same users, but the first `first` of them at the end.
+    fn batch_from(first: u32) -> ExampleBatch {
         let mut batch = ExampleBatch::default();
         let mut bags = Bags { offsets: vec![0], ids: Vec::new(), weights: Vec::new() };
-        for user in 0..18_u32 {
+        let users = (0..18).map(|i| (first + i) % 18);
+        for user in users.clone() {
             bags.ids.extend([user % 20, (7 * user + 3) % 20, 99]);
             bags.weights.extend([1.0, (user + 1) as f32, 2.0]);
             bags.offsets.push(bags.ids.len());
             let labels = [user % 20, 19];
             batch.push_labels(Labels { brands: &labels, ignored: &[], weight: 1.0 });
         }
-        batch.inputs = Batch { dense: spread(18, 3, 500), bags: vec![bags] };
+        let users: Vec<usize> = users.map(|user| user as usize).collect();
+        let dense = spread(18, 3, 500).select(Axis(0), &users);
+        batch.inputs = Batch { dense, bags: vec![bags] };
         batch
     }
 
     /// One update of the network at a step size; returns the loss before it.
     fn update(mlp: &mut Mlp, learning_rate: f32, sparse_gradient: f32) -> (f64, Updater) {
         let params = TrainParams { loss: Loss::Bce {}, sparse_gradient, ..TrainParams::default() };
-        let objective = Objective::new(&params, &[9; N_BRANDS], 18);
-        let mut updater = Updater::new(mlp, &params);
+        update_on(&batch(), mlp, learning_rate, &params)
+    }
+
+    /// Of the brands the last ten are rare.
+    fn update_on(
+        batch: &ExampleBatch,
+        mlp: &mut Mlp,
+        learning_rate: f32,
+        params: &TrainParams,
+    ) -> (f64, Updater) {
+        let volumes: Vec<u64> = (0..N_BRANDS).map(|brand| if brand < 10 { 9 } else { 0 }).collect();
+        let objective = Objective::new(params, &volumes, 18);
+        let mut updater = Updater::new(mlp, params);
         let step = Step { learning_rate, weight_decay: 0.1, update: 1 };
         let dropout = Dropout { rate: 0.0, seed: 3 };
-        let loss = updater.update(mlp, &objective, &batch(), Update { step, dropout });
+        let loss = updater.update(mlp, &objective, batch, Update { step, dropout });
         (loss, updater)
     }
 
@@ -301,18 +385,60 @@ mod tests {
         }
     }
 
+    /// With a third of 18 users looked at whole, each is so in 6 of the 18 turns of the batch: the
+    /// mean over all turns is the whole gradient, and the whole loss.
+    #[test]
+    fn sampled_negatives_are_right_on_average() {
+        let gradients = |first: u32, negative_sampling: f32| {
+            let loss = Loss::Bce {};
+            let params = TrainParams {
+                loss,
+                sparse_gradient: 1e-9,
+                negative_sampling,
+                ..TrainParams::default()
+            };
+            let batch = batch_from(first);
+            let (loss, updater) = update_on(&batch, &mut network(), 0.0, &params);
+            let below = updater.gradients.hidden[0].sum();
+            let own = &updater.gradients.own_history.as_ref().expect("the network has one").0;
+            let n_entries: usize =
+                (0..N_BRANDS).map(|brand| updater.by_brand.of(brand).len()).sum();
+            let biases = updater.gradients.biases[1].iter().chain(own).copied();
+            (std::iter::once(loss as f32).chain([below]).chain(biases).collect(), n_entries)
+        };
+        let (whole, n_entries): (Vec<f32>, usize) = gradients(0, 1.0);
+        assert_eq!(n_entries, 18 * 20);
+        let mut mean = vec![0.0; whole.len()];
+        for first in 0..18 {
+            let (sampled, n_entries) = gradients(first, 1.0 / 3.0);
+            // Of 6 users all brands; of 12 the first ten, the last, and one more rare label of some.
+            assert!((6 * 20 + 12 * 11..=6 * 20 + 12 * 12).contains(&n_entries), "{n_entries}");
+            mean.iter_mut().zip(&sampled).for_each(|(mean, value)| *mean += value / 18.0);
+        }
+        for (i, (a, b)) in mean.into_iter().zip(whole).enumerate() {
+            assert!((a - b).abs() < 1e-4, "{i}: {a} for {b}");
+        }
+    }
+
     /// Central differences of the loss, of the own weights of three brands and the common ones.
     #[test]
     fn gradients_of_the_own_history_are_slopes_of_the_loss() {
         const H: f32 = 1.0 / 64.0;
-        for sparse in [0.0, 0.2] {
-            let (_, updater) = update(&mut network(), 0.0, sparse);
+        for (sparse_gradient, negative_sampling) in [(0.0, 1.0), (0.2, 1.0), (0.2, 0.5)] {
+            let params = TrainParams {
+                loss: Loss::Bce {},
+                sparse_gradient,
+                negative_sampling,
+                ..TrainParams::default()
+            };
+            let run = |mlp: &mut Mlp| update_on(&batch(), mlp, 0.0, &params);
+            let (_, updater) = run(&mut network());
             let (own, common) = updater.gradients.own_history.unwrap();
             let slope = |place: &dyn Fn(&mut OwnHistory) -> &mut f32| {
                 let at = |shift: f32| {
                     let mut mlp = network();
                     *place(mlp.own_history.as_mut().unwrap()) += shift;
-                    update(&mut mlp, 0.0, sparse).0
+                    run(&mut mlp).0
                 };
                 (at(H) - at(-H)) / f64::from(2.0 * H)
             };

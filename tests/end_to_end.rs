@@ -154,9 +154,75 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
     let none = work.pipeline(&["run", "nothing*"]);
     assert_eq!(
         (none.code, &*none.stderr),
-        (4, "pipeline: nothing is selected: no experiment has such a name\n")
+        (
+            4,
+            "pipeline: nothing is selected: no experiment has such a name; there are bau, \
+             bau_expected_f1, popularity, persistence\n"
+        )
     );
     assert_eq!(work.pipeline(&["run", "ba["]).code, 2);
+    let only_set = work.pipeline(&["run", "-n", "--set", "experiments.new.train.seed=3"]).stdout;
+    assert!(only_set.contains("train of new: would run"), "{only_set}");
+}
+
+/// A default that is written and the name of a raw file are no change; what a file holds is, also if
+/// another has its name.
+#[test]
+fn raw_tables_count_by_what_they_hold() {
+    let work = Workspace::tiny();
+    let (head, tail) = halves(&work, "interactions.csv");
+    for (part, rows) in [("a", head), ("b", tail)] {
+        fs::create_dir_all(work.dir.join(format!("parts/part={part}"))).unwrap();
+        work.write(&format!("parts/part={part}/data.csv"), &rows);
+    }
+    work.write("parts/README.md", "no table");
+    work.edit("pipeline.yaml", "interactions.csv", "parts/*/data.csv");
+    let run = work.pipeline(&["run", "bau", "--to", "sample"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let is_fresh = || {
+        let plan = work.pipeline(&["run", "-n", "bau", "--to", "sample"]).stdout;
+        (!plan.contains("would run"), plan)
+    };
+
+    fs::rename(work.dir.join("brands.csv"), work.dir.join("names.csv")).unwrap();
+    work.edit("pipeline.yaml", "brands: brands.csv", "brands: {path: names.csv, format: csv}");
+    work.edit("pipeline.yaml", "[embedding, age,", "[{column: embedding}, age,");
+    let (fresh, plan) = is_fresh();
+    assert!(fresh, "{plan}");
+    for part in ["a", "b"] {
+        let file = format!("parts/part={part}/data.csv");
+        let before = work.bytes(&file);
+        let last = String::from_utf8(before.clone()).unwrap();
+        work.write(&file, last.trim_end().rsplit_once('\n').unwrap().0);
+        let (fresh, plan) = is_fresh();
+        assert!(!fresh && plan.contains("input `interactions:"), "{part}: {plan}");
+        fs::write(work.dir.join(&file), before).unwrap();
+        assert!(is_fresh().0);
+    }
+}
+
+/// The lines of a table in two, each with its header.
+fn halves(work: &Workspace, file: &str) -> (String, String) {
+    let text = String::from_utf8(work.bytes(file)).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let (head, tail) = rows.split_at(rows.len() / 2);
+    let table = |rows: &[&str]| format!("{header}\n{}\n", rows.join("\n"));
+    (table(head), table(tail))
+}
+
+/// To a query 1 and 1.0 are two things.
+#[test]
+fn a_whole_number_that_became_a_fraction_is_a_reason() {
+    let work = Workspace::tiny();
+    let sql = "select user_id, [brand_id] as brands, $share as weight from interactions\n";
+    work.write("shares.sql", sql);
+    work.edit("pipeline.yaml", "bau: {}", "bau: {sample: {sql: shares.sql, params: {share: 1}}}");
+    let run = work.pipeline(&["run", "bau", "--to", "sample"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    work.edit("pipeline.yaml", "share: 1", "share: 1.0");
+    let said = work.pipeline(&["explain", "bau", "sample"]).stdout;
+    assert!(said.contains("`params.share`: 1 -> 1.0"), "{said}");
 }
 
 #[test]
@@ -227,8 +293,25 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     work.edit("pipeline.yaml", "dropout: 0.3", "dropout: 0.4");
     let model = work.dir.join("runs/bau_expected_f1/train/.model.arrow.partial");
     fs::create_dir(&model).unwrap();
-    assert_eq!(work.pipeline(&["run"]).code, 1);
+    let failed = work.pipeline(&["run"]);
+    assert_eq!(failed.code, 1);
+    assert!(
+        failed.stderr.contains("hint: mend it, then `pipeline run` goes on from here; `--keep")
+    );
     fs::remove_dir(&model).unwrap();
+    // A later run of another experiment does not make it forgotten, nor a line of the index that was
+    // cut off.
+    let index = work.dir.join("runs/.runs/index.jsonl");
+    let cut = fs::read_to_string(&index).unwrap() + "{\"id\":";
+    fs::write(&index, cut).unwrap();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let history = work.pipeline(&["history"]).stdout;
+    assert_eq!(history.lines().count(), 1 + 4, "{history}");
+    let record: serde_json::Value =
+        serde_json::from_str(&work.pipeline(&["history", "--json"]).stdout).unwrap();
+    let stages = record[2]["stages"].as_array().unwrap();
+    let stage = stages.iter().find(|stage| stage["outcome"] == "failed").unwrap();
+    assert!(stage["fingerprint"].is_string() && stage["secs"].is_number(), "{stage}");
     let again = work.pipeline(&["run", "--failed"]);
     assert!(again.stderr.contains("train of bau_expected_f1: running"), "{}", again.stderr);
     assert!(!again.stderr.contains("popularity"), "{}", again.stderr);

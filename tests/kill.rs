@@ -8,31 +8,45 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use workspace::{Workspace, binary};
 
 const KILLS: u32 = 50;
 
 /// Half of the times the runner is killed, else one of its stages; then `pipeline run` ends with the
-/// bytes of an undisturbed run.
+/// bytes of an undisturbed run. It goes from one setting to another and back: half of the times there
+/// are the results of the other, else nothing. With the second a checkpoint follows each update.
 #[test]
 fn a_killed_run_is_made_whole_by_the_next() {
+    const SETTINGS: [&str; 2] = ["epochs: 3", "checkpoint_minutes: 0, epochs: 20"];
     let undisturbed = small();
-    assert_eq!(undisturbed.pipeline(&["run"]).code, 0);
-    let expected = results(&undisturbed);
-    assert!(expected.len() > 12, "{} tables", expected.len());
+    let expected = SETTINGS.map(|setting| {
+        undisturbed.edit("pipeline.yaml", "epochs: 3", setting);
+        let started = Instant::now();
+        assert_eq!(undisturbed.pipeline(&["run"]).code, 0);
+        (results(&undisturbed), started.elapsed())
+    });
+    assert!(expected[0].0.len() > 12, "{} tables", expected[0].0.len());
 
     let work = small();
-    let (mut n_stages_killed, mut n_left_alone) = (0, 0);
+    let (mut n_stages_killed, mut n_left_alone, mut n_resumed) = (0, 0, 0);
+    let mut last = SETTINGS[0];
     for kill in 0..KILLS {
         let runs = work.dir.join("runs");
-        if runs.exists() {
+        if runs.exists() && kill / 2 % 2 == 0 {
             fs::remove_dir_all(&runs).unwrap();
+        } else if runs.exists() {
+            // Nothing is to be restored but the results that stand there.
+            let _ = fs::remove_dir_all(runs.join(".kept"));
         }
+        let which = (kill / 2 % 4 / 2) as usize;
+        work.edit("pipeline.yaml", last, SETTINGS[which]);
+        last = SETTINGS[which];
+        let (expected, took) = &expected[which];
         let mut runner = start(&work);
         // Spread over the run in an order that looks like none: multiples of a number prime to 97.
-        std::thread::sleep(Duration::from_millis(u64::from(kill * 37 % 97) * 4));
+        std::thread::sleep(*took * (kill * 37 % 97) / 97);
         let stage = if kill % 2 == 0 { None } else { child_of(runner.id()) };
         if let Some(stage) = stage {
             n_stages_killed += u32::from(kill_now(stage));
@@ -49,13 +63,15 @@ fn a_killed_run_is_made_whole_by_the_next() {
 
         let again = work.pipeline(&["run"]);
         assert_eq!(again.code, 0, "after kill {kill}:\n{}", again.stderr);
-        for (file, bytes) in &expected {
+        n_resumed += u32::from(again.stderr.contains("going on from a checkpoint"));
+        for (file, bytes) in expected {
             assert!(work.bytes(file) == *bytes, "after kill {kill}: {file} differs");
         }
         assert!(work.partial_files().is_empty(), "{:?}", work.partial_files());
         assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
     }
     assert!(n_stages_killed > 5 && n_left_alone > 5, "{n_stages_killed}, {n_left_alone}");
+    assert!(n_resumed > 0, "no training went on from a checkpoint");
 }
 
 /// A limit on the size of files stands for a full disk: the write that passes it fails.
@@ -147,11 +163,9 @@ fn small() -> Workspace {
     work
 }
 
-/// Every table but the training's history, which holds times, and the report's, which follows it.
+/// Every table but the training's history, which holds times.
 fn results(work: &Workspace) -> Vec<(String, Vec<u8>)> {
-    let is_compared = |file: &String| {
-        !file.contains(".kept") && !file.ends_with("history.arrow") && !file.contains("report")
-    };
+    let is_compared = |file: &String| !file.contains(".kept") && !file.ends_with("history.arrow");
     let files = work.tables().into_iter().filter(is_compared);
     files.map(|file| (file.clone(), work.bytes(&file))).collect()
 }

@@ -273,9 +273,13 @@ impl Write for Hashing {
     }
 }
 
-/// Hashes what a table holds, whoever made it: its columns, its metadata but for those below, and
-/// its rows. The same rows written by another experiment or another build have the same digest.
+/// Hashes what a table holds, whoever made it and in whatever time: its columns but for times, its
+/// metadata but for those below, and its rows. The same rows written by another experiment or another
+/// build have the same digest.
 struct Digest(blake3::Hasher);
+
+/// Columns that are times: they differ from run to run, and no result follows from them.
+const TIMES: [&str; 2] = ["secs", "rows_per_s"];
 
 /// Metadata: hash of all that a table was made of.
 pub(crate) const FINGERPRINT_KEY: &str = "fingerprint";
@@ -291,8 +295,14 @@ impl Digest {
         for text in metadata.into_iter().flat_map(|(key, value)| [key, value]) {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
-        let plain = Schema::new(schema.fields().clone());
+        let plain = Schema::new(schema.fields().clone()).project(&Self::columns(schema))?;
         StreamWriter::try_new(Self(hasher), &plain)
+    }
+
+    /// Places of the columns that count.
+    fn columns(schema: &Schema) -> Vec<usize> {
+        let is_counted = |&i: &usize| !TIMES.contains(&schema.field(i).name().as_str());
+        (0..schema.fields().len()).filter(is_counted).collect()
     }
 }
 
@@ -415,7 +425,9 @@ impl Writer {
         let batch = RecordBatch::try_new(self.schema(), columns)
             .map_err(|err| Error::broken(&self.partial.target, self.contract, err.to_string()))?;
         self.n_rows += batch.num_rows() as u64;
-        let written = self.inner.write(&batch).and_then(|()| self.content.write(&batch));
+        let counted = batch.project(&Digest::columns(&batch.schema()));
+        let written =
+            self.inner.write(&batch).and(counted).and_then(|batch| self.content.write(&batch));
         written.map_err(|err| failed(&self.partial.target, err))
     }
 

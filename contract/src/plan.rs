@@ -1,11 +1,14 @@
 //! Which files each stage of each experiment reads and writes, and with what parameters.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::manifest::{Calibration, Experiment, Manifest, ModelKind, TableSource, View};
+use crate::manifest::{
+    Calibration, Experiment, Manifest, ModelKind, TableFormat, TableOptions, TableSource, View,
+};
 use crate::query::{canonical, effective_params};
 
 /// A step of the pipeline.
@@ -176,8 +179,9 @@ impl Manifest {
                 TableSource::Path(path) => path,
                 TableSource::Options(options) => &options.path,
             };
-            for file in table_files(path) {
-                inputs.push(input(format!("{name}:{}", file_name(&file)), file));
+            // By place, not by name: files in several folders may have the same.
+            for (i, file) in table_files(path).into_iter().enumerate() {
+                inputs.push(input(format!("{name}:{i}"), file));
             }
         }
         let views = [
@@ -193,12 +197,14 @@ impl Manifest {
                 data[name]["sql"] = json!(canonical(&text));
             }
         }
-        for source in data["tables"].as_object_mut().into_iter().flat_map(|t| t.values_mut()) {
-            match source {
-                Value::Object(options) => drop(options.shift_remove("path")),
-                path => *path = Value::Null,
-            }
-        }
+        let tables = self.data.tables.iter().map(|(name, source)| {
+            let TableOptions { path, format, delimiter, header } = source.options();
+            let format = format.or(TableFormat::of(&path));
+            (name.clone(), json!({"format": format, "delimiter": delimiter, "header": header}))
+        });
+        data["tables"] = tables.collect::<serde_json::Map<_, _>>().into();
+        data["features"] =
+            self.data.features.iter().map(|feature| json!(feature.options())).collect();
         (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))
     }
 
@@ -287,7 +293,7 @@ impl Manifest {
         let experiments: Vec<Value> = self
             .experiments()
             .map(|e| {
-                let sample = if e.needs_sample() { json!(e.sample.params) } else { Value::Null };
+                let sample = if e.needs_sample() { self.sample_plan(e).1["params"].clone() } else { Value::Null };
                 json!({"name": e.name, "sample": sample, "train": self.train_plan(e).1, "score": self.score_plan(e).1})
             })
             .collect();
@@ -298,7 +304,8 @@ impl Manifest {
     }
 }
 
-/// The files of a raw table, sorted: the file itself, a folder's, or a glob's.
+/// The files of a raw table, sorted: the file itself, or those of a folder or a glob that end as the
+/// first one that is a table's, so that a README beside them is none.
 pub fn table_files(path: &str) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| path.is_file() && !file_name(path).starts_with(['.', '_']);
     let mut files: Vec<PathBuf> = if Path::new(path).is_dir() {
@@ -315,6 +322,12 @@ pub fn table_files(path: &str) -> Vec<PathBuf> {
         vec![path.into()]
     };
     files.sort();
+    let is_table = |file: &&PathBuf| TableFormat::of_name(&file.to_string_lossy()).is_some();
+    if let Some(ending) =
+        files.iter().find(is_table).map(|file| file.extension().map(OsStr::to_owned))
+    {
+        files.retain(|file| file.extension() == ending.as_deref());
+    }
     files
 }
 

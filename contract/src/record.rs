@@ -32,7 +32,7 @@ pub struct Record {
     pub parts: Parts,
     /// The files made, by name
     pub outputs: BTreeMap<String, Output>,
-    /// Wall time
+    /// Wall time; of a training that was stopped in between, with the updates of its earlier parts
     pub secs: f64,
     /// Largest resident memory of the process, where the system tells it
     pub peak_memory_bytes: Option<u64>,
@@ -327,17 +327,19 @@ fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut Vec<Change>
     }
 }
 
-/// Whether two values are the same; a number read back from a record may differ in its last digit.
+/// Whether two values are the same; a fraction read back from a record may differ in its last digit.
+/// A whole number and a fraction are two things to a query, as 1 and 1.0.
 fn is_same(old: &Value, new: &Value) -> bool {
-    let numbers = old.as_f64().zip(new.as_f64());
-    old == new || numbers.is_some_and(|(a, b)| (a - b).abs() <= 2.0 * f64::EPSILON * a.abs())
+    let fraction = |value: &Value| value.as_f64().filter(|_| value.is_f64());
+    let is_close = |(a, b): (f64, f64)| (a - b).abs() <= 2.0 * f64::EPSILON * a.abs();
+    old == new || fraction(old).zip(fraction(new)).is_some_and(is_close)
 }
 
 /// A value as its setting was written: a number of single precision with no more digits than it has.
 fn shown(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if value.is_f64() && f64::from(number as f32) == number => {
-            (number as f32).to_string()
+            format!("{:?}", number as f32)
         }
         _ => value.to_string(),
     }

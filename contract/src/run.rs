@@ -21,6 +21,7 @@ pub struct StageRun {
     hashes: Hashes,
     fingerprint: String,
     started: Instant,
+    earlier_secs: f64,
     outputs: Vec<Finished>,
 }
 
@@ -48,7 +49,15 @@ impl StageRun {
         let mut hashes = Hashes::default();
         let parts = Parts::of(&plan, &binary, &mut hashes)?;
         let fingerprint = parts.fingerprint();
-        Ok(Self { plan, parts, hashes, fingerprint, started, outputs: Vec::new() })
+        Ok(Self {
+            plan,
+            parts,
+            hashes,
+            fingerprint,
+            started,
+            earlier_secs: 0.0,
+            outputs: Vec::new(),
+        })
     }
 
     /// What all results of this run follow from.
@@ -115,6 +124,11 @@ impl StageRun {
         Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
     }
 
+    /// Counts time that earlier processes took for what this one finished.
+    pub fn add_secs(&mut self, secs: f64) {
+        self.earlier_secs += secs;
+    }
+
     /// Adds a finished output; it takes its place when the run is done.
     pub fn add(&mut self, output: Finished) {
         self.outputs.push(output);
@@ -157,7 +171,7 @@ impl StageRun {
                     (name, Output { blake3, content, n_bytes: *n_bytes, n_rows: *n_rows })
                 })
                 .collect::<BTreeMap<_, _>>(),
-            secs: self.started.elapsed().as_secs_f64(),
+            secs: self.earlier_secs + self.started.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
             summary,
             accepted: Vec::new(),

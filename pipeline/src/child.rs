@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, killpg};
@@ -45,6 +46,8 @@ pub struct Running {
     pub fingerprint: String,
     /// Memory that it is expected to need, in bytes
     pub memory: u64,
+    /// When it was started
+    pub started: Instant,
     group: Pid,
 }
 
@@ -84,11 +87,13 @@ pub fn start(
     let events = events.clone();
     thread::spawn(move || {
         let said = thread::spawn(move || {
-            let mut said = String::new();
-            let _ = stdout.read_to_string(&mut said);
-            said
+            let mut said = Vec::new();
+            let _ = stdout.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).into_owned()
         });
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        // Whatever bytes it writes are read, or it would end at a broken pipe.
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
             let _ = writeln!(file, "{line}"); // a full disk must not stop the stage
             let _ = events.send(Event::Line { node: place, line });
         }
@@ -103,7 +108,7 @@ pub fn start(
 impl Running {
     /// A stage that was started.
     pub fn new(node: usize, group: Pid, fingerprint: String, memory: u64) -> Self {
-        Self { node, fingerprint, memory, group }
+        Self { node, fingerprint, memory, started: Instant::now(), group }
     }
 
     /// Lets it end by itself, or ends it at once.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::node::{Node, Why};
+use crate::run;
 
 const FOLDER: &str = ".runs";
 const INDEX: &str = "index.jsonl";
@@ -72,6 +73,12 @@ pub struct Git {
 pub struct Machine {
     /// Threads that can run at once
     pub cores: usize,
+    /// Name of the processor, where the system tells it
+    #[serde(default)]
+    pub processor: Option<String>,
+    /// Operating system and architecture, as `linux x86_64`
+    #[serde(default)]
+    pub system: String,
     /// Memory, where the system tells it
     pub memory_bytes: Option<u64>,
 }
@@ -89,13 +96,13 @@ pub struct StageOutcome {
     pub reason: Option<String>,
     /// Parts of its fingerprint that had changed
     pub changes: Vec<Change>,
-    /// Of what it was made of
+    /// Of what it was made of, or would have been
     pub fingerprint: Option<String>,
     /// What it was made of
     pub parts: Option<Parts>,
     /// Seeds in its settings, by key
     pub seeds: BTreeMap<String, u64>,
-    /// Wall time, if it ran
+    /// Wall time, if it ran; of a training that was stopped before, of all its parts
     pub secs: Option<f64>,
     /// Largest resident memory, if it ran
     pub peak_memory_bytes: Option<u64>,
@@ -135,12 +142,6 @@ impl Recorder {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let line = json!({"id": id, "started": started, "arguments": arguments});
         let index = dir.join(INDEX);
-        File::options()
-            .create(true)
-            .append(true)
-            .open(&index)
-            .and_then(|mut file| writeln!(file, "{line}"))
-            .with_context(|| format!("cannot write {}", index.display()))?;
         let folder = manifest.path.parent().unwrap_or(Path::new("."));
         let run = Run {
             id,
@@ -157,12 +158,15 @@ impl Recorder {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let recorder = Self { path: dir.join(RECORD), run, began: Instant::now() };
         recorder.write()?;
+        append_line(&index, &line.to_string())
+            .with_context(|| format!("cannot write {}", index.display()))?;
         Ok(recorder)
     }
 
     /// Adds what became of a stage.
     ///
     /// * `record`: of its results, if they are there.
+    /// * `secs`: that it was at work, if it was.
     ///
     /// # Errors
     ///
@@ -173,21 +177,23 @@ impl Recorder {
         outcome: &str,
         why: Why,
         record: Option<&Record>,
+        secs: Option<f64>,
     ) -> Result<()> {
         let ran = record.filter(|_| outcome == "ran");
+        let expected = Some(why.fingerprint).filter(|fingerprint| !fingerprint.is_empty());
         let inputs = || node.plan.inputs.iter().map(|input| &*input.path);
         let n_bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
         let n_rows = |path: &Path| Output::recorded(path).map_or(0, |output| output.n_rows);
         self.run.stages.push(StageOutcome {
             experiment: node.plan.experiment.clone(),
             stage: node.plan.stage.to_string(),
-            secs: ran.map(|record| record.secs),
+            secs: ran.map(|record| record.secs).or(secs),
             peak_memory_bytes: ran.and_then(|record| record.peak_memory_bytes),
             rows_in: inputs().map(n_rows).sum(),
             bytes_in: inputs().map(n_bytes).sum(),
             rows_out: record.map(Record::n_rows),
             bytes_out: record.map(Record::n_bytes),
-            fingerprint: record.map(|record| record.fingerprint.clone()),
+            fingerprint: record.map(|record| record.fingerprint.clone()).or(expected),
             parts: record.map(|record| record.parts.clone()),
             seeds: seeds(&node.plan.params),
             reason: why.words,
@@ -216,6 +222,14 @@ impl Recorder {
     }
 }
 
+/// Appends a line; one before it that was cut off by a kill or a full disk stays a line of its own.
+fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let is_cut = fs::read(path).is_ok_and(|text| text.last().is_some_and(|&last| last != b'\n'));
+    let start = if is_cut { "\n" } else { "" };
+    let mut file = File::options().create(true).append(true).open(path)?;
+    file.write_all(format!("{start}{line}\n").as_bytes())
+}
+
 /// What git says of a folder; nothing where there is no git or no repository.
 fn git(folder: &Path) -> Option<Git> {
     let ask = |arguments: &[&str]| {
@@ -230,13 +244,17 @@ fn git(folder: &Path) -> Option<Git> {
 
 /// What this machine has.
 pub fn machine() -> Machine {
-    let memory = fs::read_to_string("/proc/meminfo").ok();
-    let kib = memory.as_deref().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
-    });
+    let told = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(value.trim_start_matches([' ', '\t', ':']).to_owned())
+    };
+    let kib = told("/proc/meminfo", "MemTotal")
+        .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
     Machine {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        processor: told("/proc/cpuinfo", "model name"),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         memory_bytes: kib.map(|kib| kib * 1024),
     }
 }
@@ -269,13 +287,14 @@ pub fn runs(manifest: &Manifest) -> Vec<Run> {
     lines.filter_map(run).collect()
 }
 
-/// Whether a stage of an experiment failed in the last run, or could not begin.
+/// Whether a stage of an experiment failed, or could not begin, in the last run that came to it.
 pub fn failed(manifest: &Manifest) -> impl Fn(&String) -> bool + use<> {
-    let stages = runs(manifest).pop().map(|run| run.stages).unwrap_or_default();
-    let is_bad = |stage: &StageOutcome| ["failed", "blocked"].contains(&&*stage.outcome);
-    let bad: Vec<Option<String>> =
-        stages.into_iter().filter(is_bad).map(|stage| stage.experiment).collect();
-    move |name| bad.iter().any(|bad| bad.as_ref().is_none_or(|bad| bad == name))
+    let mut last = BTreeMap::new();
+    for stage in runs(manifest).into_iter().flat_map(|run| run.stages) {
+        last.insert((stage.experiment, stage.stage), stage.outcome);
+    }
+    last.retain(|_, outcome| ["failed", "blocked"].contains(&&**outcome));
+    move |name| last.keys().any(|(bad, _)| bad.as_ref().is_none_or(|bad| bad == name))
 }
 
 /// Prints the runs; those whose record is gone are left out.
@@ -287,11 +306,13 @@ pub fn history(manifest: &Manifest, as_json: bool) {
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["run", "took", "outcome", "stages", "command"]);
-    for run in &runs {
+    let is_at_work = run::is_at_work(&manifest.run_dir);
+    for (i, run) in runs.iter().enumerate() {
         let n = |outcome: &str| run.stages.iter().filter(|stage| stage.outcome == outcome).count();
         let n_failed = n("failed") + n("blocked");
         let stages = format!("{} ran, {n_failed} failed, of {}", n("ran"), run.stages.len());
         let outcome = match run.outcome {
+            Outcome::Running if is_at_work && i + 1 == runs.len() => "at work",
             Outcome::Running => "did not end",
             Outcome::Done => "done",
             Outcome::Failed => "failed",

@@ -8,6 +8,7 @@ use contract::manifest::{Experiment, Manifest};
 use contract::plan::StagePlan;
 use contract::record::{Change, Hashes, Parts, Record};
 
+use crate::child;
 use crate::store::Store;
 
 /// A stage of an experiment, or one that all share.
@@ -204,6 +205,11 @@ impl Node {
         let parts = Parts::of(&self.plan, &self.binary, hashes)?;
         let fingerprint = parts.fingerprint();
         let why = match Record::of(&self.plan) {
+            // A stage's log stands there from its first moment.
+            None if child::log_path(self).exists() => Why::of(format!(
+                "its last run did not end well; see {}",
+                child::log_path(self).display()
+            )),
             None => Why::of("it has not run yet"),
             Some(record) => {
                 let changes = parts.changes_since(&record.parts);
@@ -211,7 +217,12 @@ impl Node {
                 if record.fingerprint == fingerprint && damage.is_none() {
                     return Ok(State::Fresh);
                 }
-                Why { words: damage, changes, ..Why::default() }
+                let words = damage.or_else(|| {
+                    changes
+                        .is_empty()
+                        .then(|| "a number of its settings has another last digit".to_owned())
+                });
+                Why { words, changes, ..Why::default() }
             }
         };
         let why = Why { fingerprint: fingerprint.clone(), ..why };

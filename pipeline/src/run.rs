@@ -1,6 +1,6 @@
 //! Runs what is stale, in order.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::Ordering;
@@ -33,15 +33,18 @@ const EXIT_NOTHING_SELECTED: u8 = 4;
 /// work. A failed stage is told by the exit code.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let ManifestArgs { manifest: path, set } = &args.manifest;
-    let as_written = Manifest::load(path, &[], &[])?;
-    let mut experiments = args.selection.experiments(&as_written)?;
+    // An experiment may be one that is only set.
+    let named = Manifest::load(path, set, &[])?;
+    let mut experiments = args.selection.experiments(&named)?;
     if experiments.is_empty() {
-        return Ok(nothing_selected("no experiment has such a name"));
+        let names: Vec<&str> = named.experiments().map(|e| &*e.name).collect();
+        let names = names.join(", ");
+        return Ok(nothing_selected(&format!("no experiment has such a name; there are {names}")));
     }
     if args.failed {
-        experiments.retain(history::failed(&as_written));
+        experiments.retain(history::failed(&named));
         if experiments.is_empty() {
-            return Ok(nothing_selected("no stage of them failed in the last run"));
+            return Ok(nothing_selected("no stage of them failed when it last ran"));
         }
     }
     // What is set is set in the experiments that are named, else in what all start from.
@@ -252,20 +255,35 @@ fn memory_budget(args: &RunArgs) -> Result<u64> {
     })
 }
 
+/// Whether a run is at work on the results' folder.
+pub fn is_at_work(run_dir: &Path) -> bool {
+    let lock = File::open(run_dir.join(LOCK));
+    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+const LOCK: &str = ".lock";
+
 /// Holds the results' folder; the kernel frees it when this program ends, however it ends.
 pub fn lock(run_dir: &Path) -> Result<File> {
     std::fs::create_dir_all(run_dir)
         .with_context(|| format!("cannot make {}", run_dir.display()))?;
-    let path = run_dir.join(".lock");
+    let path = run_dir.join(LOCK);
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    if file.try_lock().is_err() {
-        let holder = std::fs::read_to_string(&path).unwrap_or_default();
-        bail!(
-            "{}: another run is at work here (process {holder}); wait for it to end",
-            run_dir.display()
-        );
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            bail!(
+                "{}: another run is at work here (process {holder}); wait for it to end",
+                run_dir.display()
+            );
+        }
+        Err(TryLockError::Error(err)) => {
+            return Err(err).with_context(|| format!("cannot lock {}", path.display()));
+        }
     }
-    std::fs::write(&path, std::process::id().to_string())?;
+    std::fs::write(&path, std::process::id().to_string())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(file)
 }

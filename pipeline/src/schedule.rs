@@ -2,6 +2,7 @@
 //! cores and the memory allow.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use contract::cli::ManifestArgs;
 use contract::record::{Hashes, Record};
 use contract::{Stage, print_line};
+use nix::sys::signal::Signal;
 
 use crate::RunArgs;
 use crate::child::{self, Event, Running};
@@ -100,7 +102,7 @@ impl<'a> Scheduler<'a> {
                     );
                 }
             }
-            let may_start = n_signals == 0 && (!self.has_failed || self.args.keep_going);
+            let may_start = n_signals == 0 && self.may_start();
             // With nothing at work something must be found to start: one that could not has ended.
             if may_start && (std::mem::take(&mut has_changed) || self.running.is_empty()) {
                 self.start_ready(&sender);
@@ -117,20 +119,25 @@ impl<'a> Scheduler<'a> {
                 Err(_) => {} // time to look whether Ctrl-C was pressed
             }
         }
-        let failed: Vec<String> = self
-            .all
-            .iter()
-            .zip(&self.ended)
-            .filter(|(_, ended)| **ended == Some(End::Badly))
-            .map(|(node, _)| node.plan.label())
-            .collect();
         if n_signals > 0 {
             return Ok(Outcome::Interrupted);
         }
+        let labels = |is_meant: fn(&Option<End>) -> bool| {
+            let nodes = self.all.iter().zip(&self.ended).filter(|(_, ended)| is_meant(ended));
+            nodes.map(|(node, _)| node.plan.label()).collect::<Vec<_>>()
+        };
+        let failed = labels(|ended| *ended == Some(End::Badly));
         if failed.is_empty() {
             return Ok(Outcome::Done);
         }
         eprintln!("pipeline: failed: {}; results of other stages are kept", failed.join(", "));
+        let n_left = labels(|ended| matches!(ended, None | Some(End::NotRun))).len();
+        if n_left > 0 {
+            eprintln!("pipeline: {n_left} stages were not run");
+        }
+        let keep_going =
+            if self.args.keep_going { "" } else { "; `--keep-going` runs what does not need it" };
+        eprintln!("hint: mend it, then `pipeline run` goes on from here{keep_going}");
         Ok(Outcome::Failed)
     }
 
@@ -148,7 +155,7 @@ impl<'a> Scheduler<'a> {
                     Some(why) => stale.push((place, why)),
                     None => has_ended = true,
                 }
-                if self.has_failed && !self.args.keep_going {
+                if !self.may_start() {
                     return;
                 }
             }
@@ -156,11 +163,24 @@ impl<'a> Scheduler<'a> {
                 break stale;
             }
         };
+        // Stages that make the same wait for one of them.
+        let fingerprints: BTreeSet<&str> =
+            stale.iter().map(|(_, why)| &*why.fingerprint).filter(|f| !f.is_empty()).collect();
+        let n_unknown = stale.iter().filter(|(_, why)| why.fingerprint.is_empty()).count();
+        let is_made = |running: &&Running| !fingerprints.contains(&*running.fingerprint);
+        let n_others = self.running.iter().filter(is_made).count();
+        let n_at_once = fingerprints.len() + n_unknown + n_others;
+        let n_threads = (machine().cores / n_at_once.clamp(1, self.jobs)).max(1);
         for (place, why) in stale {
-            if self.running.len() < self.jobs {
-                self.start(place, why, events);
+            if self.running.len() < self.jobs && self.may_start() {
+                self.start(place, why, n_threads, events);
             }
         }
+    }
+
+    /// Whether no failure keeps other stages from being started.
+    fn may_start(&self) -> bool {
+        !self.has_failed || self.args.keep_going
     }
 
     /// Whether all that a stage needs has ended; the report does without what failed.
@@ -200,7 +220,7 @@ impl<'a> Scheduler<'a> {
         match state {
             State::Fresh => {
                 self.progress.say(&format!("{label}: fresh"));
-                self.finish(place, "fresh", Why::default());
+                self.finish(place, "fresh", Why::default(), None);
             }
             State::Kept { dir, record, why } => {
                 self.keep_earlier(node);
@@ -211,7 +231,7 @@ impl<'a> Scheduler<'a> {
                 let _ = std::fs::remove_file(child::log_path(node)); // of other results
                 let words = node.kept_words(&record);
                 self.progress.say(&format!("{label}: {words}"));
-                self.finish(place, &words, why);
+                self.finish(place, &words, why, None);
             }
             State::Stale(why) => return Some(why),
             State::Blocked(reason) => self.cannot_run(place, &reason),
@@ -223,7 +243,7 @@ impl<'a> Scheduler<'a> {
     /// Ends a stage that cannot begin.
     fn cannot_run(&mut self, place: usize, reason: &str) {
         self.progress.fail(&format!("{}: cannot run: {reason}", self.all[place].plan.label()));
-        self.finish(place, "blocked", Why::of(reason));
+        self.finish(place, "blocked", Why::of(reason), None);
     }
 
     /// Keeps results that a stage made without the runner, before others take their place.
@@ -246,7 +266,9 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Starts a stage, if there is memory for it and just this is not being made already.
-    fn start(&mut self, place: usize, why: Why, events: &mpsc::Sender<Event>) {
+    ///
+    /// * `n_threads`: its share of the cores.
+    fn start(&mut self, place: usize, why: Why, n_threads: usize, events: &mpsc::Sender<Event>) {
         let node = &self.all[place];
         let label = node.plan.label();
         let is_made = |running: &Running| {
@@ -259,7 +281,7 @@ impl<'a> Scheduler<'a> {
             return; // later
         }
         self.keep_earlier(node);
-        let command = command(node, &self.manifest, self.n_threads(node));
+        let command = command(node, &self.manifest, n_threads);
         let group = match child::start(command, place, node, events) {
             Ok(group) => group,
             Err(err) => return self.cannot_run(place, &format!("{err:#}")),
@@ -270,18 +292,6 @@ impl<'a> Scheduler<'a> {
         self.whys.insert(place, why);
     }
 
-    /// A stage's share of the cores: no more experiments are at work at once than have something
-    /// left to do.
-    fn n_threads(&self, node: &Node) -> usize {
-        let is_open = |(other, ended): &(&Node, &Option<End>)| {
-            ended.is_none() && other.plan.experiment.is_some()
-        };
-        let open = self.all.iter().zip(&self.ended).filter(is_open);
-        let experiments: BTreeSet<_> = open.map(|(node, _)| &node.plan.experiment).collect();
-        let n_at_once = if node.plan.experiment.is_some() { experiments.len() } else { 1 };
-        (machine().cores / n_at_once.clamp(1, self.jobs)).max(1)
-    }
-
     /// What the stage took the last time; its share where that is not known.
     fn expected_memory(&self, node: &Node) -> u64 {
         let last = Record::of(&node.plan).and_then(|record| record.peak_memory_bytes);
@@ -289,7 +299,9 @@ impl<'a> Scheduler<'a> {
     }
 
     fn end(&mut self, place: usize, status: ExitStatus, stdout: &str) {
-        self.running.retain(|running| running.node != place);
+        let ended = self.running.iter().position(|running| running.node == place);
+        let ended = ended.map(|i| self.running.remove(i));
+        let secs = ended.map(|running| running.started.elapsed().as_secs_f64());
         self.progress.end(place);
         let node = &self.all[place];
         let why = self.whys.remove(&place).unwrap_or_default();
@@ -298,12 +310,18 @@ impl<'a> Scheduler<'a> {
             let is_interrupted = INTERRUPTS.load(Ordering::Relaxed) > 0;
             if !is_interrupted {
                 let (lines, log) = (child::last_lines(node), child::log_path(node));
+                let killed = if status.signal() == Some(Signal::SIGKILL as i32) {
+                    "\nhint: something killed it, as the system does when memory runs out; try `-j 1`"
+                } else {
+                    ""
+                };
                 self.progress.fail(&format!(
-                    "{label}: failed ({status}); its last lines, of {}:\n{lines}",
+                    "{label}: failed ({status}); its last lines, of {}:\n{lines}{killed}",
                     log.display()
                 ));
             }
-            return self.finish(place, if is_interrupted { "interrupted" } else { "failed" }, why);
+            let outcome = if is_interrupted { "interrupted" } else { "failed" };
+            return self.finish(place, outcome, why, secs);
         }
         // The report's table is the run's result; what other stages say is progress.
         if node.plan.stage == Stage::Report && !self.args.json {
@@ -311,15 +329,17 @@ impl<'a> Scheduler<'a> {
         } else if let Some(first) = stdout.lines().next() {
             self.progress.say(first);
         }
-        self.finish(place, "ran", why);
+        self.finish(place, "ran", why, secs);
     }
 
     /// Notes what became of a stage.
-    fn finish(&mut self, place: usize, outcome: &str, why: Why) {
+    ///
+    /// * `secs`: that it was at work, if it was.
+    fn finish(&mut self, place: usize, outcome: &str, why: Why, secs: Option<f64>) {
         let node = &self.all[place];
         let is_ok = !["failed", "blocked", "interrupted"].contains(&outcome);
         let record = Record::of(&node.plan).filter(|_| is_ok);
-        if let Err(err) = self.recorder.add(node, outcome, why, record.as_ref()) {
+        if let Err(err) = self.recorder.add(node, outcome, why, record.as_ref(), secs) {
             // The stage's own record counts; this one is for people.
             self.progress.fail(&format!("warning: {err:#}"));
         }

@@ -232,10 +232,12 @@ pub fn graph(manifest: &Manifest, format: Option<GraphFormat>) -> Result<()> {
     match format {
         GraphFormat::Text => {
             print_line!("holdout");
-            for experiment in manifest.experiments() {
+            let n_experiments = manifest.experiments().count();
+            for (i, experiment) in manifest.experiments().enumerate() {
+                let branch = if i + 1 < n_experiments { '├' } else { '└' };
                 let own = stages.iter().filter(|(name, _)| *name == Some(&experiment.name));
                 let own: Vec<String> = own.map(|(_, stage)| stage.to_string()).collect();
-                print_line!("├─ {}: {} ─ report", experiment.name, own.join(" ─ "));
+                print_line!("{branch}─ {}: {} ─ report", experiment.name, own.join(" ─ "));
             }
         }
         GraphFormat::Mermaid => {

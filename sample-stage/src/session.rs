@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::cli::DataError;
 use contract::ipc::Table;
-use contract::manifest::{Data, TableFormat, TableOptions, TableSource, View};
+use contract::manifest::{Data, TableFormat, TableOptions, View};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::dataframe::DataFrame;
@@ -61,7 +61,9 @@ fn config() -> SessionConfig {
 pub fn limited(limits: Limits) -> Result<SessionContext> {
     let mut config = config();
     config = config.with_batch_size(BATCH_SIZE);
-    if let Some(threads) = limits.threads {
+    // The runner tells a stage its share of the cores as it tells rayon.
+    let share = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
+    if let Some(threads) = limits.threads.or_else(share).filter(|&threads| threads > 0) {
         config = config.with_target_partitions(threads);
     }
     config.options_mut().optimizer.prefer_hash_join = limits.hash_joins;
@@ -86,12 +88,7 @@ pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
     let session = SessionContext::new_with_config(config());
     session.register_udf(draw::function());
     for (name, source) in &data.tables {
-        let options = match source {
-            TableSource::Options(options) => options.clone(),
-            TableSource::Path(path) => {
-                TableOptions { path: path.clone(), format: None, delimiter: None, header: true }
-            }
-        };
+        let options = source.options();
         register_raw(&session, name, &options)
             .await
             .map_err(|err| DataError(format!("table `{name}`: {}: {err}", options.path)))?;
@@ -104,7 +101,7 @@ async fn register_raw(session: &SessionContext, name: &str, options: &TableOptio
     let first = files.first().context("there is no file")?;
     let format =
         options.format.or(TableFormat::of(&options.path)).context("its format is not known")?;
-    // The reader takes files with the ending of the first, so that a README beside them is no table.
+    // All end as the first.
     let ending = first.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
     let paths: Vec<String> = files
         .iter()

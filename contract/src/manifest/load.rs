@@ -498,18 +498,17 @@ impl Loader {
 }
 
 impl TableFormat {
-    /// The format that a path's ending tells; for a folder, that of its first file.
+    /// The format that a path's ending tells; for a folder, that of its first file that has one.
     pub fn of(path: &str) -> Option<Self> {
         if Path::new(path).is_dir() {
-            let mut files: Vec<_> =
-                std::fs::read_dir(path).ok()?.flatten().map(|f| f.path()).collect();
-            files.sort();
+            let files = crate::plan::table_files(path);
             return files.iter().find_map(|file| Self::of_name(&file.to_string_lossy()));
         }
         Self::of_name(path)
     }
 
-    fn of_name(path: &str) -> Option<Self> {
+    /// The format that a file's ending tells.
+    pub(crate) fn of_name(path: &str) -> Option<Self> {
         match Path::new(path).extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "parquet" => Some(Self::Parquet),
             "csv" => Some(Self::Csv),

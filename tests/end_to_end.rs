@@ -163,6 +163,11 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
     assert_eq!(work.pipeline(&["run", "ba["]).code, 2);
     let only_set = work.pipeline(&["run", "-n", "--set", "experiments.new.train.seed=3"]).stdout;
     assert!(only_set.contains("train of new: would run"), "{only_set}");
+    let named = work.pipeline(&["run", "-n", "new", "--set", "experiments.new.train.seed=3"]);
+    assert!(named.stdout.contains("train of new: would run"), "{}", named.stderr);
+    // Which `popularity` could not have.
+    let memory = work.pipeline(&["run", "-n", "bau", "--set", "score.memory={}"]);
+    assert_eq!(memory.code, 0, "{}", memory.stderr);
 }
 
 /// A default that is written and the name of a raw file are no change; what a file holds is, also if

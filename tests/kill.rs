@@ -22,6 +22,7 @@ fn a_killed_run_is_made_whole_by_the_next() {
     const SETTINGS: [&str; 2] = ["epochs: 3", "checkpoint_minutes: 0, epochs: 20"];
     let undisturbed = small();
     let expected = SETTINGS.map(|setting| {
+        let _ = fs::remove_dir_all(undisturbed.dir.join("runs"));
         undisturbed.edit("pipeline.yaml", "epochs: 3", setting);
         let started = Instant::now();
         assert_eq!(undisturbed.pipeline(&["run"]).code, 0);
@@ -33,15 +34,17 @@ fn a_killed_run_is_made_whole_by_the_next() {
     let (mut n_stages_killed, mut n_left_alone, mut n_resumed) = (0, 0, 0);
     let mut last = SETTINGS[0];
     for kill in 0..KILLS {
+        // Runner and stage, nothing and earlier results, one setting and the other in turn: those who
+        // find results find those of the other setting.
+        let (has_earlier, which) = (kill % 4 >= 2, ((kill + kill / 4) % 2) as usize);
         let runs = work.dir.join("runs");
-        if runs.exists() && kill / 2 % 2 == 0 {
-            fs::remove_dir_all(&runs).unwrap();
-        } else if runs.exists() {
-            // Nothing is to be restored but the results that stand there.
-            let _ = fs::remove_dir_all(runs.join(".kept"));
+        // What is kept would be restored.
+        let old = if has_earlier { runs.join(".kept") } else { runs };
+        if old.exists() {
+            fs::remove_dir_all(old).unwrap();
         }
-        let which = (kill / 2 % 4 / 2) as usize;
         work.edit("pipeline.yaml", last, SETTINGS[which]);
+        assert!(!has_earlier || last != SETTINGS[which], "kill {kill} finds nothing to do");
         last = SETTINGS[which];
         let (expected, took) = &expected[which];
         let mut runner = start(&work);

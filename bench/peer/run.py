@@ -1,7 +1,8 @@
 """Times the whole pipeline, raw tables to figures, against the same job in Python (peer.py).
 
 `bfce_1m` and `approach_1a` on a made-up population: the same users held out, examples drawn by
-the same rule, network, loss, updates, batch, optimiser and decision rule. The programs take turns.
+the same rule, network, loss, updates, batch, optimiser and decision rule; ours looks at the negatives
+of rare brands for a quarter of each batch (`negative_sampling`), PyTorch at all. The programs take turns.
 Ours makes the holdout, intervals and the report as well. Memory is the largest sum over a program
 and its children, of what is no file's (`anonymous`) and with mapped files (`resident`). Writes
 bench/out/peer.json.

@@ -18,7 +18,7 @@ use arrow::ipc::writer::{FileWriter, StreamWriter};
 use memmap2::Mmap;
 
 use crate::interrupt;
-use crate::tables::{Contract, Kind};
+use crate::tables::{Contract, HISTORY, Kind};
 
 /// Rows of one record batch of a written table, the last apart.
 pub const ROWS_PER_BATCH: usize = 65_536;
@@ -278,7 +278,7 @@ impl Write for Hashing {
 /// build have the same digest.
 struct Digest(blake3::Hasher);
 
-/// Columns that are times: they differ from run to run, and no result follows from them.
+/// Columns of `history` that are times: they differ from run to run, and no result follows from them.
 const TIMES: [&str; 2] = ["secs", "rows_per_s"];
 
 /// Metadata: hash of all that a table was made of.
@@ -287,7 +287,7 @@ pub(crate) const FINGERPRINT_KEY: &str = "fingerprint";
 pub(crate) const EXPERIMENT_KEY: &str = "experiment";
 
 impl Digest {
-    fn of(schema: &Schema) -> Result<StreamWriter<Self>, ArrowError> {
+    fn of(schema: &Schema, contract: &Contract) -> Result<StreamWriter<Self>, ArrowError> {
         let mut metadata: Vec<_> = schema.metadata().iter().collect();
         metadata.retain(|(key, _)| *key != FINGERPRINT_KEY && *key != EXPERIMENT_KEY);
         metadata.sort(); // a map has no order of its own
@@ -295,13 +295,16 @@ impl Digest {
         for text in metadata.into_iter().flat_map(|(key, value)| [key, value]) {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
-        let plain = Schema::new(schema.fields().clone()).project(&Self::columns(schema))?;
+        let plain =
+            Schema::new(schema.fields().clone()).project(&Self::columns(schema, contract))?;
         StreamWriter::try_new(Self(hasher), &plain)
     }
 
     /// Places of the columns that count.
-    fn columns(schema: &Schema) -> Vec<usize> {
-        let is_counted = |&i: &usize| !TIMES.contains(&schema.field(i).name().as_str());
+    fn columns(schema: &Schema, contract: &Contract) -> Vec<usize> {
+        let is_history = contract.name == HISTORY.name;
+        let is_time = |i: usize| is_history && TIMES.contains(&schema.field(i).name().as_str());
+        let is_counted = |&i: &usize| !is_time(i);
         (0..schema.fields().len()).filter(is_counted).collect()
     }
 }
@@ -407,7 +410,7 @@ impl Writer {
         let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
             .map_err(|err| failed(target, err))?;
-        let content = Box::new(Digest::of(&schema).map_err(|err| failed(target, err))?);
+        let content = Box::new(Digest::of(&schema, contract).map_err(|err| failed(target, err))?);
         Ok(Self { inner, content, partial, contract, n_rows: 0 })
     }
 
@@ -425,7 +428,7 @@ impl Writer {
         let batch = RecordBatch::try_new(self.schema(), columns)
             .map_err(|err| Error::broken(&self.partial.target, self.contract, err.to_string()))?;
         self.n_rows += batch.num_rows() as u64;
-        let counted = batch.project(&Digest::columns(&batch.schema()));
+        let counted = batch.project(&Digest::columns(&batch.schema(), self.contract));
         let written =
             self.inner.write(&batch).and(counted).and_then(|batch| self.content.write(&batch));
         written.map_err(|err| failed(&self.partial.target, err))
@@ -513,8 +516,9 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
 mod tests {
     use super::*;
     use crate::columns::{self, ListBuilder};
-    use crate::tables::MODEL;
-    use arrow::array::StringArray;
+    use crate::tables::{MODEL, THRESHOLDS};
+    use arrow::array::{Float64Array, StringArray};
+    use arrow::datatypes::DataType;
     use proptest::prelude::*;
 
     fn write(path: &Path, rows: &[(String, Vec<u32>, Vec<f32>)]) -> Finished {
@@ -552,6 +556,33 @@ mod tests {
             }
             prop_assert_eq!(found, rows);
         }
+    }
+
+    /// The times of a training are no result; a column of that name elsewhere is anything.
+    #[test]
+    fn only_the_times_of_a_history_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = |contract: &'static Contract, secs: f64| {
+            let fields = contract.columns.iter().map(|c| (c.name, c.kind.data_type()));
+            let more = (contract.name != HISTORY.name).then_some(("secs", DataType::Float64));
+            let fields: Vec<Field> = fields
+                .chain(more)
+                .map(|(name, data_type)| Field::new(name, data_type, false))
+                .collect();
+            let columns = fields
+                .iter()
+                .map(|field| -> ArrayRef {
+                    let values = if field.name() == "secs" { vec![secs] } else { vec![1.0] };
+                    arrow::compute::cast(&Float64Array::from(values), field.data_type()).unwrap()
+                })
+                .collect();
+            let path = dir.path().join("table.arrow");
+            let mut writer = Writer::create(&path, contract, fields, HashMap::new()).unwrap();
+            writer.write(columns).unwrap();
+            writer.finish().unwrap().content.clone()
+        };
+        assert_eq!(content(&HISTORY, 1.0), content(&HISTORY, 2.0));
+        assert_ne!(content(&THRESHOLDS, 1.0), content(&THRESHOLDS, 2.0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 mod load;
 
-pub use load::name_experiments;
+pub use load::{is_of_experiment, name_experiments};
 
 /// Names that stand for folders of `run_dir` and so cannot name an experiment.
 pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];

@@ -1,13 +1,12 @@
 //! Which files each stage of each experiment reads and writes, and with what parameters.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::manifest::{
-    Calibration, Experiment, Manifest, ModelKind, TableFormat, TableOptions, TableSource, View,
+    Calibration, Experiment, Manifest, ModelKind, TableFormat, TableOptions, View,
 };
 use crate::query::{canonical, effective_params};
 
@@ -175,12 +174,8 @@ impl Manifest {
     fn holdout_plan(&self) -> (Vec<Input>, Value) {
         let mut inputs = Vec::new();
         for (name, source) in &self.data.tables {
-            let path = match source {
-                TableSource::Path(path) => path,
-                TableSource::Options(options) => &options.path,
-            };
             // By place, not by name: files in several folders may have the same.
-            for (i, file) in table_files(path).into_iter().enumerate() {
+            for (i, file) in table_files(&source.options()).into_iter().enumerate() {
                 inputs.push(input(format!("{name}:{i}"), file));
             }
         }
@@ -198,8 +193,10 @@ impl Manifest {
             }
         }
         let tables = self.data.tables.iter().map(|(name, source)| {
-            let TableOptions { path, format, delimiter, header } = source.options();
-            let format = format.or(TableFormat::of(&path));
+            let options = source.options();
+            let TableOptions { delimiter, header, .. } = &options;
+            let delimiter = delimiter.as_deref().unwrap_or(",");
+            let format = table_format(&options);
             (name.clone(), json!({"format": format, "delimiter": delimiter, "header": header}))
         });
         data["tables"] = tables.collect::<serde_json::Map<_, _>>().into();
@@ -293,8 +290,9 @@ impl Manifest {
         let experiments: Vec<Value> = self
             .experiments()
             .map(|e| {
-                let sample = if e.needs_sample() { self.sample_plan(e).1["params"].clone() } else { Value::Null };
-                json!({"name": e.name, "sample": sample, "train": self.train_plan(e).1, "score": self.score_plan(e).1})
+                let sample = e.needs_sample().then(|| self.sample_plan(e).1["params"].clone());
+                let (train, score) = (self.train_plan(e).1, self.score_plan(e).1);
+                json!({"name": e.name, "sample": sample, "train": train, "score": score})
             })
             .collect();
         (
@@ -304,30 +302,35 @@ impl Manifest {
     }
 }
 
-/// The files of a raw table, sorted: the file itself, or those of a folder or a glob that end as the
-/// first one that is a table's, so that a README beside them is none.
-pub fn table_files(path: &str) -> Vec<PathBuf> {
+/// The format of a raw table: the one given, else as its first file ends that tells one.
+pub fn table_format(options: &TableOptions) -> Option<TableFormat> {
+    let told = |file: PathBuf| TableFormat::of_name(&file.to_string_lossy());
+    options.format.or_else(|| all_files(&options.path).into_iter().find_map(told))
+}
+
+/// The files of a raw table, sorted: the file itself, or those of a folder or a glob; unless a format
+/// is given only those that end as the first that tells one, so that a README beside them is no table.
+pub fn table_files(options: &TableOptions) -> Vec<PathBuf> {
+    let mut files = all_files(&options.path);
+    let is_told = |file: &&PathBuf| TableFormat::of_name(&file.to_string_lossy()).is_some();
+    let first = files.iter().find(is_told).filter(|_| options.format.is_none()).cloned();
+    if let Some(first) = first {
+        files.retain(|file| file.extension() == first.extension());
+    }
+    files
+}
+
+fn all_files(path: &str) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| path.is_file() && !file_name(path).starts_with(['.', '_']);
     let mut files: Vec<PathBuf> = if Path::new(path).is_dir() {
-        std::fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|f| f.path())
-            .filter(is_data)
-            .collect()
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(is_data).collect()
     } else if path.contains(['*', '?', '[']) {
         glob::glob(path).into_iter().flatten().flatten().filter(is_data).collect()
     } else {
         vec![path.into()]
     };
     files.sort();
-    let is_table = |file: &&PathBuf| TableFormat::of_name(&file.to_string_lossy()).is_some();
-    if let Some(ending) =
-        files.iter().find(is_table).map(|file| file.extension().map(OsStr::to_owned))
-    {
-        files.retain(|file| file.extension() == ending.as_deref());
-    }
     files
 }
 

@@ -93,7 +93,7 @@ pub fn start(
         });
         // Whatever bytes it writes are read, or it would end at a broken pipe.
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
             let _ = writeln!(file, "{line}"); // a full disk must not stop the stage
             let _ = events.send(Event::Line { node: place, line });
         }

@@ -102,7 +102,8 @@ pub struct StageOutcome {
     pub parts: Option<Parts>,
     /// Seeds in its settings, by key
     pub seeds: BTreeMap<String, u64>,
-    /// Wall time, if it ran; of a training that was stopped before, of all its parts
+    /// Wall time, if it ran; of a training that was stopped in between, with the updates of its
+    /// earlier parts
     pub secs: Option<f64>,
     /// Largest resident memory, if it ran
     pub peak_memory_bytes: Option<u64>,

@@ -161,7 +161,7 @@ struct RunArgs {
     /// What to run
     #[command(flatten)]
     selection: Selection,
-    /// Of these only the experiments of which a stage failed in the last run
+    /// Of these only the experiments of which a stage failed when it last ran
     #[arg(long)]
     failed: bool,
     /// Stages that run at once, each on its share of the cores; by default as many as there are

@@ -206,10 +206,7 @@ impl Node {
         let fingerprint = parts.fingerprint();
         let why = match Record::of(&self.plan) {
             // A stage's log stands there from its first moment.
-            None if child::log_path(self).exists() => Why::of(format!(
-                "its last run did not end well; see {}",
-                child::log_path(self).display()
-            )),
+            None if child::log_path(self).exists() => Why::of("it has not ended well yet"),
             None => Why::of("it has not run yet"),
             Some(record) => {
                 let changes = parts.changes_since(&record.parts);
@@ -218,9 +215,9 @@ impl Node {
                     return Ok(State::Fresh);
                 }
                 let words = damage.or_else(|| {
-                    changes
-                        .is_empty()
-                        .then(|| "a number of its settings has another last digit".to_owned())
+                    changes.is_empty().then(|| {
+                        "its settings differ only in their order or a last digit".to_owned()
+                    })
                 });
                 Why { words, changes, ..Why::default() }
             }

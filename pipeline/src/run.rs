@@ -4,12 +4,12 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use contract::cli::{self, ManifestArgs, UsageError};
 use contract::interrupt::EXIT_INTERRUPTED;
-use contract::manifest::{MemorySize, name_experiments};
+use contract::manifest::{MemorySize, is_of_experiment, name_experiments};
 use contract::record::{Hashes, Record};
 use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
@@ -33,8 +33,10 @@ const EXIT_NOTHING_SELECTED: u8 = 4;
 /// work. A failed stage is told by the exit code.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let ManifestArgs { manifest: path, set } = &args.manifest;
-    // An experiment may be one that is only set.
-    let named = Manifest::load(path, set, &[])?;
+    // An experiment may be one that is only set. What is set in stages, is set in those named.
+    let of_manifest: Vec<String> =
+        set.iter().filter(|set| !is_of_experiment(set)).cloned().collect();
+    let named = Manifest::load(path, &of_manifest, &[])?;
     let mut experiments = args.selection.experiments(&named)?;
     if experiments.is_empty() {
         let names: Vec<&str> = named.experiments().map(|e| &*e.name).collect();
@@ -270,7 +272,15 @@ pub fn lock(run_dir: &Path) -> Result<File> {
     let path = run_dir.join(LOCK);
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    // Who only looks holds it for a moment.
+    for _ in 0..5 {
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            std::thread::sleep(Duration::from_millis(20));
+            locked = file.try_lock();
+        }
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = std::fs::read_to_string(&path).unwrap_or_default();

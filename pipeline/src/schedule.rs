@@ -133,7 +133,7 @@ impl<'a> Scheduler<'a> {
         eprintln!("pipeline: failed: {}; results of other stages are kept", failed.join(", "));
         let n_left = labels(|ended| matches!(ended, None | Some(End::NotRun))).len();
         if n_left > 0 {
-            eprintln!("pipeline: {n_left} stages were not run");
+            eprintln!("pipeline: not run: {n_left} more");
         }
         let keep_going =
             if self.args.keep_going { "" } else { "; `--keep-going` runs what does not need it" };
@@ -163,19 +163,23 @@ impl<'a> Scheduler<'a> {
                 break stale;
             }
         };
-        // Stages that make the same wait for one of them.
-        let fingerprints: BTreeSet<&str> =
-            stale.iter().map(|(_, why)| &*why.fingerprint).filter(|f| !f.is_empty()).collect();
-        let n_unknown = stale.iter().filter(|(_, why)| why.fingerprint.is_empty()).count();
-        let is_made = |running: &&Running| !fingerprints.contains(&*running.fingerprint);
-        let n_others = self.running.iter().filter(is_made).count();
-        let n_at_once = fingerprints.len() + n_unknown + n_others;
-        let n_threads = (machine().cores / n_at_once.clamp(1, self.jobs)).max(1);
+        let n_threads = self.share_of_cores(&stale);
         for (place, why) in stale {
             if self.running.len() < self.jobs && self.may_start() {
                 self.start(place, why, n_threads, events);
             }
         }
+    }
+
+    /// Cores for each stage that is started now: no more are at work at once than there are to
+    /// start, and of those that make the same only one.
+    fn share_of_cores(&self, stale: &[(usize, Why)]) -> usize {
+        let waiting = stale.iter().map(|(_, why)| &*why.fingerprint);
+        let running = self.running.iter().map(|running| &*running.fingerprint);
+        let (unknown, known): (Vec<&str>, Vec<&str>) =
+            waiting.chain(running).partition(|fingerprint| fingerprint.is_empty());
+        let n_at_once = unknown.len() + known.into_iter().collect::<BTreeSet<_>>().len();
+        (machine().cores / n_at_once.clamp(1, self.jobs)).max(1)
     }
 
     /// Whether no failure keeps other stages from being started.

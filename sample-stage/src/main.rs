@@ -57,7 +57,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // The runner tells a stage its share of the cores as it tells rayon. How a query is cut into
+    // parts does not follow it: sums of fractions would differ.
+    let share = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    if let Some(threads) = share.filter(|&threads: &usize| threads > 0) {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.build()?;
     match &args.command {
         Command::Holdout(args) => {
             let manifest = args.load()?;

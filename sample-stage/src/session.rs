@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use contract::cli::DataError;
 use contract::ipc::Table;
 use contract::manifest::{Data, TableFormat, TableOptions, View};
+use contract::plan::{table_files, table_format};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::dataframe::DataFrame;
@@ -61,9 +62,7 @@ fn config() -> SessionConfig {
 pub fn limited(limits: Limits) -> Result<SessionContext> {
     let mut config = config();
     config = config.with_batch_size(BATCH_SIZE);
-    // The runner tells a stage its share of the cores as it tells rayon.
-    let share = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
-    if let Some(threads) = limits.threads.or_else(share).filter(|&threads| threads > 0) {
+    if let Some(threads) = limits.threads {
         config = config.with_target_partitions(threads);
     }
     config.options_mut().optimizer.prefer_hash_join = limits.hash_joins;
@@ -97,10 +96,9 @@ pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
 }
 
 async fn register_raw(session: &SessionContext, name: &str, options: &TableOptions) -> Result<()> {
-    let files = contract::plan::table_files(&options.path);
+    let files = table_files(options);
     let first = files.first().context("there is no file")?;
-    let format =
-        options.format.or(TableFormat::of(&options.path)).context("its format is not known")?;
+    let format = table_format(options).context("its format is not known")?;
     // All end as the first.
     let ending = first.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
     let paths: Vec<String> = files

@@ -131,8 +131,10 @@ impl Objective {
             }
             positives = Some(times(positives));
         }
-        let sampling =
-            NegativeSampling::new(params.negative_sampling, volumes, n_users, negatives.as_deref());
+        // A dense gradient would read also the cells that are not looked at.
+        let is_sparse = params.sparse_gradient > 0.0 && !params.hidden.is_empty();
+        let share = if is_sparse { params.negative_sampling } else { 1.0 };
+        let sampling = NegativeSampling::new(share, volumes, n_users, negatives.as_deref());
         let soft_f1 = params.soft_f1;
         Self { loss: params.loss, adjustment, positives, negatives, soft_f1, sampling }
     }
@@ -146,74 +148,41 @@ impl Objective {
         assert_eq!(logits.nrows(), n_users, "one set of labels per row");
         let mut soft_f1 = SoftF1::default();
         let mut loss = soft_f1.prepare(self.soft_f1, logits.view(), &|i| labels[i], n_users);
-        let mut scratch = Scratch::default();
+        let (negatives, mut scratch) = (self.negatives.as_deref(), Scratch::default());
         for (row, &labels) in logits.rows_mut().into_iter().zip(labels) {
             let row = row.into_slice().expect("rows of the logits are contiguous");
-            loss += self.row(row, labels, n_users, &soft_f1, &mut scratch);
+            loss += self.row(negatives, row, labels, n_users, &soft_f1, &mut scratch);
         }
         loss
     }
 
     /// Loss of a batch without the soft F1 term, as a mean over its users.
     pub fn loss(&self, logits: ArrayView2<f32>, labels: &[Labels]) -> f64 {
-        let n_users = labels.len();
+        let (negatives, n_users) = (self.negatives.as_deref(), labels.len());
         let room = || (Vec::new(), Scratch::default());
         let users = logits.axis_iter(Axis(0)).into_par_iter().zip(labels);
         let losses: Vec<f64> = users
             .map_init(room, |(row, scratch), (logits, &labels)| {
                 row.clear();
                 row.extend(logits);
-                self.row(row, labels, n_users, &SoftF1::default(), scratch)
+                self.row(negatives, row, labels, n_users, &SoftF1::default(), scratch)
             })
             .collect();
         losses.iter().sum()
     }
 
+    /// Factors on the negatives of a user of whom all cells are looked at, and of another.
+    pub(crate) fn negatives(&self) -> [Option<&[f32]>; 2] {
+        let all = self.negatives.as_deref();
+        [self.sampling.as_ref().map(NegativeSampling::weights).or(all), all]
+    }
+
     /// One user's share of the batch's loss; the row's logits are replaced by their gradient.
     ///
+    /// * `negatives`: `(n_brands,)`, factor on the cells without a label; 1 where there are none.
     /// * `row`: logits of the first brands, or of all.
     /// * `labels`: those of just these brands.
     pub(crate) fn row(
-        &self,
-        row: &mut [f32],
-        labels: Labels,
-        n_users: usize,
-        soft_f1: &SoftF1,
-        scratch: &mut Scratch,
-    ) -> f64 {
-        self.weighted_row(self.negatives.as_deref(), row, labels, n_users, soft_f1, scratch)
-    }
-
-    /// As [`Self::row`], of a user for whom also the negatives of rare brands are looked at where
-    /// that is done for some only.
-    pub(crate) fn whole_row(
-        &self,
-        row: &mut [f32],
-        labels: Labels,
-        n_users: usize,
-        soft_f1: &SoftF1,
-        scratch: &mut Scratch,
-    ) -> f64 {
-        let sampled = self.sampling.as_ref().map(NegativeSampling::weights);
-        let negatives = sampled.or(self.negatives.as_deref());
-        self.weighted_row(negatives, row, labels, n_users, soft_f1, scratch)
-    }
-
-    /// As [`Self::row`], of the labels alone: the logits of other cells stay as they are.
-    pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
-        let mut loss = 0.0;
-        for brand in labels.counted() {
-            let z = row[brand] + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand]);
-            let (value, gradient) = for_cell!(self.loss, cell => cell.positive(z));
-            let weight =
-                labels.weight / n_users as f32 * weight_of(self.positives.as_deref(), brand);
-            loss += f64::from(value * weight);
-            row[brand] = gradient * weight;
-        }
-        loss
-    }
-
-    fn weighted_row(
         &self,
         negatives: Option<&[f32]>,
         row: &mut [f32],
@@ -240,6 +209,20 @@ impl Objective {
             for (gradient, extra) in row.iter_mut().zip(&scratch.extra) {
                 *gradient += extra;
             }
+        }
+        loss
+    }
+
+    /// As [`Self::row`], of the labels alone: the logits of other cells stay as they are.
+    pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
+        let mut loss = 0.0;
+        for brand in labels.counted() {
+            let z = row[brand] + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand]);
+            let (value, gradient) = for_cell!(self.loss, cell => cell.positive(z));
+            let weight =
+                labels.weight / n_users as f32 * weight_of(self.positives.as_deref(), brand);
+            loss += f64::from(value * weight);
+            row[brand] = gradient * weight;
         }
         loss
     }
@@ -520,6 +503,36 @@ mod tests {
         ];
         let all = PLAIN.into_iter().map(params).chain(others);
         all.map(|p| (format!("{:?} {:?} {}", p.loss, p.brand_weights, p.soft_f1), p)).collect()
+    }
+
+    /// The first brands with their labels, then the other labels alone: as the whole row, but for
+    /// the other cells without a label.
+    #[test]
+    fn labels_alone_are_as_in_the_whole_row() {
+        let logits: Vec<f32> = (0..12).map(|i| 0.7 * i as f32 - 4.0).collect();
+        let all = labels(&[1, 6, 9, 11], &[2, 9], 0.5);
+        for (name, params) in every_objective() {
+            let objective = objective(&TrainParams { soft_f1: 0.0, ..params }, logits.len());
+            let run = |row: &mut [f32], labels| {
+                let negatives = objective.negatives.as_deref();
+                let mut scratch = Scratch::default();
+                objective.row(negatives, row, labels, 3, &SoftF1::default(), &mut scratch)
+            };
+            let (mut whole, mut part) = (logits.clone(), logits.clone());
+            run(&mut whole, all);
+            for first in [0, 5, 12] {
+                part.copy_from_slice(&logits);
+                let (known, others) = all.split_at(first);
+                let known_loss = run(&mut part[..first], known);
+                let loss = known_loss + objective.positives(&mut part, others, 3);
+                for brand in (0..first).chain(others.counted()) {
+                    assert!((part[brand] - whole[brand]).abs() < 1e-7, "{name} {first} {brand}");
+                }
+                // What is not looked at stays.
+                assert_eq!(part[10] == logits[10], first <= 10, "{name} {first}");
+                assert!(loss.is_finite() && (loss > 0.0), "{name}");
+            }
+        }
     }
 
     fn objective(params: &TrainParams, n_brands: usize) -> Objective {

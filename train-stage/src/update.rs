@@ -104,8 +104,7 @@ impl Updater {
         if self.logits.dim() != shape {
             self.logits = Array2::zeros(shape);
         }
-        // A dense gradient would read also the cells that are not looked at.
-        let sampling = objective.sampling.as_ref().filter(|_| self.sparse > 0.0);
+        let sampling = objective.sampling.as_ref();
         let n_whole = |sampling: &NegativeSampling| sampling.n_whole(batch.len(), dropout.seed);
         let part = Part {
             n_whole: sampling.map_or(batch.len(), n_whole),
@@ -142,7 +141,7 @@ impl Updater {
         loss
     }
 
-    /// The logits that are looked at. The other cells hold nothing.
+    /// The logits that are looked at. The other cells hold whatever was there.
     fn forward(
         &mut self,
         mlp: &Mlp,
@@ -187,6 +186,7 @@ impl Updater {
         self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
         let history = mlp.own_history.as_ref().map(|own| &batch.inputs.bags[own.bag]);
         let (soft_f1, sparse, n_brands) = (&self.soft_f1, self.sparse, mlp.n_brands());
+        let [of_whole, of_part] = objective.negatives();
         self.logits
             .axis_chunks_iter_mut(Axis(0), BLOCK)
             .into_par_iter()
@@ -204,11 +204,8 @@ impl Updater {
                     let n_known = if user < n_whole { n_brands } else { first_rare };
                     let (known, rare) = labels.split_at(n_known);
                     let (cells, scratch) = (&mut row[..n_known], &mut block.scratch);
-                    block.loss += if user < n_whole {
-                        objective.whole_row(cells, known, n_users, soft_f1, scratch)
-                    } else {
-                        objective.row(cells, known, n_users, soft_f1, scratch)
-                    };
+                    let negatives = if user < n_whole { of_whole } else { of_part };
+                    block.loss += objective.row(negatives, cells, known, n_users, soft_f1, scratch);
                     block.loss += objective.positives(row, rare, n_users);
                     if let Some(history) = history {
                         let is_known =
@@ -418,6 +415,26 @@ mod tests {
         for (i, (a, b)) in mean.into_iter().zip(whole).enumerate() {
             assert!((a - b).abs() < 1e-4, "{i}: {a} for {b}");
         }
+    }
+
+    /// Its gradient is dense, and reads every cell.
+    #[test]
+    fn without_a_hidden_layer_all_negatives_are_looked_at() {
+        let after = |negative_sampling: f32| {
+            let mut mlp = network();
+            mlp.layers.remove(0);
+            mlp.layers[0].weights = spread(3, N_BRANDS, 400);
+            mlp.bags[0] = spread(N_BRANDS, N_BRANDS, 100);
+            let params = TrainParams {
+                loss: Loss::Bce {},
+                hidden: vec![],
+                negative_sampling,
+                ..TrainParams::default()
+            };
+            let (loss, _) = update_on(&batch(), &mut mlp, 0.05, &params);
+            (loss, values(&mlp))
+        };
+        assert_eq!(after(0.25), after(1.0));
     }
 
     /// Central differences of the loss, of the own weights of three brands and the common ones.

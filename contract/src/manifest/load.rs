@@ -10,6 +10,7 @@ use super::{
     Calibration, Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES,
     RawManifest, TableFormat, TableSource, View, expand_environment,
 };
+use crate::plan::table_format;
 use crate::problems::{Problem, Problems, suggest};
 use crate::schema_check;
 use crate::yaml::{self, Document};
@@ -59,13 +60,16 @@ impl Manifest {
     }
 }
 
+/// Whether a text of `--set` is about a stage of experiments, as `train.epochs=2`.
+pub fn is_of_experiment(set: &str) -> bool {
+    let rest = |key: &&str| set.strip_prefix(key);
+    STAGE_KEYS.iter().filter_map(rest).any(|rest| rest.starts_with(['.', '=']))
+}
+
 /// A text of `--set` with the experiments named in which it is set, for programs that are told none:
 /// one text for each of them, or the same if it is not an experiment's or none is named.
 pub fn name_experiments(set: &str, selected: &[String]) -> Vec<String> {
-    let is_of_stage = STAGE_KEYS
-        .iter()
-        .any(|key| set.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '='])));
-    if !is_of_stage || selected.is_empty() {
+    if !is_of_experiment(set) || selected.is_empty() {
         return vec![set.to_owned()];
     }
     selected.iter().map(|name| format!("experiments.{name}.{set}")).collect()
@@ -253,15 +257,15 @@ impl Loader {
         let data = &mut raw.data;
         for (name, source) in &mut data.tables {
             let mut path = path_of(&["data", "tables", name]);
-            let (written, format) = match source {
-                TableSource::Path(written) => (written, None),
+            let written = match source {
+                TableSource::Path(written) => written,
                 TableSource::Options(options) => {
                     if options.delimiter.as_ref().is_some_and(|d| d.len() != 1) {
                         let message = "`delimiter`: must be one ASCII character".to_owned();
                         self.problem(&path, false, message);
                     }
                     path.push("path".into());
-                    (&mut options.path, options.format)
+                    &mut options.path
                 }
             };
             match self.table_path(&path, written) {
@@ -271,7 +275,9 @@ impl Loader {
                     continue;
                 }
             }
-            if format.is_none() && TableFormat::of(written).is_none() {
+            let options = source.options();
+            if table_format(&options).is_none() {
+                let written = options.path;
                 let message = format!(
                     "`{}`: cannot tell the format of `{written}` by its name; \
                      write `{{path: …, format: csv}}` (parquet, csv, json or arrow)",
@@ -498,15 +504,6 @@ impl Loader {
 }
 
 impl TableFormat {
-    /// The format that a path's ending tells; for a folder, that of its first file that has one.
-    pub fn of(path: &str) -> Option<Self> {
-        if Path::new(path).is_dir() {
-            let files = crate::plan::table_files(path);
-            return files.iter().find_map(|file| Self::of_name(&file.to_string_lossy()));
-        }
-        Self::of_name(path)
-    }
-
     /// The format that a file's ending tells.
     pub(crate) fn of_name(path: &str) -> Option<Self> {
         match Path::new(path).extension()?.to_str()?.to_ascii_lowercase().as_str() {

@@ -399,8 +399,11 @@ fn json_is_as_its_schema_says() {
     ] {
         answers.push((name, json(arguments)));
     }
-    for (name, answer) in answers {
-        let schema = json(&["schema", name]);
+    let schemas: Vec<_> = answers.iter().map(|(name, _)| json(&["schema", name])).collect();
+    answers.push(("report", work.report()));
+    let of_report = serde_json::from_str(&work.run("report-stage", &["schema"]).stdout).unwrap();
+    for ((name, answer), schema) in answers.into_iter().zip(schemas.into_iter().chain([of_report]))
+    {
         let problems = contract::schema_problems(&answer, &schema);
         assert!(problems.is_empty(), "{name}: {problems:?}");
         assert!(answer.as_array().is_none_or(|items| !items.is_empty()), "{name}");

@@ -1,9 +1,10 @@
 //! What a sample did to the training users, as its stage records it and the report shows it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A sample beside the training users that it was drawn from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleStatistics {
     /// Examples
     pub rows: u64,
@@ -26,7 +27,7 @@ pub struct SampleStatistics {
 }
 
 /// How labels are spread over rows and brands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spread {
     /// Users or examples
     pub rows: u64,
@@ -41,7 +42,7 @@ pub struct Spread {
 }
 
 /// Labels by tier of their brand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the tiers of brands.arrow")]
 pub struct ByTier {
     pub head: u64,
@@ -50,7 +51,7 @@ pub struct ByTier {
 }
 
 /// Number of brands without a positive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WithoutPositives {
     /// Among the examples
     pub train: u64,
@@ -61,7 +62,7 @@ pub struct WithoutPositives {
 }
 
 /// Share of rows that have each brand; one value a brand each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prevalence {
     /// Of the training users
     pub before: Vec<f64>,

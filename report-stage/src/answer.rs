@@ -1,5 +1,6 @@
 //! Which experiments are better, in names and in sentences.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::compare::{self, Outcomes};
@@ -7,7 +8,7 @@ use crate::format;
 use crate::report::Experiment;
 
 /// Which experiments are better, by the rule of `definitions`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Answer {
     /// Of those that beat the baseline, the one with the highest item macro F1
     pub best: Option<String>,

@@ -1,5 +1,6 @@
 //! Brands put together by volume or by F1.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::load::Brand;
@@ -38,7 +39,7 @@ pub struct VolumeBand {
 }
 
 /// Brands by F1, for the shape of the distribution.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct F1Band {
     /// F1 at least; the first band holds 0 alone
     pub from: f64,

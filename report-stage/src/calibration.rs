@@ -1,6 +1,7 @@
 //! How far probabilities can be taken at their word, and whether audiences have the right size.
 
 use metrics::{Counts, Curve, Histogram, N_BINS, bin_centre};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evaluate::median;
@@ -9,7 +10,7 @@ use crate::evaluate::median;
 const BANDS: [f64; 10] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8];
 
 /// Of one experiment, on the test users.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Calibration {
     /// The probabilities before calibration, neighbours included
     pub before: Reliability,
@@ -20,7 +21,7 @@ pub struct Calibration {
 }
 
 /// Probabilities against labels.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Reliability {
     /// Labels that the probabilities expect, over those there are
     pub expected_ratio: Option<f64>,
@@ -33,7 +34,7 @@ pub struct Reliability {
 }
 
 /// Users and brands whose probability lies in a band.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Band {
     /// Lower end of the band
     pub from: f64,
@@ -46,7 +47,7 @@ pub struct Band {
 }
 
 /// Sizes of the audiences predicted, over brands that a test user has.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Audience {
     /// Such brands
     pub n_brands: u64,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use metrics::{Counts, Draws, f1, paired_interval};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::VolumeBand;
@@ -21,7 +22,7 @@ pub fn n_intervals(n_bands: usize) -> usize {
 }
 
 /// A change against the baseline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// Experiment minus baseline
     pub abs: Option<f64>,
@@ -30,7 +31,7 @@ pub struct Change {
 }
 
 /// A change with its interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Judged {
     /// Experiment minus baseline
     pub abs: Option<f64>,
@@ -48,7 +49,7 @@ impl Judged {
 }
 
 /// All changes against the baseline. All is `None` if one of the two has no scores.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Delta {
     /// Item macro F1
     pub item_f1: Judged,
@@ -71,15 +72,18 @@ pub struct Delta {
     /// User recall
     pub user_recall: Change,
     /// By `k`
+    #[schemars(with = "BTreeMap<String, Change>")]
     pub precision_at: BTreeMap<usize, Change>,
     /// By `k`
+    #[schemars(with = "BTreeMap<String, Change>")]
     pub recall_at: BTreeMap<usize, Change>,
     /// By `k`
+    #[schemars(with = "BTreeMap<String, Change>")]
     pub ndcg_at: BTreeMap<usize, Change>,
 }
 
 /// Brands by what became of their F1, of those where it is defined for one of the two at least.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BrandOutcomes {
     /// All of the brand's interval lies above 0
     pub better: u64,
@@ -105,7 +109,7 @@ pub struct Side<'a> {
 }
 
 /// What an interval says of one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// All of the interval lies above 0
@@ -119,7 +123,7 @@ pub enum Outcome {
 }
 
 /// Both levels' outcomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Outcomes {
     /// By the interval of item macro F1
     pub item: Outcome,

@@ -7,6 +7,7 @@ use metrics::{
     Counts, Histogram, Point, average_precision, best_f1, f1, macro_f1, mean_defined, ndcg_at,
     point, precision, precision_at, recall, recall_at, sum,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::{F1Band, VolumeBand, f1_bands, volume_bands};
@@ -30,7 +31,7 @@ pub type Buckets = IndexMap<String, Option<u64>>;
 pub type AtK = BTreeMap<usize, Option<f64>>;
 
 /// What the report says of an experiment. All is `None` where undefined or not known.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Figures {
     /// Brands by F1
     pub buckets: Buckets,
@@ -57,7 +58,7 @@ pub struct Figures {
 }
 
 /// Item level: the unweighted mean over brands.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Item {
     /// Over `n_defined` brands
     pub macro_f1: Option<f64>,
@@ -78,7 +79,7 @@ pub struct Item {
 }
 
 /// Item level of the brands of a band of volume.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct VolumeItem {
     /// Training users, at least
     pub from: u64,
@@ -93,7 +94,7 @@ pub struct VolumeItem {
 }
 
 /// Item level of one tier.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct TierItem {
     /// Over `n_defined` brands
     pub macro_f1: Option<f64>,
@@ -108,7 +109,7 @@ pub struct TierItem {
 }
 
 /// User level: the mean over users with at least one label.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct User {
     /// Over `n_users` users
     pub f1: Option<f64>,
@@ -127,15 +128,18 @@ pub struct User {
     /// Median of F1
     pub median_f1: Option<f64>,
     /// Share of the best `k` brands that are labels
+    #[schemars(with = "BTreeMap<String, Option<f64>>")]
     pub precision_at: AtK,
     /// Share of the labels among the best `k` brands
+    #[schemars(with = "BTreeMap<String, Option<f64>>")]
     pub recall_at: AtK,
     /// Normalised discounted cumulative gain
+    #[schemars(with = "BTreeMap<String, Option<f64>>")]
     pub ndcg_at: AtK,
 }
 
 /// The counts summed over brands.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Micro {
     /// `2·tp / (2·tp + fp + fn)`
     pub f1: Option<f64>,
@@ -146,7 +150,7 @@ pub struct Micro {
 }
 
 /// The best that thresholds could do with these logits.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Ceiling {
     /// Over brands with a test user
     pub macro_f1: Option<f64>,
@@ -155,7 +159,7 @@ pub struct Ceiling {
 }
 
 /// Brands that are never predicted.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct NeverPredicted {
     /// Of those, brands that at least one test user has: their F1 is 0
     pub n_with_support: Option<u64>,
@@ -164,7 +168,7 @@ pub struct NeverPredicted {
 }
 
 /// One value a tier.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct ByTier<T> {
     /// Largest brands
     pub head: T,
@@ -356,7 +360,7 @@ fn ceiling(test: &Histogram, f1_buckets: &[f64]) -> Ceiling {
 }
 
 /// What predicting every brand for every user would reach: no model is needed for that.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Floor {
     /// Mean over all brands of `2π / (1 + π)`, `π` being the brand's prevalence among test users
     pub macro_f1: Option<f64>,

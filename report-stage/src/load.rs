@@ -7,6 +7,7 @@ use contract::ipc::{Error, Table};
 use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
 use contract::thresholds::BrandThreshold;
 use metrics::{Curve, Decisions, Histogram, Lists, N_BINS, Platt};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ impl UserLists {
 }
 
 /// One pass of training over the examples. Timings are left out: they differ from run to run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "the columns are called so")]
 pub struct Epoch {
     /// From 1
@@ -123,7 +124,7 @@ pub struct Epoch {
 }
 
 /// What a decision that was not taken would have given.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Alternative {
     /// `threshold`, one for all brands, or `brand_share`, of policy `gain`
     pub kind: String,

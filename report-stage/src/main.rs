@@ -65,6 +65,8 @@ enum Command {
     /// Reads the decisions of both and prints their settings and figures as far as they differ,
     /// with paired bootstrap intervals; writes nothing.
     Compare(CompareArgs),
+    /// Print the JSON Schema (draft 7) of report.json and of `compare --json`
+    Schema,
 }
 
 #[derive(ClapArgs)]
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
+        Some(Command::Schema) => Ok(format!("{:#}", contract::schema::<report::Report>())),
         None => write_report(&args.manifest),
     })
 }

@@ -1,13 +1,14 @@
 //! Precision against recall of the brands of each tier, and where their thresholds lie.
 
 use metrics::{Counts, Curve, Histogram, N_BINS, bin_centre, bin_of, precision, recall, sum};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::evaluate::ByTier;
 use crate::load::{Brand, Threshold};
 
 /// Of the brands of one tier, on the test users.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TierCurve {
     /// Recall and precision if the pairs of a user and a brand of the tier were predicted from the
     /// most probable one down; recall ascends
@@ -19,7 +20,7 @@ pub struct TierCurve {
 }
 
 /// Where a tier's thresholds lie.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Quartiles {
     /// The lowest
     pub min: f64,

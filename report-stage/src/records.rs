@@ -8,6 +8,7 @@ use contract::plan::StagePlan;
 use contract::record::{Accepted, Change, Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -35,7 +36,7 @@ pub struct Effort {
 }
 
 /// Wall time of an experiment's stages: the only figures that differ from run to run.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub struct Secs {
     /// Drawing the examples
     pub sample: Option<f64>,
@@ -46,7 +47,7 @@ pub struct Secs {
 }
 
 /// What the whole report was made from.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Provenance {
     /// Version of the project
     pub version: &'static str,
@@ -65,7 +66,7 @@ pub struct Provenance {
 }
 
 /// Where a stage's results come from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StageTrace {
     /// `None` for a stage that all share
     pub experiment: Option<String>,
@@ -82,7 +83,7 @@ pub struct StageTrace {
     /// Largest resident memory
     pub peak_memory_bytes: Option<u64>,
     /// Changes since then that somebody vouched for
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
 }
 

@@ -5,6 +5,7 @@ use contract::manifest::{Decision, Experiment as Settings};
 use contract::statistics::SampleStatistics;
 use indexmap::IndexMap;
 use metrics::f1;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -94,7 +95,7 @@ impl TestUsers {
 }
 
 /// `report.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report {
     /// Of this format
     pub version: u32,
@@ -132,7 +133,7 @@ pub struct Report {
 }
 
 /// One experiment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Experiment {
     /// As the manifest names it
     pub name: String,
@@ -187,7 +188,7 @@ impl Experiment {
 }
 
 /// One of the largest brands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TopBrand {
     /// Position, from 0
     pub brand_idx: usize,
@@ -206,7 +207,7 @@ pub struct TopBrand {
 }
 
 /// How changes were judged.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Method {
     /// Resamples of the test users
     pub bootstrap_draws: usize,

@@ -290,7 +290,8 @@ impl Manifest {
         let experiments: Vec<Value> = self
             .experiments()
             .map(|e| {
-                let sample = e.needs_sample().then(|| self.sample_plan(e).1["params"].clone());
+                let params = || effective_params(&query("sql", e.sql()).1, &e.sample.params);
+                let sample = e.needs_sample().then(params);
                 let (train, score) = (self.train_plan(e).1, self.score_plan(e).1);
                 json!({"name": e.name, "sample": sample, "train": train, "score": score})
             })

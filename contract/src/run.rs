@@ -211,8 +211,17 @@ fn known_name(name: &str) -> &'static str {
 
 /// Largest resident memory of this process so far, in bytes; `None` where `/proc` does not tell.
 pub fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    bytes_told("/proc/self/status", "VmHWM:")
+}
+
+/// Memory of this machine, in bytes; `None` where `/proc` does not tell.
+pub fn memory_bytes() -> Option<u64> {
+    bytes_told("/proc/meminfo", "MemTotal:")
+}
+
+fn bytes_told(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
 }

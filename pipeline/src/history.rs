@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets};
 use contract::record::{Change, Output, Parts, Record};
+use contract::run::memory_bytes;
 use contract::{Manifest, ipc, print_line};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,18 +246,13 @@ fn git(folder: &Path) -> Option<Git> {
 
 /// What this machine has.
 pub fn machine() -> Machine {
-    let told = |file: &str, key: &str| {
-        let text = fs::read_to_string(file).ok()?;
-        let value = text.lines().find_map(|line| line.strip_prefix(key))?;
-        Some(value.trim_start_matches([' ', '\t', ':']).to_owned())
-    };
-    let kib = told("/proc/meminfo", "MemTotal")
-        .and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = processors.lines().find_map(|line| line.strip_prefix("model name"));
     Machine {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        processor: told("/proc/cpuinfo", "model name"),
+        processor: name.map(|name| name.trim_start_matches([' ', '\t', ':']).to_owned()),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        memory_bytes: kib.map(|kib| kib * 1024),
+        memory_bytes: memory_bytes(),
     }
 }
 

@@ -215,16 +215,22 @@ impl Objective {
 
     /// As [`Self::row`], of the labels alone: the logits of other cells stay as they are.
     pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
+        let factor = labels.weight / n_users as f32;
         let mut loss = 0.0;
-        for brand in labels.counted() {
+        for_cell!(self.loss, cell => for brand in labels.counted() {
             let z = row[brand] + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand]);
-            let (value, gradient) = for_cell!(self.loss, cell => cell.positive(z));
-            let weight =
-                labels.weight / n_users as f32 * weight_of(self.positives.as_deref(), brand);
-            loss += f64::from(value * weight);
-            row[brand] = gradient * weight;
-        }
+            let (value, gradient) = self.positive(cell, z, brand, factor);
+            loss += f64::from(value);
+            row[brand] = gradient;
+        });
         loss
+    }
+
+    /// Loss and gradient of a cell with a label.
+    fn positive<C: Cell>(&self, cell: C, z: f32, brand: usize, factor: f32) -> (f32, f32) {
+        let (value, gradient) = cell.positive(z);
+        let weight = factor * weight_of(self.positives.as_deref(), brand);
+        (value * weight, gradient * weight)
     }
 
     /// The row as if no label were there, then the few cells where one is.
@@ -242,15 +248,14 @@ impl Objective {
         let ignored = labels.ignored.iter().map(|&brand| brand as usize);
         special.extend(ignored.map(|brand| (brand, row[brand], false)));
         let mut loss = cell.negative_row(row, factor, negatives);
-        let weight = |weights, brand| factor * weight_of(weights, brand);
         for &(brand, z, is_positive) in &*special {
-            loss -= f64::from(cell.negative(z).0 * weight(negatives, brand));
+            let weight = factor * weight_of(negatives, brand);
+            loss -= f64::from(cell.negative(z).0 * weight);
             row[brand] = 0.0;
             if is_positive {
-                let (value, gradient) = cell.positive(z);
-                let weight = weight(self.positives.as_deref(), brand);
-                loss += f64::from(value * weight);
-                row[brand] = gradient * weight;
+                let (value, gradient) = self.positive(cell, z, brand, factor);
+                loss += f64::from(value);
+                row[brand] = gradient;
             }
         }
         loss

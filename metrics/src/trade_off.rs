@@ -42,18 +42,16 @@ const USERS_PER_TASK: usize = 1024;
 pub struct TradeOff {
     /// Ascending.
     thresholds: Vec<f64>,
-    /// `(n_brands,)`, users predicted and those of them who have the brand.
-    brands: Vec<[Steps; 2]>,
+    /// `(n_brands, 2, n_steps)`, users predicted, then those of them who have the brand, as steps:
+    /// what a candidate has more than the candidate before, so that a cell which a range of
+    /// candidates predicts changes two numbers.
+    brands: Vec<i32>,
     /// `(n_brands,)`, users who have the brand.
     supports: Vec<u64>,
     /// `(n_candidates,)`, sums over users with a label.
     user_f1: Vec<f64>,
     n_users: u64,
 }
-
-/// A count for each candidate, as steps: what it has more than the candidate before. A cell that is
-/// predicted by a range of candidates changes two numbers.
-type Steps = Vec<i32>;
 
 impl TradeOff {
     /// Nobody counted yet.
@@ -65,7 +63,7 @@ impl TradeOff {
         let n_candidates = thresholds.len() + BRAND_SHARES.len();
         Self {
             thresholds,
-            brands: vec![[0; 2].map(|_| vec![0; n_candidates + 1]); n_brands],
+            brands: vec![0; n_brands * 2 * (n_candidates + 1)],
             supports: vec![0; n_brands],
             user_f1: vec![0.0; n_candidates],
             n_users: 0,
@@ -105,26 +103,33 @@ impl TradeOff {
 
     fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
         let user = Stake::of_user(probs);
-        let n_steps = self.user_f1.len() + 1;
-        let mut of_user = [0; 2].map(|_| vec![0; n_steps]);
+        let n_steps = self.n_steps();
+        let mut of_user = vec![0; 2 * n_steps];
+        let lowest = self.thresholds[0].min(user.f1 / 2.0);
+        let mut next_label = 0;
         for (brand, (&p, &stake)) in probs.iter().zip(stakes).enumerate() {
             let p = f64::from(p);
-            if p < self.thresholds[0].min(stake.f1.min(user.f1) / 2.0) {
+            if p < lowest.min(stake.f1 / 2.0) {
                 continue; // no candidate's threshold is lower: most cells end here
             }
-            let n_counts = 1 + usize::from(labels.binary_search(&(brand as u32)).is_ok());
-            for range in self.predicting(p, stake, user) {
-                let counts = self.brands[brand].iter_mut().chain(&mut of_user);
-                for steps in counts.enumerate().filter(|(i, _)| i % 2 < n_counts).map(|(_, s)| s) {
-                    steps[range.start] += 1;
-                    steps[range.end] -= 1;
+            next_label += labels[next_label..].iter().take_while(|&&l| l < brand as u32).count();
+            let n_counts = 1 + usize::from(labels.get(next_label) == Some(&(brand as u32)));
+            let ranges = self.predicting(p, stake, user);
+            let of_brand = &mut self.brands[brand * 2 * n_steps..][..2 * n_steps];
+            for steps in [of_brand, &mut of_user] {
+                for counts in steps.chunks_exact_mut(n_steps).take(n_counts) {
+                    for range in &ranges {
+                        counts[range.start] += 1;
+                        counts[range.end] -= 1;
+                    }
                 }
             }
         }
         if !labels.is_empty() {
             self.n_users += 1;
-            let (predicted, hits) = (totals(&of_user[0]), totals(&of_user[1]));
-            for (sum, (predicted, hits)) in self.user_f1.iter_mut().zip(predicted.zip(hits)) {
+            let (predicted, hits) = of_user.split_at(n_steps);
+            let counts = totals(predicted).zip(totals(hits));
+            for (sum, (predicted, hits)) in self.user_f1.iter_mut().zip(counts) {
                 *sum += user_f1(hits as usize, predicted as usize, labels);
             }
         }
@@ -133,22 +138,32 @@ impl TradeOff {
         }
     }
 
+    fn n_steps(&self) -> usize {
+        self.user_f1.len() + 1
+    }
+
     /// The candidates that predict a cell of probability `p`: some thresholds, some shares.
     fn predicting(&self, p: f64, brand: Stake, user: Stake) -> [Range<usize>; 2] {
         let n_thresholds = self.thresholds.len();
         let n_reached = self.thresholds.partition_point(|&threshold| threshold <= p);
-        // The threshold goes from the brand's own to the user's own as the share falls.
-        let rises = brand.f1 < user.f1;
-        let is_first = |&share: &f64| (p >= threshold(brand, user, share)) == rises;
-        let place = n_thresholds + BRAND_SHARES.partition_point(is_first);
-        let shares = if rises { n_thresholds..place } else { place..self.user_f1.len() };
+        // The threshold goes from the brand's own to the user's own as the share falls, so most cells
+        // are predicted at every share or at none. A user of whom nothing is expected has no threshold.
+        let n_candidates = self.user_f1.len();
+        let shares = match (p >= brand.f1 / 2.0, p >= user.f1 / 2.0) {
+            (true, true) if user.weight > 0.0 => n_thresholds..n_candidates,
+            (false, false) => n_candidates..n_candidates,
+            _ => {
+                let rises = brand.f1 < user.f1;
+                let is_first = |&share: &f64| (p >= threshold(brand, user, share)) == rises;
+                let place = n_thresholds + BRAND_SHARES.partition_point(is_first);
+                if rises { n_thresholds..place } else { place..n_candidates }
+            }
+        };
         [0..n_reached, shares]
     }
 
     fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.brands.iter_mut().flatten().zip(other.brands.iter().flatten()) {
-            add(mine, theirs);
-        }
+        add(&mut self.brands, &other.brands);
         add(&mut self.supports, &other.supports);
         add(&mut self.user_f1, &other.user_f1);
         self.n_users += other.n_users;
@@ -157,7 +172,9 @@ impl TradeOff {
     /// What each decision gives: thresholds ascending, then brand shares descending.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let mut counts = vec![Vec::with_capacity(self.supports.len()); self.user_f1.len()];
-        for ([predicted, hits], &support) in self.brands.iter().zip(&self.supports) {
+        let n_steps = self.n_steps();
+        for (steps, &support) in self.brands.chunks_exact(2 * n_steps).zip(&self.supports) {
+            let (predicted, hits) = steps.split_at(n_steps);
             for ((predicted, tp), counts) in totals(predicted).zip(totals(hits)).zip(&mut counts) {
                 counts.push(Counts { tp, fp: predicted - tp, fn_: support - tp });
             }
@@ -175,7 +192,7 @@ impl TradeOff {
 }
 
 /// The count of each candidate.
-fn totals(steps: &Steps) -> impl Iterator<Item = u64> {
+fn totals(steps: &[i32]) -> impl Iterator<Item = u64> {
     let n_candidates = steps.len() - 1;
     let total = |sum: &mut i32, &step: &i32| {
         *sum += step;

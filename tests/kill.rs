@@ -31,8 +31,8 @@ fn a_killed_run_is_made_whole_by_the_next() {
 
     let work = small();
     let (mut n_stages_killed, mut n_left_alone, mut n_resumed) = (0, 0, 0);
-    // How long a run takes, by what it finds and its setting: what it last took, as long as it was not
-    // killed in time, so that a slow start of the test does not put all kills behind the end.
+    // How long a run takes, by what it finds and its setting: learned from each that ends before it is
+    // killed, as one measured on a busy machine would put most kills behind the end on an idle one.
     let mut took = [[Duration::from_secs(2); 2]; 2];
     let mut last = SETTINGS[0];
     for kill in 0..KILLS {

@@ -7,6 +7,8 @@ use model::sigmoid::{logit, parts};
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
+use crate::top_k::{Numbered, keep_largest, largest_first};
+
 /// Where no threshold is defined, as without any valid user, a brand is never predicted.
 pub const NEVER: f64 = 1.0;
 
@@ -70,7 +72,7 @@ pub struct UserDecision {
 struct Scratch {
     log_odds: Vec<f32>,
     probs: Vec<f32>,
-    ranked: Vec<(f32, u32)>,
+    ranked: Vec<Numbered>,
 }
 
 impl Decider {
@@ -178,12 +180,14 @@ impl Decider {
             }
             Rule::TopK { k, by } => {
                 match by {
-                    TopBy::Probability => best(calibrated.iter().copied(), k, ranked),
+                    TopBy::Probability => best(calibrated, k, ranked),
                     TopBy::Gain => {
                         let gain = |(&z, stake): (&f32, &Stake)| {
                             ((2.0 * f64::from(parts(z).p) - stake.f1) * stake.weight) as f32
                         };
-                        best(calibrated.iter().zip(&self.stakes).map(gain), k, ranked);
+                        probs.clear(); // lent to the gains
+                        probs.extend(calibrated.iter().zip(&self.stakes).map(gain));
+                        best(probs, k, ranked);
                     }
                 }
                 let mut list: Vec<u32> = ranked.iter().map(|&(_, brand)| brand).collect();
@@ -201,7 +205,7 @@ impl Decider {
                 cells.filter_map(|(gains, brand)| gains.then_some(brand)).collect()
             }
         };
-        best(calibrated.iter().copied(), top_k, ranked);
+        best(calibrated, top_k, ranked);
         UserDecision {
             predicted,
             top_brands: ranked.iter().map(|&(_, brand)| brand).collect(),
@@ -217,27 +221,12 @@ fn to_probs(log_odds: &mut [f32]) {
 }
 
 /// The `k` brands of the largest values, largest first, ties in order of brand, into `ranked`.
-fn best(values: impl Iterator<Item = f32>, k: usize, ranked: &mut Vec<(f32, u32)>) {
+fn best(values: &[f32], k: usize, ranked: &mut Vec<Numbered>) {
     ranked.clear();
-    if k == 0 {
-        return;
+    if k > 0 {
+        keep_largest(ranked, values, |brand| brand as u32, k);
     }
-    let best_first = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    // The least of the best so far. Brands come largest first, so few that follow are above it.
-    let mut least = None;
-    for (value, brand) in values.zip(0..) {
-        if least.is_some_and(|least: f32| value.total_cmp(&least).is_le()) {
-            continue;
-        }
-        ranked.push((value, brand));
-        if ranked.len() == k.saturating_mul(2) {
-            ranked.select_nth_unstable_by(k - 1, best_first);
-            ranked.truncate(k);
-            least = Some(ranked[k - 1].0);
-        }
-    }
-    ranked.sort_unstable_by(best_first);
-    ranked.truncate(k);
+    ranked.sort_unstable_by(largest_first);
 }
 
 #[cfg(test)]
@@ -280,7 +269,7 @@ mod tests {
         sorted.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: ties stay in order of brand
         for k in [0, 1, 7, 20, 499, 500, 600] {
             let mut ranked = Vec::new();
-            best(values.iter().copied(), k, &mut ranked);
+            best(&values, k, &mut ranked);
             assert_eq!(ranked, sorted[..k.min(500)], "{k}");
         }
     }

@@ -6,11 +6,11 @@
 //! by one matrix product. k-means is here and not a library's because the assignment of a
 //! million vectors must be a matrix product too, and is nine tenths of it.
 
-use std::cmp::Ordering;
-
 use model::matmul::matmul;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, Axis, s};
+
+use crate::top_k::{Numbered, keep_largest, largest_first};
 
 /// Up to this many vectors are all looked at.
 const EXACT: usize = 16_384;
@@ -37,13 +37,7 @@ pub struct Index {
 }
 
 /// A neighbour: its similarity and its row.
-pub type Neighbour = (f32, u32);
-
-/// Nearest first; of equals the lower row.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as sorting calls it")]
-fn nearest_first(a: &Neighbour, b: &Neighbour) -> Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
+pub type Neighbour = Numbered;
 
 impl Index {
     /// * `vectors`: `(n_vectors, n_dims)`; near is a large product, so of length 1.
@@ -106,53 +100,15 @@ impl Index {
             lent.par_iter_mut().zip(similarities.axis_iter(Axis(0)).into_par_iter()).for_each(
                 |(list, similarities)| {
                     let similarities = similarities.to_slice().expect("rows lie whole");
-                    keep_nearest(list, similarities, |i| rows[i], k);
+                    keep_largest(list, similarities, |i| rows[i], k);
                 },
             );
             for (&query, list) in visitors.iter().zip(lent) {
                 found[query] = list;
             }
         }
-        found.par_iter_mut().for_each(|list| list.sort_unstable_by(nearest_first));
+        found.par_iter_mut().for_each(|list| list.sort_unstable_by(largest_first));
         found
-    }
-}
-
-/// Keeps the `k` nearest of a list and of new candidates, in any order.
-///
-/// * `similarities`: of the candidates; `row` gives the row of each.
-fn keep_nearest(
-    list: &mut Vec<Neighbour>,
-    similarities: &[f32],
-    row: impl Fn(usize) -> u32,
-    k: usize,
-) {
-    /// Candidates that are passed over together if none is near enough: nearly all are.
-    const TOGETHER: usize = 32;
-
-    let cut = |list: &mut Vec<Neighbour>| {
-        list.select_nth_unstable_by(k - 1, nearest_first);
-        list.truncate(k);
-        list[k - 1].0
-    };
-    let mut bound = if list.len() >= k { cut(list) } else { f32::NEG_INFINITY };
-    for (chunk, similarities) in similarities.chunks(TOGETHER).enumerate() {
-        // At the bound itself the row decides.
-        let nearest = similarities.iter().fold(f32::NEG_INFINITY, |nearest, &s| s.max(nearest));
-        if nearest < bound {
-            continue;
-        }
-        for (i, &similarity) in similarities.iter().enumerate() {
-            if similarity >= bound {
-                list.push((similarity, row(chunk * TOGETHER + i)));
-                if list.len() >= 2 * k {
-                    bound = cut(list);
-                }
-            }
-        }
-    }
-    if list.len() > k {
-        cut(list);
     }
 }
 
@@ -204,7 +160,7 @@ fn probes(vectors: ArrayView2<f32>, centres: &Array2<f32>, n: usize) -> Vec<Vec<
     let of_row = |similarities: ndarray::ArrayView1<f32>| {
         let mut list = Vec::new();
         let similarities = similarities.to_slice().expect("rows lie whole");
-        keep_nearest(&mut list, similarities, |i| i as u32, n);
+        keep_largest(&mut list, similarities, |i| i as u32, n);
         list.into_iter().map(|(_, group)| group).collect()
     };
     similarities.axis_iter(Axis(0)).into_par_iter().map(of_row).collect()
@@ -258,7 +214,7 @@ mod tests {
         let query = vectors.row(query);
         let mut all: Vec<Neighbour> =
             vectors.rows().into_iter().zip(0..).map(|(row, i)| (row.dot(&query), i)).collect();
-        all.sort_by(nearest_first);
+        all.sort_by(largest_first);
         all[..k].iter().map(|&(_, row)| row).collect()
     }
 

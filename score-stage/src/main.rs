@@ -29,6 +29,7 @@ mod fit; // calibration and thresholds from the valid users
 mod index; // the nearest of many vectors
 mod memory; // what the nearest training users have, mixed into the probabilities
 mod table; // Arrow columns of the tables written
+mod top_k; // the largest of many values
 mod users; // batches of users through the model
 
 /// Turn a model's probabilities into decisions

@@ -127,3 +127,8 @@ pub fn count(n: u64) -> String {
     }
     text
 }
+
+/// A count with its noun: `1 label`, `2,311 labels`.
+pub fn plural(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}

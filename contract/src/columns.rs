@@ -8,11 +8,7 @@ use arrow::array::{
     PrimitiveArray, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, Int64Type, UInt32Type, UInt64Type,
-};
-use foldhash::fast::RandomState;
-use std::collections::HashMap;
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, UInt32Type, UInt64Type};
 use std::sync::Arc;
 
 fn primitive<'a, T: ArrowPrimitiveType>(
@@ -156,77 +152,5 @@ impl ListBuilder<f32> {
     /// The column.
     pub fn finish(self) -> ArrayRef {
         self.finish_with::<Float32Array>(DataType::Float32)
-    }
-}
-
-/// Source identifiers, `Int64` or `Utf8`, as text.
-pub fn id_texts(ids: &dyn Array) -> Vec<String> {
-    if *ids.data_type() == DataType::Int64 {
-        return ids.as_primitive::<Int64Type>().values().iter().map(i64::to_string).collect();
-    }
-    ids.as_string::<i32>().iter().map(|id| id.unwrap_or_default().to_owned()).collect()
-}
-
-/// From an identifier, whole number or text, to its position.
-///
-/// Ids come from the user's own tables, so a hash that is quick rather than safe from
-/// attackers will do.
-#[derive(Debug)]
-pub enum IdIndex {
-    /// `Int64` ids
-    Int(HashMap<i64, u32, RandomState>),
-    /// `Utf8` ids
-    Text(HashMap<String, u32, RandomState>),
-}
-
-impl IdIndex {
-    /// Numbers the ids of an `Int64` or `Utf8` column in order. The error is the row of the
-    /// first id that stands there a second time.
-    ///
-    /// # Errors
-    ///
-    /// The 0-based row of the first repeated id.
-    pub fn new(ids: &dyn Array) -> Result<Self, usize> {
-        if *ids.data_type() == DataType::Int64 {
-            let ids = ids.as_primitive::<Int64Type>().values();
-            let mut index = HashMap::with_capacity_and_hasher(ids.len(), RandomState::default());
-            for (row, id) in ids.iter().enumerate() {
-                if index.insert(*id, row as u32).is_some() {
-                    return Err(row);
-                }
-            }
-            return Ok(Self::Int(index));
-        }
-        let ids = ids.as_string::<i32>();
-        let mut index = HashMap::with_capacity_and_hasher(ids.len(), RandomState::default());
-        for (row, id) in ids.iter().enumerate() {
-            let id = id.unwrap_or_default().to_owned();
-            if index.insert(id, row as u32).is_some() {
-                return Err(row);
-            }
-        }
-        Ok(Self::Text(index))
-    }
-
-    /// The Arrow type of the ids.
-    pub fn data_type(&self) -> DataType {
-        match self {
-            Self::Int(_) => DataType::Int64,
-            Self::Text(_) => DataType::Utf8,
-        }
-    }
-
-    /// The position of each id of a column of [`Self::data_type`]; `None` where it is unknown or null.
-    pub fn positions(&self, ids: &dyn Array) -> Vec<Option<u32>> {
-        match self {
-            Self::Int(index) => {
-                let ids = ids.as_primitive::<Int64Type>();
-                ids.iter().map(|id| index.get(&id?).copied()).collect()
-            }
-            Self::Text(index) => {
-                let ids = ids.as_string::<i32>();
-                ids.iter().map(|id| index.get(id?).copied()).collect()
-            }
-        }
     }
 }

@@ -11,14 +11,17 @@
 pub mod cli;
 pub mod columns;
 pub mod features;
+pub mod ids;
 pub mod interrupt;
 pub mod ipc;
 pub mod manifest;
 pub mod plan;
 pub mod query;
+pub mod raw_files;
 pub mod record;
 pub mod run;
 pub mod scratch;
+pub mod source_features;
 pub mod statistics;
 pub mod tables;
 pub mod thresholds;

@@ -54,7 +54,8 @@ fn default_run_dir() -> PathBuf {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Raw tables by name: parquet, csv, json or arrow; a file, a folder or a glob. `${NAME}` is taken from the environment
+    /// Raw tables by name: parquet, csv, json or arrow; a file, a folder with all its sub-folders, or
+    /// a pattern. Folders named `key=value` give a column. `${NAME}` is taken from the environment
     pub tables: IndexMap<String, TableSource>,
     /// One row per user: `user_id`, the feature columns and, if the holdout says so, the split
     pub users: View,
@@ -77,7 +78,7 @@ pub struct Data {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TableSource {
-    /// A file, folder or glob; the format follows from the name
+    /// A file, folder or pattern; the format follows from the name
     Path(String),
     /// With options
     Options(TableOptions),
@@ -87,17 +88,39 @@ pub enum TableSource {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableOptions {
-    /// A file, folder or glob
+    /// A file, folder or pattern
     pub path: String,
     /// By default as the file's name ends
     #[serde(default)]
     pub format: Option<TableFormat>,
-    /// Between the fields of a csv file
+    /// Between the fields of a csv file; by default a comma, or a tab for `.tsv`
     #[serde(default)]
     pub delimiter: Option<String>,
-    /// Whether a csv file's first line names its columns
+    /// Whether each csv file's first line names its columns
     #[serde(default = "yes")]
     pub header: bool,
+    /// Types of columns by name; by default as the values of a csv or json file are, or as the
+    /// file itself says
+    #[serde(default)]
+    pub types: IndexMap<String, ColumnType>,
+}
+
+/// Type of a column of a raw table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// Text, as it is written: `007` keeps its zeros
+    Text,
+    /// Whole numbers of 64 bits
+    Int,
+    /// Numbers
+    Float,
+    /// true or false
+    Bool,
+    /// Days, as `2024-07-01`
+    Date,
+    /// Moments, as `2024-07-01T12:00:00`, without a time zone
+    Timestamp,
 }
 
 fn yes() -> bool {
@@ -110,7 +133,8 @@ impl TableSource {
         match self {
             Self::Options(options) => options.clone(),
             Self::Path(path) => {
-                TableOptions { path: path.clone(), format: None, delimiter: None, header: true }
+                let (path, types) = (path.clone(), IndexMap::new());
+                TableOptions { path, format: None, delimiter: None, header: true, types }
             }
         }
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::manifest::{
-    Calibration, Experiment, Manifest, ModelKind, TableFormat, TableOptions, View,
+    Calibration, Experiment, Manifest, ModelKind, TableOptions, TableSource, View,
 };
 use crate::query::{canonical, effective_params};
+use crate::raw_files::{self, RawFile};
 
 /// A step of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +124,11 @@ fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
 
+/// A raw table's files. What is wrong with them was said when the manifest was loaded.
+fn raw_files(source: &TableSource) -> Vec<RawFile> {
+    raw_files::find(&source.options()).map(|found| found.files).unwrap_or_default()
+}
+
 /// A query, and what it says.
 fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
     // One that cannot be read is told by the stage that needs it.
@@ -175,8 +181,8 @@ impl Manifest {
         let mut inputs = Vec::new();
         for (name, source) in &self.data.tables {
             // By place, not by name: files in several folders may have the same.
-            for (i, file) in table_files(&source.options()).into_iter().enumerate() {
-                inputs.push(input(format!("{name}:{i}"), file));
+            for (i, file) in raw_files(source).into_iter().enumerate() {
+                inputs.push(input(format!("{name}:{i}"), file.path));
             }
         }
         let views = [
@@ -194,10 +200,13 @@ impl Manifest {
         }
         let tables = self.data.tables.iter().map(|(name, source)| {
             let options = source.options();
-            let TableOptions { delimiter, header, .. } = &options;
-            let delimiter = delimiter.as_deref().unwrap_or(",");
-            let format = table_format(&options);
-            (name.clone(), json!({"format": format, "delimiter": delimiter, "header": header}))
+            let format = raw_files::find(&options).ok().map(|found| found.format);
+            let keys: Vec<_> = raw_files(source).into_iter().map(|file| file.keys).collect();
+            let TableOptions { delimiter, header, types, .. } = options;
+            let read = json!({
+                "format": format, "delimiter": delimiter, "header": header, "types": types, "keys": keys,
+            });
+            (name.clone(), read)
         });
         data["tables"] = tables.collect::<serde_json::Map<_, _>>().into();
         data["features"] =
@@ -301,40 +310,4 @@ impl Manifest {
             json!({"report": self.report, "baseline": self.baseline, "experiments": experiments}),
         )
     }
-}
-
-/// The format of a raw table: the one given, else as its first file ends that tells one.
-pub fn table_format(options: &TableOptions) -> Option<TableFormat> {
-    let told = |file: PathBuf| TableFormat::of_name(&file.to_string_lossy());
-    options.format.or_else(|| all_files(&options.path).into_iter().find_map(told))
-}
-
-/// The files of a raw table, sorted: the file itself, or those of a folder or a glob; unless a format
-/// is given only those that end as the first that tells one, so that a README beside them is no table.
-pub fn table_files(options: &TableOptions) -> Vec<PathBuf> {
-    let mut files = all_files(&options.path);
-    let is_told = |file: &&PathBuf| TableFormat::of_name(&file.to_string_lossy()).is_some();
-    let first = files.iter().find(is_told).filter(|_| options.format.is_none()).cloned();
-    if let Some(first) = first {
-        files.retain(|file| file.extension() == first.extension());
-    }
-    files
-}
-
-fn all_files(path: &str) -> Vec<PathBuf> {
-    let is_data = |path: &PathBuf| path.is_file() && !file_name(path).starts_with(['.', '_']);
-    let mut files: Vec<PathBuf> = if Path::new(path).is_dir() {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(is_data).collect()
-    } else if path.contains(['*', '?', '[']) {
-        glob::glob(path).into_iter().flatten().flatten().filter(is_data).collect()
-    } else {
-        vec![path.into()]
-    };
-    files.sort();
-    files
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::{count, plural};
+
 /// A sample beside the training users that it was drawn from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleStatistics {
@@ -75,3 +77,59 @@ pub const STATISTICS_KEY: &str = "statistics";
 
 /// Metadata key of `examples.arrow` with [`Prevalence`] as JSON.
 pub const PREVALENCE_KEY: &str = "prevalence";
+
+/// Metadata of `brands`: the [`LeftOut`].
+pub const LEFT_OUT_KEY: &str = "left_out";
+
+/// Labels of brands that are not predicted: no figure counts them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// Of brands that no training user has
+    pub without_training_users: LeftOutLabels,
+    /// Of brands that `data.keep_brands` leaves out
+    pub not_kept: LeftOutLabels,
+}
+
+/// Brands, and their labels by what the users are kept for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOutLabels {
+    /// Brands
+    pub brands: u64,
+    /// Labels of training users
+    pub train: u64,
+    /// Labels of valid users
+    pub valid: u64,
+    /// Labels of test users
+    pub test: u64,
+}
+
+impl LeftOut {
+    /// What was left out, in words; `None` if nothing was.
+    pub fn message(&self) -> Option<String> {
+        let kinds = [
+            (&self.without_training_users, "without training users"),
+            (&self.not_kept, "that `data.keep_brands` leaves out"),
+        ];
+        let parts = kinds.into_iter().filter_map(|(labels, which)| labels.message(which));
+        let parts: Vec<String> = parts.collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+impl LeftOutLabels {
+    fn message(&self, which: &str) -> Option<String> {
+        let n = self.train + self.valid + self.test;
+        if n == 0 {
+            return None; // no label is lost with a brand that nobody has
+        }
+        let splits = [(self.train, "train"), (self.valid, "valid"), (self.test, "test")];
+        let splits = splits.iter().filter(|(n, _)| *n > 0);
+        let splits: Vec<_> = splits.map(|(n, name)| format!("{} of {name}", count(*n))).collect();
+        Some(format!(
+            "{} of {} {which} are left out ({} users)",
+            plural(n, "label"),
+            plural(self.brands, "brand"),
+            splits.join(", ")
+        ))
+    }
+}

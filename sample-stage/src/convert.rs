@@ -5,27 +5,19 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use contract::cli::DataError;
-use contract::columns::{IdIndex, ListBuilder};
+use contract::columns::ListBuilder;
+use contract::ids::{IdError, IdIndex, convert, shown};
+use contract::source_features::list_item;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray, RecordBatch, UInt32Array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
-use datafusion::arrow::util::display::array_value_to_string;
 
-use crate::features::{cast_ids, list_item};
 use crate::query::Query;
 
 /// Whether a column's type will do.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
-
-/// A value as messages show it.
-fn shown(values: &ArrayRef, row: usize) -> Result<String> {
-    if values.is_null(row) {
-        return Ok("null".to_owned());
-    }
-    Ok(format!("`{}`", array_value_to_string(values, row)?))
-}
 
 /// Checks rows of a query and converts them.
 pub struct Converter {
@@ -54,13 +46,8 @@ impl Converter {
                 )));
             }
         }
-        let is_id = |t: &DataType| t.is_integer() || t.is_string();
-        let is_ids = |t: &DataType| {
-            *t == DataType::Null
-                || list_item(t).is_some_and(|item| is_id(item) || *item == DataType::Null)
-        };
-        let checks: [(&str, Fits, &str); 5] = [
-            ("user_id", &is_id, "whole numbers or text"),
+        let is_ids = |t: &DataType| *t == DataType::Null || list_item(t).is_some();
+        let checks: [(&str, Fits, &str); 4] = [
             ("brands", &is_ids, "a list of brand ids"),
             ("ignored_brands", &is_ids, "a list of brand ids"),
             ("weight", &DataType::is_numeric, "a number"),
@@ -71,6 +58,16 @@ impl Converter {
                 return Err(self
                     .query
                     .fail(format!("column `{name}` is `{found}`, expected {expected}")));
+            }
+        }
+        let id_columns = [
+            ("user_id", &self.users, kind("user_id")),
+            ("brands", &self.brands, kind("brands").and_then(list_item)),
+            ("ignored_brands", &self.brands, kind("ignored_brands").and_then(list_item)),
+        ];
+        for (name, ids, found) in id_columns {
+            if let Some(found) = found.filter(|found| **found != DataType::Null) {
+                ids.check_type(found).map_err(|err| self.bad_ids(name, &err))?;
             }
         }
         Ok(())
@@ -106,14 +103,18 @@ impl Converter {
     }
 
     fn user_rows(&self, ids: &ArrayRef) -> Result<ArrayRef> {
-        let rows = self.users.positions(&cast_ids(ids, &self.users.data_type())?);
+        let rows = self.users.positions(ids).map_err(|err| self.bad_ids("user_id", &err))?;
         if let Some(row) = rows.iter().position(Option::is_none) {
-            let found = shown(ids, row)?;
+            let found = shown(ids, row);
             let message =
                 format!("column `user_id`: found {found}, expected the id of a training user");
             return Err(self.query.fail(message).into());
         }
         Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
+    }
+
+    fn bad_ids(&self, column: &str, err: &IdError) -> DataError {
+        err.at(&self.query.path().display().to_string(), column)
     }
 
     fn weights(&self, column: &ArrayRef) -> Result<ArrayRef> {
@@ -123,7 +124,7 @@ impl Converter {
             values.is_valid(row) && values.value(row) >= 0.0 && values.value(row).is_finite()
         };
         if let Some(row) = (0..values.len()).find(|&row| !is_good(row)) {
-            let found = shown(column, row)?;
+            let found = shown(column, row);
             let message =
                 format!("column `weight`: found {found}, expected a finite number of at least 0");
             return Err(self.query.fail(message).into());
@@ -136,8 +137,7 @@ impl Converter {
         let mut built = ListBuilder::<u32>::default();
         let list: Option<ListArray> = match column {
             Some(column) if *column.data_type() != DataType::Null => {
-                let id = self.brands.data_type();
-                Some(cast(column, &DataType::new_list(id, true))?.as_list::<i32>().clone())
+                Some(self.stored_brands(column).map_err(|err| self.bad_ids(name, &err))?)
             }
             _ => None,
         };
@@ -159,9 +159,11 @@ impl Converter {
                 looked_up = range(row);
                 let ids = list.values().slice(looked_up.start, looked_up.len());
                 brands.clear();
-                for (i, position) in self.brands.positions(&ids).into_iter().enumerate() {
+                let positions =
+                    self.brands.positions(&ids).map_err(|err| self.bad_ids(name, &err))?;
+                for (i, position) in positions.into_iter().enumerate() {
                     let Some(brand_idx) = position else {
-                        let found = shown(&written(column, row)?, i)?;
+                        let found = shown(&written(column, row)?, i);
                         let message = format!(
                             "column `{name}`: found {found}, expected ids of the table brands"
                         );
@@ -175,6 +177,19 @@ impl Converter {
             built.push(&brands);
         }
         Ok(built.finish())
+    }
+
+    /// Lists of brand ids, `Int64` or `Utf8`.
+    fn stored_brands(&self, lists: &ArrayRef) -> Result<ListArray, IdError> {
+        let item = list_item(lists.data_type()).expect("checked before the query ran");
+        let lists = cast(lists, &DataType::new_list(item.clone(), true))?;
+        let (_, offsets, ids, nulls) = lists.as_list::<i32>().clone().into_parts();
+        let to = self.brands.data_type();
+        // A list without any value has no type of its own.
+        let ids =
+            if *ids.data_type() == DataType::Null { cast(&ids, &to)? } else { convert(&ids, &to)? };
+        let field = Arc::new(Field::new_list_field(to, true));
+        Ok(ListArray::try_new(field, offsets, ids, nulls)?)
     }
 }
 

@@ -8,25 +8,28 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use contract::cli::DataError;
-use contract::columns::{IdIndex, ListBuilder};
+use contract::columns::ListBuilder;
+use contract::ids::{self, IdError, IdIndex, IdKind};
 use contract::ipc::Writer;
-use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers, UnknownIds};
+use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
 use contract::run::StageRun;
+use contract::source_features::{self, BrandPositions, FeatureColumn};
+use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::{record::Record, tables};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array,
     UInt64Array,
 };
-use datafusion::arrow::compute::{cast, filter_record_batch, sort_to_indices, take};
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema};
-use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::arrow::compute::{cast, concat, filter_record_batch, sort_to_indices, take};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
-use datafusion::logical_expr::{cast as cast_expr, col, ident};
+use datafusion::logical_expr::{ColumnarValue, Volatility, col, create_udf, ident};
 use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::draw::{HOLDOUT_DRAW, hashes};
-use crate::features::{self, BrandPositions, cast_ids};
+use crate::labels::{self, Label};
 use crate::session;
 
 /// What a user is kept for.
@@ -35,13 +38,6 @@ enum Split {
     Train,
     Valid,
     Test,
-}
-
-/// One label: positions of a user and a brand, and how often it happened.
-struct Label {
-    user: u32,
-    brand: u32,
-    events: f64,
 }
 
 /// Makes the shared files; returns the stage's record.
@@ -53,32 +49,31 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let data = &manifest.data;
     let raw = session::over_raw_tables(data).await?;
     let users = session::view(&raw, &data.users).await.context("users")?;
-    features::check_present(&data.features, users.schema().as_arrow())?;
-    let users = with_ids(users, "users", "user_id")?;
+    source_features::check_present(&data.features, users.schema().as_arrow())?;
+    let column = manifest.holdout.column.as_deref();
+    let sorted = sorted_ids(users.clone(), "users", "user_id", column).await?;
+    let splits = split_users(&sorted.ids, sorted.other.as_ref(), &manifest.holdout)?;
+    let SortedIds { ids: user_ids, index: user_index, .. } = sorted;
+    let users = with_stored_ids(users, "user_id", user_ids.data_type())?;
 
-    let (user_ids, splits) = split_users(&users, &manifest.holdout).await?;
-    let user_index = IdIndex::new(&user_ids).expect("checked to be distinct");
     let brand_frame = session::view(&raw, &data.brands).await.context("brands")?;
-    let (brand_ids, brand_names) = read_brands(brand_frame).await?;
-    let brand_index = IdIndex::new(&brand_ids).expect("checked to be distinct");
+    let (sorted, brand_names) = read_brands(brand_frame).await?;
+    let SortedIds { ids: brand_ids, index: brand_index, .. } = sorted;
 
     let interactions = session::view(&raw, &data.interactions).await.context("interactions")?;
-    let (labels, unknown) = read_labels(interactions, &user_index, &brand_index).await?;
-    if let Some(message) = unknown.message() {
-        let message = format!("interactions: {message}");
-        match data.unknown_ids {
-            UnknownIds::Error => {
-                return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")).into());
-            }
-            UnknownIds::Warn => eprintln!("warning: {message}; dropped"),
-        }
-    }
+    let read = labels::read(interactions, &user_index, &brand_index).await?;
+    read.report(data.unknown_ids)?;
+    let labels = read.labels;
 
     let volumes = count_volumes(&labels, &splits, brand_ids.len());
     let order = keep_brands(&volumes, data.keep_brands)?;
     let mut kept = vec![None; brand_ids.len()];
     for (brand_idx, &brand) in order.iter().enumerate() {
         kept[brand as usize] = Some(brand_idx as u32);
+    }
+    let left_out = count_left_out(&labels, &splits, &volumes, &kept);
+    if let Some(message) = left_out.message() {
+        eprintln!("warning: interactions: {message}");
     }
     let labels: Vec<Label> = labels
         .into_iter()
@@ -87,7 +82,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let brands = Brands::new(&brand_ids, &brand_names, &volumes, &order, manifest.report.tiers)?;
     let n_train = splits.iter().filter(|&&split| split == Split::Train).count();
     let without = brands_without(&labels, &splits, order.len());
-    brands.write(&mut stage, n_train, without)?;
+    brands.write(&mut stage, n_train, without, &left_out)?;
     write_interactions(&mut stage, &user_ids, &brands, &labels, &splits)?;
     let positions = BrandPositions { ids: brand_index, kept };
     write_users(&mut stage, manifest, users, &splits, &labels, &positions).await?;
@@ -97,32 +92,35 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
         "n_train": n_train, "n_valid": count(Split::Valid), "n_test": count(Split::Test),
         "n_brands": order.len(), "n_labels": labels.len(),
         "n_brands_without_positives": {"valid": without[0], "test": without[1]},
-        "unknown_users": unknown.users.count, "unknown_brands": unknown.brands.count,
+        "unknown_users": read.unknown_users.count, "unknown_brands": read.unknown_brands.count,
+        "n_rows_of_no_event": read.n_no_event,
+        "left_out": left_out,
     });
     Ok(stage.done(summary)?)
 }
 
-/// Only the id is cast, to `Int64` or `Utf8`; a column that is neither is an error.
-fn with_ids(frame: DataFrame, table: &str, column: &str) -> Result<DataFrame> {
-    let schema = frame.schema().as_arrow().clone();
-    let found = column_type(&schema, table, column)?;
-    let to = id_type(&found).ok_or_else(|| {
-        DataError(format!(
-            "{table}: column `{column}` is `{found}`, expected whole numbers or text"
-        ))
-    })?;
-    Ok(frame.with_column(column, cast_expr(ident(column), to))?)
-}
-
-fn id_type(found: &DataType) -> Option<DataType> {
-    match found {
-        found if found.is_integer() => Some(DataType::Int64),
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Some(DataType::Utf8),
-        _ => None,
+/// A frame whose id column is as it is between stages, `Int64` or `Utf8`.
+fn with_stored_ids(frame: DataFrame, column: &str, to: &DataType) -> Result<DataFrame> {
+    let found = frame.schema().field_with_unqualified_name(column)?.data_type().clone();
+    if found == *to {
+        return Ok(frame);
     }
+    let stored = to.clone();
+    let convert = move |arguments: &[ColumnarValue]| {
+        let ids = ColumnarValue::values_to_arrays(arguments)?.swap_remove(0);
+        let ids = ids::convert(&ids, &stored);
+        Ok(ColumnarValue::Array(ids.map_err(|err| DataFusionError::External(err.into()))?))
+    };
+    let stored_id =
+        create_udf("stored_id", vec![found], to.clone(), Volatility::Immutable, Arc::new(convert));
+    Ok(frame.with_column(column, stored_id.call(vec![ident(column)]))?)
 }
 
-fn column_type(schema: &Schema, table: &str, column: &str) -> Result<DataType, DataError> {
+pub(crate) fn column_type(
+    schema: &Schema,
+    table: &str,
+    column: &str,
+) -> Result<DataType, DataError> {
     let field = schema.field_with_name(column).map_err(|_| {
         let found: Vec<_> = schema.fields().iter().map(|f| format!("`{}`", f.name())).collect();
         DataError(format!("{table}: column `{column}` is missing; found {}", found.join(", ")))
@@ -130,68 +128,95 @@ fn column_type(schema: &Schema, table: &str, column: &str) -> Result<DataType, D
     Ok(field.data_type().clone())
 }
 
-/// All ids of a column, sorted; no nulls, none twice.
-async fn distinct_ids(frame: DataFrame, table: &str, column: &str) -> Result<RecordBatch> {
-    let frame = with_ids(frame, table, column)?;
-    let schema: Arc<Schema> = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await.with_context(|| format!("cannot read {table}"))?;
-    let all = datafusion::arrow::compute::concat_batches(&schema, &batches)?;
-    let ids = all.column_by_name(column).expect("checked above");
-    if ids.null_count() > 0 {
-        return Err(DataError(format!(
-            "{table}: column `{column}` holds {} nulls, expected none",
-            ids.null_count()
-        ))
-        .into());
-    }
-    if ids.is_empty() {
-        return Err(DataError(format!("{table}: there is no row")).into());
-    }
-    let order = sort_to_indices(ids, None, None)?;
-    let columns = all.columns().iter().map(|c| take(c, &order, None)).collect::<Result<_, _>>()?;
-    let sorted = RecordBatch::try_new(all.schema(), columns)?;
-    let ids = sorted.column_by_name(column).expect("checked above");
-    if let Err(row) = IdIndex::new(ids) {
-        let id = array_value_to_string(ids, row)?;
-        return Err(DataError(format!(
-            "{table}: `{column}` `{id}` stands there twice, expected once"
-        ))
-        .into());
-    }
-    Ok(sorted)
+/// All ids of a table, sorted, none twice, with another column.
+struct SortedIds {
+    ids: ArrayRef,
+    /// In the order of the ids
+    other: Option<StringArray>,
+    index: IdIndex,
 }
 
-/// User ids in order, and what each user is kept for.
-async fn split_users(users: &DataFrame, holdout: &Holdout) -> Result<(ArrayRef, Vec<Split>)> {
-    let mut wanted = vec!["user_id"];
-    if let Some(column) = &holdout.column {
-        column_type(users.schema().as_arrow(), "users", column)?;
-        wanted.push(column);
+/// Reads `column` and, as text, `other`; no id may be null or appear twice.
+async fn sorted_ids(
+    frame: DataFrame,
+    table: &str,
+    column: &str,
+    other: Option<&str>,
+) -> Result<SortedIds> {
+    let schema = frame.schema().as_arrow().clone();
+    let found = column_type(&schema, table, column)?;
+    let bad_ids = |err: IdError| err.at(table, column);
+    IdKind::of(&found).map_err(bad_ids)?;
+    let mut wanted = vec![ident(column)];
+    if let Some(other) = other {
+        column_type(&schema, table, other)?;
+        wanted.push(ident(other));
     }
-    let frame = users.clone().select(wanted.iter().map(|name| ident(*name)))?;
-    let sorted = distinct_ids(frame, "users", "user_id").await?;
-    let ids = sorted.column(0).clone();
+    let batches = session::collect(frame.select(wanted)?, table).await?;
+    let mut to = DataType::Int64;
+    for batch in &batches {
+        if ids::stored_type(batch.column(0)).map_err(bad_ids)? == DataType::Utf8 {
+            to = DataType::Utf8;
+        }
+    }
+    let (mut parts, mut others) = (Vec::new(), Vec::new());
+    for batch in &batches {
+        parts.push(ids::convert(batch.column(0), &to).map_err(bad_ids)?);
+        if other.is_some() {
+            others.push(cast(batch.column(1), &DataType::Utf8)?);
+        }
+    }
+    if parts.iter().all(|part| part.is_empty()) {
+        return Err(DataError(format!("{table}: there is no row")).into());
+    }
+    let together =
+        |parts: &[ArrayRef]| concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>());
+    let all = together(&parts)?;
+    if all.null_count() > 0 {
+        let n = all.null_count();
+        let message = format!("{table}: column `{column}` holds {n} nulls, expected none");
+        return Err(DataError(message).into());
+    }
+    let order = sort_to_indices(&all, None, None)?;
+    let ids = take(&all, &order, None)?;
+    let index = IdIndex::new(&ids, found).map_err(|row| {
+        let id = ids::shown(&ids, row);
+        DataError(format!("{table}: `{column}` {id} appears twice, expected once"))
+    })?;
+    let other = match other {
+        Some(_) => Some(take(&together(&others)?, &order, None)?.as_string::<i32>().clone()),
+        None => None,
+    };
+    Ok(SortedIds { ids, other, index })
+}
 
+/// What each user is kept for, in order of the ids.
+///
+/// * `names`: the column that says it, if there is one.
+fn split_users(
+    ids: &ArrayRef,
+    names: Option<&StringArray>,
+    holdout: &Holdout,
+) -> Result<Vec<Split>> {
     let mut splits = vec![Split::Train; ids.len()];
-    if let Some(column) = &holdout.column {
-        let names = cast(sorted.column_by_name(column).expect("selected above"), &DataType::Utf8)?;
-        for (row, name) in names.as_string::<i32>().iter().enumerate() {
+    if let (Some(column), Some(names)) = (&holdout.column, names) {
+        for (row, name) in names.iter().enumerate() {
             splits[row] = match name {
                 Some("train") => Split::Train,
                 Some("valid") => Split::Valid,
                 Some("test") => Split::Test,
                 other => {
-                    let id = array_value_to_string(&ids, row)?;
+                    let id = ids::shown(ids, row);
                     let found = other.map_or("null".to_owned(), |other| format!("`{other}`"));
                     return Err(DataError(format!(
-                        "users: column `{column}`: user `{id}`: found {found}, expected `train`, `valid` or `test`"
+                        "users: column `{column}`: user {id}: found {found}, expected `train`, `valid` or `test`"
                     )).into());
                 }
             };
         }
     }
     // Users in order of their draw: the first go to test, the next to valid.
-    let draws = hashes(&ids, holdout.seed as i64, HOLDOUT_DRAW);
+    let draws = hashes(ids, holdout.seed as i64, HOLDOUT_DRAW);
     let mut drawn: Vec<u32> =
         (0..ids.len() as u32).filter(|&row| splits[row as usize] == Split::Train).collect();
     drawn.sort_by_key(|&row| (draws[row as usize], row));
@@ -216,136 +241,17 @@ async fn split_users(users: &DataFrame, holdout: &Holdout) -> Result<(ArrayRef, 
             .into());
         }
     }
-    Ok((ids, splits))
+    Ok(splits)
 }
 
-async fn read_brands(frame: DataFrame) -> Result<(ArrayRef, StringArray)> {
-    column_type(frame.schema().as_arrow(), "brands", "brand_id")?;
-    column_type(frame.schema().as_arrow(), "brands", "name")?;
-    let sorted =
-        distinct_ids(frame.select([ident("brand_id"), ident("name")])?, "brands", "brand_id")
-            .await?;
-    let ids = sorted.column(0).clone();
-    let (names, as_text) = (cast(sorted.column(1), &DataType::Utf8)?, cast(&ids, &DataType::Utf8)?);
+/// Ids and names of all brands, in order of the ids.
+async fn read_brands(frame: DataFrame) -> Result<(SortedIds, StringArray)> {
+    let sorted = sorted_ids(frame, "brands", "brand_id", Some("name")).await?;
+    let as_text = cast(&sorted.ids, &DataType::Utf8)?;
     // A brand without a name goes by its id.
-    let names = names.as_string::<i32>().iter().zip(as_text.as_string::<i32>());
-    Ok((ids, names.map(|(name, id)| name.or(id)).collect()))
-}
-
-/// Interactions whose user or brand is not known.
-#[derive(Default)]
-struct Unknown {
-    users: Strangers,
-    brands: Strangers,
-}
-
-#[derive(Default)]
-struct Strangers {
-    count: u64,
-    first: Vec<String>,
-}
-
-impl Strangers {
-    fn add(&mut self, ids: &ArrayRef, row: usize) {
-        self.count += 1;
-        if self.first.len() < 3 {
-            let id = if ids.is_null(row) {
-                "null".into()
-            } else {
-                array_value_to_string(ids, row).unwrap_or_default()
-            };
-            if !self.first.contains(&id) {
-                self.first.push(id);
-            }
-        }
-    }
-
-    fn message(&self, what: &str) -> Option<String> {
-        let first: Vec<_> = self.first.iter().map(|id| format!("`{id}`")).collect();
-        (self.count > 0).then(|| {
-            format!(
-                "{} rows of {what} that are not in `{what}` ({}, …)",
-                self.count,
-                first.join(", ")
-            )
-        })
-    }
-}
-
-impl Unknown {
-    fn message(&self) -> Option<String> {
-        let parts: Vec<_> = [self.users.message("users"), self.brands.message("brands")]
-            .into_iter()
-            .flatten()
-            .collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
-    }
-}
-
-/// Labels in order of user and brand; several rows of one label are summed.
-async fn read_labels(
-    frame: DataFrame,
-    users: &IdIndex,
-    brands: &IdIndex,
-) -> Result<(Vec<Label>, Unknown)> {
-    let schema = frame.schema().as_arrow().clone();
-    for column in ["user_id", "brand_id"] {
-        let found = column_type(&schema, "interactions", column)?;
-        if id_type(&found).is_none() {
-            return Err(DataError(format!(
-                "interactions: column `{column}` is `{found}`, expected whole numbers or text"
-            ))
-            .into());
-        }
-    }
-    let mut wanted = vec![ident("user_id"), ident("brand_id")];
-    if let Ok(field) = schema.field_with_name("events") {
-        if !field.data_type().is_numeric() {
-            return Err(DataError(format!(
-                "interactions: column `events` is `{}`, expected a number",
-                field.data_type()
-            ))
-            .into());
-        }
-        wanted.push(cast_expr(ident("events"), DataType::Float64).alias("events"));
-    }
-    let mut stream =
-        frame.select(wanted)?.execute_stream().await.context("cannot read interactions")?;
-    let mut labels = Vec::new();
-    let mut unknown = Unknown::default();
-    while let Some(batch) = stream.next().await {
-        let batch = batch.context("cannot read interactions")?;
-        let user_rows = users.positions(&cast_ids(batch.column(0), &users.data_type())?);
-        let brand_rows = brands.positions(&cast_ids(batch.column(1), &brands.data_type())?);
-        let events = batch
-            .columns()
-            .get(2)
-            .map(datafusion::arrow::array::AsArray::as_primitive::<Float64Type>);
-        for row in 0..batch.num_rows() {
-            match (user_rows[row], brand_rows[row]) {
-                (None, _) => unknown.users.add(batch.column(0), row),
-                (_, None) => unknown.brands.add(batch.column(1), row),
-                (Some(user), Some(brand)) => {
-                    let events = events.map_or(1.0, |events| {
-                        if events.is_null(row) { 0.0 } else { events.value(row) }
-                    });
-                    labels.push(Label { user, brand, events });
-                }
-            }
-        }
-    }
-    // Sorted by the number of events too, so that their sum does not depend on the order of reading.
-    labels.sort_unstable_by(|a, b| {
-        (a.user, a.brand).cmp(&(b.user, b.brand)).then(a.events.total_cmp(&b.events))
-    });
-    labels.dedup_by(|next, first| {
-        let is_same = next.user == first.user && next.brand == first.brand;
-        if is_same {
-            first.events += next.events;
-        }
-        is_same
-    });
-    Ok((labels, unknown))
+    let names = sorted.other.iter().flatten().zip(as_text.as_string::<i32>());
+    let names = names.map(|(name, id)| name.or(id)).collect();
+    Ok((sorted, names))
 }
 
 fn count_volumes(labels: &[Label], splits: &[Split], n_brands: usize) -> Vec<u64> {
@@ -380,6 +286,34 @@ fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataError>
         )));
     }
     Ok(order)
+}
+
+/// Labels of brands that are not kept.
+///
+/// * `kept`: `brand_idx` of each brand, if it is kept.
+fn count_left_out(
+    labels: &[Label],
+    splits: &[Split],
+    volumes: &[u64],
+    kept: &[Option<u32>],
+) -> LeftOut {
+    let mut left_out = LeftOut::default();
+    let mut is_counted = vec![false; kept.len()];
+    for label in labels.iter().filter(|label| kept[label.brand as usize].is_none()) {
+        let brand = label.brand as usize;
+        let of_kind = if volumes[brand] == 0 {
+            &mut left_out.without_training_users
+        } else {
+            &mut left_out.not_kept
+        };
+        of_kind.brands += u64::from(!std::mem::replace(&mut is_counted[brand], true));
+        match splits[label.user as usize] {
+            Split::Train => of_kind.train += 1,
+            Split::Valid => of_kind.valid += 1,
+            Split::Test => of_kind.test += 1,
+        }
+    }
+    left_out
 }
 
 /// Number of brands without a positive in valid and in test.
@@ -417,7 +351,13 @@ impl Brands {
         })
     }
 
-    fn write(&self, stage: &mut StageRun, n_train: usize, without: [usize; 2]) -> Result<()> {
+    fn write(
+        &self,
+        stage: &mut StageRun,
+        n_train: usize,
+        without: [usize; 2],
+        left_out: &LeftOut,
+    ) -> Result<()> {
         let fields = vec![
             Field::new("brand_idx", DataType::UInt32, false),
             Field::new("brand_id", self.ids.data_type().clone(), false),
@@ -429,6 +369,7 @@ impl Brands {
             ("n_train_users".to_owned(), n_train.to_string()),
             ("n_brands_without_positives_in_valid".to_owned(), without[0].to_string()),
             ("n_brands_without_positives_in_test".to_owned(), without[1].to_string()),
+            (LEFT_OUT_KEY.to_owned(), json!(left_out).to_string()),
         ]);
         let mut writer = stage.writer_with("brands.arrow", &tables::BRANDS, fields, metadata)?;
         writer.write(vec![
@@ -517,12 +458,12 @@ async fn write_users(
     brands: &BrandPositions,
 ) -> Result<()> {
     let sorted = users.sort(vec![col("user_id").sort(true, false)])?;
-    let mut stream = sorted.execute_stream().await.context("cannot read users")?;
+    let mut stream = session::stream(sorted, "users").await?;
     let mut files: Option<UserFiles> = None;
     let mut first_row = 0;
     let mut next_label = 0;
     while let Some(batch) = stream.next().await {
-        let batch = batch.context("cannot read users")?;
+        let batch = batch.map_err(|err| session::reading_error("users", &err))?;
         if batch.num_rows() == 0 {
             continue;
         }
@@ -553,7 +494,7 @@ async fn write_users(
 }
 
 struct UserFiles {
-    columns: Vec<features::FeatureColumn>,
+    columns: Vec<FeatureColumn>,
     others: Vec<usize>,
     features: Writer,
     train_users: Writer,
@@ -563,7 +504,7 @@ struct UserFiles {
 
 impl UserFiles {
     fn create(stage: &StageRun, manifest: &Manifest, first: &RecordBatch) -> Result<Self> {
-        let columns = features::match_columns(&manifest.data.features, first)?;
+        let columns = source_features::match_columns(&manifest.data.features, first)?;
         let schema = first.schema();
         let is_feature =
             |name: &str| columns.iter().any(|column| column.sources().any(|source| source == name));

@@ -16,8 +16,8 @@ use contract::{Stage, cli};
 
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
-mod features; // feature columns of users, checked and converted
 mod holdout; // raw tables -> the shared files
+mod labels; // rows of interactions -> labels
 mod order; // the order in which examples are stored
 mod query; // a query in a file, checked and planned
 mod sample; // a sampling query -> examples

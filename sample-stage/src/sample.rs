@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use contract::columns::IdIndex;
+use contract::ids::IdIndex;
 use contract::ipc::Table;
 use contract::manifest::{Experiment, SampleParams};
 use contract::record::Record;
@@ -182,7 +182,7 @@ impl Training {
 
 fn index(table: &Table, contract: &Contract, column: &str) -> Result<IdIndex> {
     let ids = table.whole_column(column)?;
-    Ok(IdIndex::new(&ids)
+    Ok(IdIndex::new(&ids, ids.data_type().clone())
         .map_err(|row| table.broken(contract, format!("`{column}` repeats in row {row}")))?)
 }
 

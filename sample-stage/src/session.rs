@@ -4,15 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use contract::cli::DataError;
 use contract::ipc::Table;
 use contract::manifest::{Data, TableFormat, TableOptions, View};
-use contract::plan::{table_files, table_format};
+use contract::raw_files;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
+use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::options::ArrowReadOptions;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -96,11 +98,9 @@ pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
 }
 
 async fn register_raw(session: &SessionContext, name: &str, options: &TableOptions) -> Result<()> {
-    let files = table_files(options);
-    let first = files.first().context("there is no file")?;
-    let format = table_format(options).context("its format is not known")?;
-    // All end as the first.
-    let ending = first.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
+    let found = raw_files::find(options).map_err(DataError)?;
+    let files: Vec<_> = found.files.into_iter().map(|file| file.path).collect();
+    let (format, ending) = (found.format, String::new());
     let paths: Vec<String> = files
         .iter()
         .map(|file| std::path::absolute(file).map(|path| path.display().to_string()))
@@ -156,4 +156,29 @@ pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Re
         .collect::<Result<_, _>>()?;
     session.register_table(name, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
     Ok(())
+}
+
+/// All rows of a frame over raw tables.
+///
+/// * `what`: `users`, `interactions` or `brands`, for messages.
+///
+/// # Errors
+///
+/// What cannot be read, as [`reading_error`] says it.
+pub async fn collect(frame: DataFrame, what: &str) -> Result<Vec<RecordBatch>> {
+    frame.collect().await.map_err(|err| reading_error(what, &err))
+}
+
+/// As [`collect`], batch by batch; errors of the stream are for [`reading_error`].
+///
+/// # Errors
+///
+/// As [`collect`].
+pub async fn stream(frame: DataFrame, what: &str) -> Result<SendableRecordBatchStream> {
+    frame.execute_stream().await.map_err(|err| reading_error(what, &err))
+}
+
+/// What went wrong while rows were read.
+pub fn reading_error(what: &str, err: &DataFusionError) -> anyhow::Error {
+    DataError(format!("cannot read {what}: {}", err.find_root().strip_backtrace())).into()
 }

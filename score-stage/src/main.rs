@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use arrow::array::ArrayRef;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::{self, DataError, ExperimentArgs, ManifestArgs};
+use contract::ids::id_texts;
 use contract::ipc::{self, Table, Writer};
 use contract::manifest::{Calibration, ExpectedOver, Memory as MemoryParams, ScoreParams};
 use contract::run::StageRun;
@@ -486,7 +487,7 @@ fn to_model(table: &Table) -> Result<Model> {
 
 fn check_brands(model: &Model, brands: &Table, path: &Path) -> Result<(), DataError> {
     let ids = brands.whole_column("brand_id").map_err(|err| DataError(err.to_string()))?;
-    let ids = columns::id_texts(&*ids);
+    let ids = id_texts(&*ids);
     if ids == model.brand_ids {
         return Ok(());
     }

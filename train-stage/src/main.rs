@@ -369,7 +369,7 @@ struct Brands {
 
 impl Brands {
     fn of(table: &Table) -> Result<Self> {
-        let ids = columns::id_texts(&*table.whole_column("brand_id")?);
+        let ids = contract::ids::id_texts(&*table.whole_column("brand_id")?);
         let volumes = table
             .batches
             .iter()

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Calibration, Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES,
-    RawManifest, TableFormat, TableSource, View, expand_environment,
+    RawManifest, TableSource, View, expand_environment,
 };
-use crate::plan::table_format;
 use crate::problems::{Problem, Problems, suggest};
+use crate::raw_files;
 use crate::schema_check;
 use crate::yaml::{self, Document};
 
@@ -275,15 +275,13 @@ impl Loader {
                     continue;
                 }
             }
-            let options = source.options();
-            if table_format(&options).is_none() {
-                let written = options.path;
-                let message = format!(
-                    "`{}`: cannot tell the format of `{written}` by its name; \
-                     write `{{path: …, format: csv}}` (parquet, csv, json or arrow)",
-                    path.join(".")
-                );
-                self.problem(&path, false, message);
+            if let Err(message) = raw_files::find(&source.options()) {
+                let hint = if message.contains("data/demo") {
+                    "; run `make demo-data` to make it"
+                } else {
+                    ""
+                };
+                self.problem(&path, false, format!("`{}`: {message}{hint}", path.join(".")));
             }
         }
         let names: Vec<&str> = data.tables.keys().map(String::as_str).collect();
@@ -323,7 +321,7 @@ impl Loader {
         }
     }
 
-    /// Expands and resolves a table's path; something must be there.
+    /// Expands and resolves a table's path.
     fn table_path(&self, path: &yaml::Path, written: &str) -> Result<String, String> {
         let expanded = expand_environment(written)?;
         if let Some((scheme, _)) = expanded.split_once("://") {
@@ -331,18 +329,7 @@ impl Loader {
                 "`{expanded}`: this build reads local files only, not `{scheme}://`; copy the table first"
             ));
         }
-        let resolved = self.resolve(path, Path::new(&expanded)).display().to_string();
-        let is_there = if resolved.contains(['*', '?', '[']) {
-            glob::glob(&resolved).map_err(|err| format!("`{resolved}`: {err}"))?.next().is_some()
-        } else {
-            Path::new(&resolved).exists()
-        };
-        if is_there {
-            return Ok(resolved);
-        }
-        let hint =
-            if written.contains("data/demo") { "; run `make demo-data` to make it" } else { "" };
-        Err(format!("nothing at `{resolved}`{hint}"))
+        Ok(self.resolve(path, Path::new(&expanded)).display().to_string())
     }
 
     fn experiment(&mut self, name: &str, raw: &RawManifest) -> Option<Experiment> {
@@ -499,19 +486,6 @@ impl Loader {
                 self.problem(path, false, err.to_string());
                 None
             }
-        }
-    }
-}
-
-impl TableFormat {
-    /// The format that a file's ending tells.
-    pub(crate) fn of_name(path: &str) -> Option<Self> {
-        match Path::new(path).extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "parquet" => Some(Self::Parquet),
-            "csv" => Some(Self::Csv),
-            "json" | "ndjson" | "jsonl" => Some(Self::Json),
-            "arrow" => Some(Self::Arrow),
-            _ => None,
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use contract::cli::DataError;
-use contract::columns::{IdIndex, ListBuilder};
-use contract::features::{Feature, FeatureKind};
-use contract::manifest::{FeatureSource, IdSpace};
-use datafusion::arrow::array::{
+use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray, RecordBatch,
 };
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
-use datafusion::arrow::util::display::array_value_to_string;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
+use arrow::util::display::array_value_to_string;
+
+use crate::cli::DataError;
+use crate::columns::ListBuilder;
+use crate::features::{Feature, FeatureKind};
+use crate::ids::{IdError, IdIndex};
+use crate::manifest::{FeatureSource, IdSpace};
 
 /// Ids of a list feature are rows of a weight matrix, so they must be small.
 const MAX_ID: i64 = 16_777_215;
@@ -223,11 +225,10 @@ fn sparse(
         Some(list) => Some(cast(list.values(), &DataType::Float32)?),
         None => None,
     };
-    let weight_values =
-        weight_values.as_ref().map(datafusion::arrow::array::AsArray::as_primitive::<Float32Type>);
+    let weight_values = weight_values.as_ref().map(AsArray::as_primitive::<Float32Type>);
     // Ids of brands that are not kept are left out; other ids stand for themselves.
     let positions: Vec<Option<u32>> = if let Some(brands) = brands {
-        brands.positions(list.values())?
+        brands.positions(list.values()).map_err(|err| err.at("users", at.column))?
     } else {
         let ids = cast(list.values(), &DataType::Int64)?;
         let ids = ids.as_primitive::<Int64Type>();
@@ -304,18 +305,9 @@ impl BrandPositions {
     ///
     /// # Errors
     ///
-    /// If the column's type cannot hold brand ids.
-    pub fn positions(&self, ids: &ArrayRef) -> Result<Vec<Option<u32>>> {
-        let ids = cast_ids(ids, &self.ids.data_type())?;
-        Ok(self.ids.positions(&ids).into_iter().map(|at| self.kept[at? as usize]).collect())
+    /// As [`IdIndex::positions`].
+    pub fn positions(&self, ids: &ArrayRef) -> Result<Vec<Option<u32>>, IdError> {
+        let positions = self.ids.positions(ids)?.into_iter();
+        Ok(positions.map(|at| self.kept[at? as usize]).collect())
     }
-}
-
-/// Ids as `Int64` or `Utf8`; a text that is no number is null, and so no known id.
-///
-/// # Errors
-///
-/// If the column's type cannot hold ids at all.
-pub fn cast_ids(ids: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    Ok(cast_with_options(ids, to, &CastOptions { safe: true, ..CastOptions::default() })?)
 }

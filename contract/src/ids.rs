@@ -1,0 +1,382 @@
+//! Ids of users and brands: any column that holds whole numbers or text, as `Int64` or `Utf8`.
+//!
+//! | found | becomes |
+//! | --- | --- |
+//! | integers, decimals of scale 0, dictionaries of them | `Int64`; `Utf8` of their digits if one is beyond 64 bits with a sign |
+//! | text, dictionaries of text, binary that is UTF-8 | `Utf8` |
+//! | 16 bytes that are no printable ASCII: a UUID | `Utf8`, as `550e8400-e29b-41d4-a716-446655440000` |
+//!
+//! Floats, dates and lists are refused: which id `7.0` or a date stands for is not ours to guess.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::error::ArrowError;
+use arrow::util::display::array_value_to_string;
+use foldhash::fast::RandomState;
+
+use crate::cli::DataError;
+
+/// What ids are. Ids of two tables can be the same only if they are of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdKind {
+    /// Whole numbers
+    Number,
+    /// Text
+    Text,
+}
+
+impl fmt::Display for IdKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Number => "whole numbers",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// Why a column's values are not ids. `Display` leaves out where the column is.
+#[derive(Debug, thiserror::Error)]
+pub enum IdError {
+    /// Its type holds none
+    #[error("is `{found}`, expected whole numbers or text{remedy}")]
+    NotIds {
+        /// Its type
+        found: DataType,
+        /// What to write, or nothing
+        remedy: &'static str,
+    },
+    /// They are numbers where others are text, or the other way round
+    #[error(
+        "is `{found}` ({kind}), but the ids it refers to are `{expected}` ({expected_kind}); cast \
+         one of them in a view, or give the type of a csv or json column with `types`"
+    )]
+    OtherKind {
+        /// Its type
+        found: DataType,
+        /// What its ids are
+        kind: IdKind,
+        /// Type of the column that it refers to
+        expected: DataType,
+        /// What the ids of that column are
+        expected_kind: IdKind,
+    },
+    /// Bytes that are no text
+    #[error(
+        "holds bytes that are neither UTF-8 text nor a UUID (row {row}: `{bytes}`); write \
+         `encode(COLUMN, 'hex')` in a view"
+    )]
+    Bytes {
+        /// 0-based row of the batch
+        row: usize,
+        /// As hexadecimal digits
+        bytes: String,
+    },
+    /// Arrow could not convert them
+    #[error("{0}")]
+    Arrow(#[from] ArrowError),
+}
+
+impl IdError {
+    /// With the table and the column.
+    pub fn at(&self, table: &str, column: &str) -> DataError {
+        let what = self.to_string().replace("COLUMN", column);
+        DataError(format!("{table}: column `{column}` {what}"))
+    }
+}
+
+impl IdKind {
+    /// What a column's ids are.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError::NotIds`], with what to write instead.
+    pub fn of(found: &DataType) -> Result<Self, IdError> {
+        let not_ids = |remedy| IdError::NotIds { found: found.clone(), remedy };
+        match found {
+            t if t.is_integer() => Ok(Self::Number),
+            DataType::Decimal32(_, 0)
+            | DataType::Decimal64(_, 0)
+            | DataType::Decimal128(_, 0)
+            | DataType::Decimal256(_, 0) => Ok(Self::Number),
+            DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => Ok(Self::Text),
+            DataType::Dictionary(_, values) => Self::of(values),
+            t if t.is_floating() || t.is_decimal() => {
+                Err(not_ids("; write `cast(COLUMN as bigint)` in a view"))
+            }
+            t if t.is_temporal() || *t == DataType::Boolean => {
+                Err(not_ids("; write `cast(COLUMN as varchar)` in a view"))
+            }
+            DataType::Null => Err(not_ids("; it has no value")),
+            _ => Err(not_ids("")),
+        }
+    }
+}
+
+/// The type that ids of a column have between stages: `Int64` unless they are text or one of
+/// them does not fit.
+///
+/// # Errors
+///
+/// [`IdError::NotIds`].
+pub fn stored_type(ids: &ArrayRef) -> Result<DataType, IdError> {
+    match IdKind::of(ids.data_type())? {
+        IdKind::Text => Ok(DataType::Utf8),
+        IdKind::Number => {
+            let fitting = convert(ids, &DataType::Int64)?;
+            let fits = fitting.null_count() == ids.logical_null_count();
+            Ok(if fits { DataType::Int64 } else { DataType::Utf8 })
+        }
+    }
+}
+
+/// Ids of any column as `to`, `Int64` or `Utf8`; null where a number does not fit.
+///
+/// # Errors
+///
+/// [`IdError::NotIds`] or [`IdError::Bytes`].
+pub fn convert(ids: &ArrayRef, to: &DataType) -> Result<ArrayRef, IdError> {
+    IdKind::of(ids.data_type())?;
+    match ids.data_type() {
+        found if found == to => Ok(ids.clone()),
+        DataType::Dictionary(_, values) => convert(&cast(ids, values)?, to),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            Ok(Arc::new(texts_of(&cast(ids, &DataType::LargeBinary)?, is_utf8)?))
+        }
+        DataType::FixedSizeBinary(_) => {
+            Ok(Arc::new(texts_of(&cast(ids, &DataType::LargeBinary)?, is_printable)?))
+        }
+        _ => Ok(cast_with_options(ids, to, &CastOptions { safe: true, ..CastOptions::default() })?),
+    }
+}
+
+fn is_utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok() && (bytes.len() != UUID_BYTES || is_printable(bytes))
+}
+
+/// A UUID of any standard variant has a byte beyond ASCII, so none is taken for text.
+fn is_printable(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
+}
+
+const UUID_BYTES: usize = 16;
+
+fn texts_of(bytes: &ArrayRef, is_text: fn(&[u8]) -> bool) -> Result<StringArray, IdError> {
+    let mut texts = StringBuilder::new();
+    for (row, bytes) in bytes.as_binary::<i64>().iter().enumerate() {
+        let text = bytes.map(std::str::from_utf8);
+        match (bytes, text) {
+            (None, _) | (_, None) => texts.append_null(),
+            (Some(bytes), Some(Ok(text))) if is_text(bytes) => texts.append_value(text),
+            (Some(bytes), _) if bytes.len() == UUID_BYTES => texts.append_value(uuid(bytes)),
+            (Some(_), Some(Ok(text))) => texts.append_value(text),
+            (Some(bytes), _) => return Err(IdError::Bytes { row, bytes: hex(bytes) }),
+        }
+    }
+    Ok(texts.finish())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn uuid(bytes: &[u8]) -> String {
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..UUID_BYTES];
+    parts.map(|part| hex(&bytes[part])).join("-")
+}
+
+/// The ids of an `Int64` or `Utf8` column, as text.
+pub fn id_texts(ids: &dyn Array) -> Vec<String> {
+    if *ids.data_type() == DataType::Int64 {
+        return ids.as_primitive::<Int64Type>().values().iter().map(i64::to_string).collect();
+    }
+    ids.as_string::<i32>().iter().map(|id| id.unwrap_or_default().to_owned()).collect()
+}
+
+/// An id as messages show it.
+pub fn shown(ids: &dyn Array, row: usize) -> String {
+    if ids.is_null(row) {
+        return "null".to_owned();
+    }
+    format!("`{}`", array_value_to_string(ids, row).unwrap_or_default())
+}
+
+/// From an id to its position.
+#[derive(Debug)]
+pub struct IdIndex {
+    /// Type of the column as it was found
+    found: DataType,
+    positions: Positions,
+}
+
+/// Ids come from the user's own tables, so a hash that is quick rather than safe from attackers
+/// will do.
+#[derive(Debug)]
+enum Positions {
+    Int(HashMap<i64, u32, RandomState>),
+    Text(HashMap<String, u32, RandomState>),
+}
+
+impl IdIndex {
+    /// Numbers the ids of an `Int64` or `Utf8` column in order.
+    ///
+    /// * `found`: type of the column before it was converted.
+    ///
+    /// # Errors
+    ///
+    /// The 0-based row of the first id that appears a second time.
+    pub fn new(ids: &dyn Array, found: DataType) -> Result<Self, usize> {
+        let n = ids.len();
+        let positions = if *ids.data_type() == DataType::Int64 {
+            let mut index = HashMap::with_capacity_and_hasher(n, RandomState::default());
+            for (row, id) in ids.as_primitive::<Int64Type>().values().iter().enumerate() {
+                if index.insert(*id, row as u32).is_some() {
+                    return Err(row);
+                }
+            }
+            Positions::Int(index)
+        } else {
+            let mut index = HashMap::with_capacity_and_hasher(n, RandomState::default());
+            for (row, id) in ids.as_string::<i32>().iter().enumerate() {
+                if index.insert(id.unwrap_or_default().to_owned(), row as u32).is_some() {
+                    return Err(row);
+                }
+            }
+            Positions::Text(index)
+        };
+        Ok(Self { found, positions })
+    }
+
+    /// The Arrow type of the ids between stages, `Int64` or `Utf8`.
+    pub fn data_type(&self) -> DataType {
+        match self.positions {
+            Positions::Int(_) => DataType::Int64,
+            Positions::Text(_) => DataType::Utf8,
+        }
+    }
+
+    /// Checks that a column can refer to these ids.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError::NotIds`] or [`IdError::OtherKind`].
+    pub fn check_type(&self, found: &DataType) -> Result<(), IdError> {
+        let (kind, expected_kind) = (IdKind::of(found)?, IdKind::of(&self.found)?);
+        if kind == expected_kind {
+            return Ok(());
+        }
+        let (found, expected) = (found.clone(), self.found.clone());
+        Err(IdError::OtherKind { found, kind, expected, expected_kind })
+    }
+
+    /// The position of each id of a column; `None` where it is unknown or null.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check_type`]; also [`IdError::Bytes`].
+    pub fn positions(&self, ids: &ArrayRef) -> Result<Vec<Option<u32>>, IdError> {
+        if *ids.data_type() == DataType::Null {
+            return Ok(vec![None; ids.len()]); // a column or list without any value
+        }
+        self.check_type(ids.data_type())?;
+        let ids = convert(ids, &self.data_type())?;
+        Ok(match &self.positions {
+            Positions::Int(index) => {
+                let ids = ids.as_primitive::<Int64Type>();
+                ids.iter().map(|id| index.get(&id?).copied()).collect()
+            }
+            Positions::Text(index) => {
+                let ids = ids.as_string::<i32>();
+                ids.iter().map(|id| index.get(id?).copied()).collect()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        BinaryArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array,
+        Int32Array, Int64Array, LargeStringArray, UInt64Array,
+    };
+    use arrow::datatypes::{Int8Type, Int32Type};
+
+    fn stored(ids: ArrayRef) -> Vec<String> {
+        let to = stored_type(&ids).unwrap();
+        id_texts(&*convert(&ids, &to).unwrap())
+    }
+
+    #[test]
+    fn every_type_that_holds_whole_numbers_or_text_is_an_id() {
+        assert_eq!(stored(Arc::new(Int32Array::from(vec![7, -1]))), ["7", "-1"]);
+        let decimals = Decimal128Array::from(vec![7, 8]).with_precision_and_scale(38, 0).unwrap();
+        assert_eq!(stored(Arc::new(decimals)), ["7", "8"]);
+        let categories: DictionaryArray<Int8Type> = vec!["b", "a", "b"].into_iter().collect();
+        assert_eq!(stored(Arc::new(categories)), ["b", "a", "b"]);
+        assert_eq!(stored(Arc::new(LargeStringArray::from(vec!["07"]))), ["07"]);
+        assert_eq!(stored(Arc::new(BinaryArray::from(vec!["ü7".as_bytes()]))), ["ü7"]);
+    }
+
+    /// 2^63 is the first number that `Int64` cannot hold: then all are kept as their digits.
+    #[test]
+    fn hashes_of_64_bits_are_kept_whole() {
+        let small: ArrayRef = Arc::new(UInt64Array::from(vec![1, (1 << 63) - 1]));
+        assert_eq!(stored_type(&small).unwrap(), DataType::Int64);
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![1, 1 << 63]));
+        assert_eq!(stored_type(&large).unwrap(), DataType::Utf8);
+        assert_eq!(stored(large.clone()), ["1", "9223372036854775808"]);
+
+        let index = IdIndex::new(&StringArray::from(stored(large)), DataType::UInt64).unwrap();
+        let others: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        assert_eq!(index.positions(&others).unwrap(), [Some(0), None], "still whole numbers");
+    }
+
+    #[test]
+    fn sixteen_bytes_are_a_uuid_unless_they_are_printable() {
+        let bytes: Vec<u8> = (0x80..0x90).collect();
+        let values = [bytes.as_slice(), b"abcdefghijklmnop"];
+        let ids = FixedSizeBinaryArray::try_from_iter(values.into_iter()).unwrap();
+        let expected = ["80818283-8485-8687-8889-8a8b8c8d8e8f", "abcdefghijklmnop"];
+        assert_eq!(stored(Arc::new(ids)), expected);
+        assert_eq!(stored(Arc::new(BinaryArray::from(values.to_vec()))), expected);
+    }
+
+    #[test]
+    fn what_is_no_id_says_what_to_write() {
+        let message = |ids: ArrayRef| stored_type(&ids).unwrap_err().to_string();
+        assert_eq!(
+            message(Arc::new(Float64Array::from(vec![7.0]))),
+            "is `Float64`, expected whole numbers or text; write `cast(COLUMN as bigint)` in a view"
+        );
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&[0xff_u8, 0xfe][..]]));
+        let message = convert(&bytes, &DataType::Utf8).unwrap_err().to_string();
+        assert!(message.contains("row 0: `fffe`"), "{message}");
+    }
+
+    #[test]
+    fn numbers_and_text_are_never_the_same_id() {
+        let index = IdIndex::new(&StringArray::from(vec!["7"]), DataType::Utf8).unwrap();
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let message = index.positions(&numbers).unwrap_err().to_string();
+        assert!(
+            message.starts_with(
+                "is `Int64` (whole numbers), but the ids it refers to are `Utf8` (text)"
+            ),
+            "{message}"
+        );
+        let dictionary: ArrayRef =
+            Arc::new(vec!["7"].into_iter().collect::<DictionaryArray<Int32Type>>());
+        assert_eq!(index.positions(&dictionary).unwrap(), [Some(0)]);
+    }
+}

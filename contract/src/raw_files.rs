@@ -1,0 +1,453 @@
+//! The files of a raw table: found, told apart by format and compression, with the keys that
+//! their folders give.
+//!
+//! What cannot be read as a whole is an error here, before any row is read: a folder with files
+//! of two formats, a table of Delta Lake, Iceberg or Hudi, a compression that is not known.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::manifest::{TableFormat, TableOptions};
+
+/// A raw table's files, sorted by path.
+#[derive(Debug, Clone)]
+pub struct RawFiles {
+    /// Format of all of them
+    pub format: TableFormat,
+    /// The files; at least one
+    pub files: Vec<RawFile>,
+    /// Files of another format beside them, which are not read because the manifest gives a format
+    pub passed_over: Vec<PathBuf>,
+}
+
+/// A file of a raw table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFile {
+    /// Where it is
+    pub path: PathBuf,
+    /// How it is compressed
+    pub compression: Option<Compression>,
+    /// Keys and values of folders named `key=value` on the way to it, outermost first; no value
+    /// where it is Hive's null
+    pub keys: Vec<(String, Option<String>)>,
+}
+
+/// How a csv or json file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// `.gz`
+    Gzip,
+    /// `.zst`
+    Zstd,
+}
+
+/// Hive's folder name of a null.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// What to write if a file's name does not tell its format.
+const FORMATS: &str = "parquet, csv, json or arrow";
+
+/// Finds a raw table's files.
+///
+/// * `options.path`: a file, a folder, which is read with all its sub-folders, or a pattern. What
+///   begins with `.` or `_` is no data.
+///
+/// # Errors
+///
+/// What is wrong and what to write instead, without the table's name.
+pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
+    let all = all_files(&options.path)?;
+    let told: Vec<Ending> = all.iter().map(|path| Ending::of(path)).collect();
+    let format = match options.format {
+        Some(format) => format,
+        None => one_format(&all, &told)?,
+    };
+    let mut found = RawFiles { format, files: Vec::new(), passed_over: Vec::new() };
+    for (path, ending) in all.into_iter().zip(told) {
+        if let (Some(which), Some(TableFormat::Csv | TableFormat::Json) | None) =
+            (ending.unknown_compression, ending.format)
+            && (ending.format.is_some() || options.format.is_some())
+        {
+            return Err(format!(
+                "`{}` is compressed as `{which}`, which is not read; decompress it, or compress it as gz or zst",
+                path.display()
+            ));
+        }
+        match ending.format {
+            Some(other) if other != format => found.passed_over.push(path),
+            // A README beside the data; with a format given, the ending does not matter.
+            None if options.format.is_none() => {}
+            _ => {
+                if ending.compression.is_some()
+                    && !matches!(format, TableFormat::Csv | TableFormat::Json)
+                {
+                    return Err(format!("`{}`: decompress it first", path.display()));
+                }
+                let keys = keys_of(&options.path, &path);
+                found.files.push(RawFile { path, compression: ending.compression, keys });
+            }
+        }
+    }
+    if found.files.is_empty() {
+        return Err(format!("no file of it is {}", format.name()));
+    }
+    same_keys(&found.files)?;
+    Ok(found)
+}
+
+/// What a file's name says: `log.csv.gz` is csv, compressed.
+#[derive(Debug, Default)]
+struct Ending {
+    format: Option<TableFormat>,
+    compression: Option<Compression>,
+    unknown_compression: Option<&'static str>,
+}
+
+impl Ending {
+    fn of(path: &Path) -> Self {
+        let name = file_name(path).to_ascii_lowercase();
+        let mut ending = Self::default();
+        let mut stem = name.as_str();
+        let unknown = ["bz2", "xz", "lz4", "zip", "7z", "z", "br", "snappy", "lzo"];
+        if let Some((rest, last)) = name.rsplit_once('.') {
+            match last {
+                "gz" | "gzip" => ending.compression = Some(Compression::Gzip),
+                "zst" | "zstd" => ending.compression = Some(Compression::Zstd),
+                _ => ending.unknown_compression = unknown.into_iter().find(|known| *known == last),
+            }
+            if ending.compression.is_some() || ending.unknown_compression.is_some() {
+                stem = rest;
+            }
+        }
+        ending.format = TableFormat::of_name(stem);
+        ending
+    }
+}
+
+impl TableFormat {
+    /// The format that a file's ending tells.
+    fn of_name(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1 {
+            "parquet" | "pq" | "parq" => Some(Self::Parquet),
+            "csv" | "tsv" | "tab" => Some(Self::Csv),
+            "json" | "ndjson" | "jsonl" => Some(Self::Json),
+            "arrow" | "feather" | "ipc" | "arrows" => Some(Self::Arrow),
+            _ => None,
+        }
+    }
+
+    /// As in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+/// What lies between the fields of a csv file: as the manifest says, else as its name does.
+pub fn delimiter(options: &TableOptions, file: &Path) -> u8 {
+    let name = file_name(file).to_ascii_lowercase();
+    let is_tabs = name.split('.').any(|part| part == "tsv" || part == "tab");
+    let by_name = if is_tabs { b'\t' } else { b',' };
+    options.delimiter.as_ref().map_or(by_name, |text| text.as_bytes()[0])
+}
+
+/// The one format of the files that tell one.
+fn one_format(files: &[PathBuf], told: &[Ending]) -> Result<TableFormat, String> {
+    let mut first: Option<(TableFormat, &PathBuf)> = None;
+    for (file, format) in files.iter().zip(told).filter_map(|(f, e)| Some((f, e.format?))) {
+        match first {
+            None => first = Some((format, file)),
+            Some((other, path)) if other != format => {
+                return Err(format!(
+                    "its files are of two formats, `{}` and `{}`; write a pattern, as `*.{}`, or \
+                     `{{path: …, format: {}}}`",
+                    path.display(),
+                    file.display(),
+                    path.extension().unwrap_or_default().to_string_lossy(),
+                    other.name()
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let names = || files.iter().take(3).map(|f| format!("`{}`", f.display())).collect::<Vec<_>>();
+    first.map(|(format, _)| format).ok_or_else(|| {
+        format!(
+            "cannot tell the format of {} by the name; write `{{path: …, format: csv}}` ({FORMATS})",
+            names().join(", ")
+        )
+    })
+}
+
+/// All files of a path, in order, data or not.
+fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
+    let given = Path::new(path);
+    let mut files = Vec::new();
+    // A name may hold characters of patterns.
+    if given.is_dir() {
+        add_folder(given, &mut files)?;
+    } else if given.exists() {
+        add_file(given, &mut files)?;
+    } else if is_pattern(path) {
+        let matches = glob::glob(path).map_err(|err| format!("`{path}`: {err}"))?;
+        for found in matches {
+            let found = found.map_err(|err| err.to_string())?;
+            if is_hidden(&found) {
+                continue;
+            }
+            if found.is_dir() {
+                add_folder(&found, &mut files)?;
+            } else {
+                add_file(&found, &mut files)?;
+            }
+        }
+    }
+    files.sort();
+    files.dedup(); // `**` matches a folder and what is in it
+    if !files.is_empty() {
+        return Ok(files);
+    }
+    let pattern_note = if is_pattern(path) && !given.exists() {
+        "; `*`, `?` and `[` make it a pattern: write `[*]`, `[?]` or `[[]` for the plain character"
+    } else {
+        ""
+    };
+    let what = if given.is_dir() { "there is no file in" } else { "nothing at" };
+    Err(format!("{what} `{path}`{pattern_note}"))
+}
+
+fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+fn is_hidden(path: &Path) -> bool {
+    file_name(path).starts_with(['.', '_'])
+}
+
+fn add_file(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    if !path.is_file() {
+        return Err(format!("`{}` is neither a file nor a folder", path.display()));
+    }
+    files.push(path.to_path_buf());
+    Ok(())
+}
+
+fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    refuse_table_format(folder)?;
+    let failed = |err: std::io::Error| format!("`{}`: {err}", folder.display());
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if is_hidden(&path) {
+            continue;
+        }
+        if path.is_dir() {
+            add_folder(&path, files)?;
+        } else {
+            add_file(&path, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Which of a folder's files count is written in a log of these formats: all of them together
+/// would bring deleted rows back.
+fn refuse_table_format(folder: &Path) -> Result<(), String> {
+    let iceberg = || {
+        let entries = std::fs::read_dir(folder.join("metadata")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).any(|path| {
+            let name = file_name(&path);
+            name.ends_with(".metadata.json") || name == "version-hint.text"
+        })
+    };
+    let found = if folder.join("_delta_log").is_dir() {
+        "Delta Lake"
+    } else if folder.join(".hoodie").is_dir() {
+        "Hudi"
+    } else if iceberg() {
+        "Iceberg"
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "`{}` is a table of {found}, whose log says which files count; it is not read here: write \
+         its current rows to parquet with the tool that made it, and name that folder",
+        folder.display()
+    ))
+}
+
+/// Keys of the folders between a table's path and a file of it.
+fn keys_of(table: &str, file: &Path) -> Vec<(String, Option<String>)> {
+    let mut base = Path::new(table);
+    if !base.exists() {
+        // Of a pattern, what comes before its first special character.
+        let end = table.find(['*', '?', '[']).unwrap_or(table.len());
+        base = Path::new(table[..end].rsplit_once('/').map_or("", |(folder, _)| folder));
+        // `log/dt=2024/*` names a folder with a key itself: it counts.
+        while file_name(base).contains('=') {
+            base = base.parent().unwrap_or(Path::new(""));
+        }
+    }
+    let inner = file.strip_prefix(base).unwrap_or(file);
+    let folders = inner.parent().into_iter().flat_map(Path::components);
+    folders
+        .filter_map(|component| match component {
+            Component::Normal(name) => name.to_str()?.split_once('='),
+            _ => None,
+        })
+        .map(|(key, value)| {
+            let decode = |text: &str| {
+                percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+            };
+            (decode(key), (value != HIVE_NULL).then(|| decode(value)))
+        })
+        .collect()
+}
+
+fn same_keys(files: &[RawFile]) -> Result<(), String> {
+    let names = |file: &RawFile| file.keys.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let first = names(&files[0]);
+    let Some(other) = files.iter().find(|file| names(file) != first) else { return Ok(()) };
+    Err(format!(
+        "`{}` and `{}` lie in folders with other keys (`{}` and `{}`); each file needs the same",
+        files[0].path.display(),
+        other.path.display(),
+        first.join(", "),
+        names(other).join(", ")
+    ))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::TableSource;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn with(files: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for file in files {
+                let path = dir.path().join(file);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, "x").unwrap();
+            }
+            Self(dir)
+        }
+
+        fn find_as(&self, path: &str, format: Option<TableFormat>) -> Result<RawFiles, String> {
+            let path = self.0.path().join(path).display().to_string();
+            find(&TableOptions { format, ..TableSource::Path(path).options() })
+        }
+
+        fn find(&self, path: &str) -> Result<Vec<String>, String> {
+            let found = self.find_as(path, None)?;
+            let name = |file: &RawFile| {
+                let path = file.path.strip_prefix(self.0.path()).unwrap();
+                path.display().to_string()
+            };
+            Ok(found.files.iter().map(name).collect())
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_with_its_sub_folders() {
+        let folder =
+            Folder::with(&["log/a.parquet", "log/2025/b.parquet", "log/_SUCCESS", "log/README.md"]);
+        assert_eq!(folder.find("log").unwrap(), ["log/2025/b.parquet", "log/a.parquet"]);
+        assert_eq!(folder.find("log/*").unwrap(), ["log/2025/b.parquet", "log/a.parquet"]);
+        assert_eq!(folder.find("log/*.parquet").unwrap(), ["log/a.parquet"]);
+        // A folder may be called like a file.
+        let folder = Folder::with(&["i.parquet/2025/part-0.parquet"]);
+        assert_eq!(folder.find("i.parquet").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn folders_give_keys_however_they_are_named() {
+        let folder = Folder::with(&[
+            "log/dt=2024-01-01/shop=a%2Fb/x.parquet",
+            "log/dt=2024-01-02/shop=__HIVE_DEFAULT_PARTITION__/y.parquet",
+        ]);
+        let keys = |path: &str| folder.find_as(path, None).unwrap().files.remove(0).keys;
+        let key = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+        for path in
+            ["log", "log/*/*/*.parquet", "log/dt=2024-01-01/*/*.parquet", "log/**/x.parquet"]
+        {
+            assert_eq!(keys(path), [key("dt", "2024-01-01"), key("shop", "a/b")], "{path}");
+        }
+        let found = folder.find_as("log", None).unwrap();
+        assert_eq!(found.files[1].keys[1], ("shop".to_owned(), None));
+        let folder = Folder::with(&["log/dt=1/x.parquet", "log/y.parquet"]);
+        let message = folder.find("log").unwrap_err();
+        assert!(message.contains("lie in folders with other keys (`dt` and ``)"), "{message}");
+    }
+
+    #[test]
+    fn names_tell_format_and_compression() {
+        let folder = Folder::with(&[
+            "a.csv.gz",
+            "b.TSV",
+            "c.ndjson.zst",
+            "d.pq",
+            "e.feather",
+            "f.csv.bz2",
+            "g.parquet.gz",
+            "h.xlsx",
+        ]);
+        let file = |name: &str| {
+            let mut found = folder.find_as(name, None)?;
+            Ok::<_, String>((found.format, found.files.remove(0).compression))
+        };
+        assert_eq!(file("a.csv.gz").unwrap(), (TableFormat::Csv, Some(Compression::Gzip)));
+        assert_eq!(file("b.TSV").unwrap(), (TableFormat::Csv, None));
+        assert_eq!(file("c.ndjson.zst").unwrap(), (TableFormat::Json, Some(Compression::Zstd)));
+        assert_eq!(file("d.pq").unwrap(), (TableFormat::Parquet, None));
+        assert_eq!(file("e.feather").unwrap(), (TableFormat::Arrow, None));
+        for (name, expected) in [
+            ("f.csv.bz2", "compressed as `bz2`"),
+            ("g.parquet.gz", "decompress it first"),
+            ("h.xlsx", "cannot tell the format"),
+        ] {
+            let message = file(name).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+        let options = TableSource::Path("x".to_owned()).options();
+        assert_eq!(delimiter(&options, Path::new("x/b.tsv.gz")), b'\t');
+        assert_eq!(delimiter(&options, Path::new("x/b.csv")), b',');
+    }
+
+    #[test]
+    fn files_of_two_formats_are_never_passed_over_in_silence() {
+        let folder = Folder::with(&["log/a.parquet", "log/b.csv"]);
+        let message = folder.find("log").unwrap_err();
+        assert!(
+            message.contains("of two formats") && message.contains("format: parquet"),
+            "{message}"
+        );
+        let found = folder.find_as("log", Some(TableFormat::Parquet)).unwrap();
+        assert_eq!((found.files.len(), found.passed_over.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_table_with_a_log_of_its_own_is_refused() {
+        for log in ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/hoodie.properties"] {
+            let folder = Folder::with(&["log/a.parquet", &format!("log/{log}")]);
+            let message = folder.find("log").unwrap_err();
+            assert!(message.contains("which files count"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_real_name_comes_before_a_pattern() {
+        let folder = Folder::with(&["a[1]/i.parquet"]);
+        assert_eq!(folder.find("a[1]/i.parquet").unwrap(), ["a[1]/i.parquet"]);
+        let message = folder.find("b[1]/i.parquet").unwrap_err();
+        assert!(message.contains("nothing at") && message.contains("`[[]`"), "{message}");
+    }
+}

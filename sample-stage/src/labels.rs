@@ -1,0 +1,164 @@
+//! Rows of interactions -> labels: which user has which brand, and how often it happened.
+
+use anyhow::Result;
+use contract::cli::{DataError, count};
+use contract::ids::{self, IdIndex};
+use contract::manifest::UnknownIds;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::ident;
+use futures::StreamExt as _;
+
+use crate::holdout::column_type;
+use crate::session;
+
+/// One label: positions of a user and a brand, and how often it happened.
+pub struct Label {
+    pub user: u32,
+    pub brand: u32,
+    pub events: f64,
+}
+
+/// What the rows of interactions are.
+#[derive(Default)]
+pub struct Read {
+    /// In order of user and brand, each once
+    pub labels: Vec<Label>,
+    pub unknown_users: Unknown,
+    pub unknown_brands: Unknown,
+    /// Rows whose `events` is 0
+    pub n_no_event: u64,
+}
+
+/// Rows whose user or brand is not known.
+#[derive(Default)]
+pub struct Unknown {
+    pub count: u64,
+    /// Some of the ids
+    first: Vec<String>,
+}
+
+/// Ids that a message names.
+const IDS_NAMED: usize = 3;
+
+impl Unknown {
+    fn add(&mut self, ids: &ArrayRef, row: usize) {
+        self.count += 1;
+        if self.first.len() < IDS_NAMED {
+            let id = ids::shown(ids, row);
+            if !self.first.contains(&id) {
+                self.first.push(id);
+            }
+        }
+    }
+
+    fn message(&self, what: &str) -> Option<String> {
+        let first = self.first.join(", ");
+        let rows = if self.count == 1 { "row" } else { "rows" };
+        (self.count > 0).then(|| {
+            format!("{} {rows} of {what} that are not in `{what}` ({first}, …)", self.count)
+        })
+    }
+}
+
+impl Read {
+    /// Says what was dropped.
+    ///
+    /// # Errors
+    ///
+    /// If something was, and the manifest does not allow it.
+    pub fn report(&self, unknown_ids: UnknownIds) -> Result<(), DataError> {
+        let parts = [self.unknown_users.message("users"), self.unknown_brands.message("brands")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if !parts.is_empty() {
+            let message = format!("interactions: {}", parts.join("; "));
+            if unknown_ids == UnknownIds::Error {
+                return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")));
+            }
+            eprintln!("warning: {message}; dropped");
+        }
+        if self.n_no_event > 0 {
+            let n = count(self.n_no_event);
+            eprintln!("interactions: {n} rows have 0 `events`, so they are no labels");
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, batch: &RecordBatch, users: &IdIndex, brands: &IdIndex) -> Result<()> {
+        let bad_ids = |column| move |err: ids::IdError| err.at("interactions", column);
+        let user_rows = users.positions(batch.column(0)).map_err(bad_ids("user_id"))?;
+        let brand_rows = brands.positions(batch.column(1)).map_err(bad_ids("brand_id"))?;
+        let events = batch.columns().get(2);
+        let events = events.map(|events| cast(events, &DataType::Float64)).transpose()?;
+        let events: Option<&Float64Array> =
+            events.as_ref().map(AsArray::as_primitive::<Float64Type>);
+        for row in 0..batch.num_rows() {
+            // Where nothing says how often, it happened.
+            let events = events.filter(|events| events.is_valid(row)).map_or(1.0, |e| e.value(row));
+            if !events.is_finite() || events < 0.0 {
+                let remedy = if events < 0.0 {
+                    "leave returns out in a view: `where events > 0`"
+                } else {
+                    "leave such rows out in a view"
+                };
+                return Err(DataError(format!(
+                    "interactions: column `events`: user {}, brand {}: found {events}, expected a \
+                     number of at least 0; {remedy}",
+                    ids::shown(batch.column(0), row),
+                    ids::shown(batch.column(1), row)
+                ))
+                .into());
+            }
+            match (user_rows[row], brand_rows[row]) {
+                _ if events == 0.0 => self.n_no_event += 1,
+                (None, _) => self.unknown_users.add(batch.column(0), row),
+                (_, None) => self.unknown_brands.add(batch.column(1), row),
+                (Some(user), Some(brand)) => self.labels.push(Label { user, brand, events }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads interactions; several rows of one label are summed.
+///
+/// # Errors
+///
+/// A column that is missing or of another type than the ids it refers to, and `events` that are
+/// negative or not finite.
+pub async fn read(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result<Read> {
+    let schema = frame.schema().as_arrow().clone();
+    for (column, index) in [("user_id", users), ("brand_id", brands)] {
+        let found = column_type(&schema, "interactions", column)?;
+        index.check_type(&found).map_err(|err| err.at("interactions", column))?;
+    }
+    let mut wanted = vec![ident("user_id"), ident("brand_id")];
+    if let Ok(field) = schema.field_with_name("events") {
+        let found = field.data_type();
+        if !(found.is_numeric() || matches!(found, DataType::Boolean | DataType::Null)) {
+            let message = format!("interactions: column `events` is `{found}`, expected a number");
+            return Err(DataError(message).into());
+        }
+        wanted.push(ident("events"));
+    }
+    let mut stream = session::stream(frame.select(wanted)?, "interactions").await?;
+    let mut read = Read::default();
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|err| session::reading_error("interactions", &err))?;
+        read.add(&batch, users, brands)?;
+    }
+    // Sorted by the number of events too, so that their sum does not depend on the order of reading.
+    read.labels.sort_unstable_by(|a, b| {
+        (a.user, a.brand).cmp(&(b.user, b.brand)).then(a.events.total_cmp(&b.events))
+    });
+    read.labels.dedup_by(|next, first| {
+        let is_same = next.user == first.user && next.brand == first.brand;
+        if is_same {
+            first.events += next.events;
+        }
+        is_same
+    });
+    Ok(read)
+}

@@ -12,7 +12,7 @@ use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
 use crate::holdout::column_type;
-use crate::session;
+use crate::raw::RawTables;
 
 /// One label: positions of a user and a brand, and how often it happened.
 pub struct Label {
@@ -128,11 +128,17 @@ impl Read {
 ///
 /// A column that is missing or of another type than the ids it refers to, and `events` that are
 /// negative or not finite.
-pub async fn read(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result<Read> {
+pub async fn read(
+    raw: &RawTables,
+    frame: DataFrame,
+    users: &IdIndex,
+    brands: &IdIndex,
+) -> Result<Read> {
     let schema = frame.schema().as_arrow().clone();
     for (column, index) in [("user_id", users), ("brand_id", brands)] {
         let found = column_type(&schema, "interactions", column)?;
-        index.check_type(&found).map_err(|err| err.at("interactions", column))?;
+        let checked = index.check_type(&found);
+        checked.map_err(|err| raw.bad_ids("interactions", column, &err))?;
     }
     let mut wanted = vec![ident("user_id"), ident("brand_id")];
     if let Ok(field) = schema.field_with_name("events") {
@@ -143,10 +149,10 @@ pub async fn read(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result
         }
         wanted.push(ident("events"));
     }
-    let mut stream = session::stream(frame.select(wanted)?, "interactions").await?;
+    let mut stream = raw.stream(frame.select(wanted)?, "interactions").await?;
     let mut read = Read::default();
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|err| session::reading_error("interactions", &err))?;
+        let batch = batch?;
         read.add(&batch, users, brands)?;
     }
     // Sorted by the number of events too, so that their sum does not depend on the order of reading.

@@ -634,7 +634,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
         ),
         (
             users("\"user_id\": \"u02\"", "\"user_id\": \"u03\""),
-            "users: `user_id` `u03` stands there twice, expected once",
+            "users: `user_id` `u03` appears twice, expected once",
         ),
         (
             users("\"split\": \"test\"", "\"split\": \"tset\""),
@@ -689,7 +689,7 @@ fn interactions_of_strangers_are_counted_or_refused() {
     let work = Workspace::tiny();
     work.edit("interactions.csv", "u02,acme", "stranger,acme");
     work.edit("interactions.csv", "u03,acme", "u03,nobrand");
-    let expected = "interactions: 1 rows of users that are not in `users` (`stranger`, …); 1 rows of brands that are not in `brands` (`nobrand`, …)";
+    let expected = "interactions: 1 row of users that are not in `users` (`stranger`, …); 1 row of brands that are not in `brands` (`nobrand`, …)";
     let run = work.run("sample-stage", &["holdout"]);
     assert!(
         run.code == 0 && run.stderr.contains(&format!("warning: {expected}; dropped")),

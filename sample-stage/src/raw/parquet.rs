@@ -63,7 +63,7 @@ pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
     let files = table.parts.iter().map(|part| {
         let at = |failure: Failure| failure.at(&table.name, &part.file.path);
         let metadata = part.file.path.metadata().map_err(|err| at(err.into()))?;
-        let path = std::path::absolute(&part.file.path).map_err(|err| at(err.into()))?;
+        let path = part.file.path.canonicalize().map_err(|err| at(err.into()))?;
         let object = ObjectMeta {
             location: StorePath::from_absolute_path(path)?,
             last_modified: metadata.modified().map_err(|err| at(err.into()))?.into(),

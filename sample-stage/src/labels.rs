@@ -1,7 +1,7 @@
 //! Rows of interactions -> labels: which user has which brand, and how often it happened.
 
 use anyhow::Result;
-use contract::cli::{DataError, count};
+use contract::cli::{DataError, plural};
 use contract::ids::{self, IdIndex};
 use contract::manifest::UnknownIds;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
@@ -56,9 +56,9 @@ impl Unknown {
 
     fn message(&self, what: &str) -> Option<String> {
         let first = self.first.join(", ");
-        let rows = if self.count == 1 { "row" } else { "rows" };
         (self.count > 0).then(|| {
-            format!("{} {rows} of {what} that are not in `{what}` ({first}, …)", self.count)
+            let rows = plural(self.count, "row");
+            format!("{rows} of {what} that are not in `{what}` ({first}, …)")
         })
     }
 }
@@ -80,8 +80,9 @@ impl Read {
             eprintln!("warning: {message}; dropped");
         }
         if self.n_no_event > 0 {
-            let n = count(self.n_no_event);
-            eprintln!("interactions: {n} rows have 0 `events`, so they are no labels");
+            let has = if self.n_no_event == 1 { "has" } else { "have" };
+            let rows = plural(self.n_no_event, "row");
+            eprintln!("interactions: {rows} {has} 0 `events`: no label");
         }
         Ok(())
     }

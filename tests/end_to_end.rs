@@ -623,6 +623,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
     let interactions =
         |from: &str, to: &str| ("interactions.csv".to_owned(), from.to_owned(), to.to_owned());
     let cases = [
+        (manifest("brands: {table: brands}", "brands: {sql: none.sql}"), "brands: there is no row"),
         (
             interactions("u02,acme,3", "u02,acme,-3"),
             "interactions: column `events`: user `u02`, brand `acme`: found -3, expected a number of at least 0; leave returns out",
@@ -676,6 +677,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
         let work = Workspace::tiny();
         work.write("numbers.sql", "select user_id, 7 as brand_id from interactions");
         work.write("floats.sql", "select * replace (1.5 as user_id) from users");
+        work.write("none.sql", "select * from brands where brand_id = 'nobody'");
         work.edit(&file, &from, &to);
         let run = work.run("sample-stage", &["holdout"]);
         assert!(run.stderr.contains(expected), "{expected}\n---\n{}", run.stderr);

@@ -148,13 +148,18 @@ async fn sorted_ids(
     let schema = frame.schema().as_arrow().clone();
     let found = column_type(&schema, table, column)?;
     let bad_ids = |err: IdError| raw.bad_ids(table, column, &err);
-    IdKind::of(&found).map_err(bad_ids)?;
+    if found != DataType::Null {
+        IdKind::of(&found).map_err(bad_ids)?;
+    }
     let mut wanted = vec![ident(column)];
     if let Some(other) = other {
         column_type(&schema, table, other)?;
         wanted.push(ident(other));
     }
     let batches = raw.collect(frame.select(wanted)?, table).await?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
+        return Err(DataError(format!("{table}: there is no row")).into());
+    }
     let mut to = DataType::Int64;
     for batch in &batches {
         if ids::stored_type(batch.column(0)).map_err(bad_ids)? == DataType::Utf8 {
@@ -167,9 +172,6 @@ async fn sorted_ids(
         if other.is_some() {
             others.push(cast(batch.column(1), &DataType::Utf8)?);
         }
-    }
-    if parts.iter().all(|part| part.is_empty()) {
-        return Err(DataError(format!("{table}: there is no row")).into());
     }
     let together =
         |parts: &[ArrayRef]| concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>());

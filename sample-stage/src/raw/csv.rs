@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
 use super::columns::WHY_TEXT;
-use super::open::{self, Failure};
+use super::open::{self, Failure, LastByte};
 use super::stream::Batches;
 
 /// Rows of a batch.
@@ -25,6 +25,16 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Failure
     if let Some(name) = names.iter().find(|name| names.iter().filter(|n| n == name).count() > 1) {
         let what =
             format!("column `{name}` appears twice in its first line; give each its own name");
+        return Err(Failure::Content(what));
+    }
+    if let [name] = names[..]
+        && let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other))
+    {
+        let what = format!(
+            "its first line is the one name `{name}`; if `{}` is between the fields, write \
+             `delimiter: {other:?}`",
+            other.escape_debug()
+        );
         return Err(Failure::Content(what));
     }
     let kinds: Vec<Values> = values(file, options, names.len())?;
@@ -50,11 +60,16 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
     let mut reader = ::csv::ReaderBuilder::new()
         .delimiter(delimiter(options, &file.path))
         .has_headers(options.header)
-        .from_reader(open::reader(file)?);
+        .from_reader(LastByte::new(open::reader(file)?));
     let mut found = vec![Values::default(); n];
     let mut record = ::csv::ByteRecord::new();
     let failed = |err: ::csv::Error| Failure::Content(err.to_string());
+    // Where the last record begins, if its last field holds an end of line.
+    let mut open_at = None;
     while reader.read_byte_record(&mut record).map_err(failed)? {
+        let last = record.iter().next_back().unwrap_or_default();
+        let line = record.position().map_or(0, ::csv::Position::line);
+        open_at = last.contains(&b'\n').then_some(line);
         for (value, found) in record.iter().zip(&mut found) {
             // Both are known: nothing more to find.
             if value.is_empty() || (found.has_number && found.text.is_some()) {
@@ -63,11 +78,15 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
             if is_plain_number(value) {
                 found.has_number = true;
             } else if found.text.is_none() {
-                let line = record.position().map_or(0, ::csv::Position::line);
                 let value = String::from_utf8_lossy(value);
                 found.text = Some(format!("`{value}` in line {line}"));
             }
         }
+    }
+    if let Some(line) = open_at.filter(|_| reader.get_ref().last != b'"') {
+        return Err(Failure::Content(format!(
+            "line {line}: a quote is opened and never closed, so all rows after it are one field"
+        )));
     }
     Ok(found)
 }

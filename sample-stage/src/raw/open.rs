@@ -94,3 +94,24 @@ pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Failure
     };
     Ok(BufReader::with_capacity(1 << 20, plain))
 }
+
+/// Remembers the last byte that was read and is no end of line.
+pub struct LastByte<R> {
+    inner: R,
+    pub last: u8,
+}
+
+impl<R: Read> LastByte<R> {
+    pub fn new(inner: R) -> Self {
+        Self { inner, last: 0 }
+    }
+}
+
+impl<R: Read> Read for LastByte<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(bytes)?;
+        let last = bytes[..n].iter().rfind(|byte| !matches!(byte, b'\n' | b'\r'));
+        self.last = last.copied().unwrap_or(self.last);
+        Ok(n)
+    }
+}

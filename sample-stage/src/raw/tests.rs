@@ -154,6 +154,11 @@ fn a_file_that_does_not_fit_is_named() {
             "user_id,brand_id\n2,200,1\n",
             "b.csv: Encountered unequal lengths between records on CSV file. Expected 2 records, found 3 records at line 2",
         ),
+        ("user_id,brand_id\n2,\"200\n3,300\n", "b.csv: line 2: a quote is opened and never closed"),
+        (
+            "user_id;brand_id\n2;200\n",
+            "b.csv: its first line is the one name `user_id;brand_id`; if `;` is between",
+        ),
         ("", "b.csv: is empty (0 bytes)"),
         (
             "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
@@ -174,6 +179,9 @@ fn a_file_that_does_not_fit_is_named() {
     let folder = Folder::new();
     folder.write("log/a.csv", good).write("log/b.csv", "brand_id,user_id\n");
     assert_eq!(folder.rows(json!("log")).unwrap(), ["1|100"]);
+    // Nor is a name over several lines.
+    folder.write("b.csv", "id,name\n1,\"two\nlines\"\n");
+    assert_eq!(folder.rows(json!("b.csv")).unwrap(), ["1|two\nlines"]);
 
     folder.parquet("p/a.parquet", vec![("user_id", ints(vec![1]))]);
     folder.parquet("p/b.parquet", vec![("user", ints(vec![1]))]);

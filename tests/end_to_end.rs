@@ -1167,6 +1167,13 @@ fn a_refit_model_is_scored_with_the_thresholds_of_the_one_before() {
     assert_eq!(thresholds(&work), thresholds(&plain));
     let model = "runs/bau_expected_f1/train/model.arrow";
     assert!(work.bytes(model) != plain.bytes(model));
+
+    // A later run takes away what it does not make.
+    let judged = work.dir.join("runs/bau_expected_f1/train/judged_model.arrow");
+    assert!(judged.exists());
+    let args = ["--experiment", "bau_expected_f1", "--set", "train.refit=false"];
+    assert_eq!(work.run("train-stage", &args).code, 0);
+    assert!(!judged.exists());
 }
 
 /// A checkpoint is kept, and can be used as a model.

@@ -598,8 +598,8 @@ mod tests {
         assert_eq!(chained.len(), 60);
         let mut batch = ExampleBatch::default();
         chained.gather(&[31, 2, 59], &mut batch);
-        assert_eq!(batch.inputs.dense.row(0), first.row(2));
-        assert_eq!(batch.inputs.dense.row(1), second.row(1));
+        assert_eq!(batch.inputs.dense.row(0), second.row(1));
+        assert_eq!(batch.inputs.dense.row(1), first.row(2));
         assert_eq!(batch.inputs.dense.row(2), second.row(29));
         let n_labels = second_targets.row(29).sum() as usize;
         assert_eq!(batch.labels(2).brands.len(), n_labels);

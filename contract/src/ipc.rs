@@ -26,6 +26,8 @@ pub const ROWS_PER_BATCH: usize = 65_536;
 /// Metadata keys of every file.
 const CONTRACT_KEY: &str = "contract";
 const VERSION_KEY: &str = "contract_version";
+/// Metadata that every file gets when it is written.
+pub const CONTRACT_KEYS: [&str; 2] = [CONTRACT_KEY, VERSION_KEY];
 
 /// Why a table could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -278,6 +280,26 @@ impl Write for Hashing {
 /// build have the same digest.
 struct Digest(blake3::Hasher);
 
+/// Hash of texts and of the rows of batches with the same columns: of what they hold, not of how a
+/// file lays it out.
+///
+/// # Errors
+///
+/// If a batch has other columns than the first.
+pub fn hash_rows<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    batches: impl IntoIterator<Item = RecordBatch>,
+) -> Result<String, ArrowError> {
+    let mut batches = batches.into_iter().peekable();
+    let fields = batches.peek().map(|batch| batch.schema().fields().clone()).unwrap_or_default();
+    let mut writer = StreamWriter::try_new(Digest::of_texts(texts), &Schema::new(fields))?;
+    for batch in batches {
+        writer.write(&batch)?;
+    }
+    let Digest(hasher) = writer.into_inner()?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Columns of `history` that are times: they differ from run to run, and no result follows from them.
 const TIMES: [&str; 2] = ["secs", "rows_per_s"];
 
@@ -291,13 +313,18 @@ impl Digest {
         let mut metadata: Vec<_> = schema.metadata().iter().collect();
         metadata.retain(|(key, _)| *key != FINGERPRINT_KEY && *key != EXPERIMENT_KEY);
         metadata.sort(); // a map has no order of its own
-        let mut hasher = blake3::Hasher::new();
-        for text in metadata.into_iter().flat_map(|(key, value)| [key, value]) {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-        }
+        let texts = metadata.into_iter().flat_map(|(key, value)| [key.as_str(), value]);
         let plain =
             Schema::new(schema.fields().clone()).project(&Self::columns(schema, contract))?;
-        StreamWriter::try_new(Self(hasher), &plain)
+        StreamWriter::try_new(Self::of_texts(texts), &plain)
+    }
+
+    fn of_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        Self(hasher)
     }
 
     /// Places of the columns that count.

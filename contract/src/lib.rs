@@ -24,6 +24,7 @@ pub mod scratch;
 pub mod source_features;
 pub mod statistics;
 pub mod tables;
+pub mod threads;
 pub mod thresholds;
 
 mod problems;

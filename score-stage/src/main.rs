@@ -17,7 +17,7 @@ use contract::ipc::{self, Table, Writer};
 use contract::manifest::{Calibration, ExpectedOver, Memory as MemoryParams, ScoreParams};
 use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
-use contract::{Stage, columns, tables};
+use contract::{Stage, columns, tables, threads};
 use decide::{Decider, NEVER, Rule};
 use memory::{Blend, Memory};
 use metrics::{Histogram, TradeOff};
@@ -118,7 +118,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let valid = Group::of(&valid, &model, n_brands)?;
     let test = Group::of(&test, &model, n_brands)?;
     let params = &experiment.score;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads.unwrap_or(0)).build()?;
+    let pool = threads::pool("score.threads", params.threads)?;
 
     let memories = match params.memory {
         Some(params) => {

@@ -443,7 +443,7 @@ mod tests {
                 ..TrainParams::default()
             };
             let batch = std::thread::scope(|scope| {
-                Batches::start(scope, &both, both.len(), seed, 0).next()
+                Batches::start(scope, &both, both.len(), seed, 0).unwrap().next()
             });
             let mut mlp = Mlp { bags: Vec::new(), own_history: None, ..network() };
             mlp.features.truncate(1);

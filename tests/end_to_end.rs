@@ -1222,3 +1222,40 @@ fn delicious_reaches_the_published_level() {
     let precision = bce["user"]["precision_at"]["1"].as_f64().unwrap();
     assert!(precision >= 0.64, "{precision}");
 }
+
+/// Without its hash the training would go on from another network.
+#[test]
+fn a_damaged_checkpoint_is_not_used() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let model = work.bytes("runs/bau/train/model.arrow");
+    let args = ["--experiment", "bau", "--set", "train.checkpoint_minutes=0"];
+    work.killed("train-stage", &args, "epoch 2 ");
+    let checkpoint = "runs/bau/train/checkpoint.arrow";
+    let mut bytes = work.bytes(checkpoint);
+    let at = bytes.len() / 2;
+    bytes[at..at + 512].iter_mut().for_each(|byte| *byte ^= 1);
+    fs::write(work.dir.join(checkpoint), bytes).unwrap();
+    let run = work.run("train-stage", &args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let expected =
+        format!("cannot go on from {checkpoint}: it is damaged or of an earlier version");
+    assert!(run.stderr.contains(&expected), "{}", run.stderr);
+    assert!(model == work.bytes("runs/bau/train/model.arrow"));
+}
+
+#[test]
+fn a_sample_without_any_weight_is_nothing_to_learn_from() {
+    let work = Workspace::tiny();
+    work.edit(
+        "everyone.sql",
+        "\nselect\n    users.user_id",
+        "\nselect\n    0 as weight,\n    users.user_id",
+    );
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 1);
+    let run = work.run("train-stage", &["--experiment", "bau"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    let expected = "nothing to learn: none of the 18 examples has a weight above 0";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+    assert!(!work.dir.join("runs/bau/train/model.arrow").exists());
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::cli::DataError;
 use contract::columns::ListBuilder;
-use contract::ids::{self, IdError, IdIndex, IdKind};
+use contract::ids::{self, IdIndex, IdKind};
 use contract::ipc::Writer;
 use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
 use contract::run::StageRun;
@@ -147,9 +147,8 @@ async fn sorted_ids(
 ) -> Result<SortedIds> {
     let schema = frame.schema().as_arrow().clone();
     let found = column_type(&schema, table, column)?;
-    let bad_ids = |err: IdError| raw.bad_ids(table, column, &err);
     if found != DataType::Null {
-        IdKind::of(&found).map_err(bad_ids)?;
+        IdKind::of(&found).map_err(|err| raw.bad_ids(table, column, &err))?;
     }
     let mut wanted = vec![ident(column)];
     if let Some(other) = other {
@@ -160,35 +159,20 @@ async fn sorted_ids(
     if batches.iter().all(|batch| batch.num_rows() == 0) {
         return Err(DataError(format!("{table}: there is no row")).into());
     }
-    let mut to = DataType::Int64;
-    for batch in &batches {
-        if ids::stored_type(batch.column(0)).map_err(bad_ids)? == DataType::Utf8 {
-            to = DataType::Utf8;
-        }
-    }
-    let (mut parts, mut others) = (Vec::new(), Vec::new());
-    for batch in &batches {
-        parts.push(ids::convert(batch.column(0), &to).map_err(bad_ids)?);
-        if other.is_some() {
-            others.push(cast(batch.column(1), &DataType::Utf8)?);
-        }
-    }
-    let together =
-        |parts: &[ArrayRef]| concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>());
-    let all = together(&parts)?;
-    if all.null_count() > 0 {
-        let n = all.null_count();
-        let message = format!("{table}: column `{column}` holds {n} nulls, expected none");
-        return Err(DataError(message).into());
-    }
+    let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
+    let all = ids::whole(table, column, &parts)?;
     let order = sort_to_indices(&all, None, None)?;
     let ids = take(&all, &order, None)?;
-    let index = IdIndex::new(&ids, found).map_err(|row| {
-        let id = ids::shown(&ids, row);
-        DataError(format!("{table}: `{column}` {id} appears twice, expected once"))
-    })?;
+    let index = ids::index(table, column, &ids, found)?;
     let other = match other {
-        Some(_) => Some(take(&together(&others)?, &order, None)?.as_string::<i32>().clone()),
+        Some(_) => {
+            let others: Vec<ArrayRef> = batches
+                .iter()
+                .map(|batch| cast(batch.column(1), &DataType::Utf8))
+                .collect::<Result<_, _>>()?;
+            let others: Vec<&dyn Array> = others.iter().map(AsRef::as_ref).collect();
+            Some(take(&concat(&others)?, &order, None)?.as_string::<i32>().clone())
+        }
         None => None,
     };
     Ok(SortedIds { ids, other, index })

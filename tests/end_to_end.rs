@@ -1148,6 +1148,37 @@ fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
     }
 }
 
+/// The largest id that there may be costs no more than any other: rows of weights are of ids that
+/// training users have.
+#[test]
+fn ids_of_a_list_may_be_far_apart() {
+    let scores = |tag: &str| {
+        let work = Workspace::tiny();
+        work.write("users.sql", &format!("select *, [{tag}] as tags from users"));
+        work.edit("pipeline.yaml", "users: {table: users}", "users: {sql: users.sql}");
+        work.edit(
+            "pipeline.yaml",
+            "features: [embedding, age,",
+            "features: [embedding, age, tags,",
+        );
+        work.edit(
+            "pipeline.yaml",
+            "train: {features: [embedding, age]",
+            "train: {features: [embedding, age, tags]",
+        );
+        let run = work.pipeline(&["run", "bau"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let path = work.dir.join("runs/bau/score/scores.arrow");
+        let table = ipc::read(&path, &contract::tables::SCORES).unwrap();
+        let columns = table.batches.iter().map(|batch| batch.columns().to_vec());
+        let model = fs::metadata(work.dir.join("runs/bau/train/model.arrow")).unwrap().len();
+        (columns.collect::<Vec<_>>(), model)
+    };
+    let (near, far) = (scores("age % 3"), scores("(age % 3) * 8388607"));
+    assert_eq!(near.0, far.0);
+    assert!(far.1 < near.1 + 1000, "{} bytes after {}", far.1, near.1);
+}
+
 /// Thresholds come from the model before the refit, which never saw the valid users.
 #[test]
 fn a_refit_model_is_scored_with_the_thresholds_of_the_one_before() {

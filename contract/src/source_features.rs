@@ -19,8 +19,8 @@ use crate::features::{self, Feature, FeatureKind};
 use crate::ids::{IdError, IdIndex, IdKind};
 use crate::manifest::{FeatureSource, IdSpace};
 
-/// Ids of a list feature are rows of a weight matrix, so they must be small.
-const MAX_ID: i64 = 16_777_215;
+/// Largest id of a list feature: `model.arrow` keeps ids in 32-bit floats, which hold it exactly.
+pub const MAX_ID: i64 = 16_777_215;
 
 /// A feature of the manifest, matched to its column.
 pub struct FeatureColumn {

@@ -150,6 +150,7 @@ impl Population {
                 }],
                 offsets: Array1::zeros(TASTE_DIM),
                 scales: Array1::ones(TASTE_DIM),
+                ids: Vec::new(),
                 bags: Vec::new(),
                 layers: vec![Layer { weights: self.directions.clone(), bias: self.biases.clone() }],
                 own_history: None,

@@ -9,6 +9,7 @@ use contract::columns::{self, ListBuilder};
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::{Table, Writer, hash_rows};
 use contract::manifest::IdSpace;
+use contract::source_features::MAX_ID;
 use contract::tables::MODEL;
 use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,11 @@ impl Model {
                 rows.vector("scales", &mlp.scales);
                 for (i, bag) in mlp.bags.iter().enumerate() {
                     rows.matrix(&format!("bags.{i}"), bag);
+                }
+                for (i, ids) in mlp.ids.iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
+                    // Every id is below 2^24, so that 32 bits hold it exactly.
+                    let ids: Vec<f32> = ids.iter().map(|&id| id as f32).collect();
+                    rows.vector(&format!("bags.{i}.ids"), &Array1::from(ids));
                 }
                 for (i, layer) in mlp.layers.iter().enumerate() {
                     rows.matrix(&format!("layers.{i}.weights"), &layer.weights);
@@ -300,6 +306,7 @@ fn arrays(table: &Table) -> Result<Arrays, String> {
 }
 
 fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, String> {
+    let ids = take_ids(architecture, arrays)?;
     let mut take = |name: &str, n_dims: usize| {
         let (shape, data) =
             arrays.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
@@ -338,6 +345,7 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
                 features: architecture.features.clone(),
                 offsets: Array1::from(take("offsets", 1)?.1),
                 scales: Array1::from(take("scales", 1)?.1),
+                ids,
                 bags: (0..n_bags)
                     .map(|i| Ok(matrix(take(&format!("bags.{i}"), 2)?)))
                     .collect::<Result<_, String>>()?,
@@ -372,6 +380,24 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
     }
 }
 
+/// The ids that rows of sparse features are of, as [`Mlp::ids`].
+fn take_ids(architecture: &Architecture, arrays: &mut Arrays) -> Result<Vec<Vec<u32>>, String> {
+    let sparse = architecture.features.iter().filter(|feature| feature.is_sparse());
+    let ids = sparse.enumerate().map(|(i, feature)| {
+        let name = format!("bags.{i}.ids");
+        let Some((_, values)) = arrays.remove(&name) else { return Ok(Vec::new()) };
+        if is_brands(feature) {
+            return Err(format!("array `{name}` names ids, but the feature holds brands"));
+        }
+        let is_id = |value: &f32| *value >= 0.0 && *value <= MAX_ID as f32 && value.fract() == 0.0;
+        if !values.iter().all(is_id) || !values.is_sorted_by(|a, b| a < b) {
+            return Err(format!("array `{name}` holds no ascending ids"));
+        }
+        Ok(values.into_iter().map(|id| id as u32).collect())
+    });
+    ids.collect()
+}
+
 fn is_brands(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::Sparse { ids: IdSpace::Brands, .. })
 }
@@ -379,6 +405,11 @@ fn is_brands(feature: &Feature) -> bool {
 fn check_shapes(mlp: &Mlp) -> Result<(), String> {
     let mut dims = mlp.features.iter().map(Feature::n_dense);
     let n_dense = dims.try_fold(0_usize, usize::checked_add).unwrap_or(usize::MAX);
+    for (i, (bag, ids)) in mlp.bags.iter().zip(&mlp.ids).enumerate() {
+        if !ids.is_empty() && ids.len() != bag.nrows() {
+            return Err(format!("bags.{i} has {} rows, but names {} ids", bag.nrows(), ids.len()));
+        }
+    }
     if mlp.layers.is_empty() {
         return Err("a network needs a layer".to_owned());
     }
@@ -451,6 +482,7 @@ mod tests {
                 features: vec![history],
                 offsets: array![],
                 scales: array![],
+                ids: Vec::new(),
                 bags: vec![array![[1.0, 2.0], [3.0, 4.0]]],
                 layers: vec![
                     Layer { weights: Array2::zeros((0, 2)), bias: array![0.0, 0.5] },
@@ -555,6 +587,26 @@ mod tests {
         assert_eq!(err, "array `prior` appears twice, expected once");
         let err = with("more", &[1], &[f32::NAN]).unwrap_err();
         assert_eq!(err, "array `more` holds NaN, expected finite numbers");
+    }
+
+    #[test]
+    fn ids_that_rows_are_of_are_kept() {
+        let mut model = model();
+        let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
+        let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Own };
+        mlp.features.push(Feature { name: "tags".into(), kind });
+        mlp.bags.push(array![[1.0, 2.0], [3.0, 4.0]]);
+        mlp.ids = vec![Vec::new(), vec![7, 16_777_215]];
+        let Kind::Mlp(read) = read_back(model.to_columns()).unwrap().kind else { panic!() };
+        assert_eq!(read.ids, [vec![], vec![7, 16_777_215]]);
+
+        let mut with_ids = |ids: Vec<u32>| {
+            let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
+            mlp.ids[1] = ids;
+            read_back(model.to_columns()).unwrap_err()
+        };
+        assert_eq!(with_ids(vec![7]), "bags.1 has 2 rows, but names 1 ids");
+        assert_eq!(with_ids(vec![7, 7]), "array `bags.1.ids` holds no ascending ids");
     }
 
     #[test]

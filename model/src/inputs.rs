@@ -14,7 +14,7 @@ pub struct Batch {
     pub bags: Vec<Bags>,
 }
 
-/// The ids of one sparse feature for a batch of users.
+/// The ids of one sparse feature for a batch of users, as rows of its weights.
 #[derive(Debug, Default, Clone)]
 pub struct Bags {
     /// User `i` has `ids[offsets[i]..offsets[i + 1]]`
@@ -26,6 +26,29 @@ pub struct Bags {
 }
 
 impl Bags {
+    /// Adds a user.
+    ///
+    /// * `weights`: one for each id; 1 each if there are none.
+    /// * `known`: ids whose places are rows of weights, ascending; others are left out. If it is
+    ///   empty all are kept as they are.
+    fn push(&mut self, ids: &[u32], weights: Option<&[f32]>, known: &[u32]) {
+        if known.is_empty() {
+            self.ids.extend_from_slice(ids);
+            match weights {
+                Some(weights) => self.weights.extend_from_slice(weights),
+                None => self.weights.extend(std::iter::repeat_n(1.0, ids.len())),
+            }
+        } else {
+            for (i, id) in ids.iter().enumerate() {
+                if let Ok(row) = known.binary_search(id) {
+                    self.ids.push(row as u32);
+                    self.weights.push(weights.map_or(1.0, |weights| weights[i]));
+                }
+            }
+        }
+        self.offsets.push(self.ids.len());
+    }
+
     /// The ids of user `i` with their weights.
     pub fn of(&self, i: usize) -> impl Iterator<Item = (u32, f32)> {
         let range = self.offsets[i]..self.offsets[i + 1];
@@ -86,6 +109,8 @@ pub struct Inputs<'a> {
     parts: Vec<Vec<Column<'a>>>,
     n_dense: usize,
     n_bags: usize,
+    /// As [`crate::Mlp::ids`]
+    ids: Vec<Vec<u32>>,
 }
 
 enum Column<'a> {
@@ -129,7 +154,17 @@ impl<'a> Inputs<'a> {
         }
         let n_dense = features.iter().map(Feature::n_dense).sum();
         let n_bags = features.iter().filter(|feature| feature.is_sparse()).count();
-        Ok(Self { starts, parts, n_dense, n_bags })
+        Ok(Self { starts, parts, n_dense, n_bags, ids: vec![Vec::new(); n_bags] })
+    }
+
+    /// The same with ids as rows of weights.
+    ///
+    /// * `ids`: as [`crate::Mlp::ids`].
+    #[must_use]
+    pub fn with_ids(mut self, ids: &[Vec<u32>]) -> Self {
+        self.ids = ids.to_vec();
+        self.ids.resize(self.n_bags, Vec::new());
+        self
     }
 
     /// Number of users in the table.
@@ -148,7 +183,7 @@ impl<'a> Inputs<'a> {
             let part = self.starts.partition_point(|&start| start <= row) - 1;
             let row = row - self.starts[part];
             let mut next_dense = 0;
-            let mut bags = batch.bags.iter_mut();
+            let mut bags = batch.bags.iter_mut().zip(&self.ids);
             let mut into = batch.dense.row_mut(i);
             let into = into.as_slice_mut().expect("rows of a fresh array are contiguous");
             for column in &self.parts[part] {
@@ -159,14 +194,8 @@ impl<'a> Inputs<'a> {
                         next_dense += dim;
                     }
                     Column::Sparse { ids, weights } => {
-                        let bags = bags.next().expect("one for each sparse feature");
-                        let ids = ids.get(row);
-                        bags.ids.extend_from_slice(ids);
-                        match weights {
-                            Some(weights) => bags.weights.extend_from_slice(weights.get(row)),
-                            None => bags.weights.extend(std::iter::repeat_n(1.0, ids.len())),
-                        }
-                        bags.offsets.push(bags.ids.len());
+                        let (bags, known) = bags.next().expect("one for each sparse feature");
+                        bags.push(ids.get(row), weights.map(|weights| weights.get(row)), known);
                     }
                 }
             }

@@ -22,6 +22,7 @@ pub use mlp::{Mlp, Workspace};
 pub use own_history::OwnHistory;
 
 use contract::features::Feature;
+use contract::ipc::Table;
 use ndarray::ArrayViewMut2;
 
 /// A model of any kind: users' features in, one logit per brand out.
@@ -55,6 +56,19 @@ impl Model {
             Kind::Popularity(_) => &[],
             Kind::Persistence(model) => std::slice::from_ref(&model.history),
         }
+    }
+
+    /// The features among the columns of a table, as the model reads them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inputs::new`].
+    pub fn inputs<'a>(&self, table: &'a Table) -> Result<Inputs<'a>, String> {
+        let inputs = Inputs::new(table, self.features())?;
+        Ok(match &self.kind {
+            Kind::Mlp(mlp) => inputs.with_ids(&mlp.ids),
+            Kind::Popularity(_) | Kind::Persistence(_) => inputs,
+        })
     }
 
     /// Logits of a batch of users.

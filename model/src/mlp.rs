@@ -20,6 +20,9 @@ pub struct Mlp {
     pub scales: Array1<f32>,
     /// One per sparse feature, `(n_ids, width of the first layer)`: the first layer's weights for its ids
     pub bags: Vec<Array2<f32>>,
+    /// One per sparse feature: the ids that its rows are of, ascending; empty, or no entry, where an
+    /// id is the number of its own row
+    pub ids: Vec<Vec<u32>>,
     /// The layers, the first reading the dense inputs, the last giving the logits
     pub layers: Vec<Layer>,
     /// What a user's own history of a brand adds to its logit
@@ -202,6 +205,7 @@ impl Mlp {
             offsets: first.offsets.clone(),
             scales: first.scales.clone(),
             bags,
+            ids: first.ids.clone(),
             layers,
             own_history,
         }
@@ -399,6 +403,7 @@ mod tests {
             ],
             offsets: array![1.0],
             scales: array![0.5],
+            ids: Vec::new(),
             bags: vec![array![[7.0, 7.0], [10.0, 0.0]]],
             layers: vec![
                 Layer { weights: array![[1.0, -1.0]], bias: array![0.5, 0.5] },
@@ -439,6 +444,7 @@ mod tests {
                 features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 3 } }],
                 offsets: array![0.1, 0.2, 0.3],
                 scales: array![1.0, 2.0, 0.5],
+                ids: Vec::new(),
                 bags: vec![matrix(4, widths[1], seed)],
                 layers: (1..widths.len())
                     .map(|i| Layer {

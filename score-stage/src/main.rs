@@ -222,7 +222,7 @@ struct Group<'a> {
 impl<'a> Group<'a> {
     fn of(table: &'a Table, model: &Model, n_brands: usize) -> Result<Self> {
         Ok(Self {
-            inputs: Inputs::new(table, model.features()).map_err(DataError)?,
+            inputs: model.inputs(table).map_err(DataError)?,
             labels: Labels::of(table, "brands", n_brands)?,
             ids: table.whole_column("user_id")?,
         })
@@ -262,7 +262,7 @@ impl Remembered {
         params: MemoryParams,
     ) -> Result<Memories> {
         // Both models read the same features.
-        let inputs = Inputs::new(&self.features, model.features()).map_err(DataError)?;
+        let inputs = model.inputs(&self.features).map_err(DataError)?;
         let of_sample =
             || memory::Users::of_examples(&self.examples, &inputs, model.brand_ids.len());
         let Some(judged_model) = judged_model else {

@@ -460,6 +460,7 @@ mod tests {
                 features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
                 offsets: Array::zeros(2),
                 scales: Array::ones(2),
+                ids: Vec::new(),
                 bags: Vec::new(),
                 layers: vec![
                     Layer { weights: Array2::eye(2), bias: Array::zeros(2) },
@@ -499,7 +500,7 @@ mod tests {
         let model = identity();
         // Their mean is (2, 2): less it they point along the axes.
         let table = users(dir.path(), &[[4.0, 2.0], [2.0, 4.0], [0.0, 2.0], [2.0, 0.0]]);
-        let inputs = Inputs::new(&table, model.features()).unwrap();
+        let inputs = model.inputs(&table).unwrap();
         let labels: [&[u32]; 4] = [&[0, 1], &[1], &[2], &[]];
         let users = Users { inputs: &inputs, rows: (0..4).zip(labels).collect() };
         check(&Memory::build((&model, "hash".to_owned()), &[users], params).unwrap());

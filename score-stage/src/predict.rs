@@ -14,7 +14,7 @@ use contract::ipc::{self, ROWS_PER_BATCH, Table, Writer};
 use contract::source_features::{ModelColumn, match_model};
 use contract::user_file::UserFile;
 use contract::{tables, thresholds};
-use model::{Inputs, Model};
+use model::Model;
 
 use crate::decide::{Decider, NEVER, Rule};
 use crate::memory::{Blend, Memory};
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<String> {
     let mut first = 0;
     users
         .for_each_group(|group| {
-            let inputs = Inputs::new(&group, model.features()).map_err(DataError)?;
+            let inputs = model.inputs(&group).map_err(DataError)?;
             let mut broken = None;
             scorer.for_each_batch(0..group.n_rows(), &inputs, "users", |scored| {
                 let row = first + scored.first;

@@ -204,6 +204,7 @@ pub(crate) mod tests {
             ],
             offsets: array![0.5, -0.25, 0.0],
             scales: array![2.0, 0.5, 1.0],
+            ids: Vec::new(),
             bags: vec![spread(4, 5, 100)],
             layers: vec![layer(3, 5, 200), layer(5, 4, 300), layer(4, 3, 400)],
             own_history: None,

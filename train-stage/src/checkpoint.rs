@@ -275,6 +275,7 @@ mod tests {
             features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
             offsets: Array::zeros(2),
             scales: Array::ones(2),
+            ids: Vec::new(),
             bags: Vec::new(),
             layers: vec![Layer {
                 weights: array![[1.0, 2.0], [3.0, 4.0]],

@@ -47,7 +47,7 @@ where
                 name: "records".into(),
                 kind: FeatureKind::Dense { dim: n_features },
             }],
-            n_ids: Vec::new(),
+            ids: Vec::new(),
             volumes,
             n_users: targets.nrows() as u64,
         };

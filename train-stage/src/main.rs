@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use contract::cli::{self, DataError, ExperimentArgs};
+use contract::columns::{self, ListSlices};
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
 use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
 use contract::plan::JUDGED_MODEL;
 use contract::run::StageRun;
-use contract::{Stage, columns, interrupt, ipc, tables};
+use contract::{Stage, interrupt, ipc, tables};
 use linfa::ParamGuard as _;
 use model::{Inputs, Kind, Mlp, Model, Persistence, Popularity, prior_logits};
 use progress::Progress;
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use train_stage::MlpParams;
 use train_stage::checkpoint::CheckpointFile;
 use train_stage::examples::{Chained, Examples as _, HoldoutExamples, TableExamples};
-use train_stage::trainer::{Architecture, Budget, Epoch, Task, train};
+use train_stage::trainer::{Architecture, Budget, Epoch, Ids, Task, train};
 
 mod history; // one row an epoch
 mod progress; // a bar on a terminal, lines elsewhere
@@ -109,8 +110,7 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
         let model = Model::from_table(&ipc::read(path, &tables::MODEL)?).map_err(broken)?;
         let model = model.reordered(&brands.ids, &path.display().to_string()).map_err(broken)?;
         // The features must be there, or scoring would fail later.
-        Inputs::new(&stage.read("features", &tables::FEATURES)?, model.features())
-            .map_err(DataError)?;
+        model.inputs(&stage.read("features", &tables::FEATURES)?).map_err(DataError)?;
         // What made the model stays on its record, so that the report can tell the truth from a rival.
         let made_by = model.training.clone();
         if made_by["refit_rows"].is_number() {
@@ -155,18 +155,20 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let examples_table = stage.read("examples", &tables::EXAMPLES)?;
     let valid_table = stage.read("valid", &tables::HOLDOUT)?;
     let chosen = chosen_features(&features_table, &experiment.train)?;
-    let n_ids = id_counts(&features_table, &chosen, brands.ids.len());
-    let inputs = Inputs::new(&features_table, &chosen).map_err(DataError)?;
-    let examples = TableExamples::new(&examples_table, inputs, brands.ids.len())
+    let ids = ids_of(&features_table, &chosen, brands.ids.len());
+    let listed: Vec<Vec<u32>> = ids.iter().map(Ids::listed).collect();
+    let inputs = |table| {
+        Ok::<_, DataError>(Inputs::new(table, &chosen).map_err(DataError)?.with_ids(&listed))
+    };
+    let examples = TableExamples::new(&examples_table, inputs(&features_table)?, brands.ids.len())
         .map_err(|found| examples_table.broken(&tables::EXAMPLES, found))?;
     check_something_to_learn(&examples_table, experiment)?;
-    let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
     let n_brands = brands.ids.len();
-    let valid = HoldoutExamples::new(&valid_table, valid_inputs, n_brands, VALID_USERS)
+    let valid = HoldoutExamples::new(&valid_table, inputs(&valid_table)?, n_brands, VALID_USERS)
         .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
     let architecture = Architecture {
         features: chosen.clone(),
-        n_ids,
+        ids,
         volumes: brands.volumes.clone(),
         n_users: brands.n_train_users,
     };
@@ -179,8 +181,7 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         every: Duration::from_secs_f64(60.0 * experiment.train.checkpoint_minutes),
         brand_ids: brands.ids.clone(),
     };
-    let refit_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
-    let all_valid = HoldoutExamples::new(&valid_table, refit_inputs, n_brands, usize::MAX)
+    let all_valid = HoldoutExamples::new(&valid_table, inputs(&valid_table)?, n_brands, usize::MAX)
         .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
     let with_valid = Chained { first: &examples, second: &all_valid };
     let n_members = experiment.train.members;
@@ -368,25 +369,38 @@ fn chosen_features(table: &Table, params: &TrainParams) -> Result<Vec<Feature>> 
     Ok(chosen)
 }
 
-/// How many ids each sparse feature has: the brands, or one more than the largest among training users.
-fn id_counts(table: &Table, features: &[Feature], n_brands: usize) -> Vec<usize> {
-    let mut counts = Vec::new();
-    for feature in features {
-        match feature.kind {
-            FeatureKind::Dense { .. } => {}
-            FeatureKind::Sparse { ids: IdSpace::Brands, .. } => counts.push(n_brands),
-            FeatureKind::Sparse { ids: IdSpace::Own, .. } => {
-                let largest = |batch| {
-                    columns::u32_lists(batch, &feature.name).iter().flatten().max().copied()
-                };
-                counts.push(
-                    table.batches.iter().filter_map(largest).max().map_or(0, |id| id as usize + 1),
-                );
-            }
+/// What the ids of each sparse feature are: the brands, or those of training users.
+fn ids_of(table: &Table, features: &[Feature], n_brands: usize) -> Vec<Ids> {
+    let of_feature = |feature: &Feature| match feature.kind {
+        FeatureKind::Dense { .. } => None,
+        FeatureKind::Sparse { ids: IdSpace::Brands, .. } => Some(Ids::Numbers(n_brands)),
+        FeatureKind::Sparse { ids: IdSpace::Own, .. } => {
+            let lists = table.batches.iter().map(|batch| columns::u32_lists(batch, &feature.name));
+            Some(own_ids(lists.flat_map(ListSlices::iter).flatten().copied()))
         }
-    }
-    counts
+    };
+    features.iter().filter_map(of_feature).collect()
 }
+
+/// Ids are rows of weights as they are, unless that would leave most rows to nobody.
+fn own_ids(ids: impl Iterator<Item = u32>) -> Ids {
+    let mut is_used: Vec<bool> = Vec::new();
+    for id in ids {
+        if is_used.len() <= id as usize {
+            is_used.resize(id as usize + 1, false);
+        }
+        is_used[id as usize] = true;
+    }
+    let used: Vec<u32> =
+        (0..).zip(&is_used).filter(|(_, is_used)| **is_used).map(|(id, _)| id).collect();
+    if is_used.len() <= FEW_ROWS.max(2 * used.len()) {
+        return Ids::Numbers(is_used.len());
+    }
+    Ids::Listed(used)
+}
+
+/// So many rows of weights are no burden, whether they are used or not.
+const FEW_ROWS: usize = 4096;
 
 /// What training needs of `brands.arrow`.
 struct Brands {

@@ -71,13 +71,40 @@ pub trait Observer {
 /// Watches nothing.
 impl Observer for () {}
 
+/// What the ids of a sparse feature are.
+#[derive(Debug, Clone)]
+pub enum Ids {
+    /// Each is the number of its own row of weights, below this
+    Numbers(usize),
+    /// Those listed, ascending: far fewer than the largest of them
+    Listed(Vec<u32>),
+}
+
+impl Ids {
+    /// Rows of weights.
+    fn n_rows(&self) -> usize {
+        match self {
+            Self::Numbers(n) => *n,
+            Self::Listed(ids) => ids.len(),
+        }
+    }
+
+    /// As [`Mlp::ids`].
+    pub fn listed(&self) -> Vec<u32> {
+        match self {
+            Self::Numbers(_) => Vec::new(),
+            Self::Listed(ids) => ids.clone(),
+        }
+    }
+}
+
 /// What a network is made for.
 #[derive(Debug, Clone)]
 pub struct Architecture {
     /// What it reads, in order
     pub features: Vec<Feature>,
-    /// Number of ids of each sparse feature
-    pub n_ids: Vec<usize>,
+    /// What the ids of each sparse feature are
+    pub ids: Vec<Ids>,
     /// `(n_brands,)`: training users that have each brand
     pub volumes: Vec<u64>,
     /// Training users in all
@@ -396,7 +423,7 @@ fn likely_cause(batch: &ExampleBatch, mlp: &Mlp) -> String {
 /// training starts from the prior.
 fn start(task: &Task) -> Result<State, Error> {
     let p = task.params.get();
-    let Architecture { features, n_ids, volumes, n_users } = task.architecture;
+    let Architecture { features, ids, volumes, n_users } = task.architecture;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(p.seed);
     let n_dense: usize = features.iter().map(Feature::n_dense).sum();
     let step = task.examples.len().div_ceil(START_EXAMPLES).max(1);
@@ -433,14 +460,15 @@ fn start(task: &Task) -> Result<State, Error> {
         let he = (2.0 / n_in.max(1.0)).sqrt();
         let deviation = if is_last { 0.1 * he } else { he };
         if i == 0 {
-            bags = n_ids.iter().map(|&n_ids| gaussian(n_ids, width, deviation)).collect();
+            bags = ids.iter().map(|ids| gaussian(ids.n_rows(), width, deviation)).collect();
         }
         let n_rows = if i == 0 { n_dense } else { widths[i - 1] };
         let bias = if is_last { &prior * bias_share } else { Array1::zeros(width) };
         layers.push(Layer { weights: gaussian(n_rows, width, deviation), bias });
         n_in = width as f64;
     }
-    let mlp = Mlp { features: features.clone(), offsets, scales, bags, layers, own_history };
+    let ids = ids.iter().map(Ids::listed).collect();
+    let mlp = Mlp { features: features.clone(), offsets, scales, bags, ids, layers, own_history };
     Ok(State { mlp, moments: Vec::new(), progress: Progress::default(), best: None })
 }
 
@@ -520,7 +548,7 @@ mod tests {
         let valid = ArrayExamples::new(records.view(), targets.view()).unwrap();
         let architecture = Architecture {
             features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
-            n_ids: Vec::new(),
+            ids: Vec::new(),
             volumes: vec![9; 3],
             n_users: 30,
         };

@@ -130,7 +130,9 @@ fn what_training_refuses_predict_refuses_too() {
         ),
         (
             with(Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])), vectors(good), good_ages()),
-            &["`user_id` is `Float64`, expected whole numbers or text"],
+            &[
+                "`user_id` is `Float64`, expected whole numbers or text; write `cast(user_id as bigint)`\n",
+            ],
         ),
         (
             batch(vec![("user_id", good_ids()), ("age", good_ages())]),

@@ -362,11 +362,12 @@ fn tier_groups(brands: &Table) -> Vec<usize> {
 /// What the sample did to each brand's prevalence.
 fn prevalence(examples: &Table) -> Result<Prevalence> {
     let text = examples.metadata(PREVALENCE_KEY);
-    text.and_then(|text| serde_json::from_str(text).ok()).with_context(|| {
+    let prevalence = text.and_then(|text| serde_json::from_str(text).ok());
+    Ok(prevalence.ok_or_else(|| {
         let what =
             "its metadata do not say what sampling did to the brands' prevalence; sample again";
         examples.broken(&tables::EXAMPLES, what)
-    })
+    })?)
 }
 
 /// Calibration and thresholds, and the histogram of the valid users they come from.

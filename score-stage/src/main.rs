@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn blocks_are_spread_over_all_users_and_do_not_overlap() {
-        assert_eq!(super::spread(100, 160), [0..100]);
+        assert_eq!(super::spread(100, 160).first(), Some(&(0..100)));
         let blocks = super::spread(1000, 160);
         assert_eq!((blocks[0].clone(), blocks[15].clone()), (0..10, 990..1000));
         assert!(blocks.windows(2).all(|pair| pair[0].end <= pair[1].start), "{blocks:?}");

@@ -46,7 +46,9 @@ fn batch(columns: Columns) -> RecordBatch {
 fn write(work: &Workspace, batches: &[RecordBatch]) {
     let file = File::create(work.dir.join("users.arrow")).unwrap();
     let mut writer = FileWriter::try_new(file, &batches[0].schema()).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
     writer.finish().unwrap();
 }
 
@@ -130,7 +132,9 @@ fn what_training_refuses_predict_refuses_too() {
         ),
         (
             with(Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])), vectors(good), good_ages()),
-            &["`user_id` is `Float64`, expected whole numbers or text"],
+            &[
+                "`user_id` is `Float64`, expected whole numbers or text; write `cast(user_id as bigint)`\n",
+            ],
         ),
         (
             batch(vec![("user_id", good_ids()), ("age", good_ages())]),
@@ -214,7 +218,9 @@ fn what_training_accepts_predict_accepts_too() {
     // A stream, in two batches.
     let path = work.dir.join("users.arrow");
     let mut writer = StreamWriter::try_new(File::create(path).unwrap(), &plain.schema()).unwrap();
-    [plain.slice(0, 1), plain.slice(1, 1)].iter().for_each(|part| writer.write(part).unwrap());
+    for row in 0..2 {
+        writer.write(&plain.slice(row, 1)).unwrap();
+    }
     writer.finish().unwrap();
     let run = predict(&work, "bau", "users.arrow", &[]);
     assert_eq!(run.code, 0, "{}", run.stderr);

@@ -9,7 +9,7 @@
 //! Floats, dates and lists are refused: which id `7.0` or a date stands for is not ours to guess.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
@@ -187,7 +187,11 @@ fn texts_of(bytes: &ArrayRef, is_text: fn(&[u8]) -> bool) -> Result<StringArray,
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn uuid(bytes: &[u8]) -> String {

@@ -465,7 +465,8 @@ impl ModelColumn {
                 return Err(place.fail(row, found).into());
             }
             let given = users.column_by_name(&self.column.source).expect("matched");
-            self.n_ids += as_list(given)?.values().len();
+            let given = as_list(given)?;
+            self.n_ids += given.values().len() - given.values().logical_null_count();
             self.n_known += ids.len();
         }
         Ok(columns)

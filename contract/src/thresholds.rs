@@ -134,9 +134,11 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
 impl BrandThreshold {
     fn check(&self) -> Result<(), String> {
         const SHARE: RangeInclusive<f64> = 0.0..=1.0;
-        let share = |name: &str, value: f64| match SHARE.contains(&value) {
-            true => Ok(()),
-            false => Err(format!("`{name}` is {value}, expected 0 to 1")),
+        let share = |name: &str, value: f64| {
+            if SHARE.contains(&value) {
+                return Ok(());
+            }
+            Err(format!("`{name}` is {value}, expected 0 to 1"))
         };
         if !(self.slope > 0.0 && self.slope.is_finite()) {
             return Err(format!("`slope` is {}, expected a number above 0", self.slope));
@@ -206,6 +208,7 @@ mod tests {
 
     #[test]
     fn every_value_that_cannot_be_is_refused() {
+        type Change = fn(&mut BrandThreshold);
         sound().check().unwrap();
         let unknown = |brand: &mut BrandThreshold| {
             let more = brand.more.as_mut().unwrap();
@@ -214,7 +217,6 @@ mod tests {
         let mut brand = sound();
         unknown(&mut brand);
         brand.check().unwrap();
-        type Change = fn(&mut BrandThreshold);
         let broken: [(&str, Change); 11] = [
             ("slope", |b| b.slope = f64::NAN),
             ("slope", |b| b.slope = 0.0),

@@ -162,11 +162,15 @@ mod tests {
             (File::create(path).unwrap(), [batch(0, 3), batch(3, 0), batch(3, 2)]);
         if is_stream {
             let mut writer = StreamWriter::try_new(file, &batches[0].schema()).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in &batches {
+                writer.write(batch).unwrap();
+            }
             writer.finish().unwrap();
         } else {
             let mut writer = FileWriter::try_new(file, &batches[0].schema()).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in &batches {
+                writer.write(batch).unwrap();
+            }
             writer.finish().unwrap();
         }
     }

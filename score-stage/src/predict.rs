@@ -190,6 +190,11 @@ fn beyond_numbers(ids: &ArrayRef, row: usize) -> DataError {
     ))
 }
 
+/// A remedy that is written in a view for training is for whoever makes the file here.
+fn without_view(DataError(what): DataError) -> DataError {
+    DataError(what.replace(" in a view", ""))
+}
+
 /// The users of a file, and how to make the model's features of its columns.
 struct Users {
     file: UserFile,
@@ -209,13 +214,15 @@ impl Users {
             let names = names.join(", ");
             DataError(format!("users: column `user_id` is missing; found {names}"))
         })?;
-        ids::IdKind::of(found.data_type()).map_err(|err| err.at("users", "user_id"))?;
+        let at = |err: ids::IdError| without_view(err.at("users", "user_id"));
+        ids::IdKind::of(found.data_type()).map_err(at)?;
         let columns = match_model(model.features(), &model.brand_ids, &file.schema)?;
         let mut parts = Vec::new();
         for batch in file.batches()? {
             parts.push(batch?.column_by_name("user_id").expect("it is in the schema").clone());
         }
-        let ids = ids::whole("users", "user_id", &parts.iter().collect::<Vec<_>>())?;
+        let parts: Vec<&ArrayRef> = parts.iter().collect();
+        let ids = ids::whole("users", "user_id", &parts).map_err(without_view)?;
         ids::index("users", "user_id", &ids, found.data_type().clone())?;
         let id = Field::new("user_id", ids.data_type().clone(), false);
         let features = columns.iter().flat_map(ModelColumn::fields);

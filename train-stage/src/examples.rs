@@ -248,9 +248,9 @@ impl Examples for Chained<'_> {
 
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
         let n_first = self.first.len() as u32;
-        let (first_rows, mut second_rows): (Vec<u32>, Vec<u32>) =
+        let (first_rows, second_rows): (Vec<u32>, Vec<u32>) =
             rows.iter().partition(|&&row| row < n_first);
-        second_rows.iter_mut().for_each(|row| *row -= n_first);
+        let second_rows: Vec<u32> = second_rows.iter().map(|row| row - n_first).collect();
         let [mut first, mut second] = [ExampleBatch::default(), ExampleBatch::default()];
         self.first.gather(&first_rows, &mut first);
         self.second.gather(&second_rows, &mut second);

@@ -107,7 +107,8 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
     let params = &experiment.train;
     if params.pretrained.is_some() {
         let path = stage.input("pretrained");
-        let model = Model::from_table(&ipc::read(path, &tables::MODEL)?).map_err(broken)?;
+        let model =
+            Model::from_table(&ipc::read_unmapped(path, &tables::MODEL)?).map_err(broken)?;
         let model = model.reordered(&brands.ids, &path.display().to_string()).map_err(broken)?;
         // The features must be there, or scoring would fail later.
         model.inputs(&stage.read("features", &tables::FEATURES)?).map_err(DataError)?;

@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod columns;
+pub mod depth;
 pub mod features;
 pub mod ids;
 pub mod interrupt;

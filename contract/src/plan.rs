@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::manifest::{
     Calibration, Experiment, Manifest, ModelKind, TableOptions, TableSource, View,
 };
-use crate::query::{canonical, effective_params};
+use crate::query::{self, canonical, effective_params};
 use crate::raw_files::{self, RawFile};
 
 /// A step of the pipeline.
@@ -132,7 +132,7 @@ fn raw_files(source: &TableSource) -> Vec<RawFile> {
 /// A query, and what it says.
 fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
     // One that cannot be read is told by the stage that needs it.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = query::read(path).unwrap_or_default();
     (Input { is_in_params: true, ..input(name, path) }, text)
 }
 
@@ -191,6 +191,9 @@ impl Manifest {
             ("brands", &self.data.brands),
         ];
         let mut data = json!(self.data);
+        for changes_no_result in ["memory_limit", "scratch_limit"] {
+            data.as_object_mut().expect("a struct is a map").shift_remove(changes_no_result);
+        }
         for (name, view) in views {
             if let View::Sql(view) = view {
                 let (input, text) = query(format!("{name}.sql"), &view.sql);

@@ -225,7 +225,7 @@ impl Reader<'_> {
         let effort = Effort::of(manifest, experiment);
         let query = experiment
             .needs_sample()
-            .then(|| std::fs::read_to_string(experiment.sql()))
+            .then(|| contract::query::read(experiment.sql()))
             .transpose();
         let query = query.with_context(|| experiment.sql().display().to_string())?;
         let mut trial = Trial { settings: experiment, scored: None, history, effort, query };

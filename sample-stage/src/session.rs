@@ -23,7 +23,8 @@ use datafusion::prelude::{
 };
 use indexmap::IndexMap;
 
-use crate::draw;
+use crate::errors::{self, Exhausted};
+use crate::{bounded, draw};
 use crate::query::Query;
 
 /// Part of the memory limit that DataFusion may claim. The rest is for what it does not count:
@@ -34,6 +35,17 @@ const POOL_SHARE: f64 = 0.6;
 /// in, so with its usual, smaller batches it would believe memory full and spill long before.
 const BATCH_SIZE: usize = 32_768;
 
+/// Most partitions of a query. Each is a task with buffers of its own, so that with tens of
+/// thousands of them there would be no memory left.
+const PARTITIONS_MAX: usize = 512;
+
+/// Part of the memory limit that one call of a function may make, and what it may make at least.
+const CALL_SHARE: u64 = 4;
+const CALL_BYTES_MIN: u64 = 64 << 20;
+
+/// What the heap may hold beyond the memory limit, at least: see [`heap_bound`].
+const HEAP_ALLOWANCE_MIN: u64 = 1 << 30;
+
 /// Largest memory consumers that an error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
@@ -42,6 +54,8 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 pub struct Limits<'a> {
     /// Memory to keep within, in bytes
     pub memory: u64,
+    /// Most that may lie in the scratch folder, in bytes
+    pub scratch_bytes: u64,
     /// Threads; by default one a core
     pub threads: Option<usize>,
     /// Folder for what does not fit into memory
@@ -50,44 +64,54 @@ pub struct Limits<'a> {
     pub hash_joins: bool,
 }
 
-fn config() -> SessionConfig {
-    let mut config = SessionConfig::new().with_information_schema(false);
-    config.options_mut().sql_parser.collect_spans = true; // places in error messages
-    config
+/// What the heap may grow by while a query runs: twice the limit, as what DataFusion does not
+/// count should be no more than what it does, and for small limits what planning needs.
+pub fn heap_bound(memory: u64) -> u64 {
+    memory + memory.max(HEAP_ALLOWANCE_MIN)
 }
 
-/// A session for a sampling query, with the project's functions and within limits.
+/// A session within limits, with the project's functions.
 ///
 /// # Errors
 ///
 /// If the scratch folder cannot be used.
 pub fn limited(limits: Limits) -> Result<SessionContext> {
-    let mut config = config();
-    config = config.with_batch_size(BATCH_SIZE);
+    let mut config =
+        SessionConfig::new().with_information_schema(false).with_batch_size(BATCH_SIZE);
+    config.options_mut().sql_parser.collect_spans = true; // places in error messages
     if let Some(threads) = limits.threads {
-        config = config.with_target_partitions(threads);
+        config = config.with_target_partitions(threads.min(PARTITIONS_MAX));
     }
     config.options_mut().optimizer.prefer_hash_join = limits.hash_joins;
     let pool = FairSpillPool::new((limits.memory as f64 * POOL_SHARE) as usize);
     let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.scratch.to_path_buf()]));
+        .with_mode(DiskManagerMode::Directories(vec![limits.scratch.to_path_buf()]))
+        .with_max_temp_directory_size(limits.scratch_bytes);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
         .with_disk_manager_builder(disk)
         .build_arc()?;
     let session = SessionContext::new_with_config_rt(config, runtime);
+    bounded::register(&session, (limits.memory / CALL_SHARE).max(CALL_BYTES_MIN));
     session.register_udf(draw::function());
     Ok(session)
 }
 
 /// A session over the raw tables of the manifest.
 ///
+/// * `scratch`: folder for what does not fit into memory.
+///
 /// # Errors
 ///
 /// A table that cannot be opened, by its name and path.
-pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
-    let session = SessionContext::new_with_config(config());
-    session.register_udf(draw::function());
+pub async fn over_raw_tables(data: &Data, scratch: &Path) -> Result<SessionContext> {
+    let session = limited(Limits {
+        memory: data.memory_limit.bytes(),
+        scratch_bytes: data.scratch_limit.bytes(),
+        threads: None,
+        scratch,
+        hash_joins: true,
+    })?;
     for (name, source) in &data.tables {
         let options = source.options();
         register_raw(&session, name, &options)
@@ -180,5 +204,14 @@ pub async fn stream(frame: DataFrame, what: &str) -> Result<SendableRecordBatchS
 
 /// What went wrong while rows were read.
 pub fn reading_error(what: &str, err: &DataFusionError) -> anyhow::Error {
-    DataError(format!("cannot read {what}: {}", err.find_root().strip_backtrace())).into()
+    let message = match errors::exhausted(err) {
+        Some(Exhausted::Memory(reason)) => {
+            format!("{reason}\nhint: give the views more memory with `data.memory_limit`")
+        }
+        Some(Exhausted::Scratch) => "what does not fit into memory takes more of the disk than \
+             `data.scratch_limit`\nhint: look for a join that makes too many rows, or raise the limit"
+            .to_owned(),
+        None => errors::message(err),
+    };
+    DataError(format!("cannot read {what}: {message}")).into()
 }

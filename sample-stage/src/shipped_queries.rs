@@ -110,6 +110,7 @@ async fn rows(query: &str, columns: &str, params: Value) -> Vec<RecordBatch> {
     let scratch = Scratch::create(dir.path()).unwrap();
     let limits = session::Limits {
         memory: 1 << 30,
+        scratch_bytes: 1 << 30,
         threads: Some(2),
         scratch: scratch.path(),
         hash_joins: true,

@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_list_is_flat_however_long() {
-        let list = |n| format!("select 1 from users where user_id in ({})", vec!["7"; n].join(", "));
+        let list =
+            |n| format!("select 1 from users where user_id in ({})", vec!["7"; n].join(", "));
         assert_eq!(depth(&list(10)), depth(&list(10_000)));
         let columns = |n: usize| format!("select {} from users", vec!["a + b"; n].join(", "));
         assert_eq!(depth(&columns(2)), depth(&columns(500)));

@@ -33,5 +33,5 @@ mod yaml;
 
 pub use manifest::{Manifest, schema};
 pub use plan::Stage;
-pub use problems::{Problem, Problems};
+pub use problems::{Problem, Problems, unused};
 pub use schema_check::schema_problems;

@@ -1,5 +1,6 @@
 //! Which files each stage of each experiment reads and writes, and with what parameters.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use crate::manifest::{
     Calibration, Experiment, Manifest, ModelKind, TableOptions, TableSource, View,
 };
+use crate::problems::unused;
 use crate::query::{self, canonical, effective_params};
 use crate::raw_files::{self, RawFile};
 
@@ -137,6 +139,23 @@ fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
 }
 
 impl Manifest {
+    /// What is probably a mistake, though it can be run: parameters of `stages.sample.params` that
+    /// no experiment's query uses.
+    pub fn warnings(&self) -> Vec<String> {
+        let sampled = self.experiments().filter(|experiment| experiment.needs_sample());
+        let (mut shared, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for experiment in sampled {
+            let is_shared = |name: &&String| !experiment.own_params.contains(name);
+            shared.extend(experiment.sample.params.keys().filter(is_shared));
+            used.extend(query::placeholders(&query("sql", experiment.sql()).1));
+        }
+        let shared = shared.into_iter().map(String::as_str);
+        let warnings = unused("parameter", shared, used.iter().map(String::as_str));
+        let place = format!("{}: `stages.sample.params`", self.path.display());
+        let of_queries = |warning: String| warning.replacen("used", "used by any query", 1);
+        warnings.into_iter().map(|warning| format!("{place}: {}", of_queries(warning))).collect()
+    }
+
     /// Folder of a stage's outputs.
     pub fn stage_dir(&self, stage: Stage, experiment: Option<&str>) -> PathBuf {
         match experiment {

@@ -113,11 +113,9 @@ fn printed(text: &str) -> Option<String> {
     Some(printed.join(";\n"))
 }
 
-/// The parameters that a query uses, with their values: those given, else its own defaults. What
-/// has neither is null; the stage says so when it runs.
-pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+/// The parameters that a query uses, without the `$`, in order of their names.
+pub fn placeholders(text: &str) -> Vec<String> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
-    let defaults = defaults(text).unwrap_or_default();
     let mut used: Vec<String> = tokens
         .into_iter()
         .filter_map(|token| match token {
@@ -127,12 +125,19 @@ pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap
         .collect();
     used.sort();
     used.dedup();
+    used
+}
+
+/// The parameters that a query uses, with their values: those given, else its own defaults. What
+/// has neither is null; the stage says so when it runs.
+pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+    let defaults = defaults(text).unwrap_or_default();
     let value = |name: String| {
         let default = defaults.iter().find(|default| default.name == name);
         let value = given.get(&name).or(default.map(|default| &default.value));
         (name, value.cloned().unwrap_or_default())
     };
-    used.into_iter().map(value).collect()
+    placeholders(text).into_iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -155,7 +160,10 @@ mod tests {
     #[test]
     fn a_deep_query_is_printed_and_one_too_deep_is_left_as_it_is() {
         let query = |n: usize| {
-            format!("-- all\nselect user_id from users where {}", vec!["user_id > 0"; n].join(" and "))
+            format!(
+                "-- all\nselect user_id from users where {}",
+                vec!["user_id > 0"; n].join(" and ")
+            )
         };
         let printed = canonical(&query(500));
         assert!(printed.starts_with("SELECT") && printed.matches("AND").count() == 499);

@@ -153,9 +153,7 @@ fn number_of(value: &ColumnarValue) -> Result<Column> {
                 TimeUnit::Microsecond => 86_400.0 * 1e6,
                 TimeUnit::Nanosecond => NS_PER_DAY,
             }),
-            DataType::Date32 => {
-                Ok(cast(&cast(values, &DataType::Int32)?, &DataType::Float64)?)
-            }
+            DataType::Date32 => Ok(cast(&cast(values, &DataType::Int32)?, &DataType::Float64)?),
             DataType::Date64 => to_days(86_400.0 * 1e3),
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 let steps = values.as_primitive::<IntervalMonthDayNanoType>();
@@ -263,5 +261,74 @@ impl ScalarUDFImpl for Bounded {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: u64 = 1 << 20;
+
+    async fn error_of(expr: &str) -> Option<String> {
+        let session = SessionContext::new();
+        register(&session, BOUND);
+        // n is a column, so that nothing is computed while planning.
+        let sql = format!(
+            "select {expr} from (values (1, 'a', date '2000-01-01')) as t (n, text, day), \
+             (values (1), (2), (3)) as u (k)"
+        );
+        let ran = async { session.sql(&sql).await?.collect().await };
+        ran.await.err().map(|err| err.find_root().to_string())
+    }
+
+    /// The bound is 1 MiB, for three rows together.
+    #[tokio::test]
+    async fn what_would_make_too_much_is_refused_before_it_is_made() {
+        for (function, expr) in [
+            ("range", "range(0, 1000000000 + n)"),
+            ("range", "range(k * 50000)"),
+            ("range", "range(n * 1000000000, 0, -1)"),
+            ("generate_series", "generate_series(n, 1000000000)"),
+            ("range", "range(day, date '9999-12-31', interval '1' day)"),
+            (
+                "generate_series",
+                "generate_series(cast(day as timestamp), timestamp '2000-01-09', interval '1' second)",
+            ),
+            ("repeat", "repeat('a', 100000000 + n)"),
+            ("repeat", "repeat(text, 400000 * k)"),
+            ("lpad", "lpad(text, 2000000 * n)"),
+            ("rpad", "rpad(text, 2000000 * n, '-')"),
+            ("array_repeat", "array_repeat(n, 1000000 * n)"),
+            ("array_repeat", "list_repeat(make_array(n, n, n, n), 20000 * k)"),
+            ("array_resize", "array_resize(make_array(n), 1000000 * n, 0)"),
+            ("replace", "replace(repeat(text, 1000 * k), text, repeat(text, 1000))"),
+            (
+                "regexp_replace",
+                "regexp_replace(repeat(text, 1000 * k), text, repeat('b', 1000), 'g')",
+            ),
+            ("array_to_string", "array_to_string(range(2000 * k), repeat(text, 1000))"),
+        ] {
+            let found = error_of(expr).await.unwrap_or_default();
+            assert!(found.contains(&format!("`{function}` would make ")), "{expr}: {found}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_within_the_bound_is_made_as_before() {
+        for expr in [
+            "range(0, 1000 + n)",
+            "range(n, -100, -1)",
+            "range(day, date '2001-01-01', interval '1' month)",
+            "generate_series(n, null)",
+            "repeat(text, n)",
+            "lpad(text, n, '-')",
+            "array_repeat(text, 10 * n)",
+            "array_resize(make_array(n), 10 * n)",
+            "replace(text, 'a', 'b')",
+            "array_to_string(range(n), ', ')",
+        ] {
+            assert_eq!(error_of(expr).await, None, "{expr}");
+        }
     }
 }

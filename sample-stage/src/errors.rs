@@ -7,7 +7,7 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 /// Names of the layers.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "Arrow error: ",
     "Cast error: ",
     "Compute error: ",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 14] = [
     "External: ",
     "Internal error: ",
     "Invalid argument error: ",
+    "Io error: ",
     "Parquet argument error: ",
     "Parquet error: ",
     "Resources exhausted: ",
@@ -41,7 +42,10 @@ pub fn message(err: &DataFusionError) -> String {
         },
         root => root.strip_backtrace(),
     };
-    let text = text.split(ADVICE).next().unwrap_or_default().trim_end().trim_end_matches('.');
+    let text = match text.split_once(ADVICE) {
+        Some((before, _)) => before.trim_end().trim_end_matches('.'),
+        None => &text,
+    };
     match without_layers(text).strip_prefix("This feature is not implemented: ") {
         Some(feature) => format!("not supported: {feature}"),
         None => without_layers(text).to_owned(),
@@ -66,10 +70,11 @@ pub enum Exhausted {
 
 /// Whether a limit of the session is reached.
 pub fn exhausted(err: &DataFusionError) -> Option<Exhausted> {
-    let DataFusionError::ResourcesExhausted(reason) = err.find_root() else { return None };
-    if reason.contains("max_temp_directory_size") {
+    // It comes wrapped into several kinds of errors of input and output.
+    if err.to_string().contains("max_temp_directory_size") {
         return Some(Exhausted::Scratch);
     }
+    let DataFusionError::ResourcesExhausted(reason) = err.find_root() else { return None };
     Some(Exhausted::Memory(reason.split("\nError: ").next().unwrap_or_default().to_owned()))
 }
 

@@ -1,7 +1,7 @@
 //! A sampling query -> training examples.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Context as _, Result};
 use contract::ids::IdIndex;
@@ -92,6 +92,8 @@ pub struct Sampler<'a> {
     converter: Arc<Converter>,
     params: &'a SampleParams,
     own_params: &'a [String],
+    /// Of the query's columns, once, however often it runs
+    warned: Once,
 }
 
 impl<'a> Sampler<'a> {
@@ -111,7 +113,8 @@ impl<'a> Sampler<'a> {
             users: index(&training.features, &tables::FEATURES, "user_id")?,
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
-        Ok(Self { training, converter: Arc::new(converter), params, own_params })
+        let converter = Arc::new(converter);
+        Ok(Self { training, converter, params, own_params, warned: Once::new() })
     }
 
     /// The examples, in whatever order they come; the batches lie in the scratch folder.
@@ -128,7 +131,10 @@ impl<'a> Sampler<'a> {
         let sorting = (Some(SORTING_PARTITIONS), false, "with joins by sorting");
         let ways = (threads != Some(1)).then_some(one_thread).into_iter().chain([sorting]);
         for (threads, hash_joins, way) in ways {
-            if !drawn.as_ref().is_err_and(|err| matches!(exhausted(err), Some(Exhausted::Memory(_)))) {
+            if !drawn
+                .as_ref()
+                .is_err_and(|err| matches!(exhausted(err), Some(Exhausted::Memory(_))))
+            {
                 break;
             }
             let path = query.path().display();
@@ -159,18 +165,18 @@ impl<'a> Sampler<'a> {
     ) -> Result<Vec<RecordBatch>> {
         let memory = self.params.memory_limit.bytes();
         let scratch_bytes = self.params.scratch_limit.bytes();
-        let limits =
-            Limits { memory, scratch_bytes, threads, scratch: scratch.path(), hash_joins };
+        let limits = Limits { memory, scratch_bytes, threads, scratch: scratch.path(), hash_joins };
         let session = session::limited(limits)?;
         self.training.register(&session)?;
         let query = &self.converter.query;
         let frame = query.plan(&session, &self.params.params, self.own_params).await?;
-        self.converter.check_columns(frame.schema().as_arrow())?;
+        let columns = frame.schema().as_arrow();
+        self.converter.check_columns(columns)?;
+        self.warned.call_once(|| self.converter.warn_of_unused(columns));
         let table = scratch.table(fields(&tables::EXAMPLES))?;
         let disk = session.runtime_env().disk_manager.clone();
-        let is_full = move |table: &ScratchTable| {
-            table.bytes() + disk.used_disk_space() > scratch_bytes
-        };
+        let is_full =
+            move |table: &ScratchTable| table.bytes() + disk.used_disk_space() > scratch_bytes;
         execute(in_any_order(frame), &self.converter, table, is_full).await
     }
 }
@@ -236,9 +242,9 @@ async fn execute(
     mut table: ScratchTable,
     is_full: impl Fn(&ScratchTable) -> bool,
 ) -> Result<Vec<RecordBatch>> {
-    let failed = |err: DataFusionError| match err.find_root() {
-        DataFusionError::ResourcesExhausted(_) => anyhow::Error::new(err),
-        _ => converter.query.error(&err).into(),
+    let failed = |err: DataFusionError| match errors::exhausted(&err) {
+        Some(_) => anyhow::Error::new(err),
+        None => converter.query.error(&err).into(),
     };
     let (sender, mut receiver) = mpsc::channel(BATCHES_WAITING);
     let mut tasks = JoinSet::new();

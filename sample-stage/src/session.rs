@@ -24,8 +24,8 @@ use datafusion::prelude::{
 use indexmap::IndexMap;
 
 use crate::errors::{self, Exhausted};
-use crate::{bounded, draw};
 use crate::query::Query;
+use crate::{bounded, draw};
 
 /// Part of the memory limit that DataFusion may claim. The rest is for what it does not count:
 /// batches in flight, the ids, the mapped tables.

@@ -184,6 +184,21 @@ async fn clones_of_small_brand_users_are_drawn_with_replacement() {
     }
 }
 
+/// Two of the five users are drawn, and 4 clones for each; without a number of users, all are.
+#[tokio::test]
+async fn the_number_of_clones_follows_that_of_the_users() {
+    for query in ALL.into_iter().filter(|query| query.starts_with("clone_")) {
+        for (params, expected) in [
+            (json!({"small_quantile": 1.0}), 5 + 20),
+            (json!({"small_quantile": 1.0, "n_users": 2}), 2 + 8),
+            (json!({"small_quantile": 1.0, "n_clones": 3}), 5 + 3),
+        ] {
+            let rows = rows(query, CLONES, params).await;
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), expected, "{query}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_a_small_brand_there_is_no_clone() {
     for query in ALL.into_iter().filter(|query| query.starts_with("clone_")) {
@@ -471,6 +486,14 @@ async fn samples_keep_their_strategies_promises() {
     let ros = get("ml_ros").statistics.clone();
     assert!(ros.clones > 0 && ros.clones <= 5000 + 40, "{}", ros.clones);
     assert!(ros.after.mean_imbalance_ratio < ros.before.mean_imbalance_ratio);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_threads_does() {
+    let five = five_users();
+    let one = sample("uniform", &json!({}), &five, 1, true).await;
+    let many = sample("uniform", &json!({}), &five, 1_000_000, true).await;
+    assert!(one.bytes == many.bytes);
 }
 
 /// The grain that each header states.

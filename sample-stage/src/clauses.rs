@@ -687,6 +687,26 @@ mod tests {
     }
 
     #[test]
+    fn queries_of_the_project_pass() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folders = std::fs::read_dir(root.join("datasets")).unwrap();
+        let folders = folders.map(|folder| folder.unwrap().path());
+        let mut n_checked = 0;
+        for folder in folders.chain([root.join("sample-stage/sql")]) {
+            for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+                if file.extension().is_some_and(|ending| ending == "sql") {
+                    let text = std::fs::read_to_string(&file).unwrap();
+                    if let Err(ignored) = checked(&text) {
+                        panic!("{}: {}", file.display(), ignored.message);
+                    }
+                    n_checked += 1;
+                }
+            }
+        }
+        assert!(n_checked > 8, "{n_checked}");
+    }
+
+    #[test]
     fn what_datafusion_reads_is_left_alone() {
         for sql in [
             "select distinct on (a) a, b from users order by a, b desc nulls last limit 5 offset 2",

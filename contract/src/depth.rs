@@ -56,15 +56,13 @@ pub fn depth(text: &str) -> usize {
                 open.push(Level::default());
             }
             Token::RParen | Token::RBrace | Token::RBracket => close(&mut open),
+            Token::Comma if level.is_from => level.next_step(SELECT_LEVELS), // a cross join
             Token::Comma | Token::SemiColon => level.end_chain(),
-            Token::VerticalBarRightAngleBracket => level.add(SELECT_LEVELS),
+            Token::VerticalBarRightAngleBracket => level.next_step(SELECT_LEVELS),
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::CASE => open.push(Level { is_case: true, ..Level::default() }),
                 Keyword::END if level.is_case => close(&mut open),
-                Keyword::WHEN => {
-                    level.end_chain();
-                    level.add(1);
-                }
+                Keyword::WHEN => level.next_step(1),
                 Keyword::WITH => level.has_with = true,
                 // Materialized or not, a CTE.
                 Keyword::AS | Keyword::MATERIALIZED => may_start_cte = true,
@@ -72,22 +70,31 @@ pub fn depth(text: &str) -> usize {
                     level.chain(Binding::Predicate);
                     may_start_cte = is_after_as;
                 }
-                Keyword::SELECT | Keyword::JOIN | Keyword::APPLY => {
-                    level.end_chain();
-                    level.add(SELECT_LEVELS);
+                Keyword::SELECT => {
+                    (level.is_query, level.is_from) = (true, false);
+                    level.next_step(SELECT_LEVELS);
                 }
+                Keyword::JOIN | Keyword::APPLY => level.next_step(SELECT_LEVELS),
+                // A plan node for each window.
+                Keyword::OVER => level.nodes += 1,
                 Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => {
                     level.end_set_operand();
                 }
-                Keyword::FROM
-                | Keyword::WHERE
+                Keyword::FROM => {
+                    level.is_from = true;
+                    level.end_chain();
+                }
+                Keyword::WHERE
                 | Keyword::GROUP
                 | Keyword::HAVING
                 | Keyword::ORDER
-                | Keyword::ON
-                | Keyword::LIMIT
-                | Keyword::THEN
-                | Keyword::ELSE => level.end_chain(),
+                | Keyword::WINDOW
+                | Keyword::QUALIFY
+                | Keyword::LIMIT => {
+                    level.is_from = false;
+                    level.end_chain();
+                }
+                Keyword::ON | Keyword::THEN | Keyword::ELSE => level.end_chain(),
                 Keyword::AND | Keyword::OR | Keyword::XOR => level.chain(Binding::Logical),
                 Keyword::IS
                 | Keyword::IN
@@ -137,6 +144,9 @@ struct Level {
     is_case: bool,
     is_cte: bool,
     has_with: bool,
+    is_query: bool,
+    /// Whether a comma joins tables
+    is_from: bool,
     /// Operators of each [`Binding`] since the last comma, clause or looser operator
     chains: [usize; 4],
     longest_chains: [usize; 4],
@@ -144,6 +154,8 @@ struct Level {
     steps: usize,
     most_steps: usize,
     set_operations: usize,
+    /// Windows and subqueries of a query's expressions: its plan has a node for each, one on another
+    nodes: usize,
     /// All CTEs, one on another
     ctes: usize,
     deepest_inner: usize,
@@ -161,8 +173,9 @@ impl Level {
         self.chains = [0; 4];
     }
 
-    fn add(&mut self, n: usize) {
-        self.steps += n;
+    fn next_step(&mut self, levels: usize) {
+        self.end_chain();
+        self.steps += levels;
         self.most_steps = self.most_steps.max(self.steps);
     }
 
@@ -176,6 +189,7 @@ impl Level {
         1 + self.longest_chains.iter().sum::<usize>()
             + self.most_steps
             + self.set_operations
+            + SELECT_LEVELS * self.nodes
             + self.ctes
             + self.deepest_inner
     }
@@ -183,15 +197,18 @@ impl Level {
 
 /// Ends the innermost level; the outermost stays, whatever is closed.
 fn close(open: &mut Vec<Level>) {
-    if open.len() > 1 {
-        let inner = open.pop().expect("there are two");
-        let outer = open.last_mut().expect("there were two");
-        if inner.is_cte {
-            outer.ctes += inner.depth();
-        } else {
-            outer.deepest_inner = outer.deepest_inner.max(inner.depth());
-        }
+    if open.len() < 2 {
+        return;
     }
+    let mut inner = open.pop().expect("there are two");
+    let outer = open.last_mut().expect("there were two");
+    if inner.is_cte {
+        outer.ctes += inner.depth();
+        return;
+    }
+    // What is in brackets of an expression is planned with the query around it.
+    outer.nodes += if inner.is_query { 1 } else { std::mem::take(&mut inner.nodes) };
+    outer.deepest_inner = outer.deepest_inner.max(inner.depth());
 }
 
 #[cfg(test)]
@@ -243,6 +260,24 @@ mod tests {
         assert_eq!(depth(&arms(110)) - depth(&arms(10)), 100);
         let joins = |n| format!("select 1 from users {}", "cross join users ".repeat(n));
         assert_eq!(depth(&joins(110)) - depth(&joins(10)), 100 * SELECT_LEVELS);
+    }
+
+    /// Of each the plan has a node, and the next stands on it.
+    #[test]
+    fn windows_subqueries_and_tables_behind_commas_are_counted_wherever_they_are() {
+        for term in [
+            "sum(a) over (order by a)",
+            "coalesce(abs(sum(a) over (order by a)), 0)",
+            "(select max(a) from users)",
+            "abs((select max(a) from users))",
+        ] {
+            let columns = |n| format!("select {} from users", vec![term; n].join(", "));
+            assert!(depth(&columns(110)) - depth(&columns(10)) >= 100 * SELECT_LEVELS, "{term}");
+        }
+        let tables = |n| format!("select a, b from {} where a", vec!["users"; n].join(", "));
+        assert_eq!(depth(&tables(110)) - depth(&tables(10)), 100 * SELECT_LEVELS);
+        let ordered = |n| format!("select 1 from users order by {}", vec!["a"; n].join(", "));
+        assert_eq!(depth(&ordered(110)), depth(&ordered(10)));
     }
 
     #[test]

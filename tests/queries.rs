@@ -154,7 +154,7 @@ fn scratch_is_bounded_for_queries_and_views() {
     let set = ["--set", "data.memory_limit=32MiB", "--set", "data.scratch_limit=1MiB"];
     let run = work.run("sample-stage", &[&["holdout"], &set[..]].concat());
     assert_eq!(run.code, 5, "{}", run.stderr);
-    assert!(run.stderr.contains("cannot read interactions: "), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot read interactions (view.sql): "), "{}", run.stderr);
     assert!(run.stderr.contains("`data.scratch_limit`\nhint: "), "{}", run.stderr);
 }
 

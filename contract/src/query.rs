@@ -99,10 +99,13 @@ fn value_of(rest: &str) -> Option<Value> {
 /// comments, layout and the case of keywords alone. What cannot be parsed is left as it is, as is
 /// what is deeper than [`DEPTH_MAX`]; the stage says so when it runs.
 pub fn canonical(text: &str) -> String {
-    let printed = match depth(text) {
-        0..=DEPTH_SMALL => printed(text),
-        0..=DEPTH_MAX => on_large_stack(|| printed(text)).unwrap_or_default(),
-        _ => None,
+    let depth = depth(text);
+    let printed = if depth <= DEPTH_SMALL {
+        printed(text)
+    } else if depth <= DEPTH_MAX {
+        on_large_stack(|| printed(text)).unwrap_or_default()
+    } else {
+        None
     };
     printed.unwrap_or_else(|| text.to_owned())
 }

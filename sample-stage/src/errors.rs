@@ -7,7 +7,7 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 /// Names of the layers.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "Arrow error: ",
     "Cast error: ",
     "Compute error: ",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 15] = [
     "Internal error: ",
     "Invalid argument error: ",
     "Io error: ",
+    "Object Store error: ",
     "Parquet argument error: ",
     "Parquet error: ",
     "Resources exhausted: ",
@@ -76,6 +77,16 @@ pub fn exhausted(err: &DataFusionError) -> Option<Exhausted> {
     }
     let DataFusionError::ResourcesExhausted(reason) = err.find_root() else { return None };
     Some(Exhausted::Memory(reason.split("\nError: ").next().unwrap_or_default().to_owned()))
+}
+
+/// What to say of [`Exhausted::Scratch`].
+///
+/// * `key`: the manifest's key of the limit.
+pub fn scratch_full(key: &str) -> String {
+    format!(
+        "what does not fit into memory takes more of the disk than `{key}`\n\
+         hint: look for a join that makes too many rows, or raise the limit"
+    )
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ const BATCHES_WAITING: usize = 4;
 /// its own part.
 const SORTING_PARTITIONS: usize = 16;
 
-const SCRATCH_FULL: &str = "what does not fit into memory takes more of the disk than \
-     `sample.scratch_limit`\nhint: look for a join that makes too many rows, or raise the limit";
+/// The key that bounds what a query keeps on disk.
+const SCRATCH_LIMIT: &str = "sample.scratch_limit";
 
 /// Runs the experiment's query over the training tables; returns the stage's record.
 ///
@@ -146,7 +146,7 @@ impl<'a> Sampler<'a> {
                 let hint = "give the stage more memory with `sample.memory_limit`";
                 query.fail(format!("{reason}\nhint: {hint}")).into()
             }
-            Some(Exhausted::Scratch) => query.fail(SCRATCH_FULL).into(),
+            Some(Exhausted::Scratch) => query.fail(errors::scratch_full(SCRATCH_LIMIT)).into(),
             None => err,
         })?;
         if batches.is_empty() {
@@ -255,7 +255,9 @@ async fn execute(
     let mut outcome = Ok(());
     while let (Ok(()), Some(columns)) = (&outcome, receiver.recv().await) {
         outcome = match columns {
-            Ok(_) if is_full(&table) => Err(converter.query.fail(SCRATCH_FULL).into()),
+            Ok(_) if is_full(&table) => {
+                Err(converter.query.fail(errors::scratch_full(SCRATCH_LIMIT)).into())
+            }
             Ok(columns) => table.write(columns).context("cannot write the examples"),
             Err(err) => Err(err.downcast::<DataFusionError>().map_or_else(|err| err, failed)),
         };

@@ -194,12 +194,13 @@ fn a_shared_parameter_that_no_query_uses_is_told_with_the_nearest_name() {
     work.edit("pipeline.yaml", "sql: everyone.sql", "sql: my.sql, params: {share: 1, shear: 2}");
     let check = work.pipeline(&["check"]);
     assert_eq!(check.code, 0, "{}", check.stderr);
-    let expected = "warning: pipeline.yaml: `stages.sample.params`: parameter `shear` is not used by any query\n";
+    let expected =
+        "warning: pipeline.yaml: `stages.sample.params`: parameter `shear` is not used\n";
     assert_eq!(check.stderr, expected);
     work.edit("pipeline.yaml", "share: 1, shear: 2", "shear: 1");
     let check = work.pipeline(&["check"]);
     assert!(
-        check.stderr.contains("`shear` is not used by any query; did you mean `share`?"),
+        check.stderr.contains("`shear` is not used; did you mean `share`?"),
         "{}",
         check.stderr
     );

@@ -152,8 +152,7 @@ impl Manifest {
         let shared = shared.into_iter().map(String::as_str);
         let warnings = unused("parameter", shared, used.iter().map(String::as_str));
         let place = format!("{}: `stages.sample.params`", self.path.display());
-        let of_queries = |warning: String| warning.replacen("used", "used by any query", 1);
-        warnings.into_iter().map(|warning| format!("{place}: {}", of_queries(warning))).collect()
+        warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect()
     }
 
     /// Folder of a stage's outputs.

@@ -14,8 +14,9 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByExpr, OrderByKind,
     PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier,
-    Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins,
-    Visit as _, Visitor, WildcardAdditionalOptions, WindowSpec, WindowType, With,
+    Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableSample,
+    TableSampleKind, TableWithJoins, Visit as _, Visitor, WildcardAdditionalOptions, WindowSpec,
+    WindowType, With,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -360,12 +361,12 @@ fn check_table(table: &TableFactor) -> Checked {
             let partition = partitions.first().map(|name| format!("partition ({name})"));
             none(partition, "choose the rows with `where`", at)?;
             none(json_path.as_ref(), "name the columns", at)?;
-            none(sample.as_ref().map(shown_sample), DRAW, at)?;
+            none(sample.as_ref().map(written_sample), DRAW, at)?;
             none(index_hints.first(), LEAVE_OUT, at)?;
             alias
         }
         TableFactor::Derived { lateral: _, subquery: _, alias, sample } => {
-            none(sample.as_ref().map(shown_sample), DRAW, at)?;
+            none(sample.as_ref().map(written_sample), DRAW, at)?;
             alias
         }
         TableFactor::Function { lateral: _, name: _, args, with_ordinality, alias } => {
@@ -403,11 +404,9 @@ fn check_table(table: &TableFactor) -> Checked {
     alias.as_ref().map_or(ControlFlow::Continue(()), |alias| check_alias(alias, at))
 }
 
-fn shown_sample(
-    sample: &datafusion::sql::sqlparser::ast::TableSampleKind,
-) -> impl Display + use<'_> {
-    use datafusion::sql::sqlparser::ast::TableSampleKind::{AfterTableAlias, BeforeTableAlias};
-    let (AfterTableAlias(sample) | BeforeTableAlias(sample)) = sample;
+fn written_sample(kind: &TableSampleKind) -> &TableSample {
+    let (TableSampleKind::AfterTableAlias(sample) | TableSampleKind::BeforeTableAlias(sample)) =
+        kind;
     sample
 }
 

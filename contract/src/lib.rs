@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod columns;
+pub mod depth;
 pub mod features;
 pub mod ids;
 pub mod interrupt;
@@ -36,5 +37,5 @@ mod yaml;
 
 pub use manifest::{Manifest, schema};
 pub use plan::Stage;
-pub use problems::{Problem, Problems};
+pub use problems::{Problem, Problems, unused};
 pub use schema_check::schema_problems;

@@ -72,6 +72,12 @@ pub struct Data {
     /// What to do with interactions of users or brands that are not in their tables
     #[serde(default)]
     pub unknown_ids: UnknownIds,
+    /// Memory that the views keep within, as `4GiB`; beyond it they work on disk. Changes no result
+    #[serde(default)]
+    pub memory_limit: MemorySize,
+    /// Most that the views keep on disk while they run, as `100GiB`. Changes no result
+    #[serde(default)]
+    pub scratch_limit: ScratchSize,
 }
 
 /// A raw table.
@@ -337,6 +343,8 @@ pub struct SampleParams {
     pub params: IndexMap<String, Value>,
     /// Memory that the query keeps within, as `4GiB`; beyond it the query works on disk. Changes no result
     pub memory_limit: MemorySize,
+    /// Most that the query keeps on disk while it runs, as `100GiB`. Changes no result
+    pub scratch_limit: ScratchSize,
     /// Threads of the query; by default one a core. Changes no result
     #[schemars(range(min = 1))]
     pub threads: Option<usize>,
@@ -374,6 +382,25 @@ impl MemorySize {
 impl Default for MemorySize {
     fn default() -> Self {
         Self("4GiB".to_owned())
+    }
+}
+
+/// An amount of disk, written as a [`MemorySize`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct ScratchSize(MemorySize);
+
+impl ScratchSize {
+    /// In bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+impl Default for ScratchSize {
+    fn default() -> Self {
+        Self(MemorySize("100GiB".to_owned()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which files each stage of each experiment reads and writes, and with what parameters.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 use crate::manifest::{
     Calibration, Experiment, Manifest, ModelKind, TableOptions, TableSource, View,
 };
-use crate::query::{canonical, effective_params};
+use crate::problems::unused;
+use crate::query::{self, canonical, effective_params};
 use crate::raw_files::{self, RawFile};
 
 /// A step of the pipeline.
@@ -132,11 +134,27 @@ fn raw_files(source: &TableSource) -> Vec<RawFile> {
 /// A query, and what it says.
 fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
     // One that cannot be read is told by the stage that needs it.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = query::read(path).unwrap_or_default();
     (Input { is_in_params: true, ..input(name, path) }, text)
 }
 
 impl Manifest {
+    /// What is probably a mistake, though it can be run: parameters of `stages.sample.params` that
+    /// no experiment's query uses.
+    pub fn warnings(&self) -> Vec<String> {
+        let sampled = self.experiments().filter(|experiment| experiment.needs_sample());
+        let (mut shared, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for experiment in sampled {
+            let is_shared = |name: &&String| !experiment.own_params.contains(name);
+            shared.extend(experiment.sample.params.keys().filter(is_shared));
+            used.extend(query::placeholders(&query("sql", experiment.sql()).1));
+        }
+        let shared = shared.into_iter().map(String::as_str);
+        let warnings = unused("parameter", shared, used.iter().map(String::as_str));
+        let place = format!("{}: `stages.sample.params`", self.path.display());
+        warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect()
+    }
+
     /// Folder of a stage's outputs.
     pub fn stage_dir(&self, stage: Stage, experiment: Option<&str>) -> PathBuf {
         match experiment {
@@ -191,6 +209,9 @@ impl Manifest {
             ("brands", &self.data.brands),
         ];
         let mut data = json!(self.data);
+        for changes_no_result in ["memory_limit", "scratch_limit"] {
+            data.as_object_mut().expect("a struct is a map").shift_remove(changes_no_result);
+        }
         for (name, view) in views {
             if let View::Sql(view) = view {
                 let (input, text) = query(format!("{name}.sql"), &view.sql);

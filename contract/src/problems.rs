@@ -47,3 +47,60 @@ pub(crate) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> +
         format!("known: {}", names.join(", "))
     }
 }
+
+/// Warnings about columns or parameters that nothing reads.
+///
+/// * `noun`: what they are, as `column`.
+/// * `found`: all that are there.
+/// * `known`: all that are read, whether there or not.
+///
+/// One warning for each that is near a known name that is not there, one for all others.
+pub fn unused<'a>(
+    noun: &str,
+    found: impl IntoIterator<Item = &'a str>,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Vec<String> {
+    let found: Vec<&str> = found.into_iter().collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    let missing = known.iter().copied().filter(|name| !found.contains(name));
+    let (mut warnings, mut others) = (Vec::new(), Vec::new());
+    for &name in found.iter().filter(|name| !known.contains(name)) {
+        match nearest(&name.to_lowercase(), missing.clone()) {
+            Some(near) => {
+                warnings.push(format!("{noun} `{name}` is not used; did you mean `{near}`?"));
+            }
+            None => others.push(format!("`{name}`")),
+        }
+    }
+    match others.as_slice() {
+        [] => {}
+        [other] => warnings.push(format!("{noun} {other} is not used")),
+        others => warnings.push(format!("{noun}s {} are not used", others.join(", "))),
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_reads_is_named_with_the_nearest_name_that_is_missing() {
+        let known = ["user_id", "brands", "weight", "is_clone", "ignored_brands"];
+        let unused = |found: &[&'static str]| unused("column", found.iter().copied(), known);
+        assert!(unused(&["user_id", "brands"]).is_empty());
+        for (slip, near) in [
+            ("wieght", "weight"),
+            ("Weight", "weight"),
+            ("isclone", "is_clone"),
+            ("clone", "is_clone"),
+            ("ignore_brands", "ignored_brands"),
+        ] {
+            let expected = format!("column `{slip}` is not used; did you mean `{near}`?");
+            assert_eq!(unused(&["user_id", "brands", slip]), [expected]);
+        }
+        assert_eq!(unused(&["user_id", "age"]), ["column `age` is not used"]);
+        let several = ["columns `age`, `weights` are not used"];
+        assert_eq!(unused(&["age", "weight", "weights"]), several, "`weight` is there already");
+    }
+}

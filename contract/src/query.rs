@@ -1,10 +1,27 @@
 //! What a query file says, apart from its comments and its layout.
 
+use std::path::Path;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::depth::{DEPTH_MAX, depth, on_large_stack};
+
+/// Depth from which a query gets a large stack; anything less fits into any thread's.
+const DEPTH_SMALL: usize = 60;
+
+/// The text of a query file, without the byte order mark that some editors write first.
+///
+/// # Errors
+///
+/// If the file cannot be read or is not UTF-8.
+pub fn read(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
 
 /// A placeholder's value where the manifest gives none, from a comment of the query's header:
 /// `-- $name = value: what it is`.
@@ -79,22 +96,29 @@ fn value_of(rest: &str) -> Option<Value> {
 }
 
 /// The query parsed and printed again, one clause a line: the same for queries that differ in
-/// comments, layout and the case of keywords alone. What cannot be parsed is left as it is.
+/// comments, layout and the case of keywords alone. What cannot be parsed is left as it is, as is
+/// what is deeper than [`DEPTH_MAX`]; the stage says so when it runs.
 pub fn canonical(text: &str) -> String {
-    match Parser::parse_sql(&GenericDialect {}, text) {
-        Ok(statements) => {
-            let printed: Vec<String> = statements.iter().map(|s| format!("{s:#}")).collect();
-            printed.join(";\n")
-        }
-        Err(_) => text.to_owned(),
-    }
+    let depth = depth(text);
+    let printed = if depth <= DEPTH_SMALL {
+        printed(text)
+    } else if depth <= DEPTH_MAX {
+        on_large_stack(|| printed(text)).unwrap_or_default()
+    } else {
+        None
+    };
+    printed.unwrap_or_else(|| text.to_owned())
 }
 
-/// The parameters that a query uses, with their values: those given, else its own defaults. What
-/// has neither is null; the stage says so when it runs.
-pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+fn printed(text: &str) -> Option<String> {
+    let statements = Parser::parse_sql(&GenericDialect {}, text).ok()?;
+    let printed: Vec<String> = statements.iter().map(|s| format!("{s:#}")).collect();
+    Some(printed.join(";\n"))
+}
+
+/// The parameters that a query uses, without the `$`, in order of their names.
+pub fn placeholders(text: &str) -> Vec<String> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
-    let defaults = defaults(text).unwrap_or_default();
     let mut used: Vec<String> = tokens
         .into_iter()
         .filter_map(|token| match token {
@@ -104,12 +128,19 @@ pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap
         .collect();
     used.sort();
     used.dedup();
+    used
+}
+
+/// The parameters that a query uses, with their values: those given, else its own defaults. What
+/// has neither is null; the stage says so when it runs.
+pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+    let defaults = defaults(text).unwrap_or_default();
     let value = |name: String| {
         let default = defaults.iter().find(|default| default.name == name);
         let value = given.get(&name).or(default.map(|default| &default.value));
         (name, value.cloned().unwrap_or_default())
     };
-    used.into_iter().map(value).collect()
+    placeholders(text).into_iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -126,6 +157,28 @@ mod tests {
         assert_eq!(canonical(QUERY), canonical(other));
         assert_ne!(canonical(QUERY), canonical(&QUERY.replace('<', "<=")));
         assert_eq!(canonical("select (\n-- a"), "select (\n-- a", "no query is left as it is");
+    }
+
+    /// Left as it is, the text would keep its comment.
+    #[test]
+    fn a_deep_query_is_printed_and_one_too_deep_is_left_as_it_is() {
+        let query = |n: usize| {
+            format!(
+                "-- all\nselect user_id from users where {}",
+                vec!["user_id > 0"; n].join(" and ")
+            )
+        };
+        let printed = canonical(&query(500));
+        assert!(printed.starts_with("SELECT") && printed.matches("AND").count() == 499);
+        assert_eq!(canonical(&query(100_000)), query(100_000));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("q.sql");
+        std::fs::write(&path, format!("\u{feff}{QUERY}")).unwrap();
+        assert_eq!(read(&path).unwrap(), QUERY);
     }
 
     #[test]

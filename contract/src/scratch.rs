@@ -66,7 +66,7 @@ impl Scratch {
         let schema = Arc::new(Schema::new(fields));
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
             .map_err(|err| ipc::failed(&path, err))?;
-        Ok(ScratchTable { inner, map, path })
+        Ok(ScratchTable { inner, map, path, bytes: 0 })
     }
 }
 
@@ -84,6 +84,7 @@ pub struct ScratchTable {
     inner: FileWriter<BufWriter<File>>,
     map: File,
     path: PathBuf,
+    bytes: u64,
 }
 
 impl ScratchTable {
@@ -95,7 +96,14 @@ impl ScratchTable {
     pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), Error> {
         let schema: SchemaRef = self.inner.schema().clone();
         let batch = RecordBatch::try_new(schema, columns).expect("columns as the table was made");
+        let sliced = |column: &ArrayRef| column.to_data().get_slice_memory_size();
+        self.bytes += batch.columns().iter().map(|c| sliced(c).unwrap_or(0) as u64).sum::<u64>();
         self.inner.write(&batch).map_err(|err| ipc::failed(&self.path, err))
+    }
+
+    /// What its rows take on the disk, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The rows, read by memory map.
@@ -104,7 +112,7 @@ impl ScratchTable {
     ///
     /// [`Error::Io`], as when the disk is full.
     pub fn finish(self) -> Result<Vec<RecordBatch>, Error> {
-        let Self { mut inner, map, path } = self;
+        let Self { mut inner, map, path, .. } = self;
         inner.finish().map_err(|err| ipc::failed(&path, err))?;
         let buffered = inner.into_inner().map_err(|err| ipc::failed(&path, err))?;
         buffered.into_inner().map_err(|err| Error::io(&path, err.into_error()))?;

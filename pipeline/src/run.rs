@@ -56,6 +56,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     if all.is_empty() {
         return Ok(nothing_selected("the experiments have no such stage"));
     }
+    warn(manifest);
     let memory = memory_budget(args)?;
     let mut hashes = load_hashes(manifest);
     if args.dry_run {
@@ -206,8 +207,16 @@ pub struct Checked {
     experiments: Vec<String>,
 }
 
+/// Says what is probably a mistake.
+fn warn(manifest: &Manifest) {
+    for warning in manifest.warnings() {
+        eprintln!("warning: {warning}");
+    }
+}
+
 /// Says what a manifest holds.
 pub fn check(manifest: &Manifest, as_json: bool) {
+    warn(manifest);
     let experiments: Vec<String> = manifest.experiments().map(|e| e.name.clone()).collect();
     let path = manifest.path.display().to_string();
     if as_json {

@@ -223,10 +223,8 @@ impl Reader<'_> {
         };
         let history = read("history", &HISTORY)?.as_ref().map_or_else(Vec::new, load::history);
         let effort = Effort::of(manifest, experiment);
-        let query = experiment
-            .needs_sample()
-            .then(|| std::fs::read_to_string(experiment.sql()))
-            .transpose();
+        let query =
+            experiment.needs_sample().then(|| contract::query::read(experiment.sql())).transpose();
         let query = query.with_context(|| experiment.sql().display().to_string())?;
         let mut trial = Trial { settings: experiment, scored: None, history, effort, query };
         let Some(table) = read("scores", &SCORES)? else { return Ok(trial) };

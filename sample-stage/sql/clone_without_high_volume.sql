@@ -10,7 +10,7 @@
 -- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (volume).
 -- Writes: user_id, brands, is_clone.
 -- $n_users = 1000000: users in the uniform sample; all if there are fewer
--- $n_clones = 4000000: clones, drawn with replacement
+-- $n_clones = null: clones, drawn with replacement; by default 4 for each user in the sample
 -- $seed = 7: of the draws
 -- $small_volume_max = null: a number of training users
 -- $small_outside_top = null: a number of brands
@@ -71,12 +71,20 @@ candidate_count as (
     from candidates
 ),
 
+clone_count as (
+    select coalesce($n_clones, 4 * least($n_users, count(*))) as n_clones
+    from users
+),
+
 -- No draw without a candidate. (A range between constants would become a list in the plan.)
 draws as (
     select
-        unnest(range(0, case when candidate_count.n_candidates > 0 then $n_clones else 0 end)) as draw_no,
+        unnest(range(
+            0, case when candidate_count.n_candidates > 0 then clone_count.n_clones else 0 end
+        )) as draw_no,
         candidate_count.n_candidates
     from candidate_count
+    cross join clone_count
 ),
 
 drawn_places as (

@@ -16,6 +16,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Sche
 
 use crate::query::Query;
 
+/// Columns that become examples.
+const READ: [&str; 5] = ["user_id", "brands", "weight", "is_clone", "ignored_brands"];
+
 /// Whether a column's type will do.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
 
@@ -30,6 +33,14 @@ pub struct Converter {
 }
 
 impl Converter {
+    /// Says of which columns nothing is read.
+    pub fn warn_of_unused(&self, found: &Schema) {
+        let names = found.fields().iter().map(|field| field.name().as_str());
+        for warning in contract::unused("column", names, READ) {
+            eprintln!("warning: {}: {warning}", self.query.path().display());
+        }
+    }
+
     /// Checks the columns that a query returns, before it runs.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use contract::ids::{self, IdIndex, IdKind};
 use contract::ipc::Writer;
 use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
 use contract::run::StageRun;
+use contract::scratch::Scratch;
 use contract::source_features::{self, BrandPositions, FeatureColumn};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::{record::Record, tables};
@@ -31,7 +32,7 @@ use serde_json::json;
 use crate::draw::{HOLDOUT_DRAW, hashes};
 use crate::labels::{self, Label};
 use crate::raw::RawTables;
-use crate::session;
+use crate::{heap, session};
 
 /// What a user is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,13 @@ enum Split {
 /// Data that is not what the manifest says, by table, column and first offending value.
 pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let data = &manifest.data;
-    let raw = RawTables::open(session::for_views(), data)?;
+    let scratch = Scratch::create(&stage.plan.dir)?;
+    heap::bound(
+        session::heap_bound(data.memory_limit.bytes()),
+        "the views need more memory than `data.memory_limit` allows\n\
+         hint: raise the limit, or make the views smaller",
+    );
+    let raw = RawTables::open(session::for_views(data, scratch.path())?, data)?;
     let users = raw.view(&data.users).await.context("users")?;
     source_features::check_present(&data.features, users.schema().as_arrow())?;
     let column = manifest.holdout.column.as_deref();

@@ -6,16 +6,22 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use contract::cli::count;
 use contract::cli::{ExperimentArgs, ManifestArgs};
+use contract::depth::on_large_stack;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
 use contract::{Stage, cli};
 
+mod bounded; // functions that make much from little
+mod clauses; // clauses that DataFusion would pass over
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
+mod errors; // what DataFusion says when something goes wrong
+mod heap; // the last bound on memory
 mod holdout; // raw tables -> the shared files
 mod labels; // rows of interactions -> labels
 mod order; // the order in which examples are stored
@@ -26,6 +32,13 @@ mod session; // DataFusion sessions and their tables
 #[cfg(test)]
 mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
 mod statistics; // what a sample did to the training users
+
+/// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. What is
+/// not used takes no memory.
+const WORKER_STACK: usize = 64 << 20;
+
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap;
 
 /// Draw training examples with SQL
 ///
@@ -54,7 +67,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::main("sample-stage", || run(&args))
+    let on_large_stack = || on_large_stack(|| run(&args)).context("cannot start a thread")?;
+    cli::main("sample-stage", on_large_stack)
 }
 
 fn run(args: &Args) -> anyhow::Result<String> {
@@ -65,6 +79,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
     if let Some(threads) = share.filter(|&threads: &usize| threads > 0) {
         runtime.worker_threads(threads);
     }
+    runtime.thread_stack_size(WORKER_STACK);
     let runtime = runtime.build()?;
     match &args.command {
         Command::Holdout(args) => {

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use contract::cli::DataError;
+use contract::cli::count;
+use contract::depth::{DEPTH_MAX, depth};
 use contract::query::{self, BadDefault, BadDefaultFound, ParamDefault};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
@@ -15,6 +17,8 @@ use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast;
 use indexmap::IndexMap;
 use serde_json::Value;
+
+use crate::{clauses, errors};
 
 /// A query file.
 pub struct Query {
@@ -28,11 +32,22 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or a default of its header is none.
+    /// If it cannot be read, a default of its header is none, or the query is too deep to plan.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read_to_string(path).map_err(|err| {
+        let text = query::read(path).map_err(|err| {
             DataError(format!("{}: cannot read the query: {err}", path.display()))
         })?;
+        let depth = depth(&text);
+        if depth > DEPTH_MAX {
+            return Err(DataError(format!(
+                "{}: the query is {} levels deep, expected at most {}\n\
+                 hint: operators in a chain, chained subqueries and set operations count; write a \
+                 long list of values as `in (…)`",
+                path.display(),
+                count(depth as u64),
+                count(DEPTH_MAX as u64)
+            )));
+        }
         let defaults = query::defaults(&text).map_err(|BadDefault { line, found }| {
             let what = match found {
                 BadDefaultFound::Unreadable(comment) => format!(
@@ -74,6 +89,15 @@ impl Query {
             return Err(self.fail(format!("expected one read-only SELECT, found {}", list(&found))));
         }
         let statement = statements.into_iter().next().expect("counted above");
+        if let Statement::Statement(inner) = &statement
+            && let ast::Statement::Query(query) = inner.as_ref()
+        {
+            clauses::check(query, &session.state()).map_err(|ignored| {
+                let start = ignored.span.start;
+                let place = (start.line > 0).then_some((start.line, start.column));
+                self.fail_at(place, &ignored.message)
+            })?;
+        }
         let plan = session.state().statement_to_plan(statement).await;
         let plan = plan.map_err(|err| self.planning_error(&err, session))?;
         SQLOptions::new()
@@ -92,10 +116,16 @@ impl Query {
     fn check_repeatable(&self, plan: &LogicalPlan) -> Result<(), DataError> {
         let mut found = None;
         let mut look = |expr: &Expr| {
-            if let Expr::ScalarFunction(call) = expr
-                && call.func.signature().volatility != Volatility::Immutable
-            {
-                found = Some(call.func.name().to_owned());
+            let (name, volatility) = match expr {
+                Expr::ScalarFunction(call) => (call.func.name(), call.func.signature().volatility),
+                Expr::AggregateFunction(call) => {
+                    (call.func.name(), call.func.signature().volatility)
+                }
+                Expr::WindowFunction(call) => (call.fun.name(), call.fun.signature().volatility),
+                _ => return Ok(TreeNodeRecursion::Continue),
+            };
+            if volatility != Volatility::Immutable {
+                found.get_or_insert_with(|| name.to_owned());
             }
             Ok(TreeNodeRecursion::Continue)
         };
@@ -103,8 +133,8 @@ impl Query {
             .map_err(|err| self.error(&err))?;
         found.map_or(Ok(()), |name| {
             Err(self.fail(format!(
-                "the query calls `{name}`, whose result differs from run to run; \
-                 draw with `draw(user_id, $seed, 0)`"
+                "the query calls `{name}`, whose result differs from run to run; {}",
+                repeatable(&name)
             )))
         })
     }
@@ -169,46 +199,37 @@ impl Query {
 
     /// An error about the query as a whole.
     pub fn fail(&self, message: impl AsRef<str>) -> DataError {
-        DataError(format!("{}: {}", self.path.display(), message.as_ref()))
+        self.fail_at(None, message.as_ref())
+    }
+
+    fn fail_at(&self, place: Option<(u64, u64)>, message: &str) -> DataError {
+        let path = self.path.display();
+        DataError(match place {
+            Some((line, column)) => format!("{path}:{line}:{column}: {message}"),
+            None => format!("{path}: {message}"),
+        })
     }
 
     /// An error of DataFusion, with its place if it has one.
     pub fn error(&self, err: &DataFusionError) -> DataError {
         let span = err.diagnostic().and_then(|diagnostic| diagnostic.span);
-        let message = plain_message(err);
-        let place =
-            span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(&message));
-        match place {
-            Some((line, column)) => {
-                DataError(format!("{}:{line}:{column}: {message}", self.path.display()))
-            }
-            None => self.fail(message),
+        let message = errors::message(err);
+        let place = span.map(|span| (span.start.line, span.start.column));
+        self.fail_at(place.or_else(|| place_in(&message)), &message)
+    }
+}
+
+/// What to write in place of a function that is not repeatable.
+fn repeatable(name: &str) -> &'static str {
+    match name {
+        "random" | "uuid" => "draw with `draw(user_id, $seed, 0)`",
+        "now" | "current_date" | "current_time" => {
+            "give the date as a parameter: `cast($today as date)`, and its value in the query's \
+             header, `-- $today = 2026-01-31`, or in `sample.params`"
         }
+        _ => "leave it out",
     }
 }
-
-/// What DataFusion says, without the names of its error types.
-pub fn plain_message(err: &DataFusionError) -> String {
-    let mut message = err.find_root().strip_backtrace();
-    while let Some((kind, rest)) = message.split_once(": ")
-        && ERROR_KINDS.contains(&kind)
-    {
-        message = rest.to_owned();
-    }
-    message
-}
-
-/// How errors of DataFusion and Arrow begin that say no more than of what type they are.
-const ERROR_KINDS: [&str; 8] = [
-    "SQL error",
-    "Error during planning",
-    "Schema error",
-    "Arrow error",
-    "Parquet error",
-    "Execution error",
-    "External error",
-    "Object Store error",
-];
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }

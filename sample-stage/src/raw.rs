@@ -29,7 +29,8 @@ use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
 
-use crate::query::{self, Query};
+use crate::errors::{self, Exhausted};
+use crate::query::Query;
 
 /// A file of a raw table and what it holds.
 #[derive(Debug, Clone)]
@@ -142,7 +143,19 @@ impl RawTables {
         }
         let query = self.queries.iter().find(|(of, _)| *of == what);
         let query = query.map_or_else(String::new, |(_, path)| format!(" ({})", path.display()));
-        let message = format!("cannot read {what}{query}: {}", query::plain_message(&err));
+        let message = |reason: &str| format!("cannot read {what}{query}: {reason}");
+        match errors::exhausted(&err) {
+            Some(Exhausted::Memory(reason)) => {
+                let hint = "hint: give the views more memory with `data.memory_limit`";
+                return DataError(message(&format!("{reason}\n{hint}"))).into();
+            }
+            Some(Exhausted::Scratch) => {
+                let reason = errors::scratch_full("data.scratch_limit");
+                return DataError(message(&reason)).into();
+            }
+            None => {}
+        }
+        let message = message(&errors::message(&err));
         match err {
             // Of a file that is read here: it says where already.
             DataFusionError::External(inner) => anyhow::Error::from_boxed(inner),
@@ -150,9 +163,7 @@ impl RawTables {
                 DataFusionError::External(inner) if inner.is::<DataError>() => {
                     DataError(inner.to_string()).into()
                 }
-                DataFusionError::IoError(_) | DataFusionError::ResourcesExhausted(_) => {
-                    anyhow!("{message}")
-                }
+                DataFusionError::IoError(_) => anyhow!("{message}"),
                 _ => DataError(message).into(),
             },
         }

@@ -1,7 +1,7 @@
 //! A sampling query -> training examples.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Context as _, Result};
 use contract::ids::IdIndex;
@@ -25,10 +25,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::convert::Converter;
+use crate::errors::{self, Exhausted};
 use crate::order::Ordered;
 use crate::query::Query;
 use crate::session::{self, Limits};
-use crate::statistics;
+use crate::{heap, statistics};
 
 /// Batches of examples that may wait to be written, so that memory stays bounded.
 const BATCHES_WAITING: usize = 4;
@@ -36,6 +37,9 @@ const BATCHES_WAITING: usize = 4;
 /// Partitions of the last attempt: DataFusion joins by sorting only with several, and each sorts
 /// its own part.
 const SORTING_PARTITIONS: usize = 16;
+
+/// The key that bounds what a query keeps on disk.
+const SCRATCH_LIMIT: &str = "sample.scratch_limit";
 
 /// Runs the experiment's query over the training tables; returns the stage's record.
 ///
@@ -57,7 +61,17 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let query = Query::read(experiment.sql())?;
     let sampler = Sampler::new(query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
-    let batches = sampler.run(&scratch).await?;
+    let path = experiment.sql().display();
+    heap::bound(
+        session::heap_bound(experiment.sample.memory_limit.bytes()),
+        &format!(
+            "{path}: the query needs more memory than `sample.memory_limit` allows\n\
+             hint: raise the limit, or make the query's lists and texts smaller"
+        ),
+    );
+    let batches = sampler.run(&scratch).await;
+    heap::free();
+    let batches = batches?;
     drop(training); // and with it the mapped pages of the labels
     let examples = Ordered::new(batches)?;
     let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
@@ -78,6 +92,8 @@ pub struct Sampler<'a> {
     converter: Arc<Converter>,
     params: &'a SampleParams,
     own_params: &'a [String],
+    /// Of the query's columns, once, however often it runs
+    warned: Once,
 }
 
 impl<'a> Sampler<'a> {
@@ -97,7 +113,8 @@ impl<'a> Sampler<'a> {
             users: index(&training.features, &tables::FEATURES, "user_id")?,
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
-        Ok(Self { training, converter: Arc::new(converter), params, own_params })
+        let converter = Arc::new(converter);
+        Ok(Self { training, converter, params, own_params, warned: Once::new() })
     }
 
     /// The examples, in whatever order they come; the batches lie in the scratch folder.
@@ -114,18 +131,22 @@ impl<'a> Sampler<'a> {
         let sorting = (Some(SORTING_PARTITIONS), false, "with joins by sorting");
         let ways = (threads != Some(1)).then_some(one_thread).into_iter().chain([sorting]);
         for (threads, hash_joins, way) in ways {
-            if !drawn.as_ref().is_err_and(|err| out_of_memory(err).is_some()) {
+            if !drawn
+                .as_ref()
+                .is_err_and(|err| matches!(exhausted(err), Some(Exhausted::Memory(_))))
+            {
                 break;
             }
             let path = query.path().display();
             eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
             drawn = self.attempt(scratch, threads, hash_joins).await;
         }
-        let batches = drawn.map_err(|err| match out_of_memory(&err) {
-            Some(reason) => {
+        let batches = drawn.map_err(|err| match exhausted(&err) {
+            Some(Exhausted::Memory(reason)) => {
                 let hint = "give the stage more memory with `sample.memory_limit`";
                 query.fail(format!("{reason}\nhint: {hint}")).into()
             }
+            Some(Exhausted::Scratch) => query.fail(errors::scratch_full(SCRATCH_LIMIT)).into(),
             None => err,
         })?;
         if batches.is_empty() {
@@ -143,14 +164,20 @@ impl<'a> Sampler<'a> {
         hash_joins: bool,
     ) -> Result<Vec<RecordBatch>> {
         let memory = self.params.memory_limit.bytes();
-        let limits = Limits { memory, threads, scratch: scratch.path(), hash_joins };
+        let scratch_bytes = self.params.scratch_limit.bytes();
+        let limits = Limits { memory, scratch_bytes, threads, scratch: scratch.path(), hash_joins };
         let session = session::limited(limits)?;
         self.training.register(&session)?;
         let query = &self.converter.query;
         let frame = query.plan(&session, &self.params.params, self.own_params).await?;
-        self.converter.check_columns(frame.schema().as_arrow())?;
+        let columns = frame.schema().as_arrow();
+        self.converter.check_columns(columns)?;
+        self.warned.call_once(|| self.converter.warn_of_unused(columns));
         let table = scratch.table(fields(&tables::EXAMPLES))?;
-        execute(in_any_order(frame), &self.converter, table).await
+        let disk = session.runtime_env().disk_manager.clone();
+        let is_full =
+            move |table: &ScratchTable| table.bytes() + disk.used_disk_space() > scratch_bytes;
+        execute(in_any_order(frame), &self.converter, table, is_full).await
     }
 }
 
@@ -203,12 +230,9 @@ fn in_any_order(frame: DataFrame) -> DataFrame {
     }
 }
 
-/// What DataFusion says when its memory does not do.
-fn out_of_memory(err: &anyhow::Error) -> Option<&str> {
-    match err.downcast_ref::<DataFusionError>()?.find_root() {
-        DataFusionError::ResourcesExhausted(reason) => reason.split("\nError: ").next(),
-        _ => None,
-    }
+/// Whether a limit is reached.
+fn exhausted(err: &anyhow::Error) -> Option<Exhausted> {
+    errors::exhausted(err.downcast_ref()?)
 }
 
 /// Runs the query and writes its rows, as examples, in whatever order they come.
@@ -216,10 +240,11 @@ async fn execute(
     frame: DataFrame,
     converter: &Arc<Converter>,
     mut table: ScratchTable,
+    is_full: impl Fn(&ScratchTable) -> bool,
 ) -> Result<Vec<RecordBatch>> {
-    let failed = |err: DataFusionError| match err.find_root() {
-        DataFusionError::ResourcesExhausted(_) => anyhow::Error::new(err),
-        _ => converter.query.error(&err).into(),
+    let failed = |err: DataFusionError| match errors::exhausted(&err) {
+        Some(_) => anyhow::Error::new(err),
+        None => converter.query.error(&err).into(),
     };
     let (sender, mut receiver) = mpsc::channel(BATCHES_WAITING);
     let mut tasks = JoinSet::new();
@@ -230,6 +255,9 @@ async fn execute(
     let mut outcome = Ok(());
     while let (Ok(()), Some(columns)) = (&outcome, receiver.recv().await) {
         outcome = match columns {
+            Ok(_) if is_full(&table) => {
+                Err(converter.query.fail(errors::scratch_full(SCRATCH_LIMIT)).into())
+            }
             Ok(columns) => table.write(columns).context("cannot write the examples"),
             Err(err) => Err(err.downcast::<DataFusionError>().map_or_else(|err| err, failed)),
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use contract::ipc::Table;
+use contract::manifest::Data;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -13,7 +14,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use crate::draw;
+use crate::{bounded, draw};
 
 /// Part of the memory limit that DataFusion may claim. The rest is for what it does not count:
 /// batches in flight, the ids, the mapped tables.
@@ -23,6 +24,17 @@ const POOL_SHARE: f64 = 0.6;
 /// in, so with its usual, smaller batches it would believe memory full and spill long before.
 const BATCH_SIZE: usize = 32_768;
 
+/// Most partitions of a query. Each is a task with buffers of its own, so that with tens of
+/// thousands of them there would be no memory left.
+const PARTITIONS_MAX: usize = 512;
+
+/// Part of the memory limit that one call of a function may make, and what it may make at least.
+const CALL_SHARE: u64 = 4;
+const CALL_BYTES_MIN: u64 = 64 << 20;
+
+/// What the heap may hold beyond the memory limit, at least: see [`heap_bound`].
+const HEAP_ALLOWANCE_MIN: u64 = 1 << 30;
+
 /// Largest memory consumers that an error names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
@@ -31,6 +43,8 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 pub struct Limits<'a> {
     /// Memory to keep within, in bytes
     pub memory: u64,
+    /// Most that may lie in the scratch folder, in bytes
+    pub scratch_bytes: u64,
     /// Threads; by default one a core
     pub threads: Option<usize>,
     /// Folder for what does not fit into memory
@@ -39,41 +53,54 @@ pub struct Limits<'a> {
     pub hash_joins: bool,
 }
 
-fn config() -> SessionConfig {
-    let mut config = SessionConfig::new().with_information_schema(false);
-    config.options_mut().sql_parser.collect_spans = true; // places in error messages
-    config
+/// What the heap may grow by while a query runs: twice the limit, as what DataFusion does not
+/// count should be no more than what it does, and for small limits what planning needs.
+pub fn heap_bound(memory: u64) -> u64 {
+    memory + memory.max(HEAP_ALLOWANCE_MIN)
 }
 
-/// A session for a sampling query, with the project's functions and within limits.
+/// A session within limits, with the project's functions.
 ///
 /// # Errors
 ///
 /// If the scratch folder cannot be used.
 pub fn limited(limits: Limits) -> Result<SessionContext> {
-    let mut config = config();
-    config = config.with_batch_size(BATCH_SIZE);
+    let mut config =
+        SessionConfig::new().with_information_schema(false).with_batch_size(BATCH_SIZE);
+    config.options_mut().sql_parser.collect_spans = true; // places in error messages
     if let Some(threads) = limits.threads {
-        config = config.with_target_partitions(threads);
+        config = config.with_target_partitions(threads.min(PARTITIONS_MAX));
     }
     config.options_mut().optimizer.prefer_hash_join = limits.hash_joins;
     let pool = FairSpillPool::new((limits.memory as f64 * POOL_SHARE) as usize);
     let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.scratch.to_path_buf()]));
+        .with_mode(DiskManagerMode::Directories(vec![limits.scratch.to_path_buf()]))
+        .with_max_temp_directory_size(limits.scratch_bytes);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
         .with_disk_manager_builder(disk)
         .build_arc()?;
     let session = SessionContext::new_with_config_rt(config, runtime);
+    bounded::register(&session, (limits.memory / CALL_SHARE).max(CALL_BYTES_MIN));
     session.register_udf(draw::function());
     Ok(session)
 }
 
-/// A session for views over raw tables, with the project's functions.
-pub fn for_views() -> SessionContext {
-    let session = SessionContext::new_with_config(config());
-    session.register_udf(draw::function());
-    session
+/// A session for views over raw tables: the same, with the limits of the manifest's `data`.
+///
+/// * `scratch`: folder for what does not fit into memory.
+///
+/// # Errors
+///
+/// As [`limited`].
+pub fn for_views(data: &Data, scratch: &Path) -> Result<SessionContext> {
+    limited(Limits {
+        memory: data.memory_limit.bytes(),
+        scratch_bytes: data.scratch_limit.bytes(),
+        threads: None,
+        scratch,
+        hash_joins: true,
+    })
 }
 
 /// Registers a table that another stage wrote; its columns stay in the mapped file.

@@ -110,6 +110,7 @@ async fn rows(query: &str, columns: &str, params: Value) -> Vec<RecordBatch> {
     let scratch = Scratch::create(dir.path()).unwrap();
     let limits = session::Limits {
         memory: 1 << 30,
+        scratch_bytes: 1 << 30,
         threads: Some(2),
         scratch: scratch.path(),
         hash_joins: true,
@@ -180,6 +181,21 @@ async fn clones_of_small_brand_users_are_drawn_with_replacement() {
         let value = json!({"small_volume_max": 1, "small_outside_top": 2, "small_quantile": 0.5});
         let params = json!({"n_clones": 3, small: value[small]});
         assert_batches_eq!(expected, &rows("clone_small_brands", CLONES, params).await);
+    }
+}
+
+/// Two of the five users are drawn, and 4 clones for each; without a number of users, all are.
+#[tokio::test]
+async fn the_number_of_clones_follows_that_of_the_users() {
+    for query in ALL.into_iter().filter(|query| query.starts_with("clone_")) {
+        for (params, expected) in [
+            (json!({"small_quantile": 1.0}), 5 + 20),
+            (json!({"small_quantile": 1.0, "n_users": 2}), 2 + 8),
+            (json!({"small_quantile": 1.0, "n_clones": 3}), 5 + 3),
+        ] {
+            let rows = rows(query, CLONES, params).await;
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), expected, "{query}");
+        }
     }
 }
 
@@ -470,6 +486,14 @@ async fn samples_keep_their_strategies_promises() {
     let ros = get("ml_ros").statistics.clone();
     assert!(ros.clones > 0 && ros.clones <= 5000 + 40, "{}", ros.clones);
     assert!(ros.after.mean_imbalance_ratio < ros.before.mean_imbalance_ratio);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_threads_does() {
+    let five = five_users();
+    let one = sample("uniform", &json!({}), &five, 1, true).await;
+    let many = sample("uniform", &json!({}), &five, 1_000_000, true).await;
+    assert!(one.bytes == many.bytes);
 }
 
 /// The grain that each header states.

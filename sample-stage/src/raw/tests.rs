@@ -67,14 +67,14 @@ impl Folder {
         .unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime
-            .block_on(rows(&data))
+            .block_on(rows(&data, self.0.path()))
             .map_err(|err| format!("{err:#}").replace(&self.0.path().display().to_string(), "DIR"))
     }
 }
 
-async fn rows(data: &Data) -> anyhow::Result<Vec<String>> {
+async fn rows(data: &Data, scratch: &Path) -> anyhow::Result<Vec<String>> {
     let View::Table(_) = &data.users else { unreachable!("written above") };
-    let raw = RawTables::open(session::for_views(), data)?;
+    let raw = RawTables::open(session::for_views(data, scratch)?, data)?;
     let frame = raw.view(&data.users).await?;
     let order = frame.schema().columns().into_iter().map(|c| col(c).sort(true, true)).collect();
     let batches = raw.collect(frame.sort(order)?, "t").await?;

@@ -300,9 +300,7 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     fs::create_dir(&model).unwrap();
     let failed = work.pipeline(&["run"]);
     assert_eq!(failed.code, 1);
-    assert!(
-        failed.stderr.contains("hint: mend it, then `pipeline run` goes on from here; `--keep")
-    );
+    assert!(failed.stderr.contains("hint: fix it, then `pipeline run` goes on from here; `--keep"));
     fs::remove_dir(&model).unwrap();
     // A later run of another experiment does not make it forgotten, nor a line of the index that was
     // cut off.

@@ -1,13 +1,18 @@
 //! What the stage programs' command lines have in common.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
-use crate::{Problems, interrupt, ipc};
+use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
 
+/// Exit code of a program that has done all it was asked to.
+pub const EXIT_DONE: u8 = 0;
+/// Exit code of a failed stage and of the machine's faults.
+pub const EXIT_FAILED: u8 = 1;
 /// Exit code of a wrong usage or manifest.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a broken data contract.
@@ -70,13 +75,17 @@ pub struct DataError(pub String);
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// Prints a line of results; that nobody reads any more, as before `| head`, is no error.
-#[macro_export]
-macro_rules! print_line {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($argument)*);
-    }};
+/// The command line's arguments. What is wrong with them, and the help, is printed, and the program
+/// ends: with 2 for a mistake, with 1 if the help cannot be written.
+pub fn parse<A: Parser>() -> A {
+    A::try_parse().unwrap_or_else(|err| {
+        let printed = err.print().and_then(|()| io::stdout().flush());
+        if !err.use_stderr() {
+            output::note_failure(printed);
+        }
+        let program = A::command().get_name().to_owned();
+        std::process::exit(output::ended(&program, err.exit_code() as u8).into())
+    })
 }
 
 /// Runs a stage's `main`: the result goes to stdout, an error to stderr, the exit code tells which.
@@ -85,13 +94,16 @@ pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>)
     match run() {
         Ok(summary) => {
             print_line!("{summary}");
-            ExitCode::SUCCESS
+            ExitCode::from(output::ended(program, EXIT_DONE))
         }
-        Err(err) => {
-            eprintln!("{program}: {err:#}");
-            ExitCode::from(exit_code(&err))
-        }
+        Err(err) => failed(program, &err),
     }
+}
+
+/// Says why a program ends, and gives its exit code.
+pub fn failed(program: &str, err: &anyhow::Error) -> ExitCode {
+    warn_line!("{program}: {err:#}");
+    ExitCode::from(exit_code(err))
 }
 
 /// 2 for the manifest's mistakes, 5 for the data's, 130 if interrupted, 1 for all else.
@@ -112,7 +124,7 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
             return EXIT_DATA;
         }
     }
-    1
+    EXIT_FAILED
 }
 
 /// A count with thousands separators: `2,311`.

@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use contract::cli::UsageError;
 use contract::plan::label;
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, cli, print_line};
+use contract::{Manifest, Stage, cli, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -123,7 +123,7 @@ struct Unused {
 /// # Errors
 ///
 /// If a folder cannot be read or deleted, or there is nobody to ask.
-pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<ExitCode> {
+pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<u8> {
     let mut hashes = load_hashes(manifest);
     let folders = unused(manifest, &mut hashes)?;
     let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
@@ -152,16 +152,17 @@ pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Re
     } else {
         print_line!("nothing was deleted");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(cli::EXIT_DONE)
 }
 
 /// Asks whether to delete.
 fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
     if as_json || !io::stdin().is_terminal() {
-        bail!("nothing was deleted: there is nobody to ask\nhint: add `--yes`, or `-n` to see");
+        let message =
+            "nothing was deleted: there is nobody to ask\nhint: add `--yes`, or `-n` to see";
+        return Err(UsageError(message.to_owned()).into());
     }
-    eprint!("delete {total}? [y/N] ");
-    io::stderr().flush()?;
+    warn_line!("delete {total}? [y/N]");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("y"))

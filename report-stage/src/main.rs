@@ -83,7 +83,7 @@ struct CompareArgs {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
         Some(Command::Schema) => Ok(format!("{:#}", contract::schema::<report::Report>())),

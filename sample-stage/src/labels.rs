@@ -4,6 +4,7 @@ use anyhow::Result;
 use contract::cli::{DataError, count};
 use contract::ids::{self, IdIndex};
 use contract::manifest::UnknownIds;
+use contract::warn_line;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
@@ -77,11 +78,11 @@ impl Read {
             if unknown_ids == UnknownIds::Error {
                 return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")));
             }
-            eprintln!("warning: {message}; dropped");
+            warn_line!("warning: {message}; dropped");
         }
         if self.n_no_event > 0 {
             let n = count(self.n_no_event);
-            eprintln!("interactions: {n} rows have 0 `events`, so they are no labels");
+            warn_line!("interactions: {n} rows have 0 `events`, so they are no labels");
         }
         Ok(())
     }

@@ -7,12 +7,11 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use contract::cli::count;
-use contract::cli::{ExperimentArgs, ManifestArgs};
+use contract::Stage;
+use contract::cli::{self, ExperimentArgs, ManifestArgs, count};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
-use contract::{Stage, cli};
 
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
@@ -52,7 +51,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("sample-stage", || run(&args))
 }
 

@@ -92,7 +92,7 @@ enum Audience {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("score-stage", || match args.command {
         Some(Command::Predict(args)) => predict(&args),
         None => {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use contract::warn_line;
 use indicatif::{ProgressBar, ProgressStyle};
 use train_stage::trainer::{Epoch, Observer};
 
@@ -28,7 +29,7 @@ impl Progress {
     fn line(&self, text: &str) {
         let line = format!("{}: {text}", self.what);
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            warn_line!("{line}");
         } else {
             self.bar.println(line);
         }

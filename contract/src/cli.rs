@@ -47,7 +47,9 @@ impl ManifestArgs {
     ///
     /// [`Problems`].
     pub fn load(&self) -> Result<Manifest, Problems> {
-        Manifest::load(&self.manifest, &self.set, &[])
+        let manifest = Manifest::load(&self.manifest, &self.set, &[])?;
+        say_notes(&manifest, None);
+        Ok(manifest)
     }
 }
 
@@ -61,7 +63,26 @@ impl ExperimentArgs {
         let ManifestArgs { manifest, set } = &self.manifest;
         let manifest = Manifest::load(manifest, set, std::slice::from_ref(&self.experiment))?;
         let experiment = manifest.experiment(&self.experiment)?.clone();
+        say_notes(&manifest, Some(&experiment.name));
         Ok((manifest, experiment))
+    }
+}
+
+/// Environment variable that the runner sets for stages: it has said the manifest's notes already.
+pub const UNDER_RUNNER: &str = "PIPELINE_UNDER_RUNNER";
+
+/// Says what is sound in a manifest and may still not be what was meant.
+///
+/// * `experiment`: leaves out what is about other experiments.
+pub fn say_notes(manifest: &Manifest, experiment: Option<&String>) {
+    if std::env::var_os(UNDER_RUNNER).is_some() {
+        return;
+    }
+    for note in &manifest.notes {
+        let of_others = |name| !note.experiments.is_empty() && !note.experiments.contains(name);
+        if !experiment.is_some_and(of_others) {
+            warn_line!("note: {note}");
+        }
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) type Place = (usize, usize);
 /// A parsed document with the place of its nodes.
 pub(crate) struct Document {
     pub(crate) value: Value,
+    /// Nodes that YAML can say and a manifest cannot: what they are. They are null in `value`.
+    pub(crate) unusable: Vec<(Path, String)>,
     places: HashMap<Path, (Place, Place)>, // of the key, of the value
-    /// Keys that stand twice in one mapping: path, first place, second place.
+    /// Keys that appear twice in one mapping: path, first place, second place.
     pub(crate) repeated: Vec<(Path, Place, Place)>,
 }
 
@@ -24,13 +26,15 @@ impl Document {
     pub(crate) fn parse(text: &str) -> Result<Self, (Place, String)> {
         let (places, repeated) = places(text)?;
         // A repeated key is reported with both places by the caller; so that all other
-        // mistakes are reported too, the last of its values stands.
-        let value = match parse_value(text) {
-            Ok(value) => value,
-            Err(_) if !repeated.is_empty() => serde_yaml::from_str(text).unwrap_or(Value::Null),
+        // mistakes are reported too, the last of its values counts.
+        let (value, unusable) = match parse_value(text) {
+            Ok(parsed) => parsed,
+            Err(_) if !repeated.is_empty() => {
+                (serde_yaml::from_str(text).unwrap_or(Value::Null), Vec::new())
+            }
             Err(err) => return Err(err),
         };
-        Ok(Self { value, places, repeated })
+        Ok(Self { value, unusable, places, repeated })
     }
 
     /// Place of the key that leads to `path`, or of the nearest ancestor that stands in the text.
@@ -51,19 +55,74 @@ impl Document {
     }
 }
 
-/// A scalar, list or map written on one line, as after `--set key=`.
-pub(crate) fn parse_value(text: &str) -> Result<Value, (Place, String)> {
+/// A scalar, list or map, as after `--set key=`; with it what in it cannot be used, as in
+/// [`Document::unusable`].
+pub(crate) fn parse_value(text: &str) -> Result<(Value, Vec<(Path, String)>), (Place, String)> {
     let fail = |err: serde_yaml::Error| {
         let place = err.location().map_or((1, 1), |at| (at.line(), at.column()));
         (place, err.to_string())
     };
     let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(fail)?;
     value.apply_merge().map_err(fail)?;
-    serde_json::to_value(value).map_err(|err| ((1, 1), format!("not usable here: {err}")))
+    let mut unusable = Vec::new();
+    let value = to_json(value, &mut Vec::new(), &mut unusable);
+    Ok((value, unusable))
+}
+
+fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Vec<(Path, String)>) -> Value {
+    match value {
+        serde_yaml::Value::Null => Value::Null,
+        serde_yaml::Value::Bool(value) => value.into(),
+        serde_yaml::Value::String(text) => text.into(),
+        serde_yaml::Value::Number(number) => {
+            let whole = number.as_u64().map(Value::from).or(number.as_i64().map(Value::from));
+            let finite = || serde_json::Number::from_f64(number.as_f64()?).map(Value::from);
+            whole.or_else(finite).unwrap_or_else(|| {
+                unusable.push((path.clone(), format!("expected a finite number, got `{number}`")));
+                Value::Null
+            })
+        }
+        serde_yaml::Value::Sequence(items) => {
+            let mut list = Vec::new();
+            for (i, item) in items.into_iter().enumerate() {
+                path.push(i.to_string());
+                list.push(to_json(item, path, unusable));
+                path.pop();
+            }
+            list.into()
+        }
+        serde_yaml::Value::Mapping(entries) => {
+            let mut map = serde_json::Map::new();
+            for (key, value) in entries {
+                let key = match key {
+                    serde_yaml::Value::String(text) => text,
+                    serde_yaml::Value::Number(number) => number.to_string(),
+                    serde_yaml::Value::Bool(value) => value.to_string(),
+                    serde_yaml::Value::Null => "null".to_owned(),
+                    _ => {
+                        unusable.push((path.clone(), "a key must be a text".to_owned()));
+                        continue;
+                    }
+                };
+                path.push(key.clone());
+                map.insert(key, to_json(value, path, unusable));
+                path.pop();
+            }
+            map.into()
+        }
+        serde_yaml::Value::Tagged(tagged) => {
+            let message = format!("tag `{}`: a manifest has no tags; remove it", tagged.tag);
+            unusable.push((path.clone(), message));
+            Value::Null
+        }
+    }
 }
 
 type Places = HashMap<Path, (Place, Place)>;
 type Repeated = Vec<(Path, Place, Place)>;
+
+/// Maps and lists inside each other, at most: each node keeps its way from the root.
+const MAX_DEPTH: usize = 64;
 
 /// Walks the parser's events; `serde_yaml` keeps no places of its values.
 fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
@@ -82,9 +141,14 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
 
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|err| {
-            ((err.marker().line(), err.marker().col() + 1), err.info().to_string())
+            let hint =
+                if err.info().contains("tabs disallowed") { "; indent with spaces" } else { "" };
+            ((err.marker().line(), err.marker().col() + 1), format!("{}{hint}", err.info()))
         })?;
         let at = here(span);
+        if matches!(event, Event::DocumentStart(..)) && !found.is_empty() {
+            return Err((at, "a second document begins here, expected one".to_owned()));
+        }
         // A scalar in key position is no node of its own.
         if let (Some(Open::Map { key: key @ None }), Event::Scalar(text, ..)) =
             (open.last_mut(), &event)
@@ -92,6 +156,7 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
             *key = Some((text.to_string(), at));
             continue;
         }
+        let is_key = matches!(open.last(), Some(Open::Map { key: None }));
         let starts_node = matches!(
             event,
             Event::Scalar(..)
@@ -99,6 +164,12 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
                 | Event::MappingStart(..)
                 | Event::SequenceStart(..)
         );
+        if open.len() > MAX_DEPTH {
+            return Err((at, format!("more than {MAX_DEPTH} levels, one in another")));
+        }
+        if starts_node && is_key {
+            return Err((at, "a key must be a text".to_owned()));
+        }
         if starts_node {
             let key_at = match open.last_mut() {
                 None => at,
@@ -160,6 +231,33 @@ mod tests {
     fn a_syntax_error_has_its_place() {
         let (place, _) = Document::parse("a: [1, 2\nb: 3\n").err().unwrap();
         assert_eq!(place.0, 2);
+    }
+
+    #[test]
+    fn what_a_manifest_cannot_hold_is_found_with_its_path() {
+        let doc = Document::parse("a: [1, .nan]\nb: {c: -.inf}\nd: !e 1\n").unwrap();
+        let found = |at: &str, message: &str| (path(at), message.to_owned());
+        assert_eq!(
+            doc.unusable,
+            [
+                found("a.1", "expected a finite number, got `.nan`"),
+                found("b.c", "expected a finite number, got `-.inf`"),
+                found("d", "tag `!e`: a manifest has no tags; remove it"),
+            ]
+        );
+        assert_eq!(doc.value, serde_json::json!({"a": [1, null], "b": {"c": null}, "d": null}));
+    }
+
+    #[test]
+    fn tabs_second_documents_and_lists_as_keys_are_refused_with_their_place() {
+        let err = |text: &str| Document::parse(text).err().unwrap();
+        let (place, message) = err("a:\n\tb: 1\n");
+        assert_eq!(place, (2, 2));
+        assert!(message.ends_with("indent with spaces"), "{message}");
+        assert_eq!(err("a: 1\n---\nb: 1\n").0, (2, 1));
+        let (place, message) = err(&"- ".repeat(100_000));
+        assert_eq!((place, &*message), ((1, 131), "more than 64 levels, one in another"));
+        assert_eq!(err("a: 1\n? [b]\n: 1\n"), ((2, 3), "a key must be a text".to_owned()));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     // What is set is set in the experiments that are named, else in what all start from.
     let set_in = if args.selection.is_of_all() && !args.failed { &[][..] } else { &experiments };
     let manifest = &Manifest::load(path, set, set_in)?;
+    cli::say_notes(manifest, None);
     let all = args.selection.nodes(manifest, &experiments)?;
     if all.is_empty() {
         return Ok(nothing_selected("the experiments have no such stage"));

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
-use contract::cli::ManifestArgs;
+use contract::cli::{ManifestArgs, UNDER_RUNNER};
 use contract::record::{Hashes, Record};
 use contract::{Stage, print_line, warn_line};
 use nix::sys::signal::Signal;
@@ -404,6 +404,7 @@ fn command(node: &Node, manifest: &ManifestArgs, n_threads: usize) -> Command {
     if let Some(experiment) = &node.plan.experiment {
         command.arg("--experiment").arg(experiment);
     }
+    command.env(UNDER_RUNNER, "1");
     if n_threads < machine().cores {
         command.env("RAYON_NUM_THREADS", n_threads.to_string());
     }

@@ -1,8 +1,11 @@
 //! YAML text to a JSON value, and the place of every node in the text.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use saphyr_parser::{Event, Parser, Span};
+use serde::de::{EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The way to a node: map keys and sequence indices from the root.
@@ -25,15 +28,8 @@ impl Document {
     /// Parses `text`. The error is the parser's message with its 1-based place.
     pub(crate) fn parse(text: &str) -> Result<Self, (Place, String)> {
         let (places, repeated) = places(text)?;
-        // A repeated key is reported with both places by the caller; so that all other
-        // mistakes are reported too, the last of its values counts.
-        let (value, unusable) = match parse_value(text) {
-            Ok(parsed) => parsed,
-            Err(_) if !repeated.is_empty() => {
-                (serde_yaml::from_str(text).unwrap_or(Value::Null), Vec::new())
-            }
-            Err(err) => return Err(err),
-        };
+        // A repeated key is reported with both places by the caller; of its values the last counts.
+        let (value, unusable) = parse_value(text)?;
         Ok(Self { value, unusable, places, repeated })
     }
 
@@ -62,11 +58,91 @@ pub(crate) fn parse_value(text: &str) -> Result<(Value, Vec<(Path, String)>), (P
         let place = err.location().map_or((1, 1), |at| (at.line(), at.column()));
         (place, err.to_string())
     };
-    let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(fail)?;
+    let Any(mut value) = serde_yaml::from_str(text).map_err(fail)?;
     value.apply_merge().map_err(fail)?;
     let mut unusable = Vec::new();
     let value = to_json(value, &mut Vec::new(), &mut unusable);
     Ok((value, unusable))
+}
+
+/// Any value, also with repeated keys, of which the last counts. Whole numbers beyond 64 bits become
+/// fractions: the schema then says which are allowed.
+struct Any(serde_yaml::Value);
+
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyVisitor).map(Self)
+    }
+}
+
+struct AnyVisitor;
+
+impl<'de> Visitor<'de> for AnyVisitor {
+    type Value = serde_yaml::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("any YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_yaml::Value::Null)
+    }
+
+    /// An empty document.
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_yaml::Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Self::Value, E> {
+        Ok((value as f64).into())
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Self::Value, E> {
+        Ok((value as f64).into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Any(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = serde_yaml::Mapping::new();
+        while let Some((Any(key), Any(value))) = map.next_entry()? {
+            entries.insert(key, value);
+        }
+        Ok(entries.into())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+        let (tag, content) = tagged.variant::<String>()?;
+        let Any(value) = content.newtype_variant()?;
+        let tag = serde_yaml::value::Tag::new(tag);
+        Ok(serde_yaml::Value::Tagged(Box::new(serde_yaml::value::TaggedValue { tag, value })))
+    }
 }
 
 fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Vec<(Path, String)>) -> Value {
@@ -258,6 +334,12 @@ mod tests {
         let (place, message) = err(&"- ".repeat(100_000));
         assert_eq!((place, &*message), ((1, 131), "more than 64 levels, one in another"));
         assert_eq!(err("a: 1\n? [b]\n: 1\n"), ((2, 3), "a key must be a text".to_owned()));
+    }
+
+    #[test]
+    fn whole_numbers_beyond_64_bits_are_numbers() {
+        let doc = Document::parse("a: 99999999999999999999\nb: -99999999999999999999\n").unwrap();
+        assert_eq!(doc.value, serde_json::json!({"a": 1e20, "b": -1e20}));
     }
 
     #[test]

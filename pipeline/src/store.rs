@@ -185,7 +185,9 @@ fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
     }
     let mut unused = Vec::new();
     for path in folders(&manifest.run_dir.join(FOLDER)) {
-        if !referenced.contains(&name_of(&path)) {
+        let files = kept_files(&path);
+        let is_others = files.is_empty() && !files_below(&path).is_empty();
+        if !referenced.contains(&name_of(&path)) && !is_others {
             let record = Record::load(&path.join("stage.json"));
             let what = record.map_or("not finished".to_owned(), |record| match record.experiment {
                 Some(experiment) if manifest.experiment(&experiment).is_err() => {
@@ -196,7 +198,6 @@ fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
                     format!("{stage}, an earlier setting")
                 }
             });
-            let files = kept_files(&path);
             unused.push(Unused { bytes: 0, path, what, files });
         }
     }

@@ -375,7 +375,8 @@ impl Judge<'_> {
         let differs =
             settings::differences(&settings, &settings::settings(baseline.settings, manifest));
         let effort = trial.effort.clone();
-        let warning = figures.n_never_predicted.and_then(|n_never| {
+        let judged = figures.n_never_predicted.filter(|_| self.nothing.is_none());
+        let warning = judged.and_then(|n_never| {
             let decision = trial.settings.score.decision;
             let by_threshold = !matches!(decision, Decision::TopK { .. } | Decision::Gain { .. });
             compare::warning(n_never, self.n_brands, by_threshold)

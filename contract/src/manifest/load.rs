@@ -209,12 +209,20 @@ impl Loader {
             self.problem(&[], false, message.to_owned());
             return;
         }
+        let unusable = self.broken.clone();
         for violation in schema_check::check(&mut self.root, &Manifest::schema()) {
-            let schema_check::Violation { path, is_key, message } = violation;
-            if !self.broken.contains(&path) {
-                self.problem(&path, is_key, message);
-                self.broken.push(path);
+            let schema_check::Violation { path, is_key, mut message } = violation;
+            if unusable.contains(&path) {
+                continue;
             }
+            // What is set in all experiments at once is one mistake, not one in each of them.
+            if let [_, name, ..] = path.as_slice()
+                && self.set_of(&path).is_some_and(|set| is_of_experiment(set))
+            {
+                message = message.replacen(&format!("experiments.{name}."), "", 1);
+            }
+            self.problem(&path, is_key, message);
+            self.broken.push(path);
         }
     }
 
@@ -281,11 +289,10 @@ impl Loader {
         let known = self.features();
         let experiments: Vec<_> =
             names.iter().filter_map(|name| self.experiment(name, known.as_deref())).collect();
-        let data = data.filter(|_| known.is_some())?;
         Some(Manifest {
             path: path.to_path_buf(),
             run_dir: run_dir?,
-            data: Data { features: known?, ..data },
+            data: Data { features: known?, ..data? },
             holdout: holdout?,
             report: report?,
             baseline: baseline?,

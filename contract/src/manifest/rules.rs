@@ -16,7 +16,7 @@ use crate::yaml;
 impl Loader {
     /// Names of experiments are names of folders and words of command lines.
     pub(super) fn check_names(&mut self, names: &[String], run_dir: Option<&Path>) {
-        if names.is_empty() && !self.is_broken(&path_of(&["experiments"])) {
+        if names.is_empty() && self.at(&["experiments"]).is_some_and(Value::is_object) {
             let message = "`experiments`: must name at least one".to_owned();
             self.problem(&path_of(&["experiments"]), false, message);
         }

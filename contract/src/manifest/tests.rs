@@ -83,8 +83,7 @@ fn every_mistake_is_shown_at_once() {
             "m.yaml:11:20: `stages.train.hidden.0`: must be at least 1 and at most 65536, got 0",
             "m.yaml:11:24: unknown key `epoch`; did you mean `epochs`?",
             "m.yaml:13:23: `experiments.a.score.memory`: expected a map or null, got `5`",
-            "--set train.updates=1.5: `experiments.a.train.updates`: expected a whole number, got `1.5`",
-            "--set train.updates=1.5: `experiments.b.train.updates`: expected a whole number, got `1.5`",
+            "--set train.updates=1.5: `train.updates`: expected a whole number, got `1.5`",
             "m.yaml:3:19: `data.tables.users`: nothing at `none.csv`",
             "m.yaml:4:18: `data.users.table`: no table `user`; did you mean `users`?",
             "m.yaml:15:11: `baseline`: no experiment `c`; did you mean `a`?",
@@ -124,11 +123,10 @@ fn numbers_that_are_none_or_have_no_end_are_refused() {
         ]
     );
     assert_eq!(
-        changed(&[("hidden: [8]", "epochs: 1e18, updates: 99999999999999999999")]).problems(&[])
-            [..2],
+        changed(&[("hidden: [8]", "epochs: 1e18, seed: 99999999999999999999")]).problems(&[])[..2],
         [
             "m.yaml:11:19: `stages.train.epochs`: must be at least 1 and at most 1000000, got 1000000000000000000",
-            "m.yaml:11:34: `stages.train.updates`: must be at least 1 and at most 10000000000, got 1e20",
+            "m.yaml:11:31: `stages.train.seed`: must be at least 0 and at most 9223372036854775807, got 1e+20",
         ]
     );
 }
@@ -173,7 +171,16 @@ fn a_byte_order_mark_is_no_part_of_the_manifest() {
     assert_eq!(file.load(&[]).unwrap().experiments().count(), 2);
     let found = written(b"version: 1\nrun_dir: caf\xe9\n").problems(&[]);
     assert_eq!(found, ["m.yaml:2:13: byte 0xE9 is not UTF-8; save it as UTF-8"]);
-    assert!(written(b"").problems(&[])[0].contains("the manifest is empty"));
+    assert_eq!(
+        written(b"# nothing yet\n").problems(&[]),
+        [
+            "m.yaml:1:1: the manifest is empty, expected a map with `version`, `data` and `experiments`"
+        ]
+    );
+    let missing = written(b"run_dir: out\n").problems(&[]);
+    let expected =
+        ["version", "data", "experiments"].map(|key| format!("m.yaml:1:1: `{key}` is missing"));
+    assert_eq!(missing, expected);
 }
 
 #[test]

@@ -14,11 +14,14 @@ pub(crate) type Path = Vec<String>;
 /// 1-based line and column.
 pub(crate) type Place = (usize, usize);
 
+/// Nodes that YAML can say and a manifest cannot, and what they are.
+pub(crate) type Unusable = Vec<(Path, String)>;
+
 /// A parsed document with the place of its nodes.
 pub(crate) struct Document {
     pub(crate) value: Value,
-    /// Nodes that YAML can say and a manifest cannot: what they are. They are null in `value`.
-    pub(crate) unusable: Vec<(Path, String)>,
+    /// They are null in `value`.
+    pub(crate) unusable: Unusable,
     places: HashMap<Path, (Place, Place)>, // of the key, of the value
     /// Keys that appear twice in one mapping: path, first place, second place.
     pub(crate) repeated: Vec<(Path, Place, Place)>,
@@ -53,7 +56,7 @@ impl Document {
 
 /// A scalar, list or map, as after `--set key=`; with it what in it cannot be used, as in
 /// [`Document::unusable`].
-pub(crate) fn parse_value(text: &str) -> Result<(Value, Vec<(Path, String)>), (Place, String)> {
+pub(crate) fn parse_value(text: &str) -> Result<(Value, Unusable), (Place, String)> {
     let fail = |err: serde_yaml::Error| {
         let place = err.location().map_or((1, 1), |at| (at.line(), at.column()));
         (place, err.to_string())

@@ -259,8 +259,9 @@ impl Loader {
     ) -> Option<T> {
         if let Value::Object(map) = &mut value {
             map.retain(|key, _| {
-                let is_broken =
-                    |place: &yaml::Path| self.is_broken(&[&place[..], &[key.clone()]].concat());
+                let is_broken = |place: &yaml::Path| {
+                    self.is_broken(&[place, std::slice::from_ref(key)].concat())
+                };
                 !places.iter().any(is_broken)
             });
         }

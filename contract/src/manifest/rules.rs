@@ -57,7 +57,7 @@ impl Loader {
     pub(super) fn holdout(&mut self) -> Option<Holdout> {
         let path = path_of(&["holdout"]);
         let value = self.at(&path).cloned().unwrap_or_default();
-        let holdout: Holdout = self.settings(&[path.clone()], value)?;
+        let holdout: Holdout = self.settings(std::slice::from_ref(&path), value)?;
         let Holdout { column, valid, test, .. } = &holdout;
         for (key, amount) in [("valid", *valid), ("test", *test)] {
             let is_fraction = amount < 1.0;
@@ -156,12 +156,11 @@ impl Loader {
     ///
     /// * `experiment`: which it is about, `None` for all.
     fn note(&mut self, text: String, experiment: Option<&str>) {
-        match self.notes.iter_mut().find(|note| note.text == text) {
-            Some(note) => note.experiments.extend(experiment.map(str::to_owned)),
-            None => {
-                let experiments = experiment.into_iter().map(str::to_owned).collect();
-                self.notes.push(Note { text, experiments });
-            }
+        let experiment = experiment.map(str::to_owned);
+        if let Some(note) = self.notes.iter_mut().find(|note| note.text == text) {
+            note.experiments.extend(experiment);
+        } else {
+            self.notes.push(Note { text, experiments: experiment.into_iter().collect() });
         }
     }
 

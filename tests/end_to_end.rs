@@ -7,6 +7,7 @@ mod workspace;
 use std::fs;
 
 use arrow::array::Array as _;
+use contract::ipc;
 use workspace::Workspace;
 
 #[test]
@@ -658,7 +659,30 @@ fn bad_data_is_an_error_that_says_where_and_what() {
     let users = |from: &str, to: &str| ("users.json".to_owned(), from.to_owned(), to.to_owned());
     let manifest =
         |from: &str, to: &str| ("pipeline.yaml".to_owned(), from.to_owned(), to.to_owned());
+    let interactions =
+        |from: &str, to: &str| ("interactions.csv".to_owned(), from.to_owned(), to.to_owned());
     let cases = [
+        (manifest("brands: {table: brands}", "brands: {sql: none.sql}"), "brands: there is no row"),
+        (
+            interactions("u02,acme,3", "u02,acme,-3"),
+            "interactions: column `events`: user `u02`, brand `acme`: found -3, expected a number of at least 0; leave returns out",
+        ),
+        (
+            interactions("u02,acme,3", "u02,acme,inf"),
+            "interactions: column `events`: user `u02`, brand `acme`: found inf, expected",
+        ),
+        (
+            interactions("u02,acme,3", "u02,acme,many"),
+            "interactions: column `events` is `Utf8`, expected a number",
+        ),
+        (
+            manifest("interactions: {table: interactions}", "interactions: {sql: numbers.sql}"),
+            "interactions: column `brand_id` is `Int64` (whole numbers), but the ids it refers to are `Utf8` (text)",
+        ),
+        (
+            manifest("users: {table: users}", "users: {sql: floats.sql}"),
+            "users: column `user_id` is `Float64`, expected whole numbers or text; write `cast(user_id as bigint)` in a view",
+        ),
         (
             users("[1.0, 0.0]", "[1.0, 0.0, 3.0]"),
             "users: column `embedding`: user `u02`: found a vector of 3, expected 2",
@@ -673,7 +697,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
         ),
         (
             users("\"user_id\": \"u02\"", "\"user_id\": \"u03\""),
-            "users: `user_id` `u03` stands there twice, expected once",
+            "users: `user_id` `u03` appears twice, expected once",
         ),
         (
             users("\"split\": \"test\"", "\"split\": \"tset\""),
@@ -690,6 +714,9 @@ fn bad_data_is_an_error_that_says_where_and_what() {
     ];
     for ((file, from, to), expected) in cases {
         let work = Workspace::tiny();
+        work.write("numbers.sql", "select user_id, 7 as brand_id from interactions");
+        work.write("floats.sql", "select * replace (1.5 as user_id) from users");
+        work.write("none.sql", "select * from brands where brand_id = 'nobody'");
         work.edit(&file, &from, &to);
         let run = work.run("sample-stage", &["holdout"]);
         assert!(run.stderr.contains(expected), "{expected}\n---\n{}", run.stderr);
@@ -723,12 +750,59 @@ fn nan_in_an_embedding_is_found() {
     assert_eq!(run.code, 5);
 }
 
+/// An empty cell says nothing about how often, so it happened once.
+#[test]
+fn an_interaction_that_never_happened_is_no_label() {
+    let work = Workspace::tiny();
+    work.edit("interactions.csv", "u02,acme,3", "u02,acme,0");
+    work.edit("interactions.csv", "u02,mill & sons,2", "u02,mill & sons,");
+    let run = work.run("sample-stage", &["holdout"]);
+    assert!(run.code == 0, "{}", run.stderr);
+    assert!(run.stderr.contains("interactions: 1 row has 0 `events`"), "{}", run.stderr);
+    let path = work.dir.join("runs/holdout/train_interactions.arrow");
+    let table = ipc::read(&path, &contract::tables::TRAIN_INTERACTIONS).unwrap();
+    let mut of_u02 = Vec::new();
+    for batch in &table.batches {
+        let users = contract::ids::id_texts(contract::columns::column(batch, "user_id"));
+        let brands = contract::ids::id_texts(contract::columns::column(batch, "brand_id"));
+        let events = contract::columns::f64s(batch, "events");
+        let rows = users.into_iter().zip(brands).zip(events).filter(|((user, _), _)| user == "u02");
+        of_u02.extend(rows.map(|((_, brand), &events)| (brand, events)));
+    }
+    of_u02.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(of_u02, [("mill & sons".to_owned(), 1.0), ("zürich".to_owned(), 1.0)]);
+}
+
+/// u03 is a test user and u05 a valid one; nobody else has the brand.
+#[test]
+fn labels_of_brands_that_are_not_predicted_are_counted() {
+    let work = Workspace::tiny();
+    let brands = String::from_utf8(work.bytes("brands.csv")).unwrap();
+    work.write("brands.csv", &format!("{brands}rare,Rare\n"));
+    let interactions = String::from_utf8(work.bytes("interactions.csv")).unwrap();
+    work.write("interactions.csv", &format!("{interactions}u03,rare,1\nu05,rare,1\n"));
+    let run = work.run("sample-stage", &["holdout"]);
+    let expected = "warning: interactions: 2 labels of 1 brand without training users are left out (1 of valid, 1 of test users)";
+    assert!(run.code == 0 && run.stderr.contains(expected), "{}", run.stderr);
+    let run = work.run("sample-stage", &["holdout", "--set", "data.keep_brands.top=1"]);
+    assert!(
+        run.stderr.contains("of 3 brands that `data.keep_brands` leaves out"),
+        "{}",
+        run.stderr
+    );
+    let table =
+        ipc::read(&work.dir.join("runs/holdout/brands.arrow"), &contract::tables::BRANDS).unwrap();
+    let text = table.metadata(contract::statistics::LEFT_OUT_KEY).unwrap();
+    let left_out: contract::statistics::LeftOut = serde_json::from_str(text).unwrap();
+    assert_eq!((left_out.without_training_users.test, left_out.not_kept.brands), (1, 3));
+}
+
 #[test]
 fn interactions_of_strangers_are_counted_or_refused() {
     let work = Workspace::tiny();
     work.edit("interactions.csv", "u02,acme", "stranger,acme");
     work.edit("interactions.csv", "u03,acme", "u03,nobrand");
-    let expected = "interactions: 1 rows of users that are not in `users` (`stranger`, …); 1 rows of brands that are not in `brands` (`nobrand`, …)";
+    let expected = "interactions: 1 row of users that are not in `users` (`stranger`, …); 1 row of brands that are not in `brands` (`nobrand`, …)";
     let run = work.run("sample-stage", &["holdout"]);
     assert!(
         run.code == 0 && run.stderr.contains(&format!("warning: {expected}; dropped")),
@@ -1132,6 +1206,13 @@ fn a_refit_model_is_scored_with_the_thresholds_of_the_one_before() {
     assert_eq!(thresholds(&work), thresholds(&plain));
     let model = "runs/bau_expected_f1/train/model.arrow";
     assert!(work.bytes(model) != plain.bytes(model));
+
+    // A later run takes away what it does not make.
+    let judged = work.dir.join("runs/bau_expected_f1/train/judged_model.arrow");
+    assert!(judged.exists());
+    let args = ["--experiment", "bau_expected_f1", "--set", "train.refit=false"];
+    assert_eq!(work.run("train-stage", &args).code, 0);
+    assert!(!judged.exists());
 }
 
 /// A checkpoint is kept, and can be used as a model.
@@ -1179,4 +1260,41 @@ fn delicious_reaches_the_published_level() {
     // 65.0 is the published P@1 of nearest neighbours; a plain network must be near it.
     let precision = bce["user"]["precision_at"]["1"].as_f64().unwrap();
     assert!(precision >= 0.64, "{precision}");
+}
+
+/// Without its hash the training would go on from another network.
+#[test]
+fn a_damaged_checkpoint_is_not_used() {
+    let work = Workspace::tiny();
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let model = work.bytes("runs/bau/train/model.arrow");
+    let args = ["--experiment", "bau", "--set", "train.checkpoint_minutes=0"];
+    work.killed("train-stage", &args, "epoch 2 ");
+    let checkpoint = "runs/bau/train/checkpoint.arrow";
+    let mut bytes = work.bytes(checkpoint);
+    let at = bytes.len() / 2;
+    bytes[at..at + 512].iter_mut().for_each(|byte| *byte ^= 1);
+    fs::write(work.dir.join(checkpoint), bytes).unwrap();
+    let run = work.run("train-stage", &args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let expected =
+        format!("cannot go on from {checkpoint}: it is damaged or of an earlier version");
+    assert!(run.stderr.contains(&expected), "{}", run.stderr);
+    assert!(model == work.bytes("runs/bau/train/model.arrow"));
+}
+
+#[test]
+fn a_sample_without_any_weight_is_nothing_to_learn_from() {
+    let work = Workspace::tiny();
+    work.edit(
+        "everyone.sql",
+        "\nselect\n    users.user_id",
+        "\nselect\n    0 as weight,\n    users.user_id",
+    );
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 1);
+    let run = work.run("train-stage", &["--experiment", "bau"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    let expected = "nothing to learn: none of the 18 examples has a weight above 0";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+    assert!(!work.dir.join("runs/bau/train/model.arrow").exists());
 }

@@ -137,6 +137,7 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
             return interrupt::EXIT_INTERRUPTED;
         }
         let is_data = match cause.downcast_ref::<ipc::Error>() {
+            Some(ipc::Error::Target { .. }) => return EXIT_USAGE,
             Some(ipc::Error::Io { .. }) => false,
             Some(_) => true,
             None => cause.is::<DataError>(),

@@ -92,6 +92,12 @@ impl Feature {
     }
 }
 
+/// What the ids of a list column stand for, if its metadata say so.
+pub fn id_space(field: &Field) -> Option<IdSpace> {
+    let space = field.metadata().get(IDS_KEY)?;
+    Some(if space == "brands" { IdSpace::Brands } else { IdSpace::Own })
+}
+
 /// The features among the columns of a table.
 pub fn of_schema(schema: &Schema) -> Vec<Feature> {
     let kind = |field: &Field| match field.data_type() {
@@ -99,8 +105,7 @@ pub fn of_schema(schema: &Schema) -> Vec<Feature> {
             Some(FeatureKind::Dense { dim: *dim as usize })
         }
         DataType::List(item) if *item.data_type() == DataType::UInt32 => {
-            let space = field.metadata().get(IDS_KEY)?;
-            let ids = if space == "brands" { IdSpace::Brands } else { IdSpace::Own };
+            let ids = id_space(field)?;
             let is_weights = |other: &&std::sync::Arc<Field>| {
                 other.metadata().get(WEIGHTS_KEY).is_some_and(|of| of == field.name())
             };

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options, concat};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
@@ -193,6 +193,53 @@ fn hex(bytes: &[u8]) -> String {
 fn uuid(bytes: &[u8]) -> String {
     let parts = [0..4, 4..6, 6..8, 8..10, 10..UUID_BYTES];
     parts.map(|part| hex(&bytes[part])).join("-")
+}
+
+/// All ids of a table's column, as they are between stages: `Int64` or `Utf8`.
+///
+/// * `parts`: the column, batch by batch.
+///
+/// # Errors
+///
+/// A type that holds no ids, bytes that are no text, or a null.
+pub fn whole(table: &str, column: &str, parts: &[&ArrayRef]) -> Result<ArrayRef, DataError> {
+    let bad_ids = |err: IdError| err.at(table, column);
+    let mut to = DataType::Int64;
+    for part in parts {
+        if stored_type(part).map_err(bad_ids)? == DataType::Utf8 {
+            to = DataType::Utf8;
+        }
+    }
+    let parts: Vec<ArrayRef> =
+        parts.iter().map(|part| convert(part, &to)).collect::<Result<_, _>>().map_err(bad_ids)?;
+    if parts.is_empty() {
+        return Ok(arrow::array::new_empty_array(&to));
+    }
+    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+    let ids = concat(&parts).map_err(|err| bad_ids(err.into()))?;
+    match ids.null_count() {
+        0 => Ok(ids),
+        n => Err(DataError(format!("{table}: column `{column}` holds {n} nulls, expected none"))),
+    }
+}
+
+/// Numbers the ids of a table's column, none of which may appear twice.
+///
+/// * `found`: type of the column before it was converted.
+///
+/// # Errors
+///
+/// The first id that appears a second time.
+pub fn index(
+    table: &str,
+    column: &str,
+    ids: &ArrayRef,
+    found: DataType,
+) -> Result<IdIndex, DataError> {
+    IdIndex::new(ids, found).map_err(|row| {
+        let id = shown(ids, row);
+        DataError(format!("{table}: `{column}` {id} appears twice, expected once"))
+    })
 }
 
 /// The ids of an `Int64` or `Utf8` column, as text.

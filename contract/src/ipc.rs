@@ -3,22 +3,19 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::buffer::Buffer;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::convert::fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::root_as_footer;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use memmap2::Mmap;
 
+use crate::arrow_file::{Batches, Source, Unmapped, guarded};
 use crate::interrupt;
-use crate::tables::{Contract, HISTORY, Kind};
+use crate::lock::{open_alone, stands_at};
+use crate::tables::{Contract, HISTORY};
 
 /// Rows of one record batch of a written table, the last apart.
 pub const ROWS_PER_BATCH: usize = 65_536;
@@ -26,6 +23,8 @@ pub const ROWS_PER_BATCH: usize = 65_536;
 /// Metadata keys of every file.
 const CONTRACT_KEY: &str = "contract";
 const VERSION_KEY: &str = "contract_version";
+/// Metadata that every file gets when it is written.
+pub const CONTRACT_KEYS: [&str; 2] = [CONTRACT_KEY, VERSION_KEY];
 
 /// Why a table could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +46,14 @@ pub enum Error {
         path: String,
         /// The table it should hold
         contract: &'static str,
+    },
+    /// What is to be written is no file
+    #[error("{path}: {found}\nhint: expected a file, new or to be replaced")]
+    Target {
+        /// Where it was to be written
+        path: String,
+        /// What is there
+        found: &'static str,
     },
     /// The file is not what its contract says
     #[error(
@@ -132,7 +139,55 @@ impl Table {
 /// was expected: not an Arrow file, cut short, another contract or version, a column
 /// that is missing or of another type, a null where none may be.
 pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
-    let table = read_any(path, contract)?;
+    let file = open(path, contract)?;
+    checked(path, contract, map(path, &file)?)
+}
+
+/// As [`read`], for a file that a user names: its bytes are read, not mapped, as it may be cut short
+/// meanwhile.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_unmapped(path: &Path, contract: &Contract) -> Result<Table, Error> {
+    let file = open(path, contract)?;
+    let source = Unmapped::new(file).map_err(|err| Error::io(path, err))?;
+    checked(path, contract, source)
+}
+
+/// Opens a table's file.
+fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
+    let missing = || Error::Missing { path: path.display().to_string(), contract: contract.name };
+    let file = File::open(path).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => missing(),
+        _ => Error::io(path, err),
+    })?;
+    let metadata = file.metadata().map_err(|err| Error::io(path, err))?;
+    if !metadata.is_file() {
+        return Err(Error::broken(path, contract, "it is no file"));
+    }
+    Ok(file)
+}
+
+/// The rows of a file, checked against their contract.
+fn checked(path: &Path, contract: &Contract, source: impl Source) -> Result<Table, Error> {
+    let (schema, batches) = guarded(|| decode(source)).map_err(|err| match err {
+        ArrowError::IoError(_, err) if err.kind() != io::ErrorKind::UnexpectedEof => {
+            Error::io(path, err)
+        }
+        err => Error::broken(path, contract, format!("not a whole Arrow file: {err}")),
+    })?;
+    if let Some(mismatch) = contract.mismatch(&schema) {
+        return Err(Error::broken(path, contract, mismatch));
+    }
+    let table = Table { schema, batches, path: path.to_path_buf() };
+    for column in contract.columns_of(&table.schema).filter(|c| !c.kind.is_nullable()) {
+        let n_nulls: usize = table.batches.iter().map(|batch| column.n_nulls(batch)).sum();
+        if n_nulls > 0 {
+            let found = format!("column `{}` holds {n_nulls} nulls, expected none", column.name);
+            return Err(table.broken(contract, found));
+        }
+    }
     let name = table.metadata(CONTRACT_KEY);
     if name != Some(contract.name) {
         let found =
@@ -152,49 +207,10 @@ pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// As [`read`], for a file that someone else wrote: the columns are checked, its metadata is not.
-///
-/// # Errors
-///
-/// As [`read`].
-pub fn read_any(path: &Path, contract: &Contract) -> Result<Table, Error> {
-    let file = File::open(path).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => {
-            Error::Missing { path: path.display().to_string(), contract: contract.name }
-        }
-        _ => Error::io(path, err),
-    })?;
-    let map = map(path, &file)?;
-    // The decoder is made for files it can trust and panics on some damaged ones.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(map)));
-    let (schema, batches) = match decoded {
-        Ok(Ok(decoded)) => decoded,
-        Ok(Err(err)) => {
-            return Err(Error::broken(path, contract, format!("not a whole Arrow file: {err}")));
-        }
-        Err(_) => {
-            return Err(Error::broken(path, contract, "not a whole Arrow file: it is damaged"));
-        }
-    };
-    if let Some(mismatch) = contract.mismatch(&schema) {
-        return Err(Error::broken(path, contract, mismatch));
-    }
-    let table = Table { schema, batches, path: path.to_path_buf() };
-    for column in contract.columns.iter().filter(|c| c.kind != Kind::NullableF64) {
-        let nulls = |batch: &RecordBatch| crate::columns::column(batch, column.name).null_count();
-        let n_nulls: usize = table.batches.iter().map(nulls).sum();
-        if n_nulls > 0 {
-            let found = format!("column `{}` holds {n_nulls} nulls, expected none", column.name);
-            return Err(table.broken(contract, found));
-        }
-    }
-    Ok(table)
-}
-
-fn map(path: &Path, file: &File) -> Result<Mmap, Error> {
+fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, Error> {
     // SAFETY: the map is read-only, and files are replaced by rename, never changed in
     // place, so the bytes under a map stay as they are.
-    unsafe { Mmap::map(file) }.map_err(|err| Error::io(path, err))
+    unsafe { Mmap::map(file) }.map(Arc::new).map_err(|err| Error::io(path, err))
 }
 
 /// The rows of a table that this process has just written.
@@ -203,43 +219,10 @@ pub(crate) fn read_scratch(path: &Path, file: &File) -> Result<Vec<RecordBatch>,
     Ok(batches)
 }
 
-fn decode(map: Mmap) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
-    let short = || ArrowError::ParseError("the file is cut short".to_owned());
-    let map = Arc::new(map);
-    let bytes: &[u8] = &map;
-
-    let trailer_at = bytes.len().checked_sub(10).ok_or_else(short)?;
-    let trailer: [u8; 10] = bytes[trailer_at..].try_into().expect("10 bytes");
-    let footer_at = trailer_at.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
-    let footer = root_as_footer(&bytes[footer_at..trailer_at])
-        .map_err(|err| ArrowError::ParseError(format!("its footer is damaged: {err}")))?;
-    let schema =
-        footer.schema().ok_or_else(|| ArrowError::ParseError("it has no schema".to_owned()))?;
-    let schema = Arc::new(fb_to_schema(schema));
-
-    let mut decoder = FileDecoder::new(schema.clone(), footer.version());
-    let block_bytes = |block: &arrow::ipc::Block| {
-        let start = usize::try_from(block.offset()).ok()?;
-        let len = usize::try_from(block.bodyLength())
-            .ok()?
-            .checked_add(usize::try_from(block.metaDataLength()).ok()?)?;
-        let block = bytes[..footer_at].get(start..start.checked_add(len)?)?;
-        // A buffer of its own for each block: whoever counts the memory of a batch would else
-        // count the whole file.
-        // SAFETY: `map` owns the bytes and is kept alive by the buffer.
-        let start = std::ptr::NonNull::from(block).cast();
-        Some(unsafe { Buffer::from_custom_allocation(start, len, map.clone()) })
-    };
-    for block in footer.dictionaries().iter().flatten() {
-        decoder.read_dictionary(block, &block_bytes(block).ok_or_else(short)?)?;
-    }
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().iter().flatten() {
-        let bytes = block_bytes(block).ok_or_else(short)?;
-        batches
-            .extend(decoder.read_record_batch(block, &bytes)?.filter(|batch| batch.num_rows() > 0));
-    }
-    Ok((schema, batches))
+fn decode(source: impl Source) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let mut batches = Batches::open(source)?;
+    let rows = batches.by_ref().collect::<Result<_, _>>()?;
+    Ok((batches.schema, rows))
 }
 
 /// A table being written beside its target.
@@ -278,6 +261,26 @@ impl Write for Hashing {
 /// build have the same digest.
 struct Digest(blake3::Hasher);
 
+/// Hash of texts and of the rows of batches with the same columns: of what they hold, not of how a
+/// file lays it out.
+///
+/// # Errors
+///
+/// If a batch has other columns than the first.
+pub fn hash_rows<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    batches: impl IntoIterator<Item = RecordBatch>,
+) -> Result<String, ArrowError> {
+    let mut batches = batches.into_iter().peekable();
+    let fields = batches.peek().map(|batch| batch.schema().fields().clone()).unwrap_or_default();
+    let mut writer = StreamWriter::try_new(Digest::of_texts(texts), &Schema::new(fields))?;
+    for batch in batches {
+        writer.write(&batch)?;
+    }
+    let Digest(hasher) = writer.into_inner()?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Columns of `history` that are times: they differ from run to run, and no result follows from them.
 const TIMES: [&str; 2] = ["secs", "rows_per_s"];
 
@@ -291,13 +294,18 @@ impl Digest {
         let mut metadata: Vec<_> = schema.metadata().iter().collect();
         metadata.retain(|(key, _)| *key != FINGERPRINT_KEY && *key != EXPERIMENT_KEY);
         metadata.sort(); // a map has no order of its own
-        let mut hasher = blake3::Hasher::new();
-        for text in metadata.into_iter().flat_map(|(key, value)| [key, value]) {
-            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-        }
+        let texts = metadata.into_iter().flat_map(|(key, value)| [key.as_str(), value]);
         let plain =
             Schema::new(schema.fields().clone()).project(&Self::columns(schema, contract))?;
-        StreamWriter::try_new(Self(hasher), &plain)
+        StreamWriter::try_new(Self::of_texts(texts), &plain)
+    }
+
+    fn of_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        Self(hasher)
     }
 
     /// Places of the columns that count.
@@ -324,33 +332,48 @@ impl Write for Digest {
 struct Partial {
     path: PathBuf,
     target: PathBuf,
+    /// Held until the file is renamed or removed
+    lock: File,
 }
 
 impl Partial {
     /// Opens the unfinished file, alone: two runs that write the same target would spoil it.
     fn create(target: &Path) -> Result<(Self, File), Error> {
+        check_target(target)?;
         let dir =
             target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(dir).map_err(|err| Error::io(dir, err))?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let path = dir.join(format!(".{name}.partial"));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|err| Error::io(&path, err))?;
-        // The kernel frees the lock when its holder ends, however it ends.
-        file.try_lock().map_err(|_| taken(target))?;
+        let open = || File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open_alone(&path, target, open)?;
         file.set_len(0).map_err(|err| Error::io(&path, err))?;
+        let lock = file.try_clone().map_err(|err| Error::io(&path, err))?;
         interrupt::remove_on_interrupt(&path);
-        Ok((Self { path, target: target.to_path_buf() }, file))
+        Ok((Self { path, target: target.to_path_buf(), lock }, file))
     }
+}
+
+/// A finished file is renamed over its target, which must not take the place of anything but a file.
+fn check_target(target: &Path) -> Result<(), Error> {
+    let found = match fs::metadata(target) {
+        Ok(there) if there.is_dir() => "is a folder",
+        Ok(there) if !there.is_file() => "is a device or a pipe",
+        _ if target.file_name().is_none() => "is no name of a file",
+        Err(_) if target.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            "is the name of a folder"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Target { path: target.display().to_string(), found })
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // renamed away by `commit`, or to be thrown away
+        // Renamed away by `commit`, or to be thrown away; another run may have started one since.
+        if stands_at(&self.lock, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
         interrupt::keep(&self.path);
     }
 }
@@ -359,7 +382,6 @@ impl Drop for Partial {
 #[must_use = "a finished table takes its place with `commit`"]
 pub struct Finished {
     partial: Partial,
-    _lock: File,
     /// Hash of the file's bytes
     pub blake3: String,
     /// Hash of what it holds, whoever made it
@@ -382,7 +404,7 @@ impl Finished {
     ///
     /// [`Error::Io`] if it cannot be renamed.
     pub fn commit(self) -> Result<(), Error> {
-        let Partial { path, target } = &self.partial;
+        let Partial { path, target, .. } = &self.partial;
         fs::rename(path, target).map_err(|err| Error::io(target, err))
     }
 }
@@ -448,18 +470,12 @@ impl Writer {
         let Digest(content) = self.content.into_inner().map_err(|err| failed(&target, err))?;
         Ok(Finished {
             partial: self.partial,
-            _lock: hashing.file,
             blake3: hashing.hasher.finalize().to_hex().to_string(),
             content: content.finalize().to_hex().to_string(),
             n_bytes: hashing.n_bytes,
             n_rows: self.n_rows,
         })
     }
-}
-
-/// Another run holds the lock on what this one wants to write.
-pub(crate) fn taken(target: &Path) -> Error {
-    Error::io(target, io::Error::other("another run is writing here; wait for it to end"))
 }
 
 pub(crate) fn failed(path: &Path, err: ArrowError) -> Error {
@@ -482,7 +498,6 @@ pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
     let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok(Finished {
         partial,
-        _lock: file,
         content: hash.clone(),
         blake3: hash,
         n_bytes: text.len() as u64,
@@ -631,5 +646,70 @@ mod tests {
         let message = second.err().expect("the first holds the target").to_string();
         assert!(message.contains("another run is writing here"), "{message}");
         drop(first);
+    }
+
+    /// The first file is in its place when the second is begun, and is dropped only then.
+    #[test]
+    fn a_writer_removes_no_unfinished_file_but_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        let first = write(&path, &[]);
+        fs::rename(dir.path().join(".model.arrow.partial"), &path).unwrap();
+        let second = write(&path, &[("new".into(), vec![1], vec![2.0])]);
+        drop(first);
+        second.commit().unwrap();
+        assert_eq!(read(&path, &MODEL).unwrap().n_rows(), 1);
+    }
+
+    #[test]
+    fn nothing_but_a_file_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = |path: &Path| finish_text(path, "text").err().unwrap().to_string();
+        assert!(message(Path::new("/dev/null")).starts_with("/dev/null: is a device"));
+        assert!(message(dir.path()).contains("is a folder"));
+        assert!(message(&dir.path().join("new/")).contains("is the name of a folder"));
+        assert!(message(&dir.path().join("..")).contains("is a folder"));
+        assert!(message(Path::new("")).contains("is no name of a file"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_optional_column_is_checked_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("thresholds.arrow");
+        let with = |name: &str, more: ArrayRef| {
+            let more = Field::new(name, more.data_type().clone(), true);
+            let fields = THRESHOLDS.columns.iter();
+            let fields = fields.map(|c| Field::new(c.name, c.kind.data_type(), false));
+            Writer::create(&path, &THRESHOLDS, fields.chain([more]).collect(), HashMap::new())
+                .err()
+                .map(|err| err.to_string())
+        };
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0]));
+        assert_eq!(with("expected_f1", floats.clone()), None);
+        assert_eq!(with("anything", floats.clone()), None);
+        let message = with("knot_logits", floats).expect("floats are no lists");
+        assert!(message.contains("`knot_logits` is `Float64`, expected `List(Float32)`"));
+    }
+
+    /// A list without nulls may hold some.
+    #[test]
+    fn a_null_within_a_list_is_found() {
+        use arrow::array::ListArray;
+        use arrow::datatypes::Float32Type;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        let data = ListArray::from_iter_primitive::<Float32Type, _, _>([Some([Some(1.0), None])]);
+        let mut shape = ListBuilder::<u32>::default();
+        shape.push(&[2]);
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from(vec!["w"])), shape.finish(), Arc::new(data)];
+        let fields = MODEL.columns.iter().zip(&columns);
+        let fields = fields.map(|(c, array)| Field::new(c.name, array.data_type().clone(), true));
+        let mut writer = Writer::create(&path, &MODEL, fields.collect(), HashMap::new()).unwrap();
+        writer.write(columns).unwrap();
+        writer.finish().unwrap().commit().unwrap();
+        let message = read(&path, &MODEL).unwrap_err().to_string();
+        assert!(message.contains("column `data` holds 1 nulls, expected none"), "{message}");
     }
 }

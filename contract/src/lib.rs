@@ -25,8 +25,12 @@ pub mod scratch;
 pub mod source_features;
 pub mod statistics;
 pub mod tables;
+pub mod threads;
 pub mod thresholds;
+pub mod user_file;
 
+mod arrow_file;
+mod lock;
 mod problems;
 mod schema_check;
 mod yaml;

@@ -188,7 +188,7 @@ fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     // A name may hold characters of patterns.
     if given.is_dir() {
-        add_folder(given, &mut files)?;
+        add_folder(given, &mut Vec::new(), &mut files)?;
     } else if given.exists() {
         add_file(given, &mut files)?;
     } else if is_pattern(path) {
@@ -199,7 +199,7 @@ fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
                 continue;
             }
             if found.is_dir() {
-                add_folder(&found, &mut files)?;
+                add_folder(&found, &mut Vec::new(), &mut files)?;
             } else {
                 add_file(&found, &mut files)?;
             }
@@ -235,20 +235,34 @@ fn add_file(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+/// * `above`: the folders on the way here, without links.
+fn add_folder(
+    folder: &Path,
+    above: &mut Vec<PathBuf>,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), String> {
     refuse_table_format(folder)?;
     let failed = |err: std::io::Error| format!("`{}`: {err}", folder.display());
+    let real = folder.canonicalize().map_err(failed)?;
+    if above.contains(&real) {
+        return Err(format!(
+            "`{}` is a link to a folder above it, whose files would count again",
+            folder.display()
+        ));
+    }
+    above.push(real);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if is_hidden(&path) {
             continue;
         }
         if path.is_dir() {
-            add_folder(&path, files)?;
+            add_folder(&path, above, files)?;
         } else {
             add_file(&path, files)?;
         }
     }
+    above.pop();
     Ok(())
 }
 
@@ -441,6 +455,19 @@ mod tests {
             let message = folder.find("log").unwrap_err();
             assert!(message.contains("which files count"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_link_to_a_folder_above_is_refused() {
+        let folder = Folder::with(&["log/a.parquet", "other/b.parquet"]);
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(folder.0.path().join(to), folder.0.path().join(at)).unwrap();
+        };
+        link("other", "log/more");
+        assert_eq!(folder.find("log").unwrap(), ["log/a.parquet", "log/more/b.parquet"]);
+        link("log", "other/back");
+        let message = folder.find("log").unwrap_err();
+        assert!(message.contains("log/more/back` is a link to a folder above it"), "{message}");
     }
 
     #[test]

@@ -145,7 +145,8 @@ impl StageRun {
         Ok(())
     }
 
-    /// Puts all outputs in their places, then writes the record.
+    /// Puts all outputs in their places, then writes the record; then removes outputs of an
+    /// earlier run that this one does not have.
     ///
     /// # Errors
     ///
@@ -177,6 +178,7 @@ impl StageRun {
             accepted: Vec::new(),
         };
         let path = self.plan.record_path();
+        let earlier = Record::load(&path);
         let text = serde_json::to_string_pretty(&record).expect("a record is plain data");
         let record_file = ipc::finish_text(&path, &text)?;
         match std::fs::remove_file(&path) {
@@ -189,8 +191,27 @@ impl StageRun {
             output.commit()?;
         }
         record_file.commit()?;
+        if let Some(earlier) = earlier {
+            remove_outdated(&self.plan.dir, &earlier, &record)?;
+        }
         Ok(record)
     }
+}
+
+/// Removes what an earlier run made and this one did not, as a memory that is not used any more.
+fn remove_outdated(dir: &Path, earlier: &Record, record: &Record) -> Result<(), Error> {
+    let is_outdated = |name: &&String| !record.outputs.contains_key(*name);
+    for name in earlier.outputs.keys().filter(is_outdated) {
+        // A name, not a path: nothing outside the folder is touched, whatever a record says.
+        let Some(path) = Path::new(name).file_name().map(|name| dir.join(name)) else { continue };
+        match std::fs::remove_file(&path) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&path, err));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Messages name the table an input holds; an input that is no table is named as a file.

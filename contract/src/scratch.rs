@@ -11,6 +11,7 @@ use arrow::ipc::writer::FileWriter;
 
 use crate::interrupt;
 use crate::ipc::{self, Error};
+use crate::lock::{open_alone, stands_at};
 
 /// A folder for unfinished work beside a stage's outputs; one run at a time may hold it.
 ///
@@ -19,7 +20,7 @@ use crate::ipc::{self, Error};
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Scratch {
@@ -30,10 +31,8 @@ impl Scratch {
     /// [`Error::Io`] if it cannot be made or another run holds it.
     pub fn create(stage_dir: &Path) -> Result<Self, Error> {
         let path = stage_dir.join(".scratch");
-        fs::create_dir_all(&path).map_err(|err| Error::io(&path, err))?;
-        let lock = File::open(&path).map_err(|err| Error::io(&path, err))?;
-        // The kernel frees the lock when its holder ends, however it ends.
-        lock.try_lock().map_err(|_| ipc::taken(stage_dir))?;
+        let open = || fs::create_dir_all(&path).and_then(|()| File::open(&path));
+        let lock = open_alone(&path, stage_dir, open)?;
         let leftovers = fs::read_dir(&path).map_err(|err| Error::io(&path, err))?;
         for leftover in leftovers.flatten().map(|entry| entry.path()) {
             let removed = if leftover.is_dir() {
@@ -44,7 +43,7 @@ impl Scratch {
             removed.map_err(|err| Error::io(&leftover, err))?;
         }
         interrupt::remove_on_interrupt(&path);
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Where it is.
@@ -73,7 +72,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if stands_at(&self.lock, &self.path) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
         interrupt::keep(&self.path);
     }
 }

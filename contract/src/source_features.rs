@@ -1,19 +1,22 @@
 //! Feature columns of users as the source has them -> as the tables between stages have them.
+//!
+//! Training matches the manifest's features ([`match_columns`]), prediction those of a model
+//! ([`match_model`]); what is accepted and refused is the same.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray, RecordBatch,
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray, RecordBatch, StringArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt32Type};
 use arrow::util::display::array_value_to_string;
 
 use crate::cli::DataError;
 use crate::columns::ListBuilder;
-use crate::features::{Feature, FeatureKind};
-use crate::ids::{IdError, IdIndex};
+use crate::features::{self, Feature, FeatureKind};
+use crate::ids::{IdError, IdIndex, IdKind};
 use crate::manifest::{FeatureSource, IdSpace};
 
 /// Ids of a list feature are rows of a weight matrix, so they must be small.
@@ -25,6 +28,8 @@ pub struct FeatureColumn {
     weights: Option<String>,
     /// As the tables between stages have it
     pub feature: Feature,
+    /// Where the length of a vector comes from, for messages
+    length_of: &'static str,
 }
 
 /// Matches the manifest's features to the columns of users; `first` has at least one user.
@@ -100,11 +105,25 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
             "users: feature `{name}` has `weights`, but is no list of ids"
         )));
     }
+    if let Some(weights) = &options.weights {
+        let array = first.column_by_name(weights).expect("checked by `check_present`");
+        check_weights(weights, array.data_type())
+            .map_err(|err| DataError(format!("users: {err}")))?;
+    }
     Ok(FeatureColumn {
         source: name.clone(),
         weights: options.weights,
         feature: Feature { name, kind },
+        length_of: "for the first user",
     })
+}
+
+/// Weights of a list's ids are a list too.
+fn check_weights(name: &str, found: &DataType) -> Result<(), String> {
+    match list_item(found) {
+        Some(item) if item.is_numeric() || *item == DataType::Null => Ok(()),
+        _ => Err(format!("column `{name}` is `{found}`, expected a list of numbers (weights)")),
+    }
 }
 
 /// The type of a list's items; `None` for what is no list.
@@ -144,7 +163,9 @@ impl FeatureColumn {
         let column = |name: &str| users.column_by_name(name).expect("checked by `check_present`");
         let at = Place { users, column: &self.source };
         match self.feature.kind {
-            FeatureKind::Dense { dim } => Ok(vec![dense(column(&self.source), dim, at)?]),
+            FeatureKind::Dense { dim } => {
+                Ok(vec![dense(column(&self.source), (dim, self.length_of), at)?])
+            }
             FeatureKind::Sparse { ids, .. } => {
                 let weights = self.weights.as_ref().map(|name| column(name));
                 sparse(
@@ -173,7 +194,7 @@ impl Place<'_> {
     }
 }
 
-fn dense(array: &ArrayRef, dim: usize, at: Place) -> Result<ArrayRef> {
+fn dense(array: &ArrayRef, (dim, length_of): (usize, &str), at: Place) -> Result<ArrayRef> {
     let (values, offsets): (ArrayRef, Option<ListArray>) = if list_item(array.data_type()).is_none()
     {
         (cast(array, &DataType::Float32)?, None)
@@ -191,8 +212,7 @@ fn dense(array: &ArrayRef, dim: usize, at: Place) -> Result<ArrayRef> {
             list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize
         });
         if range.len() != dim {
-            let found =
-                format!("found a vector of {}, expected {dim} as for the first user", range.len());
+            let found = format!("found a vector of {}, expected {dim} as {length_of}", range.len());
             return Err(at.fail(row, found).into());
         }
         for i in range {
@@ -230,14 +250,15 @@ fn sparse(
     let positions: Vec<Option<u32>> = if let Some(brands) = brands {
         brands.positions(list.values()).map_err(|err| err.at("users", at.column))?
     } else {
-        let ids = cast(list.values(), &DataType::Int64)?;
+        let found = list.values();
+        let ids = cast(found, &DataType::Int64)?; // null where one does not fit
         let ids = ids.as_primitive::<Int64Type>();
-        for row in 0..list.len() {
+        for row in (0..list.len()).filter(|&row| list.is_valid(row)) {
             for i in list.value_offsets()[row]..list.value_offsets()[row + 1] {
                 let i = i as usize;
                 if ids.is_null(i) || !(0..=MAX_ID).contains(&ids.value(i)) {
-                    let found =
-                        if ids.is_null(i) { "null".to_owned() } else { ids.value(i).to_string() };
+                    let found = array_value_to_string(found, i)?;
+                    let found = if found.is_empty() { "null" } else { &found };
                     return Err(at
                         .fail(row, format!("found id {found}, expected 0 to {MAX_ID}"))
                         .into());
@@ -290,6 +311,182 @@ fn sparse(
         columns.push(kept_weights.finish());
     }
     Ok(columns)
+}
+
+/// A feature of a model, matched to the columns of a user's own table.
+pub struct ModelColumn {
+    column: FeatureColumn,
+    /// As the model has it
+    feature: Feature,
+    brands: BrandPositions,
+    /// Ids of brands read so far, and how many of them the model knows
+    n_ids: usize,
+    n_known: usize,
+}
+
+/// Matches a model's features to the columns of users, by name.
+///
+/// A list of brands has brand ids, unless its metadata say that it has their positions, as
+/// `features.arrow` does.
+///
+/// * `brand_ids`: the model's brands, in order.
+///
+/// # Errors
+///
+/// Every column that is missing or of another type, what the model reads, and what is there.
+pub fn match_model(
+    features: &[Feature],
+    brand_ids: &[String],
+    users: &Schema,
+) -> Result<Vec<ModelColumn>, DataError> {
+    let (mut columns, mut problems) = (Vec::new(), Vec::new());
+    for feature in features {
+        match ModelColumn::new(feature, brand_ids, users) {
+            Ok(column) => columns.push(column),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(columns);
+    }
+    let expected = features.iter().map(|f| format!("`{}` ({})", f.name, expected(f)));
+    let found = users.fields().iter().map(|f| format!("`{}` ({})", f.name(), f.data_type()));
+    Err(DataError(format!(
+        "users: {}\nhint: the model reads {}; the columns are {}",
+        problems.join("; "),
+        expected.collect::<Vec<_>>().join(", "),
+        found.collect::<Vec<_>>().join(", ")
+    )))
+}
+
+/// What a model's feature is read from, in words.
+fn expected(feature: &Feature) -> String {
+    match feature.kind {
+        FeatureKind::Dense { dim: 1 } => "a number".to_owned(),
+        FeatureKind::Dense { dim } => format!("a vector of {dim}: a list of numbers"),
+        FeatureKind::Sparse { is_weighted, ids } => {
+            let ids = match ids {
+                IdSpace::Brands => "a list of brand ids",
+                IdSpace::Own => "a list of whole numbers",
+            };
+            if is_weighted {
+                return format!("{ids}, their weights in `{}`", feature.weights_column());
+            }
+            ids.to_owned()
+        }
+    }
+}
+
+impl ModelColumn {
+    fn new(feature: &Feature, brand_ids: &[String], users: &Schema) -> Result<Self, String> {
+        let of = |name: &str| {
+            users.field_with_name(name).map_err(|_| format!("column `{name}` is missing"))
+        };
+        let field = of(&feature.name)?;
+        let found = field.data_type();
+        let item = list_item(found);
+        let is_number = |t: &DataType| t.is_numeric() || *t == DataType::Boolean;
+        let (mut is_fit, mut kind) = (false, feature.kind);
+        match &mut kind {
+            FeatureKind::Dense { dim } => {
+                is_fit = match (found, item) {
+                    (DataType::FixedSizeList(_, length), Some(item)) => {
+                        is_number(item) && usize::try_from(*length) == Ok(*dim)
+                    }
+                    (_, Some(item)) => is_number(item),
+                    (_, None) => *dim == 1 && is_number(found),
+                };
+            }
+            FeatureKind::Sparse { ids, .. } => {
+                let said = features::id_space(field);
+                if let (Some(item), true) = (item, said.is_none_or(|said| said == *ids)) {
+                    is_fit = *item == DataType::Null
+                        || match ids {
+                            IdSpace::Own => item.is_integer(),
+                            IdSpace::Brands => IdKind::of(item).is_ok(),
+                        };
+                    if said == Some(IdSpace::Brands) && *item == DataType::UInt32 {
+                        *ids = IdSpace::Own; // positions are numbers like any others
+                    }
+                }
+            }
+        }
+        if !is_fit {
+            let name = &feature.name;
+            return Err(format!("column `{name}` is `{found}`, expected {}", expected(feature)));
+        }
+        let weights = match feature.kind {
+            FeatureKind::Sparse { is_weighted: true, .. } => Some(feature.weights_column()),
+            _ => None,
+        };
+        if let Some(weights) = &weights {
+            check_weights(weights, of(weights)?.data_type())?;
+        }
+        // The ids are compared as text, so that the model need not say what they were.
+        let texts = StringArray::from_iter_values(brand_ids);
+        let index = IdIndex::new(&texts, item.unwrap_or(found).clone())
+            .map_err(|row| format!("the model has brand `{}` twice", brand_ids[row]))?;
+        let brands =
+            BrandPositions { ids: index, kept: (0..brand_ids.len() as u32).map(Some).collect() };
+        let source = feature.name.clone();
+        let column = FeatureColumn {
+            source: source.clone(),
+            weights,
+            feature: Feature { name: source, kind },
+            length_of: "the model has it",
+        };
+        Ok(Self { column, feature: feature.clone(), brands, n_ids: 0, n_known: 0 })
+    }
+
+    /// The columns that [`Self::convert`] gives.
+    pub fn fields(&self) -> Vec<Field> {
+        self.feature.fields()
+    }
+
+    /// The feature of a batch of users.
+    ///
+    /// # Errors
+    ///
+    /// As [`FeatureColumn::convert`]; also the position of a brand that the model does not have.
+    pub fn convert(&mut self, users: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let columns = self.column.convert(users, &self.brands)?;
+        if let FeatureKind::Sparse { ids: IdSpace::Brands, .. } = self.feature.kind {
+            let n_brands = self.brands.kept.len();
+            let lists = columns[0].as_list::<i32>();
+            let ids = lists.values().as_primitive::<UInt32Type>();
+            if let Some(at) = ids.values().iter().position(|&id| id as usize >= n_brands) {
+                let row = lists.value_offsets().partition_point(|&end| end as usize <= at) - 1;
+                let found = format!(
+                    "found brand {}, expected 0 to {}, positions of the model's brands",
+                    ids.value(at),
+                    n_brands.saturating_sub(1)
+                );
+                let place = Place { users, column: &self.column.source };
+                return Err(place.fail(row, found).into());
+            }
+            let given = users.column_by_name(&self.column.source).expect("matched");
+            self.n_ids += as_list(given)?.values().len();
+            self.n_known += ids.len();
+        }
+        Ok(columns)
+    }
+
+    /// Checks, once all users are read, that a list of brands is one: that a brand is unknown is
+    /// nothing special, that all are is a mistake.
+    ///
+    /// # Errors
+    ///
+    /// If there are ids of brands, and the model knows none of them.
+    pub fn check_known(&self) -> Result<(), DataError> {
+        if self.n_ids == 0 || self.n_known > 0 {
+            return Ok(());
+        }
+        Err(DataError(format!(
+            "users: column `{}`: none of its {} brand ids is a brand of the model; expected ids as \
+             `brand_id` of the brands that it was trained with",
+            self.column.source, self.n_ids
+        )))
+    }
 }
 
 /// From a source brand id to the kept brand's `brand_idx`.

@@ -3,6 +3,7 @@
 //! A table may have more columns than its contract names; features are such columns.
 //! A changed contract gets a new version, and a line in the changelog.
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 
 /// Name, version and columns of a table.
@@ -14,9 +15,11 @@ pub struct Contract {
     pub version: u32,
     /// Columns that must be there
     pub columns: &'static [Column],
+    /// Columns that may be there, and then hold what is said here
+    pub optional: &'static [Column],
 }
 
-/// A column that must be there.
+/// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// Its name
@@ -50,7 +53,21 @@ pub enum Kind {
     ListF32,
 }
 
+impl Column {
+    /// Nulls of the column in a batch, also within its lists.
+    pub(crate) fn n_nulls(&self, batch: &RecordBatch) -> usize {
+        let array = crate::columns::column(batch, self.name);
+        let items = array.as_list_opt::<i32>().map_or(0, |list| list.values().null_count());
+        array.null_count() + items
+    }
+}
+
 impl Kind {
+    /// Whether it may hold nulls.
+    pub fn is_nullable(self) -> bool {
+        self == Self::NullableF64
+    }
+
     /// Whether a column of this type holds what the contract says.
     pub fn accepts(self, found: &DataType) -> bool {
         match self {
@@ -111,15 +128,24 @@ pub const BRANDS: Contract = Contract {
         column("volume", Kind::U64),
         column("tier", Kind::Text), // head, torso or tail
     ],
+    optional: &[],
 };
 
 /// Every training user once, in order of `user_id`; then one column a feature.
-pub const FEATURES: Contract =
-    Contract { name: "features", version: 1, columns: &[column("user_id", Kind::Id)] };
+pub const FEATURES: Contract = Contract {
+    name: "features",
+    version: 1,
+    columns: &[column("user_id", Kind::Id)],
+    optional: &[],
+};
 
 /// Training users as the sampling query sees them: the columns that are no features.
-pub const TRAIN_USERS: Contract =
-    Contract { name: "train_users", version: 1, columns: &[column("user_id", Kind::Id)] };
+pub const TRAIN_USERS: Contract = Contract {
+    name: "train_users",
+    version: 1,
+    columns: &[column("user_id", Kind::Id)],
+    optional: &[],
+};
 
 /// Labels of training users as the sampling query sees them, in order of `user_row`.
 pub const TRAIN_INTERACTIONS: Contract = Contract {
@@ -132,6 +158,7 @@ pub const TRAIN_INTERACTIONS: Contract = Contract {
         column("brand_id", Kind::Id),
         column("events", Kind::F64), // 1 where the source has no such column
     ],
+    optional: &[],
 };
 
 /// Training examples. `user_row` is a row of `features`.
@@ -145,6 +172,7 @@ pub const EXAMPLES: Contract = Contract {
         column("weight", Kind::F32),
         column("is_clone", Kind::Bool),
     ],
+    optional: &[],
 };
 
 /// Users kept from training, with their labels; then one column a feature.
@@ -152,6 +180,7 @@ pub const HOLDOUT: Contract = Contract {
     name: "holdout",
     version: 1,
     columns: &[column("user_id", Kind::Id), column("brands", Kind::ListU32)],
+    optional: &[],
 };
 
 /// A model's arrays; what they are to each other is in the file's metadata.
@@ -163,6 +192,7 @@ pub const MODEL: Contract = Contract {
         column("shape", Kind::ListU32),
         column("data", Kind::ListF32),
     ],
+    optional: &[],
 };
 
 /// One row an epoch. `rows_per_s` and `secs` differ from run to run.
@@ -177,6 +207,11 @@ pub const HISTORY: Contract = Contract {
         column("valid_user_f1", Kind::NullableF64),
         column("rows_per_s", Kind::F64),
         column("secs", Kind::F64),
+    ],
+    optional: &[
+        column("valid_map", Kind::NullableF64),
+        column("updates", Kind::U64),
+        column("member", Kind::U32), // which of the networks that are averaged, from 0
     ],
 };
 
@@ -193,6 +228,7 @@ pub const THRESHOLDS: Contract = Contract {
         column("intercept", Kind::F64),
         column("threshold", Kind::F64),
     ],
+    optional: THRESHOLDS_MORE,
 };
 
 /// More columns of [`THRESHOLDS`], all or none.
@@ -211,6 +247,7 @@ pub const MEMORY: Contract = Contract {
     name: "memory",
     version: 1,
     columns: &[column("vector", Kind::ListF32), column("brands", Kind::ListU32)],
+    optional: &[],
 };
 
 /// Decisions for the test users. `top_brands` are the best brands, best first.
@@ -224,6 +261,7 @@ pub const SCORES: Contract = Contract {
         column("top_brands", Kind::ListU32),
         column("top_probs", Kind::ListF32),
     ],
+    optional: &[],
 };
 
 /// Decisions for users whose labels are not known.
@@ -236,6 +274,7 @@ pub const PREDICTIONS: Contract = Contract {
         column("top_brands", Kind::ListU32),
         column("top_probs", Kind::ListF32),
     ],
+    optional: &[],
 };
 
 /// Users by bin of the logit before calibration; only bins that hold someone.
@@ -249,6 +288,7 @@ pub const HISTOGRAM: Contract = Contract {
         column("positives", Kind::U64),
         column("negatives", Kind::U64),
     ],
+    optional: &[],
 };
 
 /// What other decisions of the same probabilities would give the test users: a picture for the
@@ -263,6 +303,7 @@ pub const TRADE_OFF: Contract = Contract {
         column("user_f1", Kind::NullableF64),
         column("n_predicted", Kind::U64), // for all users together
     ],
+    optional: &[],
 };
 
 /// The report's figures per experiment and brand.
@@ -283,31 +324,38 @@ pub const PER_BRAND: Contract = Contract {
         column("recall", Kind::NullableF64),
         column("f1", Kind::NullableF64),
     ],
+    optional: &[],
 };
 
 impl Contract {
     /// What is wrong with `found`, if anything: the first column that does not fit.
     pub(crate) fn mismatch(&self, found: &Schema) -> Option<String> {
-        for column in self.columns {
-            let Ok(field) = found.field_with_name(column.name) else {
-                let names: Vec<_> =
-                    found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
-                return Some(format!(
-                    "column `{}` ({}) is missing; found {}",
-                    column.name,
-                    column.kind.describe(),
-                    names.join(", ")
-                ));
-            };
-            if !column.kind.accepts(field.data_type()) {
-                return Some(format!(
+        let is_missing = |column: &&Column| found.field_with_name(column.name).is_err();
+        if let Some(column) = self.columns.iter().find(is_missing) {
+            let names: Vec<_> = found.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+            return Some(format!(
+                "column `{}` ({}) is missing; found {}",
+                column.name,
+                column.kind.describe(),
+                names.join(", ")
+            ));
+        }
+        self.columns_of(found).find_map(|column| {
+            let field = found.field_with_name(column.name).expect("one of its columns");
+            (!column.kind.accepts(field.data_type())).then(|| {
+                format!(
                     "column `{}` is `{}`, expected {}",
                     column.name,
                     field.data_type(),
                     column.kind.describe()
-                ));
-            }
-        }
-        None
+                )
+            })
+        })
+    }
+
+    /// The columns of the contract that a table has.
+    pub(crate) fn columns_of(&self, found: &Schema) -> impl Iterator<Item = &'static Column> {
+        let is_there = |column: &&Column| found.field_with_name(column.name).is_ok();
+        self.columns.iter().chain(self.optional).filter(is_there)
     }
 }

@@ -1,7 +1,13 @@
 //! `thresholds.arrow` as rows: written by score-stage, read by its `predict` and by the report.
+//!
+//! Its metadata say for which model and which brands the thresholds were fitted: a row is a brand
+//! by its place alone, and a threshold means nothing for another model's probabilities.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use crate::columns::{f32_lists, f64s, u32s};
-use crate::ipc::{Error, Table};
+use crate::ipc::{self, Error, Table};
 use crate::tables::{THRESHOLDS, THRESHOLDS_MORE};
 
 /// What the file says of a brand.
@@ -34,15 +40,66 @@ pub struct More {
     pub memory_weight: f64,
 }
 
+const MODELS_KEY: &str = "models";
+const BRANDS_KEY: &str = "brands_hash";
+
+/// Metadata that bind thresholds to their models and brands.
+///
+/// * `models`: hash of each model that they may be used with.
+/// * `brand_ids`: the brands, in order.
+pub fn bound_to(models: &[String], brand_ids: &[String]) -> HashMap<String, String> {
+    HashMap::from([
+        (MODELS_KEY.to_owned(), models.join(" ")),
+        (BRANDS_KEY.to_owned(), hash_brands(brand_ids)),
+    ])
+}
+
+/// Whether thresholds were fitted for a model; `None` in files of earlier versions, which do not
+/// say it.
+///
+/// * `hash`: of the model.
+pub fn are_of_model(table: &Table, hash: &str) -> Option<bool> {
+    table.metadata(MODELS_KEY).map(|models| models.split(' ').any(|model| model == hash))
+}
+
+/// Checks that thresholds are of these brands, in this order, as far as the file says it.
+///
+/// # Errors
+///
+/// [`Error::Broken`] if they are of others.
+pub fn check_brands(table: &Table, brand_ids: &[String]) -> Result<(), Error> {
+    match table.metadata(BRANDS_KEY) {
+        Some(hash) if hash != hash_brands(brand_ids) => {
+            let found = "fitted for other brands, or for the same in another order";
+            Err(table.broken(&THRESHOLDS, found))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn hash_brands(brand_ids: &[String]) -> String {
+    let texts = brand_ids.iter().map(String::as_str);
+    ipc::hash_rows(texts, []).expect("there are no rows to differ")
+}
+
 /// The file's rows, by `brand_idx`.
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if there is not one row a brand, in order.
+/// [`Error::Broken`] if there is not one row a brand, in order, or a value cannot be.
 pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
+    let has = |name: &str| table.schema.field_with_name(name).is_ok();
+    let n_more = THRESHOLDS_MORE.iter().filter(|column| has(column.name)).count();
+    if n_more > 0 && n_more < THRESHOLDS_MORE.len() {
+        let names = |is_there| {
+            let columns = THRESHOLDS_MORE.iter().filter(|column| has(column.name) == is_there);
+            columns.map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ")
+        };
+        let found = format!("has {}, but not {}", names(true), names(false));
+        return Err(table.broken(&THRESHOLDS, found));
+    }
     let mut rows = Vec::new();
     for batch in &table.batches {
-        let has_more = THRESHOLDS_MORE.iter().all(|c| batch.column_by_name(c.name).is_some());
         let value = |name: &str, row: usize| f64s(batch, name)[row];
         for (row, &brand_idx) in u32s(batch, "brand_idx").iter().enumerate() {
             if brand_idx as usize != rows.len() {
@@ -51,7 +108,7 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
                     table.broken(&THRESHOLDS, found + ", expected one row a brand in order")
                 );
             }
-            let more = has_more.then(|| More {
+            let more = (n_more > 0).then(|| More {
                 knot_logits: f32_lists(batch, "knot_logits").get(row).to_vec(),
                 knot_probs: f32_lists(batch, "knot_probs").get(row).to_vec(),
                 expected_f1: value("expected_f1", row),
@@ -59,13 +116,123 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
                 expected_positives: value("expected_positives", row),
                 memory_weight: value("memory_weight", row),
             });
-            rows.push(BrandThreshold {
+            let brand = BrandThreshold {
                 slope: value("slope", row),
                 intercept: value("intercept", row),
                 threshold: value("threshold", row),
                 more,
-            });
+            };
+            brand.check().map_err(|found| {
+                table.broken(&THRESHOLDS, format!("brand {brand_idx}: {found}"))
+            })?;
+            rows.push(brand);
         }
     }
     Ok(rows)
+}
+
+impl BrandThreshold {
+    fn check(&self) -> Result<(), String> {
+        const SHARE: RangeInclusive<f64> = 0.0..=1.0;
+        let share = |name: &str, value: f64| match SHARE.contains(&value) {
+            true => Ok(()),
+            false => Err(format!("`{name}` is {value}, expected 0 to 1")),
+        };
+        if !(self.slope > 0.0 && self.slope.is_finite()) {
+            return Err(format!("`slope` is {}, expected a number above 0", self.slope));
+        }
+        if !self.intercept.is_finite() {
+            return Err(format!("`intercept` is {}, expected a finite number", self.intercept));
+        }
+        share("threshold", self.threshold)?;
+        let Some(more) = &self.more else { return Ok(()) };
+        if let Some(bad) = more.knot_logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(format!("`knot_logits` has {bad}, expected finite numbers"));
+        }
+        for &prob in &more.knot_probs {
+            share("knot_probs", prob.into())?;
+        }
+        share("memory_weight", more.memory_weight)?;
+        // Not a number, all three, where there was no user to tell.
+        let expected = [
+            ("expected_f1", more.expected_f1),
+            ("expected_predicted", more.expected_predicted),
+            ("expected_positives", more.expected_positives),
+        ];
+        if expected.iter().all(|(_, value)| value.is_nan()) {
+            return Ok(());
+        }
+        expected.into_iter().try_for_each(|(name, value)| share(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{Field, Schema};
+
+    fn sound() -> BrandThreshold {
+        let more = More {
+            knot_logits: vec![-1.0, 1.0],
+            knot_probs: vec![0.0, 1.0],
+            expected_f1: 0.5,
+            expected_predicted: 0.1,
+            expected_positives: 0.2,
+            memory_weight: 0.9,
+        };
+        BrandThreshold { slope: 1.0, intercept: -2.0, threshold: 0.25, more: Some(more) }
+    }
+
+    #[test]
+    fn thresholds_know_their_models_and_brands() {
+        let brands = ["a", "b"].map(str::to_owned);
+        let models = ["one", "other"].map(str::to_owned);
+        let table = |metadata| Table {
+            schema: Schema::new_with_metadata(Vec::<Field>::new(), metadata).into(),
+            batches: Vec::new(),
+            path: "thresholds.arrow".into(),
+        };
+        let bound = table(bound_to(&models, &brands));
+        assert_eq!(are_of_model(&bound, "other"), Some(true));
+        assert_eq!(are_of_model(&bound, "another"), Some(false));
+        check_brands(&bound, &brands).unwrap();
+        let reversed = ["b", "a"].map(str::to_owned);
+        let err = check_brands(&bound, &reversed).unwrap_err().to_string();
+        assert!(err.contains("fitted for other brands"), "{err}");
+        let earlier = table(HashMap::new());
+        assert_eq!(are_of_model(&earlier, "one"), None);
+        check_brands(&earlier, &reversed).unwrap();
+    }
+
+    #[test]
+    fn every_value_that_cannot_be_is_refused() {
+        sound().check().unwrap();
+        let unknown = |brand: &mut BrandThreshold| {
+            let more = brand.more.as_mut().unwrap();
+            [more.expected_f1, more.expected_predicted, more.expected_positives] = [f64::NAN; 3];
+        };
+        let mut brand = sound();
+        unknown(&mut brand);
+        brand.check().unwrap();
+        type Change = fn(&mut BrandThreshold);
+        let broken: [(&str, Change); 11] = [
+            ("slope", |b| b.slope = f64::NAN),
+            ("slope", |b| b.slope = 0.0),
+            ("slope", |b| b.slope = -1.0),
+            ("intercept", |b| b.intercept = f64::INFINITY),
+            ("threshold", |b| b.threshold = 1.5),
+            ("threshold", |b| b.threshold = f64::NAN),
+            ("knot_logits", |b| b.more.as_mut().unwrap().knot_logits[0] = f32::NEG_INFINITY),
+            ("knot_probs", |b| b.more.as_mut().unwrap().knot_probs[1] = 1.1),
+            ("expected_f1", |b| b.more.as_mut().unwrap().expected_f1 = -1.0),
+            ("expected_predicted", |b| b.more.as_mut().unwrap().expected_predicted = f64::NAN),
+            ("memory_weight", |b| b.more.as_mut().unwrap().memory_weight = 1e300),
+        ];
+        for (name, change) in broken {
+            let mut brand = sound();
+            change(&mut brand);
+            let found = brand.check().unwrap_err();
+            assert!(found.starts_with(&format!("`{name}` ")), "{name}: {found}");
+        }
+    }
 }

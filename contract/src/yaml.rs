@@ -148,7 +148,7 @@ impl<'de> Visitor<'de> for AnyVisitor {
     }
 }
 
-fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Vec<(Path, String)>) -> Value {
+fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Unusable) -> Value {
     match value {
         serde_yaml::Value::Null => Value::Null,
         serde_yaml::Value::Bool(value) => value.into(),

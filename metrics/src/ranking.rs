@@ -40,7 +40,7 @@ pub fn ndcg_at(ranked: &[u32], labels: &[u32], k: usize) -> Option<f64> {
 }
 
 fn is_defined(labels: &[u32], k: usize) -> bool {
-    debug_assert!(labels.is_sorted(), "labels must ascend");
+    assert!(labels.is_sorted(), "labels must ascend");
     !labels.is_empty() && k > 0
 }
 

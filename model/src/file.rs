@@ -1,13 +1,13 @@
 //! `model.arrow`: a model's arrays as rows, what they are to each other as metadata.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::Field;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema};
 use contract::columns::{self, ListBuilder};
 use contract::features::{Feature, FeatureKind};
-use contract::ipc::{Table, Writer};
+use contract::ipc::{Table, Writer, hash_rows};
 use contract::manifest::IdSpace;
 use contract::tables::MODEL;
 use ndarray::{Array1, Array2};
@@ -113,6 +113,17 @@ impl Model {
         Ok(Self::from_table_with(table)?.0)
     }
 
+    /// Hash of what the model computes: of its arrays, features and brands, not of how it came to
+    /// be. Trained again to the same result it is the same.
+    pub fn hash(&self) -> String {
+        let plain = Self { training: serde_json::Value::Null, ..self.clone() };
+        let (columns, metadata) = plain.to_columns();
+        let schema = Arc::new(Schema::new(Self::fields()));
+        let rows = RecordBatch::try_new(schema, columns).expect("the columns of a model");
+        let texts = metadata.values().map(String::as_str); // of the architecture, the only one
+        hash_rows(texts, [rows]).expect("it is one batch")
+    }
+
     /// The model of a table, and the arrays in it that are no part of the model.
     ///
     /// # Errors
@@ -125,6 +136,7 @@ impl Model {
             .ok_or_else(|| fail("has no architecture in its metadata".into()))?;
         let architecture: Architecture = serde_json::from_str(text)
             .map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
+        check_names(&architecture).map_err(fail)?;
         let mut arrays = arrays(table).map_err(fail)?;
         let kind = build(&architecture, &mut arrays).map_err(fail)?;
         let model =
@@ -239,6 +251,24 @@ impl Rows {
     }
 }
 
+/// A brand or a feature that is named twice could not be told from its namesake.
+fn check_names(architecture: &Architecture) -> Result<(), String> {
+    fn twice<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+        let mut seen = HashSet::new();
+        names.find(|name| !seen.insert(name.as_str()))
+    }
+    if architecture.brand_ids.is_empty() {
+        return Err("names no brand".to_owned());
+    }
+    if let Some(brand) = twice(architecture.brand_ids.iter()) {
+        return Err(format!("names brand `{brand}` twice, expected each once"));
+    }
+    match twice(architecture.features.iter().map(|feature| &feature.name)) {
+        Some(name) => Err(format!("reads feature `{name}` twice, expected each once")),
+        None => Ok(()),
+    }
+}
+
 type Arrays = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn arrays(table: &Table) -> Result<Arrays, String> {
@@ -251,7 +281,8 @@ fn arrays(table: &Table) -> Result<Arrays, String> {
             let name = name.unwrap_or_default();
             let shape: Vec<usize> = shapes.get(i).iter().map(|&n| n as usize).collect();
             let values = data.get(i);
-            if shape.iter().product::<usize>() != values.len() {
+            let n_values = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+            if n_values != Some(values.len()) {
                 return Err(format!(
                     "array `{name}` has shape {shape:?}, but {} values",
                     values.len()
@@ -260,7 +291,9 @@ fn arrays(table: &Table) -> Result<Arrays, String> {
             if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
                 return Err(format!("array `{name}` holds {bad}, expected finite numbers"));
             }
-            arrays.insert(name.to_owned(), (shape, values.to_vec()));
+            if arrays.insert(name.to_owned(), (shape, values.to_vec())).is_some() {
+                return Err(format!("array `{name}` appears twice, expected once"));
+            }
         }
     }
     Ok(arrays)
@@ -285,6 +318,12 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
             let [history] = architecture.features.as_slice() else {
                 return Err("a persistence model reads one feature".to_owned());
             };
+            if !is_brands(history) {
+                let history = history.describe();
+                return Err(format!(
+                    "a persistence model reads a list of brands, its feature is {history}"
+                ));
+            }
             Ok(Kind::Persistence(Persistence {
                 history: history.clone(),
                 prior: Array1::from(take("prior", 1)?.1),
@@ -333,10 +372,18 @@ fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, Strin
     }
 }
 
+fn is_brands(feature: &Feature) -> bool {
+    matches!(feature.kind, FeatureKind::Sparse { ids: IdSpace::Brands, .. })
+}
+
 fn check_shapes(mlp: &Mlp) -> Result<(), String> {
-    let n_dense: usize = mlp.features.iter().map(Feature::n_dense).sum();
+    let mut dims = mlp.features.iter().map(Feature::n_dense);
+    let n_dense = dims.try_fold(0_usize, usize::checked_add).unwrap_or(usize::MAX);
     if mlp.layers.is_empty() {
         return Err("a network needs a layer".to_owned());
+    }
+    if let Some(i) = mlp.layers.iter().position(|layer| layer.bias.is_empty()) {
+        return Err(format!("layer {i} has no unit"));
     }
     let mut n_in = n_dense;
     if mlp.offsets.len() != n_dense || mlp.scales.len() != n_dense {
@@ -381,7 +428,12 @@ fn check_own_history(mlp: &Mlp) -> Result<(), String> {
             mlp.bags.len()
         ));
     }
-    Ok(())
+    match mlp.features.iter().filter(|feature| feature.is_sparse()).nth(own.bag) {
+        Some(history) if !is_brands(history) => {
+            Err(format!("`own_history` reads a list of brands, not {}", history.describe()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -427,6 +479,97 @@ mod tests {
         let read = Model::from_table(&contract::ipc::read(&path, &MODEL).unwrap()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", model()));
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// A file of these rows, with an architecture in its metadata.
+    fn read_back(
+        (columns, metadata): (Vec<ArrayRef>, HashMap<String, String>),
+    ) -> Result<Model, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        let mut writer = Writer::create(&path, &MODEL, Model::fields(), metadata).unwrap();
+        writer.write(columns).unwrap();
+        writer.finish().unwrap().commit().unwrap();
+        let table = contract::ipc::read(&path, &MODEL).unwrap();
+        Model::from_table(&table).map_err(|err| err.what)
+    }
+
+    fn edited(from: &str, to: &str) -> String {
+        let (columns, mut metadata) = model().to_columns();
+        let text = metadata.get_mut(ARCHITECTURE_KEY).unwrap();
+        assert!(text.contains(from), "{text}");
+        *text = text.replacen(from, to, 1);
+        read_back((columns, metadata)).expect_err("it is no model any more")
+    }
+
+    #[test]
+    fn a_layout_that_cannot_be_is_refused() {
+        assert_eq!(
+            edited(r#"["a","b","c"]"#, r#"["a","b","a"]"#),
+            "names brand `a` twice, expected each once"
+        );
+        assert_eq!(edited(r#"["a","b","c"]"#, "[]"), "names no brand");
+        assert_eq!(
+            edited(r#"["a","b","c"]"#, r#"["a","b"]"#),
+            "gives 3 logits, but names 2 brands"
+        );
+        let own = edited(r#""ids":"brands""#, r#""ids":"own""#);
+        assert_eq!(own, "`own_history` reads a list of brands, not `past` (list of ids)");
+        let huge = format!(r#"{{"dense":{{"dim":{}}}}}"#, usize::MAX);
+        let sparse = r#"{"sparse":{"is_weighted":false,"ids":"brands"}}"#;
+        let dense =
+            format!(r#"{sparse}}},{{"name":"x","kind":{huge}}},{{"name":"y","kind":{huge}"#);
+        assert!(edited(sparse, &dense).contains("`offsets` and `scales` must have"));
+        assert_eq!(
+            edited(r#""kind":"mlp""#, r#""kind":"wide""#),
+            "is a model of kind `wide`, expected mlp, popularity or persistence"
+        );
+    }
+
+    #[test]
+    fn a_persistence_model_reads_brands() {
+        let history = Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } };
+        let kind = Kind::Persistence(Persistence { history, prior: array![1.0, 2.0, 3.0] });
+        let err = read_back(Model { kind, ..model() }.to_columns()).unwrap_err();
+        assert_eq!(
+            err,
+            "a persistence model reads a list of brands, its feature is `x` (dense, 2)"
+        );
+    }
+
+    /// 2^32 - 1 three times is beyond 64 bits.
+    #[test]
+    fn arrays_that_cannot_be_are_refused() {
+        let with = |name: &str, shape: &[u32], data: &[f32]| {
+            let kind = Kind::Popularity(Popularity { prior: array![1.0, 2.0, 3.0] });
+            let (_, metadata) = Model { kind, ..model() }.to_columns();
+            let mut rows = Rows::default();
+            rows.push("prior", &[3], &[1.0, 2.0, 3.0]);
+            rows.push(name, shape, data);
+            read_back((rows.finish(), metadata)).map(|_| ())
+        };
+        assert_eq!(with("more", &[2], &[1.0, 2.0]), Ok(()));
+        let err = with("more", &[u32::MAX; 3], &[1.0]).unwrap_err();
+        assert!(err.starts_with("array `more` has shape [4294967295"), "{err}");
+        let err = with("prior", &[1], &[1.0]).unwrap_err();
+        assert_eq!(err, "array `prior` appears twice, expected once");
+        let err = with("more", &[1], &[f32::NAN]).unwrap_err();
+        assert_eq!(err, "array `more` holds NaN, expected finite numbers");
+    }
+
+    #[test]
+    fn the_hash_is_of_what_a_model_computes() {
+        let hash = model().hash();
+        let retrained = Model { training: serde_json::json!({"updates": 7}), ..model() };
+        assert_eq!(retrained.hash(), hash);
+        assert_eq!(read_back(model().to_columns()).unwrap().hash(), hash);
+        let mut reversed = model();
+        reversed.brand_ids.reverse();
+        assert_ne!(reversed.hash(), hash);
+        let mut other = model();
+        let Kind::Mlp(mlp) = &mut other.kind else { panic!("it is an mlp") };
+        mlp.layers[1].bias[0] += 1.0;
+        assert_ne!(other.hash(), hash);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use contract::columns::{self, ListSlices};
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::Table;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
 /// Features of a batch of users, reused from batch to batch.
 #[derive(Debug, Default, Clone)]
@@ -31,6 +31,14 @@ impl Bags {
         let range = self.offsets[i]..self.offsets[i + 1];
         self.ids[range.clone()].iter().copied().zip(self.weights[range].iter().copied())
     }
+
+    /// No user, with the room that it has.
+    fn clear(&mut self) {
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.ids.clear();
+        self.weights.clear();
+    }
 }
 
 impl Batch {
@@ -39,14 +47,34 @@ impl Batch {
         self.dense.nrows()
     }
 
-    /// Adds the users of another batch with the same features.
-    pub fn append(&mut self, other: &Self) {
-        self.dense.append(Axis(0), other.dense.view()).expect("the same dense features");
-        for (bags, other) in self.bags.iter_mut().zip(&other.bags) {
-            let start = bags.ids.len();
-            bags.ids.extend_from_slice(&other.ids);
-            bags.weights.extend_from_slice(&other.weights);
-            bags.offsets.extend(other.offsets[1..].iter().map(|end| start + end));
+    /// Takes the users of two batches with the same features, in place of its own.
+    ///
+    /// * `is_second`: for each user in turn, whether it is the next one of `second` or of `first`.
+    pub fn merge(
+        &mut self,
+        first: &Self,
+        second: &Self,
+        is_second: impl ExactSizeIterator<Item = bool>,
+    ) {
+        let shape = (is_second.len(), first.dense.ncols());
+        if self.dense.dim() != shape {
+            self.dense = Array2::zeros(shape);
+        }
+        self.bags.resize_with(first.bags.len(), Bags::default);
+        self.bags.iter_mut().for_each(Bags::clear);
+        let sources = [first, second];
+        let mut next = [0, 0];
+        for (mut into, is_second) in self.dense.rows_mut().into_iter().zip(is_second) {
+            let from = usize::from(is_second);
+            let row = next[from];
+            next[from] += 1;
+            into.assign(&sources[from].dense.row(row));
+            for (bags, source) in self.bags.iter_mut().zip(&sources[from].bags) {
+                let range = source.offsets[row]..source.offsets[row + 1];
+                bags.ids.extend_from_slice(&source.ids[range.clone()]);
+                bags.weights.extend_from_slice(&source.weights[range]);
+                bags.offsets.push(bags.ids.len());
+            }
         }
     }
 }
@@ -115,12 +143,7 @@ impl<'a> Inputs<'a> {
             batch.dense = Array2::zeros((rows.len(), self.n_dense));
         }
         batch.bags.resize_with(self.n_bags, Bags::default);
-        for bags in &mut batch.bags {
-            bags.offsets.clear();
-            bags.offsets.push(0);
-            bags.ids.clear();
-            bags.weights.clear();
-        }
+        batch.bags.iter_mut().for_each(Bags::clear);
         for (i, row) in rows.enumerate() {
             let part = self.starts.partition_point(|&start| start <= row) - 1;
             let row = row - self.starts[part];

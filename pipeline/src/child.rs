@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, getppid};
 
 use crate::node::Node;
 
@@ -76,10 +77,13 @@ pub fn start(
         .with_context(|| format!("cannot make {}", node.plan.dir.display()))?;
     let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec only one system call is made, and nothing is allocated.
+    let runner = getpid();
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
     unsafe {
-        command.pre_exec(|| {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // A runner that ended before that sends no signal any more.
+            if getppid() == runner { Ok(()) } else { Err(Errno::ESRCH.into()) }
         });
     }
     let mut child: Child =

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 use contract::columns::{f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
+use contract::ids::id_texts;
 use contract::ipc::{Error, Table};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
@@ -226,8 +227,11 @@ pub struct Threshold {
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if there is not one row a brand, in order, or knots are no curve.
-pub fn thresholds(table: &Table, n_brands: usize) -> Result<Vec<Threshold>, Error> {
+/// [`Error::Broken`] if there is not one row a brand, in order, a value cannot be, or they are of
+/// other brands.
+pub fn thresholds(table: &Table, brands: &Brands) -> Result<Vec<Threshold>, Error> {
+    let n_brands = brands.list.len();
+    contract::thresholds::check_brands(table, &id_texts(&*brands.ids))?;
     let rows = contract::thresholds::rows(table)?;
     if rows.len() != n_brands {
         let found = format!("{} rows, expected one for each of {n_brands} brands", rows.len());

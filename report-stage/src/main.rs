@@ -237,7 +237,7 @@ impl Reader<'_> {
         let histogram = read("histogram", &HISTOGRAM)?;
         let test = histogram.map(|table| load::test_histogram(&table, n_brands)).transpose()?;
         let thresholds = read("thresholds", &THRESHOLDS)?;
-        let thresholds = thresholds.map(|table| load::thresholds(&table, n_brands)).transpose()?;
+        let thresholds = thresholds.map(|table| load::thresholds(&table, brands)).transpose()?;
         let trade_off =
             read("trade_off", &TRADE_OFF)?.as_ref().map_or_else(Vec::new, load::trade_off);
         if let Some(first) = &self.first {

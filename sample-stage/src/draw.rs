@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use contract::ids::{self, IdError, IdKind};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::cast::as_int64_array;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, plan_err};
+use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -45,18 +47,24 @@ fn uniform(hash: u64) -> f64 {
 }
 
 /// One hash per id of an `Int64` or `Utf8` column.
-pub fn hashes(ids: &dyn Array, seed: i64, draw: i64) -> Vec<u64> {
-    keys(ids).into_iter().map(|key| hash(key, seed, draw)).collect()
+pub fn hashes(ids: &ArrayRef, seed: i64, draw: i64) -> Vec<u64> {
+    let keys = keys(ids).expect("a stored id is one");
+    keys.into_iter().map(|key| hash(key, seed, draw)).collect()
 }
 
-fn keys(ids: &dyn Array) -> Vec<i64> {
-    match ids.data_type() {
-        DataType::Int64 => ids.as_primitive::<Int64Type>().values().to_vec(),
-        DataType::Utf8View => {
-            ids.as_string_view().iter().map(|id| text_key(id.unwrap_or(""))).collect()
-        }
-        _ => ids.as_string::<i32>().iter().map(|id| text_key(id.unwrap_or(""))).collect(),
+/// A number is its own key; text, and a number that 64 bits with a sign cannot hold, its hash.
+fn keys(ids: &ArrayRef) -> Result<Vec<i64>, IdError> {
+    if *ids.data_type() == DataType::Int64 {
+        return Ok(ids.as_primitive::<Int64Type>().values().to_vec());
     }
+    let texts = ids::convert(ids, &DataType::Utf8)?;
+    let of_texts = texts.as_string::<i32>().iter().map(|id| text_key(id.unwrap_or("")));
+    if IdKind::of(ids.data_type())? == IdKind::Text {
+        return Ok(of_texts.collect());
+    }
+    let numbers = ids::convert(ids, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>().iter();
+    Ok(numbers.zip(of_texts).map(|(number, of_text)| number.unwrap_or(of_text)).collect())
 }
 
 /// The SQL function `draw(user_id, seed, draw)`: uniform on [0, 1), null for a null id.
@@ -82,24 +90,22 @@ impl ScalarUDFImpl for Draw {
         let [id, seed, draw] = given else {
             return plan_err!("draw takes (user_id, seed, draw), got {} arguments", given.len());
         };
-        let id = match id {
-            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
-            id if id.is_integer() => DataType::Int64,
-            other => return plan_err!("draw: the id must be whole numbers or text, got {other}"),
-        };
+        if let Err(err) = IdKind::of(id) {
+            return plan_err!("draw: the id {}", err.to_string().replace("COLUMN", "ID"));
+        }
         for number in [seed, draw] {
             if !number.is_integer() && *number != DataType::Null {
                 return plan_err!("draw: seed and draw must be whole numbers, got {number}");
             }
         }
-        Ok(vec![id, DataType::Int64, DataType::Int64])
+        Ok(vec![id.clone(), DataType::Int64, DataType::Int64])
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let (seeds, draws) = (as_int64_array(&arrays[1])?, as_int64_array(&arrays[2])?);
         let ids: &ArrayRef = &arrays[0];
-        let keys = keys(ids);
+        let keys = keys(ids).map_err(|err| DataFusionError::External(err.into()))?;
         let uniform: Float64Array = (0..ids.len())
             .map(|i| {
                 let is_known = ids.is_valid(i) && seeds.is_valid(i) && draws.is_valid(i);
@@ -118,6 +124,8 @@ pub fn function() -> ScalarUDF {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::arrow::array::{DictionaryArray, StringArray, UInt64Array};
+    use datafusion::arrow::datatypes::Int8Type;
 
     #[test]
     fn a_draw_is_the_same_on_every_machine() {
@@ -141,6 +149,18 @@ mod tests {
         }
         let chi2: f64 = cells.iter().map(|n| (n - 10_000.0).powi(2) / 10_000.0).sum();
         assert!(chi2 < 33.7, "{chi2}");
+    }
+
+    #[test]
+    fn an_id_has_one_key_however_it_is_stored() {
+        let number: ArrayRef = Arc::new(UInt64Array::from(vec![42, u64::MAX]));
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["18446744073709551615", "user-42"]));
+        let categories: DictionaryArray<Int8Type> = vec!["user-42"].into_iter().collect();
+        let categories: ArrayRef = Arc::new(categories);
+        let (of_number, of_text) = (keys(&number).unwrap(), keys(&text).unwrap());
+        assert_eq!(of_number[0], 42);
+        assert_eq!(of_number[1], of_text[0], "beyond 64 bits with a sign");
+        assert_eq!(keys(&categories).unwrap()[0], of_text[1]);
     }
 
     #[test]

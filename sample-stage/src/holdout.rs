@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::cli::DataError;
 use contract::columns::ListBuilder;
-use contract::ids::{self, IdError, IdIndex, IdKind};
+use contract::ids::{self, IdIndex, IdKind};
 use contract::ipc::Writer;
 use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
 use contract::run::StageRun;
@@ -30,6 +30,7 @@ use serde_json::json;
 
 use crate::draw::{HOLDOUT_DRAW, hashes};
 use crate::labels::{self, Label};
+use crate::raw::RawTables;
 use crate::session;
 
 /// What a user is kept for.
@@ -47,21 +48,21 @@ enum Split {
 /// Data that is not what the manifest says, by table, column and first offending value.
 pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let data = &manifest.data;
-    let raw = session::over_raw_tables(data).await?;
-    let users = session::view(&raw, &data.users).await.context("users")?;
+    let raw = RawTables::open(session::for_views(), data)?;
+    let users = raw.view(&data.users).await.context("users")?;
     source_features::check_present(&data.features, users.schema().as_arrow())?;
     let column = manifest.holdout.column.as_deref();
-    let sorted = sorted_ids(users.clone(), "users", "user_id", column).await?;
+    let sorted = sorted_ids(&raw, users.clone(), "users", "user_id", column).await?;
     let splits = split_users(&sorted.ids, sorted.other.as_ref(), &manifest.holdout)?;
     let SortedIds { ids: user_ids, index: user_index, .. } = sorted;
     let users = with_stored_ids(users, "user_id", user_ids.data_type())?;
 
-    let brand_frame = session::view(&raw, &data.brands).await.context("brands")?;
-    let (sorted, brand_names) = read_brands(brand_frame).await?;
+    let brand_frame = raw.view(&data.brands).await.context("brands")?;
+    let (sorted, brand_names) = read_brands(&raw, brand_frame).await?;
     let SortedIds { ids: brand_ids, index: brand_index, .. } = sorted;
 
-    let interactions = session::view(&raw, &data.interactions).await.context("interactions")?;
-    let read = labels::read(interactions, &user_index, &brand_index).await?;
+    let interactions = raw.view(&data.interactions).await.context("interactions")?;
+    let read = labels::read(&raw, interactions, &user_index, &brand_index).await?;
     read.report(data.unknown_ids)?;
     let labels = read.labels;
 
@@ -85,7 +86,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     brands.write(&mut stage, n_train, without, &left_out)?;
     write_interactions(&mut stage, &user_ids, &brands, &labels, &splits)?;
     let positions = BrandPositions { ids: brand_index, kept };
-    write_users(&mut stage, manifest, users, &splits, &labels, &positions).await?;
+    write_users(&raw, &mut stage, manifest, users, &splits, &labels, &positions).await?;
 
     let count = |split| splits.iter().filter(|&&other| other == split).count();
     let summary = json!({
@@ -138,6 +139,7 @@ struct SortedIds {
 
 /// Reads `column` and, as text, `other`; no id may be null or appear twice.
 async fn sorted_ids(
+    raw: &RawTables,
     frame: DataFrame,
     table: &str,
     column: &str,
@@ -145,46 +147,32 @@ async fn sorted_ids(
 ) -> Result<SortedIds> {
     let schema = frame.schema().as_arrow().clone();
     let found = column_type(&schema, table, column)?;
-    let bad_ids = |err: IdError| err.at(table, column);
-    IdKind::of(&found).map_err(bad_ids)?;
+    if found != DataType::Null {
+        IdKind::of(&found).map_err(|err| raw.bad_ids(table, column, &err))?;
+    }
     let mut wanted = vec![ident(column)];
     if let Some(other) = other {
         column_type(&schema, table, other)?;
         wanted.push(ident(other));
     }
-    let batches = session::collect(frame.select(wanted)?, table).await?;
-    let mut to = DataType::Int64;
-    for batch in &batches {
-        if ids::stored_type(batch.column(0)).map_err(bad_ids)? == DataType::Utf8 {
-            to = DataType::Utf8;
-        }
-    }
-    let (mut parts, mut others) = (Vec::new(), Vec::new());
-    for batch in &batches {
-        parts.push(ids::convert(batch.column(0), &to).map_err(bad_ids)?);
-        if other.is_some() {
-            others.push(cast(batch.column(1), &DataType::Utf8)?);
-        }
-    }
-    if parts.iter().all(|part| part.is_empty()) {
+    let batches = raw.collect(frame.select(wanted)?, table).await?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
         return Err(DataError(format!("{table}: there is no row")).into());
     }
-    let together =
-        |parts: &[ArrayRef]| concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>());
-    let all = together(&parts)?;
-    if all.null_count() > 0 {
-        let n = all.null_count();
-        let message = format!("{table}: column `{column}` holds {n} nulls, expected none");
-        return Err(DataError(message).into());
-    }
+    let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
+    let all = ids::whole(table, column, &parts)?;
     let order = sort_to_indices(&all, None, None)?;
     let ids = take(&all, &order, None)?;
-    let index = IdIndex::new(&ids, found).map_err(|row| {
-        let id = ids::shown(&ids, row);
-        DataError(format!("{table}: `{column}` {id} appears twice, expected once"))
-    })?;
+    let index = ids::index(table, column, &ids, found)?;
     let other = match other {
-        Some(_) => Some(take(&together(&others)?, &order, None)?.as_string::<i32>().clone()),
+        Some(_) => {
+            let others: Vec<ArrayRef> = batches
+                .iter()
+                .map(|batch| cast(batch.column(1), &DataType::Utf8))
+                .collect::<Result<_, _>>()?;
+            let others: Vec<&dyn Array> = others.iter().map(AsRef::as_ref).collect();
+            Some(take(&concat(&others)?, &order, None)?.as_string::<i32>().clone())
+        }
         None => None,
     };
     Ok(SortedIds { ids, other, index })
@@ -224,7 +212,7 @@ fn split_users(
     let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
     let n_test = if holdout.column.is_some() { 0 } else { number(holdout.test) };
     let n_valid = if splits.contains(&Split::Valid) { 0 } else { number(holdout.valid) };
-    if n_test + n_valid >= drawn.len() {
+    if n_test.saturating_add(n_valid) >= drawn.len() {
         return Err(DataError(format!(
             "users: {} users cannot give {n_valid} to valid and {n_test} to test and leave one to train on; \
              make `holdout` smaller", drawn.len()
@@ -245,8 +233,8 @@ fn split_users(
 }
 
 /// Ids and names of all brands, in order of the ids.
-async fn read_brands(frame: DataFrame) -> Result<(SortedIds, StringArray)> {
-    let sorted = sorted_ids(frame, "brands", "brand_id", Some("name")).await?;
+async fn read_brands(raw: &RawTables, frame: DataFrame) -> Result<(SortedIds, StringArray)> {
+    let sorted = sorted_ids(raw, frame, "brands", "brand_id", Some("name")).await?;
     let as_text = cast(&sorted.ids, &DataType::Utf8)?;
     // A brand without a name goes by its id.
     let names = sorted.other.iter().flatten().zip(as_text.as_string::<i32>());
@@ -450,6 +438,7 @@ fn write_interactions(
 
 /// Splits users, in order of their id, into features and training columns, valid and test.
 async fn write_users(
+    raw: &RawTables,
     stage: &mut StageRun,
     manifest: &Manifest,
     users: DataFrame,
@@ -458,12 +447,12 @@ async fn write_users(
     brands: &BrandPositions,
 ) -> Result<()> {
     let sorted = users.sort(vec![col("user_id").sort(true, false)])?;
-    let mut stream = session::stream(sorted, "users").await?;
+    let mut stream = raw.stream(sorted, "users").await?;
     let mut files: Option<UserFiles> = None;
     let mut first_row = 0;
     let mut next_label = 0;
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|err| session::reading_error("users", &err))?;
+        let batch = batch?;
         if batch.num_rows() == 0 {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Rows of interactions -> labels: which user has which brand, and how often it happened.
 
 use anyhow::Result;
-use contract::cli::{DataError, count};
+use contract::cli::{DataError, plural};
 use contract::ids::{self, IdIndex};
 use contract::manifest::UnknownIds;
 use contract::warn_line;
@@ -13,7 +13,7 @@ use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
 use crate::holdout::column_type;
-use crate::session;
+use crate::raw::RawTables;
 
 /// One label: positions of a user and a brand, and how often it happened.
 pub struct Label {
@@ -57,9 +57,9 @@ impl Unknown {
 
     fn message(&self, what: &str) -> Option<String> {
         let first = self.first.join(", ");
-        let rows = if self.count == 1 { "row" } else { "rows" };
         (self.count > 0).then(|| {
-            format!("{} {rows} of {what} that are not in `{what}` ({first}, …)", self.count)
+            let rows = plural(self.count, "row");
+            format!("{rows} of {what} that are not in `{what}` ({first}, …)")
         })
     }
 }
@@ -81,8 +81,9 @@ impl Read {
             warn_line!("warning: {message}; dropped");
         }
         if self.n_no_event > 0 {
-            let n = count(self.n_no_event);
-            warn_line!("interactions: {n} rows have 0 `events`, so they are no labels");
+            let has = if self.n_no_event == 1 { "has" } else { "have" };
+            let rows = plural(self.n_no_event, "row");
+            warn_line!("interactions: {rows} {has} 0 `events`: no label");
         }
         Ok(())
     }
@@ -129,11 +130,20 @@ impl Read {
 ///
 /// A column that is missing or of another type than the ids it refers to, and `events` that are
 /// negative or not finite.
-pub async fn read(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result<Read> {
+pub async fn read(
+    raw: &RawTables,
+    frame: DataFrame,
+    users: &IdIndex,
+    brands: &IdIndex,
+) -> Result<Read> {
     let schema = frame.schema().as_arrow().clone();
     for (column, index) in [("user_id", users), ("brand_id", brands)] {
         let found = column_type(&schema, "interactions", column)?;
-        index.check_type(&found).map_err(|err| err.at("interactions", column))?;
+        if found == DataType::Null {
+            continue; // a file without a row, or without any id
+        }
+        let checked = index.check_type(&found);
+        checked.map_err(|err| raw.bad_ids("interactions", column, &err))?;
     }
     let mut wanted = vec![ident("user_id"), ident("brand_id")];
     if let Ok(field) = schema.field_with_name("events") {
@@ -144,10 +154,10 @@ pub async fn read(frame: DataFrame, users: &IdIndex, brands: &IdIndex) -> Result
         }
         wanted.push(ident("events"));
     }
-    let mut stream = session::stream(frame.select(wanted)?, "interactions").await?;
+    let mut stream = raw.stream(frame.select(wanted)?, "interactions").await?;
     let mut read = Read::default();
     while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(|err| session::reading_error("interactions", &err))?;
+        let batch = batch?;
         read.add(&batch, users, brands)?;
     }
     // Sorted by the number of events too, so that their sum does not depend on the order of reading.

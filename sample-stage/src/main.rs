@@ -19,6 +19,7 @@ mod holdout; // raw tables -> the shared files
 mod labels; // rows of interactions -> labels
 mod order; // the order in which examples are stored
 mod query; // a query in a file, checked and planned
+mod raw; // raw tables: their files, columns and rows
 mod sample; // a sampling query -> examples
 mod session; // DataFusion sessions and their tables
 #[cfg(test)]
@@ -130,11 +131,11 @@ fn took(record: &Record) -> String {
     format!("{:.1} s{memory}", record.secs)
 }
 
-/// The record's figures in one line.
+/// The record's numbers in one line.
 fn summary(record: &Record) -> String {
     let figures = record.summary.as_object().expect("the stage writes a map");
-    let shown: Vec<_> = figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    shown.join(", ")
+    let numbers = figures.iter().filter(|(_, value)| value.is_number());
+    numbers.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -175,13 +175,9 @@ impl Query {
     /// An error of DataFusion, with its place if it has one.
     pub fn error(&self, err: &DataFusionError) -> DataError {
         let span = err.diagnostic().and_then(|diagnostic| diagnostic.span);
-        let root = err.find_root().strip_backtrace();
-        let message =
-            root.trim_start_matches("SQL error: ").trim_start_matches("Error during planning: ");
-        let message = message.trim_start_matches("Schema error: ");
-        let message = message.trim_start_matches("Arrow error: ");
+        let message = plain_message(err);
         let place =
-            span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(message));
+            span.map(|span| (span.start.line, span.start.column)).or_else(|| place_in(&message));
         match place {
             Some((line, column)) => {
                 DataError(format!("{}:{line}:{column}: {message}", self.path.display()))
@@ -190,6 +186,29 @@ impl Query {
         }
     }
 }
+
+/// What DataFusion says, without the names of its error types.
+pub fn plain_message(err: &DataFusionError) -> String {
+    let mut message = err.find_root().strip_backtrace();
+    while let Some((kind, rest)) = message.split_once(": ")
+        && ERROR_KINDS.contains(&kind)
+    {
+        message = rest.to_owned();
+    }
+    message
+}
+
+/// How errors of DataFusion and Arrow begin that say no more than of what type they are.
+const ERROR_KINDS: [&str; 8] = [
+    "SQL error",
+    "Error during planning",
+    "Schema error",
+    "Arrow error",
+    "Parquet error",
+    "Execution error",
+    "External error",
+    "Object Store error",
+];
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }

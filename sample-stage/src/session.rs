@@ -1,30 +1,19 @@
-//! DataFusion sessions: the raw tables for the views, the training tables for sampling.
+//! DataFusion sessions: one for views over raw tables, one for sampling over training tables.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use contract::cli::DataError;
 use contract::ipc::Table;
-use contract::manifest::{Data, TableFormat, TableOptions, View};
-use contract::raw_files;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
-use datafusion::common::DataFusionError;
-use datafusion::dataframe::DataFrame;
-use datafusion::datasource::file_format::options::ArrowReadOptions;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{
-    CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext,
-};
-use indexmap::IndexMap;
+use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::draw;
-use crate::query::Query;
 
 /// Part of the memory limit that DataFusion may claim. The rest is for what it does not count:
 /// batches in flight, the ids, the mapped tables.
@@ -80,65 +69,11 @@ pub fn limited(limits: Limits) -> Result<SessionContext> {
     Ok(session)
 }
 
-/// A session over the raw tables of the manifest.
-///
-/// # Errors
-///
-/// A table that cannot be opened, by its name and path.
-pub async fn over_raw_tables(data: &Data) -> Result<SessionContext> {
+/// A session for views over raw tables, with the project's functions.
+pub fn for_views() -> SessionContext {
     let session = SessionContext::new_with_config(config());
     session.register_udf(draw::function());
-    for (name, source) in &data.tables {
-        let options = source.options();
-        register_raw(&session, name, &options)
-            .await
-            .map_err(|err| DataError(format!("table `{name}`: {}: {err}", options.path)))?;
-    }
-    Ok(session)
-}
-
-async fn register_raw(session: &SessionContext, name: &str, options: &TableOptions) -> Result<()> {
-    let found = raw_files::find(options).map_err(DataError)?;
-    let files: Vec<_> = found.files.into_iter().map(|file| file.path).collect();
-    let (format, ending) = (found.format, String::new());
-    let paths: Vec<String> = files
-        .iter()
-        .map(|file| std::path::absolute(file).map(|path| path.display().to_string()))
-        .collect::<std::io::Result<_>>()?;
-    let frame = match format {
-        TableFormat::Parquet => {
-            session.read_parquet(paths, ParquetReadOptions::new().file_extension(&ending)).await?
-        }
-        TableFormat::Csv => {
-            let delimiter = options.delimiter.as_ref().map_or(b',', |text| text.as_bytes()[0]);
-            let csv = CsvReadOptions::new()
-                .has_header(options.header)
-                .delimiter(delimiter)
-                .file_extension(&ending);
-            session.read_csv(paths, csv).await?
-        }
-        TableFormat::Json => {
-            session.read_json(paths, JsonReadOptions::default().file_extension(&ending)).await?
-        }
-        TableFormat::Arrow => {
-            let arrow = ArrowReadOptions { file_extension: &ending, ..ArrowReadOptions::default() };
-            session.read_arrow(paths, arrow).await?
-        }
-    };
-    session.register_table(name, frame.into_view())?;
-    Ok(())
-}
-
-/// The rows of `users`, `interactions` or `brands`.
-///
-/// # Errors
-///
-/// A view whose query cannot be planned.
-pub async fn view(session: &SessionContext, view: &View) -> Result<DataFrame> {
-    match view {
-        View::Table(view) => Ok(session.table(format!("\"{}\"", view.table)).await?),
-        View::Sql(view) => Ok(Query::read(&view.sql)?.plan(session, &IndexMap::new(), &[]).await?),
-    }
+    session
 }
 
 /// Registers a table that another stage wrote; its columns stay in the mapped file.
@@ -156,29 +91,4 @@ pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Re
         .collect::<Result<_, _>>()?;
     session.register_table(name, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
     Ok(())
-}
-
-/// All rows of a frame over raw tables.
-///
-/// * `what`: `users`, `interactions` or `brands`, for messages.
-///
-/// # Errors
-///
-/// What cannot be read, as [`reading_error`] says it.
-pub async fn collect(frame: DataFrame, what: &str) -> Result<Vec<RecordBatch>> {
-    frame.collect().await.map_err(|err| reading_error(what, &err))
-}
-
-/// As [`collect`], batch by batch; errors of the stream are for [`reading_error`].
-///
-/// # Errors
-///
-/// As [`collect`].
-pub async fn stream(frame: DataFrame, what: &str) -> Result<SendableRecordBatchStream> {
-    frame.execute_stream().await.map_err(|err| reading_error(what, &err))
-}
-
-/// What went wrong while rows were read.
-pub fn reading_error(what: &str, err: &DataFusionError) -> anyhow::Error {
-    DataError(format!("cannot read {what}: {}", err.find_root().strip_backtrace())).into()
 }

@@ -2,23 +2,23 @@
 //!
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use arrow::array::ArrayRef;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use contract::cli::{self, DataError, ExperimentArgs, ManifestArgs};
 use contract::ids::id_texts;
-use contract::ipc::{self, Table, Writer};
+use contract::ipc::Table;
 use contract::manifest::{Calibration, ExpectedOver, Memory as MemoryParams, ScoreParams};
 use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
-use contract::{Stage, columns, tables};
-use decide::{Decider, NEVER, Rule};
+use contract::{Stage, columns, tables, threads, thresholds};
+use decide::{Decider, Rule};
 use memory::{Blend, Memory};
 use metrics::{Histogram, TradeOff};
 use model::{Inputs, Model};
@@ -29,6 +29,7 @@ mod decide; // logits -> decisions
 mod fit; // calibration and thresholds from the valid users
 mod index; // the nearest of many vectors
 mod memory; // what the nearest training users have, mixed into the probabilities
+mod predict; // decisions for new users
 mod table; // Arrow columns of the tables written
 mod top_k; // the largest of many values
 mod users; // batches of users through the model
@@ -54,47 +55,15 @@ struct Args {
 enum Command {
     /// Decide for new users with stored thresholds
     ///
-    /// Reads users with the model's features in the form of `features.arrow`; writes an
-    /// Arrow file with each user's predicted brands and their best ones.
-    Predict(Predict),
-}
-
-#[derive(ClapArgs)]
-struct Predict {
-    /// Model to use, as `runs/bau/train/model.arrow`
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
-    /// Users to decide for: `user_id` and the model's feature columns
-    #[arg(long, value_name = "FILE")]
-    users: PathBuf,
-    /// File to write
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Thresholds to use; by default those of the model's experiment, `../score/thresholds.arrow`
-    #[arg(long, value_name = "FILE")]
-    thresholds: Option<PathBuf>,
-    /// Decide for this view instead of by the experiment's policy: the list of brands that is
-    /// best for each user, or the audience of users that is best for each brand
-    #[arg(long = "for", value_name = "VIEW")]
-    audience: Option<Audience>,
-    /// How many best brands to keep for each user
-    #[arg(long, value_name = "NUM", default_value_t = 20)]
-    top_k: usize,
-}
-
-/// Whom decisions are to serve.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Audience {
-    /// For each user the list of the highest F1 expected
-    Users,
-    /// For each brand the users of the highest F1 expected
-    Brands,
+    /// Reads users with the model's features from an Arrow file, checks them as training does, and
+    /// writes an Arrow file with each user's predicted brands and their best ones.
+    Predict(predict::Args),
 }
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("score-stage", || match args.command {
-        Some(Command::Predict(args)) => predict(&args),
+        Some(Command::Predict(args)) => predict::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
             score(&ExperimentArgs { manifest: args.manifest, experiment })
@@ -118,18 +87,19 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let valid = Group::of(&valid, &model, n_brands)?;
     let test = Group::of(&test, &model, n_brands)?;
     let params = &experiment.score;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads.unwrap_or(0)).build()?;
+    let pool = threads::pool("score.threads", params.threads)?;
 
     let memories = match params.memory {
         Some(params) => {
             let remembered = Remembered::read(&stage)?;
-            let hash = ipc::hash_file(stage.input("model"))?;
+            let hash = model.hash();
             Some(pool.install(|| {
                 remembered.memories((&model, hash), judged_model.as_ref(), &valid, params)
             })?)
         }
         None => None,
     };
+    let models: Vec<String> = judged_model.iter().chain([&model]).map(Model::hash).collect();
     let judged_model = judged_model.as_ref().unwrap_or(&model);
     let weights = match &memories {
         Some(memories) => {
@@ -170,12 +140,11 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let users_per_s = test.n_users() as f64 / started.elapsed().as_secs_f64();
     stage.add(writer.finish()?);
 
-    let mut writer = stage.writer_with(
-        "thresholds.arrow",
-        &tables::THRESHOLDS,
-        table::threshold_fields(),
-        table::rule_metadata(decider.rule()),
-    )?;
+    let mut metadata = table::rule_metadata(decider.rule());
+    metadata.extend(thresholds::bound_to(&models, &model.brand_ids));
+    let fields = table::threshold_fields();
+    let mut writer =
+        stage.writer_with("thresholds.arrow", &tables::THRESHOLDS, fields, metadata)?;
     writer.write(table::thresholds(&decider, &weights))?;
     stage.add(writer.finish()?);
     let mut writer =
@@ -334,21 +303,41 @@ impl Memories {
         let n_brands = groups.len();
         let mut search = memory::WeightSearch::new(groups);
         let plain = Scorer { model, blend: None };
-        let users = 0..valid.n_users().min(CHOOSING_USERS);
-        plain.for_each_batch(users, &valid.inputs, "choosing the memory's weight", |scored| {
-            if let Some(hidden) = scored.hidden {
-                let means = self.judged().label_means(hidden, n_brands);
-                let labels = valid.labels.lists(scored.first, scored.logits.nrows());
-                search.add(scored.logits, means.view(), labels);
-            }
-            Ok(())
-        })?;
+        for users in spread(valid.n_users(), CHOOSING_USERS) {
+            plain.for_each_batch(
+                users,
+                &valid.inputs,
+                "choosing the memory's weight",
+                |scored| {
+                    if let Some(hidden) = scored.hidden {
+                        let means = self.judged().label_means(hidden, n_brands);
+                        let labels = valid.labels.lists(scored.first, scored.logits.nrows());
+                        search.add(scored.logits, means.view(), labels);
+                    }
+                    Ok(())
+                },
+            )?;
+        }
         Ok(search.weights())
     }
 }
 
 /// Valid users that the memory's weight is chosen on, at most.
 const CHOOSING_USERS: usize = 20_000;
+
+/// Blocks of users that stand for all.
+const BLOCKS: usize = 16;
+
+/// `n` users as blocks spread over all: they are in order of their ids, so that the first may be
+/// the oldest customers.
+fn spread(n_users: usize, n: usize) -> Vec<Range<usize>> {
+    if n >= n_users {
+        return std::iter::once(0..n_users).collect();
+    }
+    let block = n / BLOCKS;
+    let start = |i: usize| (n_users - block) * i / (BLOCKS - 1);
+    (0..BLOCKS).map(|i| start(i)..start(i) + block).collect()
+}
 
 /// Valid users that the search for neighbours is checked on, at most.
 const RECALL_USERS: usize = 256;
@@ -412,73 +401,6 @@ fn decide(
     Ok((decider, valid_histogram))
 }
 
-fn predict(args: &Predict) -> Result<String> {
-    let model = to_model(&ipc::read(&args.model, &tables::MODEL)?)?;
-    let thresholds_path = if let Some(path) = &args.thresholds {
-        path.clone()
-    } else {
-        let run = args.model.parent().and_then(Path::parent).unwrap_or(Path::new(".."));
-        run.join("score/thresholds.arrow")
-    };
-    let thresholds = ipc::read(&thresholds_path, &tables::THRESHOLDS)?;
-    let (decider, weights) = table::read_thresholds(&thresholds)?;
-    let n_brands = model.brand_ids.len();
-    ensure!(
-        decider.n_brands() == n_brands,
-        DataError(format!(
-            "{}: thresholds for {} brands, the model {} predicts {n_brands}; use those of the model's own experiment",
-            thresholds_path.display(),
-            decider.n_brands(),
-            args.model.display(),
-        ))
-    );
-    let decider = match args.audience {
-        None => decider,
-        Some(audience) => {
-            let knows = decider.brands().iter().any(|brand| brand.expected.is_some());
-            ensure!(
-                knows || matches!(audience, Audience::Users),
-                DataError(format!(
-                    "{}: does not say what F1 to expect, which `--for brands` needs; score again",
-                    thresholds_path.display()
-                ))
-            );
-            audience.serve(decider)
-        }
-    };
-    let memory = if weights.iter().any(|&weight| weight > 0.0) {
-        let path = thresholds_path.with_file_name("memory.arrow");
-        let hash = ipc::hash_file(&args.model)?;
-        Some(Memory::from_table(&ipc::read(&path, &tables::MEMORY)?, (&model, &hash))?)
-    } else {
-        None
-    };
-    let blend = memory.as_ref().map(|memory| Blend { memory, weights });
-    let scorer = Scorer { model: &model, blend };
-    let users = ipc::read_any(&args.users, &tables::FEATURES)?;
-    let inputs = Inputs::new(&users, model.features()).map_err(DataError)?;
-    let ids = users.whole_column("user_id")?;
-    let fields = table::score_fields(&ids, false);
-    let mut writer = Writer::create(&args.output, &tables::PREDICTIONS, fields, HashMap::new())?;
-    scorer.for_each_batch(0..users.n_rows(), &inputs, "users", |scored| {
-        let decisions = decider.decide(scored.logits, args.top_k);
-        writer.write(table::scores(&ids, scored.first, None, &decisions))
-    })?;
-    writer.finish()?.commit()?;
-    Ok(format!("predicted for {} users\n{}", users.n_rows(), args.output.display()))
-}
-
-impl Audience {
-    fn serve(self, decider: Decider) -> Decider {
-        match self {
-            Self::Users => decider.with_rule(Rule::Gain { brand_share: 0.0 }),
-            Self::Brands => decider
-                .with_rule(Rule::Brand)
-                .with_thresholds(|brand| brand.expected.map_or(NEVER, |e| e.threshold())),
-        }
-    }
-}
-
 fn to_model(table: &Table) -> Result<Model> {
     Model::from_table(table)
         .map_err(|err| DataError(err.to_string()))
@@ -507,6 +429,15 @@ fn check_brands(model: &Model, brands: &Table, path: &Path) -> Result<(), DataEr
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    #[test]
+    fn blocks_are_spread_over_all_users_and_do_not_overlap() {
+        assert_eq!(super::spread(100, 160), [0..100]);
+        let blocks = super::spread(1000, 160);
+        assert_eq!((blocks[0].clone(), blocks[15].clone()), (0..10, 990..1000));
+        assert!(blocks.windows(2).all(|pair| pair[0].end <= pair[1].start), "{blocks:?}");
+        assert_eq!(blocks.iter().map(ExactSizeIterator::len).sum::<usize>(), 160);
+    }
 
     #[test]
     fn the_command_line_is_sound() {

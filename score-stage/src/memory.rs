@@ -45,7 +45,7 @@ pub struct Memory {
 /// From a hidden layer to vectors of length 1 whose product says how near two users are.
 #[derive(Serialize, Deserialize)]
 struct Space {
-    /// Hash of the model's file: another's hidden layer means something else
+    /// Hash of the model: another's hidden layer means something else
     model: String,
     /// Mean of the training users
     centre: Vec<f32>,
@@ -143,7 +143,7 @@ impl Space {
 impl Memory {
     /// Remembers training users.
     ///
-    /// * `hash`: of the model's file.
+    /// * `hash`: of the model.
     ///
     /// # Errors
     ///
@@ -183,40 +183,48 @@ impl Memory {
 
     /// As `memory.arrow` has it.
     ///
+    /// * `hash`: of the model.
+    ///
     /// # Errors
     ///
-    /// If it was made for another model.
+    /// If it was made for another model, or a value cannot be.
     pub fn from_table(table: &Table, (model, hash): (&Model, &str)) -> Result<Self> {
+        let broken = |what: &str| DataError(format!("{}: {what}", table.path.display()));
         let (params, space): (Params, Space) = table
             .metadata(METADATA_KEY)
             .and_then(|text| serde_json::from_str(text).ok())
             .with_context(|| table.broken(&MEMORY, "its metadata cannot be read"))?;
-        let space = Space::with_projection(space.model, space.centre);
         let n_hidden = network(model)?.hidden_width();
         ensure!(
-            space.model == hash,
-            DataError(format!(
-                "{}: made for another model; score again, with `make score`",
-                table.path.display()
-            ))
+            space.model == hash && n_hidden == Some(space.centre.len()),
+            broken("made for another model; score again, with `make score`")
         );
+        let Params { neighbours, temperature, search, .. } = params;
+        let is_sound = neighbours > 0
+            && temperature.is_none_or(|t| t > 0.0 && t.is_finite())
+            && search > 0.0
+            && search <= 1.0
+            && space.centre.iter().all(|mean| mean.is_finite());
+        ensure!(is_sound, broken("its metadata have values that cannot be"));
+        let space = Space::with_projection(space.model, space.centre);
         let n_dims = space.centre.len().min(MAX_DIMS);
         let mut values = Vec::new();
         let mut labels = LabelLists::default();
         for batch in &table.batches {
-            let vectors = columns::f32_lists(batch, "vector");
-            let is_sound = vectors.iter().all(|vector| vector.len() == n_dims);
-            ensure!(
-                is_sound && n_hidden == Some(space.centre.len()),
-                DataError(format!("{}: made for another model", table.path.display()))
-            );
-            vectors.iter().for_each(|vector| values.extend_from_slice(vector));
+            for vector in columns::f32_lists(batch, "vector").iter() {
+                ensure!(vector.len() == n_dims, broken("has vectors of another length"));
+                // Of length 1, or 0 where a user is as the mean.
+                let square: f32 = vector.iter().map(|x| x * x).sum();
+                ensure!(square < 1.001, broken("has a vector that is longer than 1, or no number"));
+                values.extend_from_slice(vector);
+            }
             labels.extend(columns::u32_lists(batch, "brands").iter());
         }
+        ensure!(!values.is_empty(), broken("has no user"));
         let n_brands = model.brand_ids.len();
         ensure!(
             labels.values.iter().all(|&brand| (brand as usize) < n_brands),
-            DataError(format!("{}: a brand is beyond the model's", table.path.display()))
+            broken("a brand is beyond the model's")
         );
         let vectors = Array2::from_shape_vec((values.len() / n_dims, n_dims), values)?;
         Ok(Self { params, space, index: Index::new(vectors), labels })
@@ -568,6 +576,46 @@ mod tests {
             let table = ipc::read(&path, &MEMORY).unwrap();
             let err = Memory::from_table(&table, (&identity(), "another")).err().unwrap();
             assert!(err.to_string().contains("made for another model"), "{err}");
+        });
+    }
+
+    /// What a memory may not be, and what the message says of it.
+    #[test]
+    fn a_memory_that_cannot_be_is_refused() {
+        type Change = fn(&mut serde_json::Value, &mut Vec<Vec<f32>>);
+        let cases: [(&str, Change); 8] = [
+            ("values that cannot be", |metadata, _| metadata[0]["neighbours"] = 0.into()),
+            ("values that cannot be", |metadata, _| metadata[0]["temperature"] = 0.into()),
+            ("values that cannot be", |metadata, _| metadata[0]["search"] = (-1).into()),
+            ("made for another model", |metadata, _| metadata[1]["centre"] = [1, 2, 3].into()),
+            ("made for another model", |metadata, _| metadata[1]["model"] = "other".into()),
+            ("vectors of another length", |_, vectors| vectors[1] = vec![1.0]),
+            ("longer than 1, or no number", |_, vectors| vectors[1] = vec![f32::NAN, 0.0]),
+            ("has no user", |_, vectors| vectors.clear()),
+        ];
+        remember(Params::default(), |memory| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("memory.arrow");
+            for (expected, change) in cases {
+                let mut metadata = memory.metadata();
+                let mut values = serde_json::from_str(&metadata[METADATA_KEY]).unwrap();
+                let mut vectors = vec![vec![1.0, 0.0]; 2];
+                change(&mut values, &mut vectors);
+                metadata.insert(METADATA_KEY.to_owned(), values.to_string());
+                let fields = crate::table::fields(&MEMORY);
+                let mut writer = Writer::create(&path, &MEMORY, fields, metadata).unwrap();
+                let mut lists = ListBuilder::<f32>::default();
+                let mut brands = ListBuilder::<u32>::default();
+                for vector in &vectors {
+                    lists.push(vector);
+                    brands.push(&[0]);
+                }
+                writer.write(vec![lists.finish(), brands.finish()]).unwrap();
+                writer.finish().unwrap().commit().unwrap();
+                let table = ipc::read(&path, &MEMORY).unwrap();
+                let err = Memory::from_table(&table, (&identity(), "hash")).err().unwrap();
+                assert!(err.to_string().contains(expected), "{expected}: {err}");
+            }
         });
     }
 

@@ -139,7 +139,7 @@ pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
 ///
 /// # Errors
 ///
-/// Knots that are no curve, or a policy that is not known.
+/// A value that cannot be, knots that are no curve, or a policy that is not known.
 pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error> {
     let (mut brands, mut weights) = (Vec::new(), Vec::new());
     for (brand, row) in contract::thresholds::rows(table)?.into_iter().enumerate() {
@@ -161,11 +161,13 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
     }
     let rule = match table.metadata(RULE_KEY).map(serde_json::from_str) {
         None => Rule::Brand,
-        Some(Ok(Decision::TopK { k, by })) => Rule::TopK { k, by },
-        Some(Ok(Decision::Gain { brand_share: Some(brand_share), .. })) => {
+        Some(Ok(Decision::TopK { k, by })) if k > 0 => Rule::TopK { k, by },
+        Some(Ok(Decision::Gain { brand_share: Some(brand_share), .. }))
+            if (0.0..=1.0).contains(&brand_share) =>
+        {
             Rule::Gain { brand_share }
         }
-        Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is not known")),
+        Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is none that there is")),
     };
     Ok((Decider::new(brands, rule), weights))
 }

@@ -1,5 +1,6 @@
 //! Batches are assembled by a thread of their own while the network is updated on the last one.
 
+use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
@@ -21,19 +22,23 @@ pub struct Batches {
 
 impl Batches {
     /// Starts at an update, counted from 0 over all epochs.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
     pub fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         examples: &'env dyn Examples,
         batch_size: usize,
         seed: u64,
         first_update: u64,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (ready_in, ready) = sync_channel(AHEAD);
         let (used, used_out) = sync_channel(AHEAD + 1);
         for _ in 0..=AHEAD {
             used.send(ExampleBatch::default()).expect("there is room");
         }
-        scope.spawn(move || {
+        std::thread::Builder::new().spawn_scoped(scope, move || {
             let per_epoch = updates_per_epoch(examples.len(), batch_size);
             let mut skipped = (first_update % per_epoch) as usize;
             for epoch in first_update / per_epoch.. {
@@ -47,8 +52,8 @@ impl Batches {
                     }
                 }
             }
-        });
-        Self { ready, used }
+        })?;
+        Ok(Self { ready, used })
     }
 
     /// The next batch.
@@ -91,7 +96,7 @@ mod tests {
         let targets = Array2::zeros((10, 1));
         let examples = ArrayExamples::new(records.view(), targets.view()).unwrap();
         std::thread::scope(|scope| {
-            let batches = Batches::start(scope, &examples, 4, 7, first_update);
+            let batches = Batches::start(scope, &examples, 4, 7, first_update).unwrap();
             let take = |_| {
                 let batch = batches.next();
                 let rows = batch.inputs.dense.iter().copied().collect();

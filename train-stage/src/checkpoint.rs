@@ -4,11 +4,16 @@
 //! network as more arrays, and how far training is as metadata. So it can be used as a model
 //! (`train.pretrained`) where training came to a bad end.
 
-use std::io;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
-use contract::ipc::{self, Writer};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use contract::ipc::{self, Table, Writer};
 use contract::tables::MODEL;
 use model::{Kind, Mlp, Model, array_columns};
 use serde::{Deserialize, Serialize};
@@ -21,6 +26,29 @@ use crate::validation::Figures;
 
 const PROGRESS_KEY: &str = "progress";
 const FINGERPRINT_KEY: &str = "fingerprint";
+/// Of the rest of the file: a flipped bit would train another model in silence
+const HASH_KEY: &str = "checkpoint_hash";
+
+/// Why a training cannot go on from a checkpoint.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It is not what was written, or an earlier version wrote it
+    Damaged,
+    /// It is of other settings, data or programs
+    OfAnother,
+    /// It cannot be read
+    Unread(io::Error),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged => f.write_str("it is damaged or of an earlier version"),
+            Self::OfAnother => f.write_str("it is of other settings, data or programs"),
+            Self::Unread(err) => write!(f, "it cannot be read ({err})"),
+        }
+    }
+}
 
 /// Where a training keeps its checkpoint.
 #[derive(Debug, Clone)]
@@ -60,49 +88,51 @@ impl CheckpointFile {
         let progress = serde_json::to_string(&SavedProgress::of(&state.progress));
         metadata.insert(PROGRESS_KEY.to_owned(), progress.expect("plain data"));
         metadata.insert(FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
+        let schema = Arc::new(Schema::new(Model::fields()));
+        // Made twice, for the hash and for the file: all together may be more than fits in memory.
+        let batches = || {
+            let of_moments = moments.iter().enumerate().flat_map(|(i, moments)| {
+                let parts = moments.parts().into_iter().enumerate();
+                parts.map(move |(j, values)| array_columns(&format!("moments.{i}.{j}"), values))
+            });
+            let of_best = best.iter().flat_map(Mlp::parameters).enumerate();
+            let of_best = of_best.map(|(i, values)| array_columns(&format!("best.{i}"), values));
+            // A batch each: all together may be more than a batch can hold.
+            std::iter::once(rows.clone()).chain(of_moments).chain(of_best)
+        };
+        let hashed = batches().map(|columns| {
+            RecordBatch::try_new(schema.clone(), columns).expect("the columns of a model")
+        });
+        let hash = hash(&metadata, hashed).expect("batches with the same columns");
+        metadata.insert(HASH_KEY.to_owned(), hash);
         let mut writer = Writer::create(&self.path, &MODEL, Model::fields(), metadata)?;
-        writer.write(rows)?;
-        // A batch each: all together may be more than a batch can hold.
-        for (i, moments) in moments.iter().enumerate() {
-            for (j, values) in moments.parts().into_iter().enumerate() {
-                writer.write(array_columns(&format!("moments.{i}.{j}"), values))?;
-            }
-        }
-        for (i, values) in best.iter().flat_map(Mlp::parameters).enumerate() {
-            writer.write(array_columns(&format!("best.{i}"), values))?;
+        for columns in batches() {
+            writer.write(columns)?;
         }
         writer.finish()?.commit()
     }
 
-    /// The checkpoint, if there is one of this training.
-    pub fn load(&self) -> Option<State> {
-        let table = ipc::read(&self.path, &MODEL).ok()?;
-        if table.metadata(FINGERPRINT_KEY)? != self.fingerprint {
-            return None;
-        }
-        let progress: SavedProgress = serde_json::from_str(table.metadata(PROGRESS_KEY)?).ok()?;
-        let progress = progress.into_progress()?;
-        let (model, mut extra) = Model::from_table_with(&table).ok()?;
-        let Kind::Mlp(mlp) = model.kind else { return None };
-        let mut moments = Vec::new();
-        while let Some(first) = extra.remove(&format!("moments.{}.0", moments.len())) {
-            let second = extra.remove(&format!("moments.{}.1", moments.len()))?;
-            moments.push(Moments::from_parts(first, second));
-        }
-        let best = if extra.contains_key("best.0") {
-            let mut best = mlp.clone();
-            for (i, parameter) in best.parameters_mut().enumerate() {
-                let values = extra.remove(&format!("best.{i}"))?;
-                if values.len() != parameter.values.len() {
-                    return None;
-                }
-                parameter.values.copy_from_slice(&values);
-            }
-            Some(best)
-        } else {
-            None
+    /// The checkpoint; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Why there is one that this training cannot go on from.
+    pub fn load(&self) -> Result<Option<State>, Unusable> {
+        let table = match ipc::read(&self.path, &MODEL) {
+            Err(ipc::Error::Missing { .. }) => return Ok(None),
+            Err(ipc::Error::Io { reason, .. }) => return Err(Unusable::Unread(reason)),
+            Err(_) => return Err(Unusable::Damaged),
+            Ok(table) => table,
         };
-        Some(State { mlp, moments, progress, best })
+        let metadata = table.schema.metadata();
+        let found = hash(metadata, table.batches.iter().cloned());
+        if found.ok().as_ref() != metadata.get(HASH_KEY) {
+            return Err(Unusable::Damaged);
+        }
+        if metadata.get(FINGERPRINT_KEY) != Some(&self.fingerprint) {
+            return Err(Unusable::OfAnother);
+        }
+        state(&table).map(Some).ok_or(Unusable::Damaged)
     }
 
     /// Removes it, once the training's results are in their places.
@@ -116,6 +146,45 @@ impl CheckpointFile {
             _ => Ok(()),
         }
     }
+}
+
+/// Hash of all that a training goes on from.
+fn hash(
+    metadata: &HashMap<String, String>,
+    batches: impl Iterator<Item = RecordBatch>,
+) -> Result<String, ArrowError> {
+    // The contract's keys are added by the writer, and checked by the reader.
+    let is_hashed = |key: &str| key != HASH_KEY && !ipc::CONTRACT_KEYS.contains(&key);
+    let mut texts: Vec<_> = metadata.iter().filter(|(key, _)| is_hashed(key)).collect();
+    texts.sort(); // a map has no order of its own
+    ipc::hash_rows(texts.into_iter().flat_map(|(key, value)| [key.as_str(), value]), batches)
+}
+
+/// Training as a checkpoint has it; `None` if something is missing.
+fn state(table: &Table) -> Option<State> {
+    let progress: SavedProgress = serde_json::from_str(table.metadata(PROGRESS_KEY)?).ok()?;
+    let progress = progress.into_progress()?;
+    let (model, mut extra) = Model::from_table_with(table).ok()?;
+    let Kind::Mlp(mlp) = model.kind else { return None };
+    let mut moments = Vec::new();
+    while let Some(first) = extra.remove(&format!("moments.{}.0", moments.len())) {
+        let second = extra.remove(&format!("moments.{}.1", moments.len()))?;
+        moments.push(Moments::from_parts(first, second));
+    }
+    let best = if extra.contains_key("best.0") {
+        let mut best = mlp.clone();
+        for (i, parameter) in best.parameters_mut().enumerate() {
+            let values = extra.remove(&format!("best.{i}"))?;
+            if values.len() != parameter.values.len() {
+                return None;
+            }
+            parameter.values.copy_from_slice(&values);
+        }
+        Some(best)
+    } else {
+        None
+    };
+    Some(State { mlp, moments, progress, best })
 }
 
 /// [`Progress`] with every `f64` by its bits, as text would round some.
@@ -191,5 +260,84 @@ impl SavedProgress {
             best_epoch: self.best_epoch,
             is_over: self.is_over,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::features::{Feature, FeatureKind};
+    use model::mlp::Layer;
+    use ndarray::{Array, array};
+
+    fn state() -> State {
+        let mlp = Mlp {
+            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            offsets: Array::zeros(2),
+            scales: Array::ones(2),
+            bags: Vec::new(),
+            layers: vec![Layer {
+                weights: array![[1.0, 2.0], [3.0, 4.0]],
+                bias: array![0.5, 0.25],
+            }],
+            own_history: None,
+        };
+        let progress = Progress { update: 7, largest_loss: 0.5, ..Progress::default() };
+        State { best: Some(mlp.clone()), mlp, moments: Vec::new(), progress }
+    }
+
+    fn saved(dir: &std::path::Path) -> CheckpointFile {
+        let file = CheckpointFile {
+            path: dir.join("checkpoint.arrow"),
+            fingerprint: "of this training".to_owned(),
+            every: Duration::ZERO,
+            brand_ids: vec!["a".to_owned(), "b".to_owned()],
+        };
+        let moments = [2, 2, 4, 2].map(Moments::new);
+        file.save(&state(), &moments[2..]).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = saved(dir.path()).load().unwrap().expect("it was written");
+        assert_eq!(read.progress, state().progress);
+        assert_eq!(read.moments.len(), 2);
+        let values = |mlp: &Mlp| mlp.parameters().flatten().copied().collect::<Vec<f32>>();
+        assert_eq!(values(&read.mlp), values(&state().mlp));
+        assert_eq!(read.best.as_ref().map(values), Some(values(&state().mlp)));
+    }
+
+    #[test]
+    fn no_checkpoint_is_no_complaint_and_that_of_another_training_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = saved(dir.path());
+        let other = CheckpointFile { fingerprint: "of another".to_owned(), ..file.clone() };
+        assert!(matches!(other.load(), Err(Unusable::OfAnother)));
+        file.remove().unwrap();
+        assert!(matches!(file.load(), Ok(None)));
+    }
+
+    /// Of every byte one bit. What is read is what was written, or nothing: a bit may lie where
+    /// nothing is kept.
+    #[test]
+    fn a_flipped_bit_is_found_wherever_it_matters() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = saved(dir.path());
+        let bytes = std::fs::read(&file.path).unwrap();
+        let written = format!("{:?}", file.load().unwrap().expect("it was written"));
+        let mut n_found = 0;
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(&file.path, damaged).unwrap();
+            match file.load() {
+                Ok(Some(read)) => assert_eq!(format!("{read:?}"), written, "byte {at}"),
+                Ok(None) => panic!("byte {at}: the file is there"),
+                Err(_) => n_found += 1,
+            }
+        }
+        assert!(n_found > bytes.len() / 4, "{n_found} of {}", bytes.len());
     }
 }

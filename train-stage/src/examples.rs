@@ -17,7 +17,10 @@ pub trait Examples: Sync {
         self.len() == 0
     }
 
-    /// Copies `rows` into `batch`, in place of what it held.
+    /// Copies `rows` into `batch`, in this order, in place of what it held.
+    ///
+    /// The order matters: rows come shuffled, and of a shuffled batch the first users are a random
+    /// draw, which negative sampling relies on.
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch);
 }
 
@@ -229,7 +232,8 @@ impl Examples for HoldoutExamples<'_> {
     }
 }
 
-/// Two sets of examples with the same features, one after the other.
+/// Two sets of examples with the same features: the rows of the second come after those of the
+/// first.
 pub struct Chained<'a> {
     /// The first
     pub first: &'a dyn Examples,
@@ -242,17 +246,21 @@ impl Examples for Chained<'_> {
         self.first.len() + self.second.len()
     }
 
-    /// A batch holds its rows of the first set before those of the second.
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
         let n_first = self.first.len() as u32;
-        let (first, second): (Vec<u32>, Vec<u32>) = rows.iter().partition(|&&row| row < n_first);
-        let second: Vec<u32> = second.iter().map(|row| row - n_first).collect();
-        self.first.gather(&first, batch);
-        let mut rest = ExampleBatch::default();
-        self.second.gather(&second, &mut rest);
-        batch.inputs.append(&rest.inputs);
-        for i in 0..rest.len() {
-            batch.push_labels(rest.labels(i));
+        let (first_rows, mut second_rows): (Vec<u32>, Vec<u32>) =
+            rows.iter().partition(|&&row| row < n_first);
+        second_rows.iter_mut().for_each(|row| *row -= n_first);
+        let [mut first, mut second] = [ExampleBatch::default(), ExampleBatch::default()];
+        self.first.gather(&first_rows, &mut first);
+        self.second.gather(&second_rows, &mut second);
+        let is_second = rows.iter().map(|&row| row >= n_first);
+        batch.inputs.merge(&first.inputs, &second.inputs, is_second.clone());
+        batch.clear_labels();
+        let mut next = [0, 0];
+        for from in is_second.map(usize::from) {
+            batch.push_labels([&first, &second][from].labels(next[from]));
+            next[from] += 1;
         }
     }
 }

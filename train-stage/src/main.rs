@@ -159,6 +159,7 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let inputs = Inputs::new(&features_table, &chosen).map_err(DataError)?;
     let examples = TableExamples::new(&examples_table, inputs, brands.ids.len())
         .map_err(|found| examples_table.broken(&tables::EXAMPLES, found))?;
+    check_something_to_learn(&examples_table, experiment)?;
     let valid_inputs = Inputs::new(&valid_table, &chosen).map_err(DataError)?;
     let n_brands = brands.ids.len();
     let valid = HoldoutExamples::new(&valid_table, valid_inputs, n_brands, VALID_USERS)
@@ -182,7 +183,6 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let all_valid = HoldoutExamples::new(&valid_table, refit_inputs, n_brands, usize::MAX)
         .map_err(|found| valid_table.broken(&tables::HOLDOUT, found))?;
     let with_valid = Chained { first: &examples, second: &all_valid };
-    let watch = interrupt::watch();
     let n_members = experiment.train.members;
     let mut members = Members::default();
     let mut earlier_secs = 0.0;
@@ -223,7 +223,6 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         earlier_secs += trained.earlier_secs;
         members.trained.push(trained);
     }
-    drop(watch);
 
     let mut training = members.record(examples.len());
     let mut said = format!(
@@ -296,6 +295,34 @@ impl Members {
     }
 }
 
+/// A sample whose examples count nothing would leave the model as it was drawn, at a loss of 0.
+fn check_something_to_learn(examples: &Table, experiment: &Experiment) -> Result<(), DataError> {
+    let (mut has_weight, mut has_label) = (false, false);
+    for batch in &examples.batches {
+        let brands = columns::u32_lists(batch, "brands");
+        for (i, _) in columns::f32s(batch, "weight").iter().enumerate().filter(|(_, w)| **w > 0.0) {
+            has_weight = true;
+            has_label |= !brands.get(i).is_empty();
+        }
+    }
+    let n = cli::plural(examples.n_rows() as u64, "example");
+    let query = experiment.sql().display();
+    if !has_weight && examples.n_rows() > 0 {
+        return Err(DataError(format!(
+            "{}: nothing to learn: none of the {n} has a weight above 0\n\
+             hint: see `weight` in {query}",
+            examples.path.display()
+        )));
+    }
+    if !has_label {
+        warn_line!(
+            "train-stage: warning: none of the {n} with a weight has a brand: the model can only \
+             learn that there is none\nhint: see `brands` in {query}"
+        );
+    }
+    Ok(())
+}
+
 /// A training that ended early says where its last checkpoint is: for a refit that of the
 /// training before, as thresholds must not be fitted on users that a model has learned from.
 fn stopped(
@@ -307,9 +334,10 @@ fn stopped(
         Err(err @ train_stage::Error::Interrupted { .. }) => {
             return Err(interrupt::Interrupted(err.to_string()).into());
         }
+        Err(train_stage::Error::Data(what)) => return Err(DataError(what).into()),
         other => return Ok(other?),
     };
-    let kept = checkpoint.load().map(|state| {
+    let kept = checkpoint.load().ok().flatten().map(|state| {
         format!(
             "\nthe last good checkpoint is kept, of update {}: {}; as `train.pretrained` it can be \
              used as a model",

@@ -2,8 +2,10 @@
 //!
 //! Of most brands hardly any user has the label, and a negative adds next to nothing to their
 //! gradient; yet their logits are most of a network's work. So they are worked out for the first
-//! users of each batch only (batches are shuffled), and their negatives count more in proportion:
-//! the expected gradient is the whole one. Labels are looked at for every user.
+//! users of each batch only, and their negatives count more in proportion: the expected gradient is
+//! the whole one, as long as any user of a batch is as likely to be among its first as any other.
+//! That holds because batches are shuffled and [`crate::examples::Examples::gather`] keeps their
+//! order. Labels are looked at for every user.
 
 /// A brand that a smaller share of the training users has is rare.
 const RARE_BELOW: f64 = 0.01;

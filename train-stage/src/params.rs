@@ -32,6 +32,9 @@ pub enum Error {
     /// A checkpoint cannot be written
     #[error("cannot write a checkpoint: {0}")]
     Checkpoint(contract::ipc::Error),
+    /// The system gives no threads
+    #[error(transparent)]
+    Threads(#[from] contract::threads::Error),
     /// Ctrl-C; a checkpoint is written
     #[error("interrupted after update {update}; run it again to go on from there")]
     Interrupted {

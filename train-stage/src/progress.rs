@@ -1,9 +1,11 @@
 //! How training goes: a bar with updates a second and time left on a terminal, lines elsewhere.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use contract::warn_line;
 use indicatif::{ProgressBar, ProgressStyle};
+use train_stage::checkpoint::Unusable;
 use train_stage::trainer::{Epoch, Observer};
 
 /// Shows how training goes.
@@ -72,5 +74,9 @@ impl Observer for Progress {
     fn resumed(&mut self, update: u64, n_updates: u64) {
         self.line(&format!("going on from a checkpoint after update {update} of {n_updates}"));
         self.bar.reset_eta();
+    }
+
+    fn checkpoint_unusable(&mut self, file: &Path, why: &Unusable) {
+        self.line(&format!("cannot go on from {}: {why}; starting anew", file.display()));
     }
 }

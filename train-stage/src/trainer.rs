@@ -1,10 +1,11 @@
 //! The training loop.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::features::Feature;
-use contract::interrupt;
 use contract::manifest::{Loss, SelectEpoch};
+use contract::{interrupt, threads};
 use linfa::prelude::Fit;
 use linfa_preprocessing::linear_scaling::LinearScaler;
 use model::mlp::{Dropout, Layer};
@@ -18,7 +19,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::adam::{Moments, Step};
 use crate::batches::{Batches, updates_per_epoch};
-use crate::checkpoint::CheckpointFile;
+use crate::checkpoint::{CheckpointFile, Unusable};
 use crate::examples::{ExampleBatch, Examples};
 use crate::loss::Objective;
 use crate::params::{Error, MlpValidParams};
@@ -62,6 +63,9 @@ pub trait Observer {
 
     /// Training goes on from a checkpoint made after this update.
     fn resumed(&mut self, _update: u64, _n_updates: u64) {}
+
+    /// Training starts anew, though there is a checkpoint.
+    fn checkpoint_unusable(&mut self, _file: &Path, _why: &Unusable) {}
 }
 
 /// Watches nothing.
@@ -185,27 +189,36 @@ pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Traine
     if task.examples.is_empty() {
         return Err(Error::Data("there is no example to train on".to_owned()));
     }
-    let mut pool = rayon::ThreadPoolBuilder::new();
-    if let Some(threads) = p.threads {
-        pool = pool.num_threads(threads);
-    }
-    let pool = pool.build().map_err(|err| Error::Data(format!("cannot start threads: {err}")))?;
+    let pool = threads::pool("train.threads", p.threads)?;
     let mut earlier_secs = 0.0;
     let state = pool.install(|| {
-        let state = match task.checkpoints.and_then(CheckpointFile::load) {
-            Some(state) => {
-                observer.resumed(state.progress.update, task.budget().stop_after);
-                earlier_secs = state.progress.secs();
-                state
-            }
-            None => start(task)?,
+        let state = if let Some(state) = last_checkpoint(task, observer) {
+            observer.resumed(state.progress.update, task.budget().stop_after);
+            earlier_secs = state.progress.secs();
+            state
+        } else {
+            start(task)?
         };
+        // From here on Ctrl-C waits for a checkpoint; before, there is nothing to keep.
+        let _watch = task.checkpoints.map(|_| interrupt::watch());
         run(task, state, observer)
     })?;
     let Progress { history, best_epoch, .. } = state.progress;
     let epoch = best_epoch.unwrap_or(history.len() as u32);
     let updates = history[epoch as usize - 1].updates;
     Ok(Trained { mlp: state.best.unwrap_or(state.mlp), updates, epoch, history, earlier_secs })
+}
+
+/// Where an earlier process got to.
+fn last_checkpoint(task: &Task, observer: &mut (dyn Observer + Send)) -> Option<State> {
+    let file = task.checkpoints?;
+    match file.load() {
+        Ok(state) => state,
+        Err(why) => {
+            observer.checkpoint_unusable(&file.path, &why);
+            None
+        }
+    }
 }
 
 impl Task<'_> {
@@ -230,7 +243,8 @@ fn run(
     }
     std::thread::scope(|scope| {
         let first = state.progress.update;
-        let batches = Batches::start(scope, task.examples, p.batch_size, p.seed, first);
+        let batches = Batches::start(scope, task.examples, p.batch_size, p.seed, first)
+            .map_err(|err| threads::Error::of_one("train.threads", err))?;
         let mut saved = Instant::now();
         while state.progress.update < last_update && !state.progress.is_over {
             let started = Instant::now();
@@ -598,8 +612,8 @@ mod tests {
         assert_eq!(chained.len(), 60);
         let mut batch = ExampleBatch::default();
         chained.gather(&[31, 2, 59], &mut batch);
-        assert_eq!(batch.inputs.dense.row(0), first.row(2));
-        assert_eq!(batch.inputs.dense.row(1), second.row(1));
+        assert_eq!(batch.inputs.dense.row(0), second.row(1));
+        assert_eq!(batch.inputs.dense.row(1), first.row(2));
         assert_eq!(batch.inputs.dense.row(2), second.row(29));
         let n_labels = second_targets.row(29).sum() as usize;
         assert_eq!(batch.labels(2).brands.len(), n_labels);

@@ -1,0 +1,83 @@
+//! Files and folders that one process at a time may hold.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::ipc::Error;
+
+/// Opens and locks what stands at `path`. The lock ends with its holder, however that ends.
+///
+/// * `target`: what it is held for, for the message.
+///
+/// # Errors
+///
+/// [`Error::Io`] if another process holds it, or it cannot be opened or locked.
+pub(crate) fn open_alone(
+    path: &Path,
+    target: &Path,
+    open: impl Fn() -> io::Result<File>,
+) -> Result<File, Error> {
+    loop {
+        let file = open().map_err(|err| Error::io(path, err))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let what = "another run is writing here; wait for it to end";
+                return Err(Error::io(target, io::Error::other(what)));
+            }
+            Err(TryLockError::Error(err)) => return Err(Error::io(path, err)),
+        }
+        // Its last holder may have renamed or removed it since it was opened: then it is another's.
+        if stands_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether the open file is the one at this path.
+pub(crate) fn stands_at(file: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (opened.dev(), opened.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Between opening and locking, the holder renames the file to its place: writing to what was
+    /// opened would spoil a finished table.
+    #[test]
+    fn a_file_that_was_renamed_before_it_was_locked_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join(".table.partial"), dir.path().join("table"));
+        let n_opened = Cell::new(0);
+        let open = || {
+            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            n_opened.set(n_opened.get() + 1);
+            if n_opened.get() == 1 {
+                fs::rename(&path, &target)?;
+            }
+            Ok(file)
+        };
+        let file = open_alone(&path, &target, open).unwrap();
+        assert_eq!(n_opened.get(), 2);
+        assert!(stands_at(&file, &path) && !stands_at(&file, &target));
+    }
+
+    #[test]
+    fn only_a_held_lock_reads_as_another_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("held");
+        let open = || File::options().create(true).truncate(false).write(true).open(&path);
+        let first = open_alone(&path, &path, open).unwrap();
+        let err = open_alone(&path, &path, open).unwrap_err().to_string();
+        assert!(err.contains("another run is writing here"), "{err}");
+        drop(first);
+        let refused = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        let err = open_alone(&path, &path, refused).unwrap_err().to_string();
+        assert!(!err.contains("another run"), "{err}");
+    }
+}

@@ -1,0 +1,223 @@
+//! An Arrow file that a user made: a file or a stream, read a record batch at a time.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use crate::arrow_file::{Batches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, guarded};
+use crate::cli::DataError;
+use crate::ipc::Error;
+
+/// An Arrow file of the user.
+///
+/// Its bytes are read, not mapped: whoever wrote it may be writing it still.
+#[derive(Debug)]
+pub struct UserFile {
+    path: PathBuf,
+    is_stream: bool,
+    /// Its columns
+    pub schema: SchemaRef,
+}
+
+type Decoded = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+
+impl UserFile {
+    /// Looks at what a file is and which columns it has.
+    ///
+    /// # Errors
+    ///
+    /// What it is, and how to make an Arrow file of it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => {
+                anyhow::Error::from(DataError(format!("{}: there is no such file", path.display())))
+            }
+            _ => Error::io(path, err).into(),
+        })?;
+        if !metadata.is_file() {
+            let what = "is no file, which is read twice; write what it holds to one";
+            return Err(DataError(format!("{}: {what}", path.display())).into());
+        }
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(|err| Error::io(path, err))?;
+        file.take(START as u64).read_to_end(&mut start).map_err(|err| Error::io(path, err))?;
+        let is_stream = start.starts_with(STREAM_MAGIC);
+        if !is_stream && !start.starts_with(FILE_MAGIC) {
+            return Err(DataError(format!("{}: {}", path.display(), other_format(&start))).into());
+        }
+        let mut file = Self {
+            path: path.to_path_buf(),
+            is_stream,
+            schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
+        };
+        file.schema = file.decode()?.0;
+        Ok(file)
+    }
+
+    /// Its rows from the first on, a batch at a time.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, or with the batch that is asked for.
+    pub fn batches(&self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let (schema, mut batches) = self.decode()?;
+        if schema != self.schema {
+            return Err(self.changed());
+        }
+        let next = move || guarded(|| batches.next().transpose()).transpose();
+        Ok(std::iter::from_fn(next).map(|batch| batch.map_err(|err| self.broken(err))))
+    }
+
+    /// The file was written to while it was read.
+    pub fn changed(&self) -> anyhow::Error {
+        DataError(format!("{}: it was changed while it was read", self.path.display())).into()
+    }
+
+    fn decode(&self) -> Result<(SchemaRef, Decoded)> {
+        let file = File::open(&self.path).map_err(|err| Error::io(&self.path, err))?;
+        let opened = guarded(|| {
+            if self.is_stream {
+                let stream = Stream::open(file)?;
+                return Ok((stream.schema.clone(), Box::new(stream) as Decoded));
+            }
+            let batches = Batches::open(Unmapped::new(file)?)?;
+            Ok((batches.schema.clone(), Box::new(batches) as Decoded))
+        });
+        opened.map_err(|err| self.broken(err))
+    }
+
+    fn broken(&self, err: ArrowError) -> anyhow::Error {
+        match err {
+            ArrowError::IoError(_, err) if err.kind() != io::ErrorKind::UnexpectedEof => {
+                Error::io(&self.path, err).into()
+            }
+            ArrowError::IoError(..) => {
+                DataError(format!("{}: the file is cut short", self.path.display())).into()
+            }
+            err => {
+                let path = self.path.display();
+                DataError(format!("{path}: not a whole Arrow file: {err}\nhint: write it again"))
+                    .into()
+            }
+        }
+    }
+}
+
+/// Bytes that tell formats apart.
+const START: usize = 64;
+
+/// What a file is that is no Arrow file, and what to do, by its first bytes.
+fn other_format(start: &[u8]) -> String {
+    let is_text = !start.is_empty() && start.iter().all(|&b| b >= b' ' || b.is_ascii_whitespace());
+    let first = start.iter().find(|b| !b.is_ascii_whitespace());
+    let (what, read) = match start {
+        [] => return "is empty, expected an Arrow IPC file".to_owned(),
+        [b'P', b'A', b'R', b'1', ..] => ("a Parquet file", "pq.read_table(NAME)"),
+        [b'F', b'E', b'A', b'1', ..] => ("a Feather file of version 1", "feather.read_table(NAME)"),
+        [0x1f, 0x8b, ..] => ("compressed by gzip", ""),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("compressed by zstd", ""),
+        _ if is_text && matches!(first, Some(b'{' | b'[')) => ("JSON", "json.read_json(NAME)"),
+        _ if is_text => ("text, perhaps CSV", "csv.read_csv(NAME)"),
+        _ => ("of a format that is not known", ""),
+    };
+    let hint = if read.is_empty() {
+        "hint: write an Arrow file, as `pyarrow.feather.write_feather` does".to_owned()
+    } else {
+        let module = read.split('.').next().unwrap_or_default();
+        let import = match module {
+            "pq" => "import pyarrow.parquet as pq; ".to_owned(),
+            "feather" => String::new(),
+            _ => format!("from pyarrow import {module}; "),
+        };
+        let read = read.replace("NAME", "'users'");
+        format!(
+            "hint: convert it, as in Python by `{import}from pyarrow import feather; \
+             feather.write_feather({read}, 'users.arrow')`"
+        )
+    };
+    format!("is {what}, expected an Arrow IPC file or stream\n{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::ipc::writer::{FileWriter, StreamWriter};
+    use std::sync::Arc;
+
+    fn batch(from: i64, n: i64) -> RecordBatch {
+        let schema = Arc::new(Schema::new(vec![Field::new("user_id", DataType::Int64, false)]));
+        let ids = Int64Array::from_iter_values(from..from + n);
+        RecordBatch::try_new(schema, vec![Arc::new(ids)]).unwrap()
+    }
+
+    fn written(path: &Path, is_stream: bool) {
+        let (file, batches) =
+            (File::create(path).unwrap(), [batch(0, 3), batch(3, 0), batch(3, 2)]);
+        if is_stream {
+            let mut writer = StreamWriter::try_new(file, &batches[0].schema()).unwrap();
+            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            writer.finish().unwrap();
+        } else {
+            let mut writer = FileWriter::try_new(file, &batches[0].schema()).unwrap();
+            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            writer.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn files_and_streams_are_read_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.arrow");
+        for is_stream in [false, true] {
+            written(&path, is_stream);
+            let file = UserFile::open(&path).unwrap();
+            for _ in 0..2 {
+                let batches: Vec<RecordBatch> =
+                    file.batches().unwrap().collect::<Result<_>>().unwrap();
+                assert_eq!(batches, [batch(0, 3), batch(3, 2)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_an_error_wherever_it_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.arrow");
+        for is_stream in [false, true] {
+            written(&path, is_stream);
+            let bytes = std::fs::read(&path).unwrap();
+            let whole = bytes.len() - if is_stream { 8 } else { 0 }; // the mark of the end
+            for n in 0..whole {
+                std::fs::write(&path, &bytes[..n]).unwrap();
+                let read = UserFile::open(&path)
+                    .and_then(|file| file.batches()?.collect::<Result<Vec<_>>>());
+                // A stream without its mark may end after any batch.
+                assert!(read.is_err() || is_stream, "{n} of {whole} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn other_formats_are_named_with_how_to_convert_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users");
+        let message = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            UserFile::open(&path).unwrap_err().to_string()
+        };
+        let parquet = message(b"PAR1....");
+        assert!(parquet.contains("is a Parquet file") && parquet.contains("pq.read_table"));
+        assert!(message(b"user_id,x\n1,2\n").contains("csv.read_csv"));
+        assert!(message(b" {\"user_id\": 1}").contains("json.read_json"));
+        assert!(message(b"").contains("is empty"));
+        assert!(message(b"\x01\x02").contains("format that is not known"));
+        assert!(UserFile::open(dir.path()).unwrap_err().to_string().contains("is no file"));
+    }
+}

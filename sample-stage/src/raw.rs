@@ -1,0 +1,223 @@
+//! The raw tables of the manifest, as tables of a DataFusion session.
+//!
+//! A table may be many files. Every file is looked at before any row is read: its columns are
+//! matched by name, a file whose columns differ is an error, and columns of several types are
+//! widened to one that holds all of them. Types of csv and json come from all rows.
+
+mod arrow_file; // Arrow IPC files and streams
+mod columns; // the columns that all files of a table have
+mod csv; // csv files
+mod json; // json files
+mod open; // a file, decompressed, or what it is instead
+mod parquet; // parquet files, read by DataFusion
+mod stream; // the other formats, file after file
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use contract::cli::DataError;
+use contract::ids::IdError;
+use contract::manifest::{Data, TableFormat, TableOptions, View};
+use contract::raw_files::{self, RawFile};
+use contract::warn_line;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::SessionContext;
+use futures::{Stream, StreamExt as _};
+use indexmap::IndexMap;
+
+use crate::query::{self, Query};
+
+/// A file of a raw table and what it holds.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub file: RawFile,
+    /// Its own columns
+    pub schema: SchemaRef,
+    /// Where the format tells it
+    pub n_rows: Option<usize>,
+}
+
+/// A raw table whose files fit together.
+#[derive(Debug)]
+pub struct RawTable {
+    pub name: String,
+    pub options: TableOptions,
+    pub parts: Vec<Part>,
+    /// The columns of every file, then the keys of its folders
+    pub schema: SchemaRef,
+    /// How many columns are keys of folders
+    pub n_keys: usize,
+    pub is_parquet: bool,
+    /// As [`columns::Columns::why_text`]
+    why_text: Vec<(String, String)>,
+}
+
+/// The raw tables, in a session that queries over them run in.
+pub struct RawTables {
+    session: SessionContext,
+    tables: Vec<Arc<RawTable>>,
+    /// Queries of views, by what they give: `users`, `interactions` or `brands`
+    queries: Vec<(&'static str, PathBuf)>,
+}
+
+impl RawTables {
+    /// Looks at all files and registers the tables.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or does not fit to the others: table, file, what was found.
+    pub fn open(session: SessionContext, data: &Data) -> Result<Self> {
+        let mut tables = Vec::new();
+        for (name, source) in &data.tables {
+            let (table, format) = look_at(name, &source.options())?;
+            let table = Arc::new(table);
+            match format {
+                TableFormat::Parquet => parquet::register(&session, &table)?,
+                format => stream::register(&session, &table, format)?,
+            }
+            tables.push(table);
+        }
+        let views = [
+            ("users", &data.users),
+            ("interactions", &data.interactions),
+            ("brands", &data.brands),
+        ];
+        let queries = views.into_iter().filter_map(|(what, view)| match view {
+            View::Table(_) => None,
+            View::Sql(view) => Some((what, view.sql.clone())),
+        });
+        let queries = queries.collect();
+        Ok(Self { session, tables, queries })
+    }
+
+    /// The rows of `users`, `interactions` or `brands`.
+    ///
+    /// # Errors
+    ///
+    /// A view whose query cannot be planned.
+    pub async fn view(&self, view: &View) -> Result<DataFrame> {
+        match view {
+            View::Table(view) => Ok(self.session.table(format!("\"{}\"", view.table)).await?),
+            View::Sql(view) => {
+                let query = Query::read(&view.sql)?;
+                Ok(query.plan(&self.session, &IndexMap::new(), &[]).await?)
+            }
+        }
+    }
+
+    /// An error about ids, and why a column of them is text if a value of a csv file made it so.
+    ///
+    /// * `what`: `users`, `interactions` or `brands`.
+    pub fn bad_ids(&self, what: &str, column: &str, err: &IdError) -> DataError {
+        let DataError(mut message) = err.at(what, column);
+        for table in &self.tables {
+            let reasons = table.why_text.iter().filter(|(name, _)| name == column);
+            for (_, reason) in reasons {
+                let _ = write!(
+                    message,
+                    "\nhint: in table `{}` it is text because of {reason}",
+                    table.name
+                );
+            }
+        }
+        DataError(message)
+    }
+
+    /// What went wrong while rows of a view were read.
+    ///
+    /// * `what`: `users`, `interactions` or `brands`.
+    pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
+        let is_of_file = parquet::is_of_file(err.find_root());
+        if let Some(damaged) = self
+            .tables
+            .iter()
+            .filter(|_| is_of_file)
+            .find_map(|table| table.is_parquet.then(|| parquet::damaged(table)).flatten())
+        {
+            return damaged;
+        }
+        let query = self.queries.iter().find(|(of, _)| *of == what);
+        let query = query.map_or_else(String::new, |(_, path)| format!(" ({})", path.display()));
+        let message = format!("cannot read {what}{query}: {}", query::plain_message(&err));
+        match err {
+            // Of a file that is read here: it says where already.
+            DataFusionError::External(inner) => anyhow::Error::from_boxed(inner),
+            err => match err.find_root() {
+                DataFusionError::External(inner) if inner.is::<DataError>() => {
+                    DataError(inner.to_string()).into()
+                }
+                DataFusionError::IoError(_) | DataFusionError::ResourcesExhausted(_) => {
+                    anyhow!("{message}")
+                }
+                _ => DataError(message).into(),
+            },
+        }
+    }
+
+    /// All rows of a frame over the tables.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::reading_error`] says it.
+    pub async fn collect(&self, frame: DataFrame, what: &str) -> Result<Vec<RecordBatch>> {
+        frame.collect().await.map_err(|err| self.reading_error(what, err))
+    }
+
+    /// As [`Self::collect`], batch by batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::collect`].
+    pub async fn stream<'a>(
+        &'a self,
+        frame: DataFrame,
+        what: &'a str,
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + Unpin + use<'a>> {
+        let failed = move |err| self.reading_error(what, err);
+        let stream = frame.execute_stream().await.map_err(failed)?;
+        Ok(stream.map(move |batch| batch.map_err(failed)))
+    }
+}
+
+/// A table whose files fit together, and their format.
+fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)> {
+    let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
+    let found = raw_files::find(options).map_err(in_table)?;
+    for path in &found.passed_over {
+        warn_line!(
+            "warning: table `{name}`: {} is not read, as its format is `{}`",
+            path.display(),
+            found.format.name()
+        );
+    }
+    let mut parts = Vec::new();
+    for file in found.files {
+        let looked_at = open::check(&file).and_then(|()| match found.format {
+            TableFormat::Parquet => parquet::look_at(&file),
+            TableFormat::Csv => csv::look_at(&file, options).map(|schema| (schema, None)),
+            TableFormat::Json => json::look_at(&file).map(|schema| (schema, None)),
+            TableFormat::Arrow => arrow_file::look_at(&file).map(|schema| (schema, None)),
+        });
+        let (schema, n_rows) = looked_at.map_err(|failure| failure.at(name, &file.path))?;
+        parts.push(Part { file, schema: Arc::new(schema), n_rows });
+    }
+    let columns = columns::of_all(&parts, options, found.format).map_err(in_table)?;
+    let table = RawTable {
+        name: name.to_owned(),
+        options: options.clone(),
+        parts,
+        schema: Arc::new(columns.schema),
+        n_keys: columns.n_keys,
+        is_parquet: found.format == TableFormat::Parquet,
+        why_text: columns.why_text,
+    };
+    Ok((table, found.format))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! The columns that all files of a raw table have, by name, with types that hold all their values.
+
+use std::sync::Arc;
+
+use contract::manifest::{ColumnType, TableFormat, TableOptions};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::scalar::ScalarValue;
+
+use super::open::Failure;
+use super::{Part, RawTable};
+
+/// The columns of a table.
+pub struct Columns {
+    pub schema: Schema,
+    /// How many of them, at the end, are keys of folders
+    pub n_keys: usize,
+    /// Columns that are text though some of their values are numbers, with the first value that
+    /// is none
+    pub why_text: Vec<(String, String)>,
+}
+
+/// The table's columns.
+///
+/// # Errors
+///
+/// A file whose columns are others than the first one's, a column whose types cannot be one, a
+/// type for a column that is not there.
+pub fn of_all(
+    parts: &[Part],
+    options: &TableOptions,
+    format: TableFormat,
+) -> Result<Columns, String> {
+    // An object of json names what it has, and lacks the rest.
+    if format != TableFormat::Json {
+        for part in &parts[1..] {
+            same_names(&parts[0], part, format)?;
+        }
+    }
+    let is_inferred = matches!(format, TableFormat::Csv | TableFormat::Json);
+    let mut fields: Vec<Field> = Vec::new();
+    for part in parts {
+        for field in part.schema.fields() {
+            let given = options.types.get(field.name()).map(|given| given.arrow());
+            match fields.iter_mut().find(|known| known.name() == field.name()) {
+                None => {
+                    let data_type = given.unwrap_or_else(|| plain(field.data_type()));
+                    fields.push(Field::new(field.name(), data_type, true));
+                }
+                Some(known) if given.is_none() => {
+                    let wide = widened(known.data_type(), field.data_type(), is_inferred);
+                    let wide = wide.ok_or_else(|| {
+                        format!(
+                            "column `{}` is `{}` in {}, and `{}` in files before it; write them \
+                             alike, or give its type with `types: {{{}: text}}`",
+                            field.name(),
+                            field.data_type(),
+                            part.file.path.display(),
+                            known.data_type(),
+                            field.name()
+                        )
+                    })?;
+                    known.set_data_type(wide);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    // A file's own column says more than a folder's name.
+    let keys: Vec<&String> = parts[0].file.keys.iter().map(|(key, _)| key).collect();
+    let keys = keys.into_iter().filter(|key| !fields.iter().any(|field| field.name() == *key));
+    let keys: Vec<Field> = keys.map(|key| key_field(key, parts, options)).collect();
+    let n_keys = keys.len();
+    fields.extend(keys);
+    if let Some(name) = options.types.keys().find(|name| !fields.iter().any(|f| f.name() == *name))
+    {
+        let known: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
+        return Err(format!("`types` names the column `{name}`; there are {}", known.join(", ")));
+    }
+    let why_text = fields.iter().filter(|field| *field.data_type() == DataType::Utf8);
+    let why_text = why_text.filter_map(|field| {
+        let reason = |part: &Part| {
+            let reason =
+                part.schema.field_with_name(field.name()).ok()?.metadata().get(WHY_TEXT)?;
+            Some(format!("{reason} of {}", part.file.path.display()))
+        };
+        Some((field.name().clone(), parts.iter().find_map(reason)?))
+    });
+    let why_text = why_text.collect();
+    Ok(Columns { schema: Schema::new(fields), n_keys, why_text })
+}
+
+/// Metadata of a file's column of text that also holds numbers: the first value that is none, and
+/// where.
+pub const WHY_TEXT: &str = "why_text";
+
+fn names(part: &Part) -> Vec<&str> {
+    part.schema.fields().iter().map(|field| field.name().as_str()).collect()
+}
+
+fn same_names(first: &Part, other: &Part, format: TableFormat) -> Result<(), String> {
+    let (expected, found) = (names(first), names(other));
+    let is_same = expected.len() == found.len() && expected.iter().all(|name| found.contains(name));
+    if is_same {
+        return Ok(());
+    }
+    let shown = |names: &[&str]| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let remedy = if format == TableFormat::Csv {
+        "each file needs a first line with the same names, in any order"
+    } else {
+        "each file needs the same columns, in any order"
+    };
+    let (found, expected) = (shown(&found), shown(&expected));
+    let (file, first) = (other.file.path.display(), first.file.path.display());
+    Err(format!(
+        "{file}: its columns are {found}, those of {first} are {expected}; {remedy}, or make it a \
+         table of its own"
+    ))
+}
+
+/// The type of a folder's key: whole numbers or days if all its values are, else text.
+fn key_field(key: &str, parts: &[Part], options: &TableOptions) -> Field {
+    let values = || parts.iter().filter_map(|part| key_value(part, key));
+    let is_number =
+        |value: &str| value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
+    let is_day = |value: &str| {
+        value.len() == "2024-07-01".len()
+            && ScalarValue::try_from_string(value.to_owned(), &DataType::Date32).is_ok()
+    };
+    let data_type = match options.types.get(key) {
+        Some(given) => given.arrow(),
+        None if values().all(is_number) => DataType::Int64,
+        None if values().all(is_day) => DataType::Date32,
+        None => DataType::Utf8,
+    };
+    Field::new(key, data_type, true)
+}
+
+fn key_value<'a>(part: &'a Part, key: &str) -> Option<&'a str> {
+    part.file.keys.iter().find(|(name, _)| name == key)?.1.as_deref()
+}
+
+/// Values of a file's keys, as the table's last columns have them.
+pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Failure> {
+    let fields = &table.schema.fields()[table.schema.fields().len() - table.n_keys..];
+    let value = |field: &FieldRef| match key_value(part, field.name()) {
+        None => ScalarValue::try_new_null(field.data_type()),
+        Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
+    };
+    let values = fields.iter().map(|field| {
+        value(field).map_err(|_| {
+            let text = key_value(part, field.name()).unwrap_or_default();
+            let (name, expected) = (field.name(), field.data_type());
+            Failure::Content(format!("its folder's `{name}={text}` is no `{expected}`"))
+        })
+    });
+    values.collect()
+}
+
+trait ArrowType {
+    fn arrow(self) -> DataType;
+}
+
+impl ArrowType for ColumnType {
+    fn arrow(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Int => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Bool => DataType::Boolean,
+            Self::Date => DataType::Date32,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        }
+    }
+}
+
+/// How a type stands in a table: text is text, however a file stores it.
+fn plain(found: &DataType) -> DataType {
+    match found {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::Dictionary(_, values) => plain(values),
+        other => other.clone(),
+    }
+}
+
+/// The type that holds the values of both; text for what has no other, if types were inferred
+/// from values.
+fn widened(a: &DataType, b: &DataType, is_inferred: bool) -> Option<DataType> {
+    let (a, b) = (&plain(a), &plain(b));
+    if a == b {
+        return Some(a.clone());
+    }
+    let item = |field: &FieldRef, other: &FieldRef| {
+        let wide = widened(field.data_type(), other.data_type(), is_inferred)?;
+        Some(Arc::new(Field::new_list_field(wide, true)))
+    };
+    match (a, b) {
+        (DataType::Null, other) | (other, DataType::Null) => Some(other.clone()),
+        (a, b) if a.is_integer() && b.is_integer() => {
+            let is_wide = |t: &DataType| *t == DataType::UInt64;
+            let beyond =
+                (is_wide(a) && b.is_signed_integer()) || (is_wide(b) && a.is_signed_integer());
+            Some(match (is_wide(a) || is_wide(b), beyond) {
+                (_, true) => DataType::Decimal128(20, 0),
+                (true, false) => DataType::UInt64,
+                (false, false) => DataType::Int64,
+            })
+        }
+        (a, b) if a.is_numeric() && b.is_numeric() => Some(DataType::Float64),
+        (DataType::Date32 | DataType::Date64, DataType::Timestamp(unit, None))
+        | (DataType::Timestamp(unit, None), DataType::Date32 | DataType::Date64) => {
+            Some(DataType::Timestamp(*unit, None))
+        }
+        (DataType::Timestamp(a, zone), DataType::Timestamp(b, other)) if zone == other => {
+            Some(DataType::Timestamp(*a.max(b), zone.clone()))
+        }
+        (DataType::FixedSizeList(a, n), DataType::FixedSizeList(b, m)) if n == m => {
+            Some(DataType::FixedSizeList(item(a, b)?, *n))
+        }
+        (
+            DataType::List(a) | DataType::LargeList(a) | DataType::FixedSizeList(a, _),
+            DataType::List(b) | DataType::LargeList(b) | DataType::FixedSizeList(b, _),
+        ) => Some(DataType::List(item(a, b)?)),
+        (a, b) if is_inferred && !a.is_nested() && !b.is_nested() => Some(DataType::Utf8),
+        _ => None,
+    }
+}
+
+/// A file's own columns, in its order, as the table has them.
+pub fn own_columns(table: &RawTable, part: &Part) -> SchemaRef {
+    let of_table = |field: &FieldRef| {
+        let field = table.schema.field_with_name(field.name()).expect("all columns of all files");
+        field.clone()
+    };
+    Arc::new(Schema::new(part.schema.fields().iter().map(of_table).collect::<Vec<_>>()))
+}
+
+/// A file's rows with the table's columns `wanted`, and the keys of its folders.
+pub fn conform(
+    table: &RawTable,
+    wanted: &SchemaRef,
+    keys: &[ScalarValue],
+    batch: &RecordBatch,
+) -> Result<RecordBatch, Failure> {
+    let n = batch.num_rows();
+    let first_key = table.schema.fields().len() - table.n_keys;
+    let column = |field: &FieldRef| -> Result<ArrayRef, Failure> {
+        let at = table.schema.index_of(field.name())?;
+        if at >= first_key {
+            let values = keys[at - first_key].to_array_of_size(n);
+            return values.map_err(|err| Failure::Content(err.to_string()));
+        }
+        let Some(found) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), n));
+        };
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        cast_with_options(found, field.data_type(), &strict).map_err(|err| {
+            match Failure::from(err) {
+                Failure::Content(what) => {
+                    Failure::Content(format!("column `{}`: {what}", field.name()))
+                }
+                io @ Failure::Io(_) => io,
+            }
+        })
+    };
+    let columns = wanted.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(n));
+    Ok(RecordBatch::try_new_with_options(wanted.clone(), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_files_are_widened_to_one_that_holds_all_values() {
+        let wide = |a, b| widened(&a, &b, false);
+        assert_eq!(wide(DataType::Int32, DataType::Int64), Some(DataType::Int64));
+        assert_eq!(wide(DataType::UInt64, DataType::Int64), Some(DataType::Decimal128(20, 0)));
+        assert_eq!(wide(DataType::Int64, DataType::Float64), Some(DataType::Float64));
+        assert_eq!(wide(DataType::Null, DataType::Date32), Some(DataType::Date32));
+        assert_eq!(wide(DataType::LargeUtf8, DataType::Utf8View), Some(DataType::Utf8));
+        assert_eq!(
+            wide(DataType::Utf8, DataType::Int64),
+            None,
+            "which is right is not ours to say"
+        );
+        assert_eq!(widened(&DataType::Utf8, &DataType::Int64, true), Some(DataType::Utf8));
+        let list = |item| DataType::new_list(item, true);
+        assert_eq!(
+            wide(list(DataType::Int64), DataType::new_fixed_size_list(DataType::Float32, 2, true)),
+            Some(list(DataType::Float64))
+        );
+    }
+}

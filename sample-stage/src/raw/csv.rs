@@ -1,0 +1,144 @@
+//! CSV files: columns and types from all rows.
+
+use contract::manifest::TableOptions;
+use contract::raw_files::{RawFile, delimiter};
+use datafusion::arrow::csv::ReaderBuilder;
+use datafusion::arrow::csv::reader::Format;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+
+use super::columns::WHY_TEXT;
+use super::open::{self, Failure, LastByte};
+use super::stream::Batches;
+
+/// Rows of a batch.
+const BATCH_SIZE: usize = 8192;
+
+/// The columns of a file, and types that hold all their values. A column of numbers one of which
+/// has a leading zero is text: such numbers are names.
+pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Failure> {
+    let format = Format::default()
+        .with_header(options.header)
+        .with_delimiter(delimiter(options, &file.path));
+    let (inferred, _) = format.infer_schema(open::reader(file)?, None)?;
+    let names: Vec<&str> = inferred.fields().iter().map(|f| f.name().as_str()).collect();
+    if let Some(name) = names.iter().find(|name| names.iter().filter(|n| n == name).count() > 1) {
+        let what =
+            format!("column `{name}` appears twice in its first line; give each its own name");
+        return Err(Failure::Content(what));
+    }
+    if let [name] = names[..]
+        && let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other))
+    {
+        let what = format!(
+            "its first line is the one name `{name}`; if `{}` is between the fields, write \
+             `delimiter: {other:?}`",
+            other.escape_debug()
+        );
+        return Err(Failure::Content(what));
+    }
+    let kinds: Vec<Values> = values(file, options, names.len())?;
+    let fields = inferred.fields().iter().zip(kinds).map(|(field, values)| {
+        let is_text = field.data_type().is_numeric() && values.text.is_some();
+        let data_type = if is_text { DataType::Utf8 } else { field.data_type().clone() };
+        let reason = values.text.filter(|_| data_type == DataType::Utf8 && values.has_number);
+        let metadata = reason.map(|reason| (WHY_TEXT.to_owned(), reason)).into_iter().collect();
+        Field::new(field.name(), data_type, true).with_metadata(metadata)
+    });
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// What a column's values are.
+#[derive(Clone, Default)]
+struct Values {
+    has_number: bool,
+    /// The first value that is no number, or has a leading zero, and where
+    text: Option<String>,
+}
+
+fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values>, Failure> {
+    let mut reader = ::csv::ReaderBuilder::new()
+        .delimiter(delimiter(options, &file.path))
+        .has_headers(options.header)
+        .from_reader(LastByte::new(open::reader(file)?));
+    let mut found = vec![Values::default(); n];
+    let mut record = ::csv::ByteRecord::new();
+    let failed = |err: ::csv::Error| Failure::Content(err.to_string());
+    // Where the last record begins, if its last field holds an end of line.
+    let mut open_at = None;
+    while reader.read_byte_record(&mut record).map_err(failed)? {
+        let last = record.iter().next_back().unwrap_or_default();
+        let line = record.position().map_or(0, ::csv::Position::line);
+        open_at = last.contains(&b'\n').then_some(line);
+        for (value, found) in record.iter().zip(&mut found) {
+            // Both are known: nothing more to find.
+            if value.is_empty() || (found.has_number && found.text.is_some()) {
+                continue;
+            }
+            if is_plain_number(value) {
+                found.has_number = true;
+            } else if found.text.is_none() {
+                let value = String::from_utf8_lossy(value);
+                found.text = Some(format!("`{value}` in line {line}"));
+            }
+        }
+    }
+    if let Some(line) = open_at.filter(|_| reader.get_ref().last != b'"') {
+        return Err(Failure::Content(format!(
+            "line {line}: a quote is opened and never closed, so all rows after it are one field"
+        )));
+    }
+    Ok(found)
+}
+
+/// A number as one writes it: `007` is a name.
+fn is_plain_number(value: &[u8]) -> bool {
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let has_leading_zero = matches!(digits, [b'0', next, ..] if next.is_ascii_digit());
+    !has_leading_zero
+        && std::str::from_utf8(value)
+            .is_ok_and(|text| text.trim() == text && text.parse::<f64>().is_ok())
+}
+
+/// Reads a file whose columns are those of `schema`, in its own order.
+pub fn read(file: &RawFile, options: &TableOptions, schema: SchemaRef) -> Result<Batches, Failure> {
+    let reader = ReaderBuilder::new(schema.clone())
+        .with_header(options.header)
+        .with_delimiter(delimiter(options, &file.path))
+        .with_batch_size(BATCH_SIZE)
+        .build_buffered(open::reader(file)?)?;
+    Ok(Box::new(reader.map(move |batch| {
+        batch.map_err(|err| match err {
+            ArrowError::ParseError(what) => {
+                ArrowError::ParseError(misfit(&what, &schema).unwrap_or(what))
+            }
+            other => other,
+        })
+    })))
+}
+
+/// A value that is not of its column's type, in our words; `None` for any other message.
+fn misfit(message: &str, schema: &Schema) -> Option<String> {
+    let rest = message.strip_prefix("Error while parsing value '")?;
+    let (value, rest) = rest.split_once("' as type '")?;
+    let (expected, rest) = rest.split_once("' for column ")?;
+    let (column, rest) = rest.split_once(" at line ")?;
+    let (row, _) = rest.split_once('.')?;
+    let column = schema.fields().get(column.parse::<usize>().ok()?)?.name();
+    Some(format!("row {row}: column `{column}`: found `{value}`, expected `{expected}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_with_a_leading_zero_is_a_name() {
+        for text in ["007", "-01", "00", "01.5", "A17", " 7"] {
+            assert!(!is_plain_number(text.as_bytes()), "{text}");
+        }
+        for text in ["0", "-0", "0.5", "10", "1e3", "NaN"] {
+            assert!(is_plain_number(text.as_bytes()), "{text}");
+        }
+    }
+}

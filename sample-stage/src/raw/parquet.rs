@@ -1,0 +1,175 @@
+//! Raw tables of parquet files: read by DataFusion, which skips what a query does not need.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use contract::raw_files::RawFile;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DataFusionError, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::object_store::{ObjectMeta, path::Path as StorePath};
+use datafusion::parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
+
+use super::open::Failure;
+use super::{RawTable, columns};
+
+/// The columns and the number of rows of a file, from its footer.
+pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Failure> {
+    let opened = File::open(&file.path)?;
+    // The reader is made for files it can trust.
+    let metadata = catch_unwind(AssertUnwindSafe(|| {
+        ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
+    }));
+    let metadata = metadata
+        .map_err(|_| Failure::content(NOT_WHOLE))?
+        .map_err(|err| Failure::Content(format!("{NOT_WHOLE}: {}", plain(&err.to_string()))))?;
+    let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
+    Ok((Schema::new(metadata.schema().fields().clone()), n_rows))
+}
+
+const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
+
+/// What the parquet reader says, without the names of its error types.
+fn plain(message: &str) -> &str {
+    const KINDS: [&str; 5] =
+        ["Parquet error", "Parquet argument error", "EOF", "Arrow", "External"];
+    match message.split_once(": ") {
+        Some((kind, rest)) if KINDS.contains(&kind) => plain(rest),
+        _ => message,
+    }
+}
+
+/// Gives the session the table.
+///
+/// # Errors
+///
+/// A file that is gone, or if the name is taken.
+pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
+    let n_rows = table.parts.iter().map(|part| part.n_rows).sum::<Option<usize>>();
+    let files = table.parts.iter().map(|part| {
+        let at = |failure: Failure| failure.at(&table.name, &part.file.path);
+        let metadata = part.file.path.metadata().map_err(|err| at(err.into()))?;
+        let path = part.file.path.canonicalize().map_err(|err| at(err.into()))?;
+        let object = ObjectMeta {
+            location: StorePath::from_absolute_path(path)?,
+            last_modified: metadata.modified().map_err(|err| at(err.into()))?.into(),
+            size: metadata.len(),
+            e_tag: None,
+            version: None,
+        };
+        let keys = columns::key_values(table, part).map_err(at)?;
+        Ok(PartitionedFile::new_from_meta(object).with_partition_values(keys))
+    });
+    let files = files.collect::<Result<Vec<_>>>()?;
+    let provider = ParquetTable { table: table.clone(), files, n_rows };
+    session.register_table(table.name.as_str(), Arc::new(provider))?;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct ParquetTable {
+    table: Arc<RawTable>,
+    files: Vec<PartitionedFile>,
+    n_rows: Option<usize>,
+}
+
+#[async_trait]
+impl TableProvider for ParquetTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        let (own, keys) = self
+            .table
+            .schema
+            .fields()
+            .split_at(self.table.schema.fields().len() - self.table.n_keys);
+        let columns = TableSchema::builder(Arc::new(Schema::new(own.to_vec())))
+            .with_table_partition_cols(keys.to_vec())
+            .build();
+        let options = state.table_options().parquet.clone();
+        let source = ParquetSource::new(columns).with_table_parquet_options(options);
+        let groups =
+            FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
+        let n_rows = self.n_rows.map_or(Precision::Absent, Precision::Exact);
+        let statistics = Statistics::new_unknown(&self.table.schema).with_num_rows(n_rows);
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                .with_file_groups(groups)
+                .with_statistics(statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::error::Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+/// The first of a table's files that cannot be read, found by reading them all: DataFusion does not
+/// say which it was.
+pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
+    table.parts.iter().find_map(|part| {
+        let read = || -> Result<(), Failure> {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&part.file.path)?);
+            let reader = reader.and_then(|reader| reader.build());
+            for batch in
+                reader.map_err(|err| Failure::Content(plain(&err.to_string()).to_owned()))?
+            {
+                batch?;
+            }
+            Ok(())
+        };
+        let failed = match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(Ok(())) => return None,
+            Ok(Err(Failure::Content(what))) => {
+                Failure::Content(format!("{NOT_WHOLE}: {}", plain(&what)))
+            }
+            Ok(Err(io)) => io,
+            Err(_) => Failure::content(NOT_WHOLE),
+        };
+        Some(failed.at(&table.name, &part.file.path))
+    })
+}
+
+/// Whether an error can come from a damaged parquet file.
+pub fn is_of_file(err: &DataFusionError) -> bool {
+    matches!(
+        err,
+        DataFusionError::ParquetError(_)
+            | DataFusionError::ArrowError(..)
+            | DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::ExecutionJoin(_)
+    )
+}

@@ -1,0 +1,107 @@
+//! Raw tables of csv, json and Arrow files: read file after file, a few at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Result;
+use contract::manifest::TableFormat;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::prelude::SessionContext;
+use tokio::sync::mpsc::Sender;
+
+use super::open::Failure;
+use super::{Part, RawTable, arrow_file, columns, csv, json};
+
+/// Rows of a file, as its reader yields them.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// Batches of a stream that may wait to be used, so that memory stays bounded.
+const BATCHES_WAITING: usize = 2;
+
+/// Gives the session the table.
+///
+/// # Errors
+///
+/// If the name is taken.
+pub fn register(
+    session: &SessionContext,
+    table: &Arc<RawTable>,
+    format: TableFormat,
+) -> Result<()> {
+    let n_streams = session.state().config().target_partitions().min(table.parts.len());
+    let streams = (0..n_streams).map(|first| -> Arc<dyn PartitionStream> {
+        let parts = (first..table.parts.len()).step_by(n_streams).collect();
+        Arc::new(Files { table: table.clone(), format, parts })
+    });
+    let provider = StreamingTable::try_new(table.schema.clone(), streams.collect())?;
+    session.register_table(table.name.as_str(), Arc::new(provider))?;
+    Ok(())
+}
+
+/// Some of a table's files.
+struct Files {
+    table: Arc<RawTable>,
+    format: TableFormat,
+    /// Positions in the table's parts
+    parts: Vec<usize>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files of `{}`", self.parts.len(), self.table.name)
+    }
+}
+
+impl PartitionStream for Files {
+    fn schema(&self) -> &SchemaRef {
+        &self.table.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = self.table.schema.clone();
+        let mut stream = RecordBatchReceiverStream::builder(schema, BATCHES_WAITING);
+        let (table, format, parts) = (self.table.clone(), self.format, self.parts.clone());
+        let sender = stream.tx();
+        stream.spawn_blocking(move || {
+            for part in parts.into_iter().map(|i| &table.parts[i]) {
+                let read = send_all(&table, format, part, &sender);
+                read.map_err(|failure| {
+                    DataFusionError::External(failure.at(&table.name, &part.file.path).into())
+                })?;
+            }
+            Ok(())
+        });
+        stream.build()
+    }
+}
+
+/// Sends a file's rows; ends when nobody wants them any more.
+fn send_all(
+    table: &RawTable,
+    format: TableFormat,
+    part: &Part,
+    sender: &Sender<datafusion::error::Result<RecordBatch>>,
+) -> Result<(), Failure> {
+    let schema = columns::own_columns(table, part);
+    let batches = match format {
+        TableFormat::Csv => csv::read(&part.file, &table.options, schema)?,
+        TableFormat::Json => json::read(&part.file, schema)?,
+        TableFormat::Arrow => arrow_file::read(&part.file)?,
+        TableFormat::Parquet => unreachable!("DataFusion reads parquet"),
+    };
+    let keys = columns::key_values(table, part)?;
+    for batch in batches {
+        let batch = columns::conform(table, &table.schema, &keys, &batch?)?;
+        if sender.blocking_send(Ok(batch)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -301,9 +301,7 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     fs::create_dir(&model).unwrap();
     let failed = work.pipeline(&["run"]);
     assert_eq!(failed.code, 1);
-    assert!(
-        failed.stderr.contains("hint: mend it, then `pipeline run` goes on from here; `--keep")
-    );
+    assert!(failed.stderr.contains("hint: fix it, then `pipeline run` goes on from here; `--keep"));
     fs::remove_dir(&model).unwrap();
     // A later run of another experiment does not make it forgotten, nor a line of the index that was
     // cut off.
@@ -467,8 +465,19 @@ fn what_nothing_stands_on_is_deleted_when_asked_for() {
     assert!(shown.stdout.contains("popularity: an experiment that the manifest has no more"));
     let asked = work.pipeline(&["clean"]);
     assert_eq!((asked.code, kept()), (1, before), "nobody to ask: {}", asked.stderr);
-    assert_eq!(work.pipeline(&["clean", "--yes"]).code, 0);
-    assert!(kept() < before && !work.dir.join("runs/popularity").exists());
+    // What no stage wrote is somebody's: it stays, and so does its folder.
+    work.write("runs/popularity/train/notes.txt", "mine");
+    work.write("runs/popularity/checkpoint.arrow", "mine too");
+    work.write("runs/popularity/train/.model.arrow.partial", "unfinished");
+    let clean = work.pipeline(&["clean", "--yes"]);
+    assert_eq!(clean.code, 0);
+    let left = ["runs/popularity/checkpoint.arrow", "runs/popularity/train/notes.txt"];
+    for file in left {
+        let line = format!("left: {file}, which no stage wrote");
+        assert!(clean.stdout.contains(&line), "{}", clean.stdout);
+    }
+    assert_eq!(work.files_below("runs/popularity"), left);
+    assert!(kept() < before && !work.dir.join("runs/popularity/score").exists());
     assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
 }
 
@@ -588,6 +597,36 @@ fn what_the_schema_cannot_say_is_checked_too() {
     work.edit("pipeline.yaml", "bau: {}", "bau: {train: {own_history: past}}");
     work.edit("pipeline.yaml", "sql: everyone.sql", "sql: all.sql");
     insta::assert_snapshot!(work.pipeline(&["check"]).stderr);
+}
+
+#[test]
+fn epochs_on_the_command_line_count_before_inherited_updates_and_it_is_said_once() {
+    let work = Workspace::tiny();
+    work.edit("pipeline.yaml", "epochs: 30", "updates: 9");
+    let note =
+        "note: `train.epochs: 2` of `--set` takes the place of `train.updates: 9` of `stages`";
+    let run = work.pipeline(&["run", "bau", "--set", "train.epochs=2"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stderr.matches(note).count(), 1, "{}", run.stderr);
+    assert_eq!(work.report()["experiments"][0]["history"].as_array().unwrap().len(), 2);
+    let train = work.run("train-stage", &["--experiment", "bau", "--set", "train.epochs=2"]);
+    assert_eq!(train.stderr.matches(note).count(), 1, "{}", train.stderr);
+}
+
+#[test]
+fn a_manifest_that_is_no_file_is_refused_at_once() {
+    let work = Workspace::tiny();
+    let pipe = work.dir.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (manifest, found) in
+        [("pipe", "a pipe"), ("/dev/zero", "a device"), (".", "a folder"), ("none.yaml", "cannot")]
+    {
+        for (program, command) in [("pipeline", "check"), ("sample-stage", "holdout")] {
+            let said = work.run(program, &[command, "--manifest", manifest]);
+            assert_eq!(said.code, 2, "{}", said.stderr);
+            assert!(said.stderr.contains(found), "{}", said.stderr);
+        }
+    }
 }
 
 #[test]

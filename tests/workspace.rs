@@ -98,8 +98,13 @@ impl Workspace {
     }
 
     fn files(&self) -> BTreeSet<String> {
+        self.files_below("runs").into_iter().collect()
+    }
+
+    /// All files in a folder and below it, in order.
+    pub fn files_below(&self, folder: &str) -> Vec<String> {
         let mut found = BTreeSet::new();
-        let mut folders = vec![self.dir.join("runs")];
+        let mut folders = vec![self.dir.join(folder)];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -112,7 +117,7 @@ impl Workspace {
                 }
             }
         }
-        found
+        found.into_iter().collect()
     }
 
     pub fn pipeline(&self, args: &[&str]) -> Said {

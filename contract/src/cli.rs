@@ -1,13 +1,18 @@
 //! What the stage programs' command lines have in common.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
-use crate::{Problems, interrupt, ipc};
+use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
 
+/// Exit code of a program that has done all it was asked to.
+pub const EXIT_DONE: u8 = 0;
+/// Exit code of a failed stage and of the machine's faults.
+pub const EXIT_FAILED: u8 = 1;
 /// Exit code of a wrong usage or manifest.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a broken data contract.
@@ -42,7 +47,9 @@ impl ManifestArgs {
     ///
     /// [`Problems`].
     pub fn load(&self) -> Result<Manifest, Problems> {
-        Manifest::load(&self.manifest, &self.set, &[])
+        let manifest = Manifest::load(&self.manifest, &self.set, &[])?;
+        say_notes(&manifest, None);
+        Ok(manifest)
     }
 }
 
@@ -56,7 +63,26 @@ impl ExperimentArgs {
         let ManifestArgs { manifest, set } = &self.manifest;
         let manifest = Manifest::load(manifest, set, std::slice::from_ref(&self.experiment))?;
         let experiment = manifest.experiment(&self.experiment)?.clone();
+        say_notes(&manifest, Some(&experiment.name));
         Ok((manifest, experiment))
+    }
+}
+
+/// Environment variable that the runner sets for stages: it has said the manifest's notes already.
+pub const UNDER_RUNNER: &str = "PIPELINE_UNDER_RUNNER";
+
+/// Says what is sound in a manifest and may still not be what was meant.
+///
+/// * `experiment`: leaves out what is about other experiments.
+pub fn say_notes(manifest: &Manifest, experiment: Option<&String>) {
+    if std::env::var_os(UNDER_RUNNER).is_some() {
+        return;
+    }
+    for note in &manifest.notes {
+        let of_others = |name| !note.experiments.is_empty() && !note.experiments.contains(name);
+        if !experiment.is_some_and(of_others) {
+            warn_line!("note: {note}");
+        }
     }
 }
 
@@ -70,13 +96,17 @@ pub struct DataError(pub String);
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// Prints a line of results; that nobody reads any more, as before `| head`, is no error.
-#[macro_export]
-macro_rules! print_line {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($argument)*);
-    }};
+/// The command line's arguments. What is wrong with them, and the help, is printed, and the program
+/// ends: with 2 for a mistake, with 1 if the help cannot be written.
+pub fn parse<A: Parser>() -> A {
+    A::try_parse().unwrap_or_else(|err| {
+        let printed = err.print().and_then(|()| io::stdout().flush());
+        if !err.use_stderr() {
+            output::note_failure(printed);
+        }
+        let program = A::command().get_name().to_owned();
+        std::process::exit(output::ended(&program, err.exit_code() as u8).into())
+    })
 }
 
 /// Runs a stage's `main`: the result goes to stdout, an error to stderr, the exit code tells which.
@@ -85,13 +115,16 @@ pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>)
     match run() {
         Ok(summary) => {
             print_line!("{summary}");
-            ExitCode::SUCCESS
+            ExitCode::from(output::ended(program, EXIT_DONE))
         }
-        Err(err) => {
-            eprintln!("{program}: {err:#}");
-            ExitCode::from(exit_code(&err))
-        }
+        Err(err) => failed(program, &err),
     }
+}
+
+/// Says why a program ends, and gives its exit code.
+pub fn failed(program: &str, err: &anyhow::Error) -> ExitCode {
+    warn_line!("{program}: {err:#}");
+    ExitCode::from(exit_code(err))
 }
 
 /// 2 for the manifest's mistakes, 5 for the data's, 130 if interrupted, 1 for all else.
@@ -113,7 +146,7 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
             return EXIT_DATA;
         }
     }
-    1
+    EXIT_FAILED
 }
 
 /// A count with thousands separators: `2,311`.

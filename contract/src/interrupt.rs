@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::warn_line;
+
 /// Exit code of a program that was interrupted.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
@@ -16,7 +18,7 @@ static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
 pub fn install(program: &'static str) {
     let handler = move || {
         if IS_WATCHED.load(Relaxed) && !IS_REQUESTED.swap(true, Relaxed) {
-            eprintln!("\n{program}: interrupted; writing a checkpoint, once more to end at once");
+            warn_line!("\n{program}: interrupted; writing a checkpoint, once more to end at once");
             return;
         }
         let unfinished = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -27,7 +29,7 @@ pub fn install(program: &'static str) {
                 std::fs::remove_file(path)
             };
         }
-        eprintln!("\n{program}: interrupted; earlier results are untouched");
+        warn_line!("\n{program}: interrupted; earlier results are untouched");
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     };
     // A second handler in one process would be a mistake of ours, not of the user.

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod interrupt;
 pub mod ipc;
 pub mod manifest;
+pub mod output;
 pub mod plan;
 pub mod query;
 pub mod raw_files;

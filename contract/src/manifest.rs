@@ -13,9 +13,19 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod file;
 mod load;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use load::{is_of_experiment, name_experiments};
+
+/// Largest seed: what reads results and what runs queries has signed numbers of 64 bits.
+const MAX_SEED: u64 = i64::MAX as u64;
+
+/// Longest name of an experiment, in characters: it is a folder's name and stands in tables.
+pub const MAX_NAME: usize = 100;
 
 /// Names that stand for folders of `run_dir` and so cannot name an experiment.
 pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
@@ -256,6 +266,7 @@ pub enum KeepBrands {
 #[serde(deny_unknown_fields)]
 pub struct MinVolume {
     /// Fewest training users that a brand must have
+    #[schemars(range(max = 4_294_967_295_u32))]
     pub min_volume: u64,
 }
 
@@ -264,7 +275,7 @@ pub struct MinVolume {
 #[serde(deny_unknown_fields)]
 pub struct TopBrands {
     /// How many brands
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub top: u32,
 }
 
@@ -291,13 +302,14 @@ pub enum UnknownIds {
 pub struct Holdout {
     /// Column of users that says `train`, `valid` or `test`
     pub column: Option<String>,
-    /// A fraction (below 1) or a number of users; with `column`, taken from its `train` users if no user is `valid`
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    /// A fraction below 1, or at least 2 users; with `column`, taken from its `train` users if no user is `valid`
+    #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
     pub valid: f64,
-    /// A fraction (below 1) or a number of users; not used with `column`
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    /// A fraction below 1, or at least 2 users; not used with `column`
+    #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
     pub test: f64,
     /// Draws are by hash of the user's id and this seed
+    #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
 }
 
@@ -340,15 +352,31 @@ pub struct SampleParams {
     /// File with the sampling query, relative to the manifest
     pub sql: Option<PathBuf>,
     /// Values for the query's `$name` placeholders: numbers, texts, or lists of them
+    #[schemars(with = "IndexMap<String, PlaceholderValue>")]
     pub params: IndexMap<String, Value>,
     /// Memory that the query keeps within, as `4GiB`; beyond it the query works on disk. Changes no result
     pub memory_limit: MemorySize,
     /// Most that the query keeps on disk while it runs, as `100GiB`. Changes no result
     pub scratch_limit: ScratchSize,
     /// Threads of the query; by default one a core. Changes no result
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
 }
+
+/// What a placeholder of a query can stand for. Only its schema is used: the values stay as written.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "it is there for its schema")]
+enum PlaceholderValue {
+    One(PlainValue),
+    List(#[schemars(length(min = 1))] Vec<PlainValue>),
+}
+
+/// A value that is no list.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("type" = ["number", "string", "boolean", "null"], "minimum" = i64::MIN, "maximum" = i64::MAX))]
+struct PlainValue;
 
 /// An amount of memory: a number and `MiB`, `GiB` or `TiB`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -415,10 +443,12 @@ pub struct TrainParams {
     /// An existing model.arrow to use instead of training one, relative to the manifest
     pub pretrained: Option<PathBuf>,
     /// Which of `data.features` the model reads; by default all
+    #[schemars(length(min = 1))]
     pub features: Option<Vec<String>>,
     /// Whether dense features are brought to mean 0 and variance 1
     pub standardise: bool,
     /// Width of each hidden layer; none for a linear model
+    #[schemars(length(max = 64))]
     pub hidden: Vec<HiddenWidth>,
     /// What training minimises
     pub loss: Loss,
@@ -428,17 +458,17 @@ pub struct TrainParams {
     #[schemars(range(min = 0.0, max = 100.0))]
     pub soft_f1: f32,
     /// Passes over the examples, at most
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub epochs: u32,
     /// Gradient updates, in place of `epochs` and `patience`: as many for a sample of any size, so
     /// that experiments can be compared
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000_000_000_u64))]
     pub updates: Option<u64>,
     /// Which epoch's model is kept, by its figures on the valid users
     pub select_epoch: SelectEpoch,
     /// Training ends after this many epochs without a better one; null for never. Without effect
     /// where `select_epoch` is `last`
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub patience: Option<u32>,
     /// Whether the model is trained again, on training and valid users, for the updates that
     /// were found best; thresholds and calibration still come from the first model
@@ -472,16 +502,17 @@ pub struct TrainParams {
     /// counted more in proportion, without bias; rare is a brand that fewer than one training user
     /// in a hundred has. 1 looks at all, which is slower. Needs `sparse_gradient`, and no `soft_f1`;
     /// without a hidden layer all are looked at
-    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+    #[schemars(range(min = 0.001, max = 1.0))]
     pub negative_sampling: f32,
     /// How many networks are trained, with seeds from `seed` on, and averaged: all of them
     /// together take that many times the updates
     #[schemars(range(min = 1, max = 20))]
     pub members: usize,
     /// Seed of the first weights, the order of examples and dropout
+    #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
     /// Threads; by default one a core. Changes no result
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
     /// Minutes between checkpoints, which a killed training goes on from; there is one after
     /// each longer epoch as well. Changes no result
@@ -558,7 +589,7 @@ pub struct BrandWeights {
     pub power: f32,
     /// Mean weight of the brands
     #[serde(default = "one")]
-    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1000.0))]
+    #[schemars(range(min = 0.000_001, max = 1000.0))]
     pub scale: f32,
     /// Which cells are weighted; the others count once
     pub on: WeightedCells,
@@ -674,7 +705,7 @@ pub struct ScoreParams {
     #[schemars(range(min = 1, max = 1000))]
     pub top_k: usize,
     /// Threads; by default one a core. Changes no result
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<usize>,
 }
 
@@ -846,7 +877,7 @@ pub struct Memory {
     #[schemars(range(min = 1, max = 10_000))]
     pub neighbours: usize,
     /// A neighbour whose cosine is lower by this counts e times less; null counts all alike
-    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1000.0))]
+    #[schemars(range(min = 0.0001, max = 1000.0))]
     pub temperature: Option<f32>,
     /// Share of the neighbours; by default the one of least loss on the valid users, for which
     /// the model's probabilities should be honest (`bce`): else the neighbours are overrated
@@ -871,6 +902,7 @@ impl Default for Memory {
 #[serde(deny_unknown_fields, default)]
 pub struct ReportParams {
     /// The report counts the brands that reach each of these F1
+    #[schemars(length(max = 20))]
     pub f1_buckets: Vec<F1Bucket>,
     /// Where head and tail begin
     pub tiers: Tiers,
@@ -878,8 +910,10 @@ pub struct ReportParams {
     #[schemars(range(min = 100, max = 100_000))]
     pub bootstrap_draws: usize,
     /// Seed of the bootstrap
+    #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
     /// How many of the largest brands are shown one by one
+    #[schemars(range(max = 10_000))]
     pub top_brands: usize,
 }
 
@@ -887,7 +921,7 @@ pub struct ReportParams {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
-pub struct F1Bucket(#[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))] pub f64);
+pub struct F1Bucket(#[schemars(range(min = 0.0001, max = 1.0))] pub f64);
 
 impl Default for ReportParams {
     fn default() -> Self {
@@ -938,7 +972,36 @@ pub struct Manifest {
     pub report: ReportParams,
     /// The experiment that all others are compared with
     pub baseline: String,
+    /// What is sound and may still not be what was meant
+    pub notes: Vec<Note>,
     experiments: IndexMap<String, Experiment>,
+}
+
+/// What a reader should know of a sound manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The sentence, without the experiments
+    pub text: String,
+    /// Which it is about; none if it is about the manifest as a whole
+    pub experiments: Vec<String>,
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Names that a line has room for.
+        const SHOWN: usize = 5;
+
+        f.write_str(&self.text)?;
+        if self.experiments.is_empty() {
+            return Ok(());
+        }
+        let names = self.experiments.iter().take(SHOWN).map(|name| format!("`{name}`"));
+        write!(f, ", in {}", names.collect::<Vec<_>>().join(", "))?;
+        match self.experiments.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            n_more => write!(f, " and {n_more} more"),
+        }
+    }
 }
 
 /// One experiment: `stages` with its overrides applied.

@@ -4,8 +4,10 @@
 //! is checked here and what the stages receive cannot differ. Only the part of
 //! draft 7 that those types produce is understood.
 
+use std::cmp::Ordering;
+
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::problems::suggest;
 use crate::yaml::Path;
@@ -19,12 +21,13 @@ pub(crate) struct Violation {
 
 /// What in a value is not as a schema of [`crate::schema`] says, with its place.
 pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
-    let found = check(value, schema).into_iter();
+    let found = check(&mut value.clone(), schema).into_iter();
     found.map(|violation| format!("{}: {}", violation.path.join("."), violation.message)).collect()
 }
 
-/// Every violation of `schema` (with its `definitions`) by `value`.
-pub(crate) fn check(value: &Value, schema: &Value) -> Vec<Violation> {
+/// Every violation of `schema` (with its `definitions`) by `value`. Where the schema wants a whole
+/// number, one that is written as a fraction, as `1e3` or `16.0`, becomes one.
+pub(crate) fn check(value: &mut Value, schema: &Value) -> Vec<Violation> {
     let mut walk = Walk { root: schema, path: Vec::new(), found: Vec::new() };
     walk.node(value, schema);
     walk.found
@@ -37,7 +40,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn node(&mut self, value: &Value, schema: &'a Value) {
+    fn node(&mut self, value: &mut Value, schema: &'a Value) {
         let schema = self.resolve(schema);
         let branches = schema.get("anyOf").or_else(|| schema.get("oneOf"));
         if let Some(Value::Array(branches)) = branches {
@@ -65,8 +68,14 @@ impl<'a> Walk<'a> {
             self.value(format!("expected {}, got {}", type_name(schema), show(value)));
             return;
         }
+        if let Value::Number(number) = value
+            && has_type(schema, "integer")
+            && let Some(whole) = whole(number)
+        {
+            *number = whole;
+        }
         match value {
-            Value::Number(number) => self.number(number.as_f64().unwrap_or(f64::NAN), schema),
+            Value::Number(number) => self.number(number, schema),
             Value::Array(items) => self.array(items, schema),
             Value::Object(map) => self.object(map, schema),
             Value::String(text) => self.text(text, schema),
@@ -88,11 +97,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Picks the branch by its tag (`kind`, `policy`), then by the value's type.
-    fn branches(&mut self, value: &Value, branches: &'a [Value]) {
+    /// Picks the branch by its tag (`kind`, `policy`), then by the value's type and keys.
+    fn branches(&mut self, value: &mut Value, branches: &'a [Value]) {
         let branches: Vec<&Value> = branches.iter().map(|b| self.resolve(b)).collect();
         let tags: Vec<(&str, &str)> = branches.iter().filter_map(|b| tag(b)).collect();
-        if let (Value::Object(map), Some(&(key, _))) = (value, tags.first()) {
+        if let (Value::Object(map), Some(&(key, _))) = (&*value, tags.first()) {
             let names: Vec<_> = tags.iter().map(|&(_, name)| name).collect();
             let Some(found) = map.get(key) else {
                 self.value(format!("`{key}` is missing; known: {}", list(&names)));
@@ -115,7 +124,7 @@ impl<'a> Walk<'a> {
         // A plain choice of names, each a branch of its own with a description.
         let names: Vec<_> = branches.iter().filter_map(|b| constant(b)).collect();
         if value.is_string() && !names.is_empty() {
-            if !names.iter().any(|name| value == name) {
+            if !names.iter().any(|name| *value == **name) {
                 self.value(format!(
                     "{} is not one of the choices; {}",
                     show(value),
@@ -124,22 +133,50 @@ impl<'a> Walk<'a> {
             }
             return;
         }
-        // Several maps: the one that shares the most keys with what was written.
-        let shared = |branch: &Value| match (value, branch.get("properties")) {
-            (Value::Object(map), Some(Value::Object(known))) => {
-                map.keys().filter(|key| known.contains_key(*key)).count()
-            }
-            _ => 0,
+        let fitting: Vec<&Value> =
+            branches.iter().copied().filter(|branch| type_fits(value, branch)).collect();
+        match fitting.as_slice() {
+            [] => self.value(format!("expected {}, got {}", forms(&branches), show(value))),
+            [branch] => self.node(value, branch),
+            several => self.maps(value, several),
+        }
+    }
+
+    /// Several kinds of map, told apart by their keys.
+    fn maps(&mut self, value: &mut Value, branches: &[&'a Value]) {
+        let Value::Object(map) = &*value else { return self.node(value, branches[0]) };
+        let knows = |branch: &Value, key: &String| {
+            branch.get("properties").is_some_and(|known| known.get(key).is_some())
         };
-        let best = branches
+        let meant: Vec<&Value> = branches
             .iter()
-            .filter(|branch| type_fits(value, branch))
-            .max_by_key(|branch| shared(branch));
-        if let Some(branch) = best {
-            self.node(value, branch);
-        } else {
-            let expected: Vec<_> = branches.iter().map(|b| type_name(b)).collect();
-            self.value(format!("expected {}, got {}", expected.join(" or "), show(value)));
+            .copied()
+            .filter(|branch| map.keys().any(|key| knows(branch, key)))
+            .collect();
+        match meant.as_slice() {
+            [branch] => self.node(value, branch),
+            [] if map.is_empty() => {
+                self.value(format!("expected {}, got `{{}}`", forms(branches)));
+            }
+            [] => {
+                let known = branches.iter().filter_map(|branch| branch["properties"].as_object());
+                let known: Vec<&str> = known.flat_map(Map::keys).map(String::as_str).collect();
+                for key in map.keys() {
+                    self.path.push(key.clone());
+                    let hint = suggest(key, known.iter().copied());
+                    self.key(format!("unknown key `{key}`; {hint}"));
+                    self.path.pop();
+                }
+            }
+            several => {
+                let of_several = |key: &&String| several.iter().any(|branch| knows(branch, key));
+                let keys: Vec<&str> = map.keys().filter(of_several).map(String::as_str).collect();
+                self.value(format!(
+                    "{} do not go together; expected {}",
+                    list(&keys),
+                    forms(several)
+                ));
+            }
         }
     }
 
@@ -153,27 +190,48 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn number(&mut self, number: f64, schema: &Value) {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-        let low = bound("exclusiveMinimum").map(|b| (number > b, format!("greater than {b}")));
-        let low = low.or(bound("minimum").map(|b| (number >= b, format!("at least {b}"))));
-        let high = bound("exclusiveMaximum").map(|b| (number < b, format!("less than {b}")));
-        let high = high.or(bound("maximum").map(|b| (number <= b, format!("at most {b}"))));
+    fn number(&mut self, number: &Number, schema: &Value) {
+        // What a program reads in single precision must be in range there too.
+        let is_single = schema.get("format").is_some_and(|format| format == "float");
+        let held = if is_single { single(number) } else { number.clone() };
+        let rule = |key: &str, allowed: &[Ordering], words: &str| {
+            let bound = schema.get(key)?.as_number()?;
+            let bound_held = if is_single { single(bound) } else { bound.clone() };
+            let holds = allowed.contains(&compare(&held, &bound_held));
+            Some((holds, format!("{words} {}", plain(bound))))
+        };
+        let low = rule("exclusiveMinimum", &[Ordering::Greater], "greater than");
+        let low =
+            low.or_else(|| rule("minimum", &[Ordering::Greater, Ordering::Equal], "at least"));
+        let high = rule("exclusiveMaximum", &[Ordering::Less], "less than");
+        let high = high.or_else(|| rule("maximum", &[Ordering::Less, Ordering::Equal], "at most"));
         let rules: Vec<_> = [low, high].into_iter().flatten().collect();
-        if rules.iter().any(|(holds, _)| !holds) {
-            let rules: Vec<_> = rules.into_iter().map(|(_, rule)| rule).collect();
-            self.value(format!("must be {}, got {number}", rules.join(" and ")));
+        if rules.iter().all(|(holds, _)| *holds) {
+            return;
         }
+        let rules: Vec<_> = rules.into_iter().map(|(_, rule)| rule).collect();
+        let is_other = compare(&held, number) != Ordering::Equal;
+        let rounded = if is_other {
+            format!(", in single precision {}", plain(&held))
+        } else {
+            String::new()
+        };
+        self.value(format!("must be {}, got {}{rounded}", rules.join(" and "), plain(number)));
     }
 
-    fn array(&mut self, items: &[Value], schema: &'a Value) {
+    fn array(&mut self, items: &mut [Value], schema: &'a Value) {
         if let Some(least) = schema.get("minItems").and_then(Value::as_u64)
             && (items.len() as u64) < least
         {
             self.value(format!("must have at least {least} item, got {}", items.len()));
         }
+        if let Some(most) = schema.get("maxItems").and_then(Value::as_u64)
+            && (items.len() as u64) > most
+        {
+            self.value(format!("must have at most {most} items, got {}", items.len()));
+        }
         if let Some(item_schema) = schema.get("items") {
-            for (i, item) in items.iter().enumerate() {
+            for (i, item) in items.iter_mut().enumerate() {
                 self.path.push(i.to_string());
                 self.node(item, item_schema);
                 self.path.pop();
@@ -181,7 +239,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn object(&mut self, map: &Map<String, Value>, schema: &'a Value) {
+    fn object(&mut self, map: &mut Map<String, Value>, schema: &'a Value) {
         let none = Map::new();
         let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
         for required in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
@@ -218,6 +276,47 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The whole number that a number is, if it is one of 64 bits.
+fn whole(number: &Number) -> Option<Number> {
+    /// 2^63 and 2^64.
+    const POWERS: [f64; 2] = [9_223_372_036_854_775_808.0, 18_446_744_073_709_551_616.0];
+
+    if !number.is_f64() {
+        return Some(number.clone());
+    }
+    match number.as_f64()? {
+        value if value.fract() != 0.0 => None,
+        value if (0.0..POWERS[1]).contains(&value) => Some((value as u64).into()),
+        value if (-POWERS[0]..0.0).contains(&value) => Some((value as i64).into()),
+        _ => None,
+    }
+}
+
+/// The nearest number of single precision.
+fn single(number: &Number) -> Number {
+    let nearest = number.as_f64().map_or(0.0, |value| f64::from(value as f32));
+    Number::from_f64(nearest).unwrap_or_else(|| number.clone())
+}
+
+/// Whole numbers are compared exactly.
+fn compare(a: &Number, b: &Number) -> Ordering {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.as_f64().unwrap_or(f64::NAN).total_cmp(&b.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// Without the `.0` of a fraction that is whole.
+fn plain(number: &Number) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// What each branch looks like, as `` a text or `{path: …}` ``.
+fn forms(branches: &[&Value]) -> String {
+    branches.iter().map(|branch| type_name(branch)).collect::<Vec<_>>().join(" or ")
+}
+
 /// The key and value that tell this branch from its siblings.
 fn tag(schema: &Value) -> Option<(&str, &str)> {
     let properties = schema.get("properties")?.as_object()?;
@@ -240,6 +339,13 @@ fn choices(found: &Value, names: &[&str]) -> String {
 
 fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn has_type(schema: &Value, name: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::Array(names)) => names.iter().any(|other| other == name),
+        other => other.is_some_and(|other| other == name),
+    }
 }
 
 fn type_fits(value: &Value, schema: &Value) -> bool {
@@ -266,7 +372,7 @@ fn type_name(schema: &Value) -> String {
         Some("number") => "a number".to_owned(),
         Some("string") => "a text".to_owned(),
         Some("array") => "a list".to_owned(),
-        Some("object") => "a map".to_owned(),
+        Some("object") => map_form(schema),
         Some("boolean") => "true or false".to_owned(),
         other => other.unwrap_or("something else").to_owned(),
     };
@@ -280,6 +386,14 @@ fn type_name(schema: &Value) -> String {
     }
 }
 
+/// A map by the keys that it must have.
+fn map_form(schema: &Value) -> String {
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    let keys: Vec<String> =
+        required.filter_map(Value::as_str).map(|key| format!("{key}: …")).collect();
+    if keys.is_empty() { "a map".to_owned() } else { format!("`{{{}}}`", keys.join(", ")) }
+}
+
 /// The value as found, short enough for a message.
 fn show(value: &Value) -> String {
     let text = value.to_string();
@@ -288,4 +402,118 @@ fn show(value: &Value) -> String {
     }
     let start: String = text.chars().take(57).collect();
     format!("`{start}…`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+    use serde_json::json;
+
+    /// The messages about a value of a type of the manifest.
+    fn messages(definition: &str, value: &Value) -> Vec<String> {
+        let mut schema = Manifest::schema();
+        schema["$ref"] = json!(format!("#/definitions/{definition}"));
+        check(&mut value.clone(), &schema).into_iter().map(|found| found.message).collect()
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_fractions() {
+        let mut value = json!({"updates": 1e3, "batch_size": 16.0, "seed": 1e15, "hidden": [8.0]});
+        let mut schema = Manifest::schema();
+        schema["$ref"] = json!("#/definitions/TrainParams");
+        assert!(check(&mut value, &schema).is_empty());
+        let expected = json!({
+            "updates": 1000, "batch_size": 16, "seed": 1_000_000_000_000_000_u64, "hidden": [8],
+        });
+        assert_eq!(value, expected);
+        assert_eq!(messages("KeepBrands", &json!({"top": 5e2})), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_whole_number_is_said() {
+        assert_eq!(
+            messages("TrainParams", &json!({"updates": 1.5})),
+            ["`updates`: expected a whole number, got `1.5`"]
+        );
+        assert_eq!(
+            messages("TrainParams", &json!({"epochs": 1e300, "members": -1e300})),
+            [
+                "`epochs`: must be at least 1 and at most 1000000, got 1e+300",
+                "`members`: must be at least 1 and at most 20, got -1e+300",
+            ]
+        );
+    }
+
+    #[test]
+    fn whole_numbers_are_compared_to_the_last_digit() {
+        assert_eq!(messages("TrainParams", &json!({"seed": i64::MAX})), [""; 0]);
+        assert_eq!(
+            messages("TrainParams", &json!({"seed": u64::MAX})),
+            [
+                "`seed`: must be at least 0 and at most 9223372036854775807, got 18446744073709551615"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_must_be_in_range_in_single_precision_too() {
+        assert_eq!(
+            messages(
+                "TrainParams",
+                &json!({"learning_rate": 1e-300, "dropout": 0.999_999_999_999})
+            ),
+            [
+                "`learning_rate`: must be greater than 0 and at most 1, got 1e-300, in single precision 0",
+                "`dropout`: must be at least 0 and less than 1, got 0.999999999999, in single precision 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_choice_of_forms_names_them() {
+        let rows = [
+            ("KeepBrands", json!(5), "expected `{min_volume: …}` or `{top: …}`, got `5`"),
+            ("KeepBrands", json!({}), "expected `{min_volume: …}` or `{top: …}`, got `{}`"),
+            ("KeepBrands", json!({"tops": 5}), "unknown key `tops`; did you mean `top`?"),
+            (
+                "KeepBrands",
+                json!({"top": 5, "min_volume": 1}),
+                "`top`, `min_volume` do not go together; expected `{min_volume: …}` or `{top: …}`",
+            ),
+            ("View", json!("users"), "expected `{table: …}` or `{sql: …}`, got `\"users\"`"),
+            ("TableSource", json!(5), "expected a text or `{path: …}`, got `5`"),
+            ("FeatureSource", json!({}), "`column` is missing"),
+        ];
+        for (definition, value, expected) in rows {
+            assert_eq!(messages(definition, &value), [expected], "{value}");
+        }
+    }
+
+    /// Every number of the manifest, by the place of its schema.
+    fn numbers<'a>(at: &str, schema: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+        if has_type(schema, "integer") || has_type(schema, "number") {
+            found.push((at.to_owned(), schema));
+        }
+        match schema {
+            Value::Object(map) => {
+                map.iter().for_each(|(key, inner)| numbers(&format!("{at}/{key}"), inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| numbers(at, inner, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_number_has_a_range() {
+        let schema = Manifest::schema();
+        let mut found = Vec::new();
+        numbers("", &schema, &mut found);
+        assert!(found.len() > 40, "{}", found.len());
+        for (at, number) in found {
+            let has = |keys: [&str; 2]| keys.iter().any(|key| number.get(*key).is_some());
+            assert!(has(["minimum", "exclusiveMinimum"]), "{at} has no lower bound");
+            assert!(has(["maximum", "exclusiveMaximum"]), "{at} has no upper bound");
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! YAML text to a JSON value, and the place of every node in the text.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use saphyr_parser::{Event, Parser, Span};
+use serde::de::{EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The way to a node: map keys and sequence indices from the root.
@@ -11,11 +14,16 @@ pub(crate) type Path = Vec<String>;
 /// 1-based line and column.
 pub(crate) type Place = (usize, usize);
 
+/// Nodes that YAML can say and a manifest cannot, and what they are.
+pub(crate) type Unusable = Vec<(Path, String)>;
+
 /// A parsed document with the place of its nodes.
 pub(crate) struct Document {
     pub(crate) value: Value,
+    /// They are null in `value`.
+    pub(crate) unusable: Unusable,
     places: HashMap<Path, (Place, Place)>, // of the key, of the value
-    /// Keys that stand twice in one mapping: path, first place, second place.
+    /// Keys that appear twice in one mapping: path, first place, second place.
     pub(crate) repeated: Vec<(Path, Place, Place)>,
 }
 
@@ -23,14 +31,9 @@ impl Document {
     /// Parses `text`. The error is the parser's message with its 1-based place.
     pub(crate) fn parse(text: &str) -> Result<Self, (Place, String)> {
         let (places, repeated) = places(text)?;
-        // A repeated key is reported with both places by the caller; so that all other
-        // mistakes are reported too, the last of its values stands.
-        let value = match parse_value(text) {
-            Ok(value) => value,
-            Err(_) if !repeated.is_empty() => serde_yaml::from_str(text).unwrap_or(Value::Null),
-            Err(err) => return Err(err),
-        };
-        Ok(Self { value, places, repeated })
+        // A repeated key is reported with both places by the caller; of its values the last counts.
+        let (value, unusable) = parse_value(text)?;
+        Ok(Self { value, unusable, places, repeated })
     }
 
     /// Place of the key that leads to `path`, or of the nearest ancestor that stands in the text.
@@ -51,19 +54,154 @@ impl Document {
     }
 }
 
-/// A scalar, list or map written on one line, as after `--set key=`.
-pub(crate) fn parse_value(text: &str) -> Result<Value, (Place, String)> {
+/// A scalar, list or map, as after `--set key=`; with it what in it cannot be used, as in
+/// [`Document::unusable`].
+pub(crate) fn parse_value(text: &str) -> Result<(Value, Unusable), (Place, String)> {
     let fail = |err: serde_yaml::Error| {
         let place = err.location().map_or((1, 1), |at| (at.line(), at.column()));
         (place, err.to_string())
     };
-    let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(fail)?;
+    let Any(mut value) = serde_yaml::from_str(text).map_err(fail)?;
     value.apply_merge().map_err(fail)?;
-    serde_json::to_value(value).map_err(|err| ((1, 1), format!("not usable here: {err}")))
+    let mut unusable = Vec::new();
+    let value = to_json(value, &mut Vec::new(), &mut unusable);
+    Ok((value, unusable))
+}
+
+/// Any value, also with repeated keys, of which the last counts. Whole numbers beyond 64 bits become
+/// fractions: the schema then says which are allowed.
+struct Any(serde_yaml::Value);
+
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyVisitor).map(Self)
+    }
+}
+
+struct AnyVisitor;
+
+impl<'de> Visitor<'de> for AnyVisitor {
+    type Value = serde_yaml::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("any YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_yaml::Value::Null)
+    }
+
+    /// An empty document.
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_yaml::Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Self::Value, E> {
+        Ok((value as f64).into())
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Self::Value, E> {
+        Ok((value as f64).into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Any(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = serde_yaml::Mapping::new();
+        while let Some((Any(key), Any(value))) = map.next_entry()? {
+            entries.insert(key, value);
+        }
+        Ok(entries.into())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+        let (tag, content) = tagged.variant::<String>()?;
+        let Any(value) = content.newtype_variant()?;
+        let tag = serde_yaml::value::Tag::new(tag);
+        Ok(serde_yaml::Value::Tagged(Box::new(serde_yaml::value::TaggedValue { tag, value })))
+    }
+}
+
+fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Unusable) -> Value {
+    match value {
+        serde_yaml::Value::Null => Value::Null,
+        serde_yaml::Value::Bool(value) => value.into(),
+        serde_yaml::Value::String(text) => text.into(),
+        serde_yaml::Value::Number(number) => {
+            let whole = number.as_u64().map(Value::from).or(number.as_i64().map(Value::from));
+            let finite = || serde_json::Number::from_f64(number.as_f64()?).map(Value::from);
+            whole.or_else(finite).unwrap_or_else(|| {
+                unusable.push((path.clone(), format!("expected a finite number, got `{number}`")));
+                Value::Null
+            })
+        }
+        serde_yaml::Value::Sequence(items) => {
+            let mut list = Vec::new();
+            for (i, item) in items.into_iter().enumerate() {
+                path.push(i.to_string());
+                list.push(to_json(item, path, unusable));
+                path.pop();
+            }
+            list.into()
+        }
+        serde_yaml::Value::Mapping(entries) => {
+            let mut map = serde_json::Map::new();
+            for (key, value) in entries {
+                let key = match key {
+                    serde_yaml::Value::String(text) => text,
+                    serde_yaml::Value::Number(number) => number.to_string(),
+                    serde_yaml::Value::Bool(value) => value.to_string(),
+                    serde_yaml::Value::Null => "null".to_owned(),
+                    _ => {
+                        unusable.push((path.clone(), "a key must be a text".to_owned()));
+                        continue;
+                    }
+                };
+                path.push(key.clone());
+                map.insert(key, to_json(value, path, unusable));
+                path.pop();
+            }
+            map.into()
+        }
+        serde_yaml::Value::Tagged(tagged) => {
+            let message = format!("tag `{}`: a manifest has no tags; remove it", tagged.tag);
+            unusable.push((path.clone(), message));
+            Value::Null
+        }
+    }
 }
 
 type Places = HashMap<Path, (Place, Place)>;
 type Repeated = Vec<(Path, Place, Place)>;
+
+/// Maps and lists inside each other, at most: each node keeps its way from the root.
+const MAX_DEPTH: usize = 64;
 
 /// Walks the parser's events; `serde_yaml` keeps no places of its values.
 fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
@@ -82,9 +220,14 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
 
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|err| {
-            ((err.marker().line(), err.marker().col() + 1), err.info().to_string())
+            let hint =
+                if err.info().contains("tabs disallowed") { "; indent with spaces" } else { "" };
+            ((err.marker().line(), err.marker().col() + 1), format!("{}{hint}", err.info()))
         })?;
         let at = here(span);
+        if matches!(event, Event::DocumentStart(..)) && !found.is_empty() {
+            return Err((at, "a second document begins here, expected one".to_owned()));
+        }
         // A scalar in key position is no node of its own.
         if let (Some(Open::Map { key: key @ None }), Event::Scalar(text, ..)) =
             (open.last_mut(), &event)
@@ -92,6 +235,7 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
             *key = Some((text.to_string(), at));
             continue;
         }
+        let is_key = matches!(open.last(), Some(Open::Map { key: None }));
         let starts_node = matches!(
             event,
             Event::Scalar(..)
@@ -99,6 +243,12 @@ fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
                 | Event::MappingStart(..)
                 | Event::SequenceStart(..)
         );
+        if open.len() > MAX_DEPTH {
+            return Err((at, format!("more than {MAX_DEPTH} levels, one in another")));
+        }
+        if starts_node && is_key {
+            return Err((at, "a key must be a text".to_owned()));
+        }
         if starts_node {
             let key_at = match open.last_mut() {
                 None => at,
@@ -160,6 +310,39 @@ mod tests {
     fn a_syntax_error_has_its_place() {
         let (place, _) = Document::parse("a: [1, 2\nb: 3\n").err().unwrap();
         assert_eq!(place.0, 2);
+    }
+
+    #[test]
+    fn what_a_manifest_cannot_hold_is_found_with_its_path() {
+        let doc = Document::parse("a: [1, .nan]\nb: {c: -.inf}\nd: !e 1\n").unwrap();
+        let found = |at: &str, message: &str| (path(at), message.to_owned());
+        assert_eq!(
+            doc.unusable,
+            [
+                found("a.1", "expected a finite number, got `.nan`"),
+                found("b.c", "expected a finite number, got `-.inf`"),
+                found("d", "tag `!e`: a manifest has no tags; remove it"),
+            ]
+        );
+        assert_eq!(doc.value, serde_json::json!({"a": [1, null], "b": {"c": null}, "d": null}));
+    }
+
+    #[test]
+    fn tabs_second_documents_and_lists_as_keys_are_refused_with_their_place() {
+        let err = |text: &str| Document::parse(text).err().unwrap();
+        let (place, message) = err("a:\n\tb: 1\n");
+        assert_eq!(place, (2, 2));
+        assert!(message.ends_with("indent with spaces"), "{message}");
+        assert_eq!(err("a: 1\n---\nb: 1\n").0, (2, 1));
+        let (place, message) = err(&"- ".repeat(100_000));
+        assert_eq!((place, &*message), ((1, 131), "more than 64 levels, one in another"));
+        assert_eq!(err("a: 1\n? [b]\n: 1\n"), ((2, 3), "a key must be a text".to_owned()));
+    }
+
+    #[test]
+    fn whole_numbers_beyond_64_bits_are_numbers() {
+        let doc = Document::parse("a: 99999999999999999999\nb: -99999999999999999999\n").unwrap();
+        assert_eq!(doc.value, serde_json::json!({"a": 1e20, "b": -1e20}));
     }
 
     #[test]

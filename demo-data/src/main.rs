@@ -55,7 +55,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("demo-data", || run(&args))
 }
 

@@ -1,12 +1,11 @@
 //! Keeps results after a change that somebody vouches for.
 
-use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Result;
 use contract::plan::StagePlan;
 use contract::record::{Accepted, Change, Hashes, Output, Parts, Record};
-use contract::{Manifest, Stage, print_line};
+use contract::{Manifest, Stage, cli, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -38,7 +37,7 @@ pub fn accept(
     because: &str,
     dry_run: bool,
     as_json: bool,
-) -> Result<ExitCode> {
+) -> Result<u8> {
     let _lock = if dry_run { None } else { Some(lock(&manifest.run_dir)?) };
     let mut hashes = load_hashes(manifest);
     let store = Store::of(&manifest.run_dir);
@@ -54,7 +53,7 @@ pub fn accept(
         }
         let damage = record.damage(&node.plan.dir, &mut hashes);
         if let Some(damage) = damage.or(spoilt_input(&node.plan, &mut hashes)?) {
-            eprintln!("pipeline: {}: not accepted: {damage}", node.plan.label());
+            warn_line!("pipeline: {}: not accepted: {damage}", node.plan.label());
             continue;
         }
         if !dry_run {
@@ -88,9 +87,9 @@ pub fn accept(
         return Ok(nothing_selected("no stage is stale by a change alone; see `pipeline status`"));
     }
     if !dry_run {
-        eprintln!("pipeline: `pipeline run` makes the report again, which says so");
+        warn_line!("pipeline: `pipeline run` makes the report again, which says so");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(cli::EXIT_DONE)
 }
 
 /// An input that is not as its stage wrote it: no change to vouch for.

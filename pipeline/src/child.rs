@@ -52,9 +52,12 @@ pub struct Running {
     group: Pid,
 }
 
+/// File name of a stage's log.
+pub const LOG: &str = "log.txt";
+
 /// The stage's log.
 pub fn log_path(node: &Node) -> PathBuf {
-    node.plan.dir.join("log.txt")
+    node.plan.dir.join(LOG)
 }
 
 /// Starts a stage's program. Must be called from the main thread: the program ends with it, however

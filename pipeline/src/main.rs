@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::ManifestArgs;
-use contract::{cli, print_line};
+use contract::{cli, output, print_line};
 use schema::SchemaName;
 use selection::{Selection, StageName};
 
@@ -190,21 +190,20 @@ struct RunArgs {
 }
 
 fn main() -> ExitCode {
-    match command(Args::parse().command) {
-        Ok(code) => code,
-        Err(err) => {
-            eprintln!("pipeline: {err:#}");
-            ExitCode::from(cli::exit_code(&err))
-        }
+    let args: Args = cli::parse();
+    match command(args.command) {
+        Ok(code) => ExitCode::from(output::ended("pipeline", code)),
+        Err(err) => cli::failed("pipeline", &err),
     }
 }
 
-fn command(command: Command) -> Result<ExitCode> {
+/// Does what a command says; the result is the exit code.
+fn command(command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Status { manifest, json } => {
             show::status(&manifest.load()?, json)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Explain { manifest, experiment, stage, run, json } => {
             let (loaded, stage) = (manifest.load()?, stage.into());
@@ -212,7 +211,7 @@ fn command(command: Command) -> Result<ExitCode> {
                 Some(id) => show::explain_past(&loaded, &experiment, stage, &id, json)?,
                 None => show::explain(&loaded, &experiment, stage, json)?,
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Accept { manifest, selection, because, dry_run, json } => {
             let loaded = manifest.load()?;
@@ -221,18 +220,18 @@ fn command(command: Command) -> Result<ExitCode> {
         }
         Command::History { manifest, json } => {
             history::history(&manifest.load()?, json);
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Graph { manifest, format, json } => {
             show::graph(&manifest.load()?, if json { None } else { Some(format) })?;
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Completions { shell } => {
             let mut command = <Args as clap::CommandFactory>::command();
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "pipeline", &mut script);
             print_line!("{}", String::from_utf8_lossy(&script).trim_end());
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Clean { manifest, dry_run, yes, json } => {
             let loaded = manifest.load()?;
@@ -242,11 +241,11 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
         Command::Check { manifest, json } => {
             run::check(&manifest.load()?, json);
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
         Command::Schema { of } => {
             print_line!("{:#}", schema::schema(of));
-            Ok(ExitCode::SUCCESS)
+            Ok(cli::EXIT_DONE)
         }
     }
 }

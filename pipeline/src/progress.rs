@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use contract::{output, warn_line};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// What is shown of stages at work: on a terminal a line each, else what they say.
@@ -30,8 +31,9 @@ impl Progress {
     /// Something that a reader must know.
     pub fn fail(&self, text: &str) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            // Above the bars. A terminal that is gone must not stop the stages.
+            Some(bars) => drop(bars.println(output::visible(text))),
+            None => warn_line!("{text}"),
         }
     }
 
@@ -50,7 +52,7 @@ impl Progress {
     /// A stage says something.
     pub fn line(&self, place: usize, line: &str) {
         match self.of_node.get(&place) {
-            Some(bar) => bar.set_message(line.to_owned()),
+            Some(bar) => bar.set_message(output::visible_line(line).into_owned()),
             None => self.say(line),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use contract::cli::{self, ManifestArgs, UsageError};
 use contract::interrupt::EXIT_INTERRUPTED;
 use contract::manifest::{MemorySize, is_of_experiment, name_experiments};
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, print_line};
+use contract::{Manifest, Stage, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -31,7 +31,7 @@ const EXIT_NOTHING_SELECTED: u8 = 4;
 ///
 /// A manifest that names no such experiment, a folder that cannot be written, another run at
 /// work. A failed stage is told by the exit code.
-pub fn run(args: &RunArgs) -> Result<ExitCode> {
+pub fn run(args: &RunArgs) -> Result<u8> {
     let ManifestArgs { manifest: path, set } = &args.manifest;
     // An experiment may be one that is only set. What is set in stages, is set in those named.
     let of_manifest: Vec<String> =
@@ -52,6 +52,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     // What is set is set in the experiments that are named, else in what all start from.
     let set_in = if args.selection.is_of_all() && !args.failed { &[][..] } else { &experiments };
     let manifest = &Manifest::load(path, set, set_in)?;
+    cli::say_notes(manifest, None);
     let all = args.selection.nodes(manifest, &experiments)?;
     if all.is_empty() {
         return Ok(nothing_selected("the experiments have no such stage"));
@@ -63,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         let planned = plan(manifest, &all, args.force, &mut hashes);
         save_hashes(manifest, &hashes);
         planned.print(args.json);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(cli::EXIT_DONE);
     }
 
     let _lock = lock(&manifest.run_dir)?;
@@ -83,7 +84,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     save_hashes(manifest, &hashes);
     let Ok(ended) = outcome else {
         drop(recorder.end(Outcome::Failed)?);
-        return outcome.map(|_| ExitCode::FAILURE);
+        return outcome.map(|_| cli::EXIT_FAILED);
     };
     let done = recorder.end(ended)?;
     if args.json {
@@ -91,22 +92,22 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     Ok(match ended {
         Outcome::Interrupted => {
-            eprintln!("pipeline: interrupted; run it again to go on from here");
-            ExitCode::from(EXIT_INTERRUPTED)
+            warn_line!("pipeline: interrupted; run it again to go on from here");
+            EXIT_INTERRUPTED
         }
-        Outcome::Done if args.quiet => ExitCode::SUCCESS,
+        Outcome::Done if args.quiet => cli::EXIT_DONE,
         Outcome::Done => {
-            eprintln!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
-            ExitCode::SUCCESS
+            warn_line!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
+            cli::EXIT_DONE
         }
-        Outcome::Failed | Outcome::Running => ExitCode::FAILURE,
+        Outcome::Failed | Outcome::Running => cli::EXIT_FAILED,
     })
 }
 
-/// Says that nothing is selected.
-pub fn nothing_selected(why: &str) -> ExitCode {
-    eprintln!("pipeline: nothing is selected: {why}");
-    ExitCode::from(EXIT_NOTHING_SELECTED)
+/// Says that nothing is selected; the result is the exit code.
+pub fn nothing_selected(why: &str) -> u8 {
+    warn_line!("pipeline: nothing is selected: {why}");
+    EXIT_NOTHING_SELECTED
 }
 
 /// Hashes that earlier runs left, so that a plan need not read every file again.
@@ -240,7 +241,7 @@ pub fn add_manifest(command: &mut Command, ManifestArgs { manifest, set }: &Mani
 /// # Errors
 ///
 /// If the program is not there.
-pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> Result<ExitCode> {
+pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> Result<u8> {
     let binary = program(Stage::Report)?;
     let mut command = Command::new(&binary);
     command.arg("compare").args(experiments);
@@ -249,10 +250,7 @@ pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> R
         command.arg("--json");
     }
     let status = command.status().with_context(|| format!("cannot run {}", binary.display()))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(cli::EXIT_FAILED))
 }
 
 /// Bytes that stages may take together.

@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Result;
-use contract::cli::ManifestArgs;
+use contract::cli::{ManifestArgs, UNDER_RUNNER};
 use contract::record::{Hashes, Record};
-use contract::{Stage, print_line};
+use contract::{Stage, print_line, warn_line};
 use nix::sys::signal::Signal;
 
 use crate::RunArgs;
@@ -130,14 +130,14 @@ impl<'a> Scheduler<'a> {
         if failed.is_empty() {
             return Ok(Outcome::Done);
         }
-        eprintln!("pipeline: failed: {}; results of other stages are kept", failed.join(", "));
+        warn_line!("pipeline: failed: {}; results of other stages are kept", failed.join(", "));
         let n_left = labels(|ended| matches!(ended, None | Some(End::NotRun))).len();
         if n_left > 0 {
-            eprintln!("pipeline: not run: {n_left} more");
+            warn_line!("pipeline: not run: {n_left} more");
         }
         let keep_going =
             if self.args.keep_going { "" } else { "; `--keep-going` runs what does not need it" };
-        eprintln!("hint: mend it, then `pipeline run` goes on from here{keep_going}");
+        warn_line!("hint: fix it, then `pipeline run` goes on from here{keep_going}");
         Ok(Outcome::Failed)
     }
 
@@ -404,6 +404,7 @@ fn command(node: &Node, manifest: &ManifestArgs, n_threads: usize) -> Command {
     if let Some(experiment) = &node.plan.experiment {
         command.arg("--experiment").arg(experiment);
     }
+    command.env(UNDER_RUNNER, "1");
     if n_threads < machine().cores {
         command.env("RAYON_NUM_THREADS", n_threads.to_string());
     }

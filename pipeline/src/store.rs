@@ -6,19 +6,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use contract::plan::label;
+use contract::plan::{JUDGED_MODEL, RECORD, label};
 use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, cli, print_line};
+use contract::{Manifest, Stage, cli, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::child::LOG;
 use crate::node::{State, forecast, nodes};
 use crate::run::load_hashes;
 
@@ -105,6 +105,8 @@ pub struct Cleaned {
     bytes: u64,
     /// Whether they are deleted
     is_deleted: bool,
+    /// Files in them that no stage wrote, which are left where they are
+    left: Vec<PathBuf>,
 }
 
 /// A folder that nothing of the manifest refers to.
@@ -115,34 +117,38 @@ struct Unused {
     what: String,
     /// Disk that deleting it frees
     bytes: u64,
+    /// Files that stages wrote, which are deleted; the folder goes with the last file in it
+    #[serde(skip)]
+    files: Vec<PathBuf>,
 }
 
 /// Deletes kept results that no experiment of the manifest stands on, and folders of experiments
-/// that the manifest has no more; shows them and asks first.
+/// that the manifest has no more; shows them and asks first. What no stage wrote stays.
 ///
 /// # Errors
 ///
 /// If a folder cannot be read or deleted, or there is nobody to ask.
-pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<ExitCode> {
+pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<u8> {
     let mut hashes = load_hashes(manifest);
     let folders = unused(manifest, &mut hashes)?;
     let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
     let total = format!("{} folders, {} MiB", folders.len(), cli::count(bytes >> 20));
     if !as_json {
-        for Unused { path, what, bytes } in &folders {
+        for Unused { path, what, bytes, .. } in &folders {
             print_line!("{}: {what}, {} MiB", path.display(), cli::count(bytes >> 20));
         }
     }
     let is_asked = !dry_run && !folders.is_empty();
     let is_deleted = is_asked && (yes || is_agreed(&total, as_json)?);
     if is_deleted {
-        for Unused { path, .. } in &folders {
-            fs::remove_dir_all(path)
-                .with_context(|| format!("cannot delete {}", path.display()))?;
-        }
+        folders.iter().try_for_each(Unused::delete)?;
+    }
+    let left: Vec<PathBuf> = folders.iter().flat_map(Unused::left).collect();
+    for path in left.iter().filter(|_| !as_json) {
+        print_line!("left: {}, which no stage wrote", path.display());
     }
     if as_json {
-        print_line!("{:#}", json!(Cleaned { folders, bytes, is_deleted }));
+        print_line!("{:#}", json!(Cleaned { folders, bytes, is_deleted, left }));
     } else if folders.is_empty() {
         print_line!("nothing to delete in {}", manifest.run_dir.display());
     } else if is_deleted {
@@ -152,7 +158,7 @@ pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Re
     } else {
         print_line!("nothing was deleted");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(cli::EXIT_DONE)
 }
 
 /// Asks whether to delete.
@@ -160,8 +166,7 @@ fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
     if as_json || !io::stdin().is_terminal() {
         bail!("nothing was deleted: there is nobody to ask\nhint: add `--yes`, or `-n` to see");
     }
-    eprint!("delete {total}? [y/N] ");
-    io::stderr().flush()?;
+    warn_line!("delete {total}? [y/N]");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim().eq_ignore_ascii_case("y"))
@@ -180,7 +185,9 @@ fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
     }
     let mut unused = Vec::new();
     for path in folders(&manifest.run_dir.join(FOLDER)) {
-        if !referenced.contains(&name_of(&path)) {
+        let files = kept_files(&path);
+        let is_others = files.is_empty() && !files_below(&path).is_empty();
+        if !referenced.contains(&name_of(&path)) && !is_others {
             let record = Record::load(&path.join("stage.json"));
             let what = record.map_or("not finished".to_owned(), |record| match record.experiment {
                 Some(experiment) if manifest.experiment(&experiment).is_err() => {
@@ -191,7 +198,7 @@ fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
                     format!("{stage}, an earlier setting")
                 }
             });
-            unused.push(Unused { bytes: 0, path, what });
+            unused.push(Unused { bytes: 0, path, what, files });
         }
     }
     let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
@@ -202,7 +209,9 @@ fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
             Stage::OF_EXPERIMENT.iter().any(|s| path.join(s.name()).join("stage.json").exists());
         if is_of_stages && !shared.contains(&&*name) && manifest.experiment(&name).is_err() {
             let what = "an experiment that the manifest has no more".to_owned();
-            unused.push(Unused { bytes: 0, path, what });
+            let dirs = Stage::OF_EXPERIMENT.map(|stage| (stage, path.join(stage.name())));
+            let files = dirs.iter().flat_map(|(stage, dir)| files_of_stage(*stage, dir)).collect();
+            unused.push(Unused { bytes: 0, path, what, files });
         }
     }
     count_freed(&mut unused);
@@ -217,16 +226,102 @@ fn name_of(path: &Path) -> String {
 fn folders(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        entries.map(|entry| entry.path()).filter(|path| is_folder(path)).collect();
     folders.sort();
     folders
 }
 
-/// Counts what deleting the folders frees: a file with several names is freed with the last of them,
+impl Unused {
+    /// Deletes what stages wrote, then each folder that is empty.
+    fn delete(&self) -> Result<()> {
+        for file in &self.files {
+            fs::remove_file(file).with_context(|| format!("cannot delete {}", file.display()))?;
+        }
+        // From the inside out; one that holds something else stays.
+        let stages = Stage::OF_EXPERIMENT.map(|stage| self.path.join(stage.name()));
+        let stages = stages.into_iter().filter(|dir| is_folder(dir));
+        for dir in stages.chain([self.path.clone()]) {
+            match fs::remove_dir(&dir) {
+                Err(err) if err.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(err).with_context(|| format!("cannot delete {}", dir.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that stay, as no stage wrote them.
+    fn left(&self) -> Vec<PathBuf> {
+        let mut left = files_below(&self.path);
+        left.retain(|file| !self.files.contains(file));
+        left.sort();
+        left
+    }
+}
+
+/// Files of kept results: those that their record lists; where they were not finished, all, as
+/// only the runner writes there.
+fn kept_files(dir: &Path) -> Vec<PathBuf> {
+    let is_partial = name_of(dir).ends_with(".partial");
+    let files = files_in(dir).filter(|file| is_partial || is_recorded(dir, file));
+    files.collect()
+}
+
+/// Files of a stage in its folder: results, record, log, checkpoints and what was not finished.
+fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
+    // Of a stage that failed there is no record.
+    let results: &[&str] = match stage {
+        Stage::Sample => &["examples.arrow"],
+        Stage::Train => &["model.arrow", JUDGED_MODEL, "history.arrow"],
+        Stage::Score => &[
+            "scores.arrow",
+            "thresholds.arrow",
+            "histogram.arrow",
+            "trade_off.arrow",
+            "memory.arrow",
+        ],
+        Stage::Holdout | Stage::Report => &[],
+    };
+    let is_own = |file: &PathBuf| {
+        let name = name_of(file);
+        let is_checkpoint = stage == Stage::Train
+            && name.starts_with("checkpoint")
+            && file.extension().is_some_and(|extension| extension == "arrow");
+        let is_unfinished =
+            name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".link"));
+        name == LOG
+            || results.contains(&&*name)
+            || is_checkpoint
+            || is_unfinished
+            || is_recorded(dir, file)
+    };
+    files_in(dir).filter(is_own).collect()
+}
+
+/// Whether a file is a record, or the record beside it lists it.
+fn is_recorded(dir: &Path, file: &Path) -> bool {
+    name_of(file) == RECORD
+        || Record::load(&dir.join(RECORD)).is_some_and(|r| r.outputs.contains_key(&name_of(file)))
+}
+
+/// Files in a folder itself.
+fn files_in(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| !is_folder(path))
+}
+
+/// Whether it is a folder itself; a link to one is somebody's file.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Counts what deleting the files frees: a file with several names is freed with the last of them,
 /// and counted with the first.
 fn count_freed(folders: &mut [Unused]) {
+    let metadata = |file: &PathBuf| fs::symlink_metadata(file).ok();
     let files: Vec<Vec<Metadata>> =
-        folders.iter().map(|folder| files_below(&folder.path)).collect();
+        folders.iter().map(|folder| folder.files.iter().filter_map(metadata).collect()).collect();
     let mut n_names: HashMap<u64, u64> = HashMap::new();
     for file in files.iter().flatten() {
         *n_names.entry(file.ino()).or_default() += 1;
@@ -240,12 +335,9 @@ fn count_freed(folders: &mut [Unused]) {
     }
 }
 
-fn files_below(dir: &Path) -> Vec<Metadata> {
+/// All files in a folder and those below it; what a link leads to is not.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let below = |path: PathBuf| match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => files_below(&path),
-        Ok(metadata) => vec![metadata],
-        Err(_) => Vec::new(),
-    };
+    let below = |path: PathBuf| if is_folder(&path) { files_below(&path) } else { vec![path] };
     entries.flat_map(|entry| below(entry.path())).collect()
 }

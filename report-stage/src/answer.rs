@@ -31,7 +31,8 @@ pub struct Answer {
 /// Judges the experiments.
 ///
 /// * `baseline`: its name.
-pub fn answer(experiments: &[Experiment], baseline: &str) -> Answer {
+/// * `nothing`: why nothing can be judged, if so.
+pub fn answer(experiments: &[Experiment], baseline: &str, nothing: Option<&str>) -> Answer {
     let names = |wanted: fn(Outcomes) -> bool| -> Vec<String> {
         let rivals = experiments.iter().filter(|e| !e.is_truth);
         let found = rivals.filter(|e| e.outcomes.is_some_and(wanted));
@@ -54,7 +55,10 @@ pub fn answer(experiments: &[Experiment], baseline: &str) -> Answer {
     answer.best = best.map(|e| e.name.clone());
     let base = experiments.iter().find(|e| e.name == baseline).filter(|e| e.is_ok());
     let is_compared = experiments.iter().any(|e| e.outcomes.is_some());
-    answer.headline = headline(base, best, is_compared, baseline);
+    answer.headline = match nothing {
+        Some(why) => format!("Nothing to judge: {why}."),
+        None => headline(base, best, is_compared, baseline),
+    };
     answer.remarks = remarks(&answer, base);
     answer.text = vec![answer.headline.clone()];
     answer.text.extend(base.zip(best).map(|(base, best)| figures(base, best)));

@@ -302,6 +302,8 @@ impl Outcomes {
 pub enum Standing {
     /// It is the baseline
     Baseline,
+    /// Nothing can be judged with these test users
+    Nothing,
     /// It has scores, the baseline has none
     NoBaseline,
     /// Both have scores
@@ -311,6 +313,7 @@ pub enum Standing {
 /// The verdict: the standing, then the warning if there is one.
 pub fn verdict(standing: Standing, warning: Option<&str>) -> String {
     let words = match standing {
+        Standing::Nothing => return "nothing to judge".to_owned(),
         Standing::Baseline => "the baseline".to_owned(),
         Standing::NoBaseline => "not compared: the baseline has no scores".to_owned(),
         Standing::Compared(outcomes) => outcomes.words(),

@@ -1,6 +1,7 @@
 //! The report as one HTML file that needs nothing else: no request, and no script but for the
 //! table of all brands.
 
+use contract::output::visible;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, HtmlEscape, Value};
@@ -15,7 +16,8 @@ const TEMPLATES: [(&str, &str); 5] = [
     ("report.js", include_str!("../templates/report.js")),
 ];
 
-/// Writes the page as HTML. Every text is escaped; names of brands are data.
+/// Writes the page as HTML. Every text is escaped; names of brands are data, and a browser obeys no
+/// character in them.
 pub fn render(page: &Page) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|name| match name {
@@ -28,7 +30,8 @@ pub fn render(page: &Page) -> Result<String, minijinja::Error> {
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
-    environment.get_template("report.html")?.render(Serde(page))
+    let html = environment.get_template("report.html")?.render(Serde(page))?;
+    Ok(visible(&html).into_owned())
 }
 
 /// Escapes a sentence, then sets what stands between backticks as code.

@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use contract::columns::{f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
 use contract::ids::id_texts;
 use contract::ipc::{Error, Table};
+use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
 use contract::thresholds::BrandThreshold;
 use metrics::{Curve, Decisions, Histogram, Lists, N_BINS, Platt};
@@ -18,6 +19,8 @@ pub struct Brands {
     pub list: Vec<Brand>,
     /// The `brand_id` column, for the table of figures per brand
     pub ids: ArrayRef,
+    /// Labels of brands that are not predicted; `None` if the table does not say
+    pub left_out: Option<LeftOut>,
 }
 
 /// One brand.
@@ -166,7 +169,8 @@ pub fn brands(table: &Table) -> Result<Brands, Error> {
             list.push(Brand { id: id_value(&ids, brand_idx), name, volume: volumes[row], tier });
         }
     }
-    Ok(Brands { list, ids })
+    let left_out = table.metadata(LEFT_OUT_KEY).and_then(|text| serde_json::from_str(text).ok());
+    Ok(Brands { list, ids, left_out })
 }
 
 /// `scores.arrow`.

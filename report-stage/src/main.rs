@@ -30,6 +30,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::{self, DataError, ManifestArgs};
 use contract::manifest::Experiment;
+use contract::output::visible;
 use contract::run::StageRun;
 use contract::tables::{BRANDS, HISTOGRAM, HISTORY, PER_BRAND, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::{Manifest, Stage};
@@ -83,7 +84,7 @@ struct CompareArgs {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
         Some(Command::Schema) => Ok(format!("{:#}", contract::schema::<report::Report>())),
@@ -116,7 +117,7 @@ fn write_report(args: &ManifestArgs) -> anyhow::Result<String> {
     }
     run.add(rows.finish()?);
     run.add_text("per_brand.csv", &csv.finish())?;
-    run.add_text("report.json", &(json + "\n"))?;
+    run.add_text("report.json", &visible(&(json + "\n")))?;
     run.add_text("report.md", &markdown::render(&page))?;
     run.add_text("report.html", &html)?;
     let text = terminal::render(&report, &run.plan.dir);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use contract::output::{visible, visible_line};
+
 use crate::page::{Block, Cell, Column, Page, Table};
 
 /// Sections that are open; a reader unfolds the others.
@@ -30,7 +32,7 @@ pub fn render(page: &Page) -> String {
             write!(text, "\n<details>\n<summary>{title}</summary>\n{body}\n</details>\n")
         };
     }
-    text
+    visible(&text).into_owned()
 }
 
 fn write_block(text: &mut String, block: &Block) {
@@ -92,13 +94,12 @@ fn code_or_data(text: &str, is_code: bool) -> String {
 /// Any text as itself, on one line: nothing in it is markup.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
-    for c in text.chars() {
+    for c in visible_line(text).chars() {
         match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '$' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
-            c if c.is_control() => escaped.push(' '),
             c => escaped.push(c),
         }
     }
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn data_is_never_markup() {
-        assert_eq!(escape("a|b\n<b>\"&*"), "a\\|b \\<b\\>\"\\&\\*");
+        assert_eq!(escape("a|b\n<b>\"&*"), "a\\|b\\\\u000a\\<b\\>\"\\&\\*");
         assert_eq!(escape("Anna-Lena 3"), "Anna-Lena 3");
     }
 

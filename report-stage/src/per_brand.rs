@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{
+    ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use contract::output::visible;
 use contract::tables::{Kind, PER_BRAND};
 use metrics::{Counts, Curve, Histogram, f1, precision, recall};
 
@@ -97,7 +100,7 @@ pub fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
     ])
 }
 
-/// The same rows as comma-separated values; undefined is empty.
+/// The same rows as comma-separated values; undefined is empty. Texts are as [`cell`] writes them.
 pub struct Csv {
     schema: SchemaRef,
     writer: arrow::csv::Writer<Vec<u8>>,
@@ -116,11 +119,41 @@ impl Csv {
     ///
     /// None in memory.
     pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
+        let columns = columns.into_iter().map(|column| match column.as_string_opt::<i32>() {
+            Some(texts) => {
+                Arc::new(texts.iter().map(|text| text.map(cell)).collect::<StringArray>())
+            }
+            None => column,
+        });
+        let columns: Vec<ArrayRef> = columns.collect();
         self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
     /// The whole text.
     pub fn finish(self) -> String {
         String::from_utf8(self.writer.into_inner()).expect("columns are numbers and texts")
+    }
+}
+
+/// A text as a spreadsheet shows it. One that a spreadsheet would run as a formula gets an apostrophe
+/// before it, as OWASP recommends against CSV injection; control characters are shown.
+fn cell(text: &str) -> String {
+    const STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
+    let guard = if text.starts_with(STARTS) { "'" } else { "" };
+    format!("{guard}{}", visible(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_is_run_as_a_formula() {
+        for text in ["=HYPERLINK(\"x\")", "+1", "-1+1", "@sum", "\tx", "＝1"] {
+            assert_eq!(cell(text), format!("'{text}"));
+        }
+        assert_eq!(cell("\r=1\0"), "'\\u000d=1\\u0000");
+        assert_eq!(cell("Marks - Spencer = 1"), "Marks - Spencer = 1");
     }
 }

@@ -2,7 +2,7 @@
 
 use contract::Manifest;
 use contract::manifest::{Decision, Experiment as Settings};
-use contract::statistics::SampleStatistics;
+use contract::statistics::{LeftOut, SampleStatistics};
 use indexmap::IndexMap;
 use metrics::f1;
 use schemars::JsonSchema;
@@ -116,6 +116,8 @@ pub struct Report {
     pub selected: Option<String>,
     /// Brands of each tier
     pub tiers: ByTier<u64>,
+    /// Labels of brands that are not predicted, which no figure counts; `None` if it is not known
+    pub left_out: Option<LeftOut>,
     /// What predicting every brand for every user would reach
     pub floor: Floor,
     /// In the manifest's order
@@ -226,6 +228,31 @@ pub fn ks(top_k: usize) -> Vec<usize> {
     KS.into_iter().filter(|&k| k <= top_k).collect()
 }
 
+/// Fewest test users whose intervals are not warned of.
+const ENOUGH_USERS: u64 = 100;
+
+impl TestUsers {
+    /// Why nothing can be judged with these users, if so.
+    fn nothing_to_judge(&self) -> Option<String> {
+        match (self.n_users, self.n_with_labels) {
+            (_, 0) => Some("no test user has a label of a predicted brand".to_owned()),
+            (1, _) => Some("there is one test user only".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// That there are few of them, if so.
+    fn warning(&self) -> Option<String> {
+        let is_few = self.n_users < ENOUGH_USERS;
+        is_few.then(|| {
+            format!(
+                "There are {} only, so the intervals mean little.",
+                contract::cli::plural(self.n_users, "test user")
+            )
+        })
+    }
+}
+
 /// Puts the report together.
 ///
 /// * `trials`: one for each experiment of the manifest, in its order; at least one is scored.
@@ -239,13 +266,29 @@ pub fn assemble(
     let f1_buckets: Vec<f64> = manifest.report.f1_buckets.iter().map(|bucket| bucket.0).collect();
     let baseline = trials.iter().find(|trial| trial.settings.name == manifest.baseline);
     let baseline = baseline.expect("the manifest checks that the baseline is an experiment");
-    let experiments: Vec<Experiment> = trials
-        .iter()
-        .map(|trial| experiment(trial, baseline, manifest, &f1_buckets, brands.list.len() as u64))
-        .collect();
+    let is_defined = |trial: &Trial| {
+        let scored = trial.scored.as_ref();
+        scored.is_some_and(|scored| scored.evaluation.figures.item.macro_f1.is_some())
+    };
+    let nothing = test.nothing_to_judge().or_else(|| {
+        let is_any = trials.iter().any(is_defined);
+        (!is_any).then(|| "no figure of any experiment is defined".to_owned())
+    });
+    let judge = Judge {
+        baseline,
+        manifest,
+        f1_buckets,
+        n_brands: brands.list.len() as u64,
+        has_labels: test.n_with_labels > 0,
+        nothing: nothing.as_deref(),
+    };
+    let experiments: Vec<Experiment> = trials.iter().map(|trial| judge.experiment(trial)).collect();
     let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
     let n_bands = volume_bands(&brands.list).len();
-    let answer = answer::answer(&experiments, &manifest.baseline);
+    let answer = answer::answer(&experiments, &manifest.baseline, nothing.as_deref());
+    let left_out = brands.left_out.as_ref().and_then(LeftOut::message);
+    let best_known = || highest(&experiments, &manifest.baseline).filter(|_| nothing.is_none());
+    let selected = answer.best.clone().or_else(best_known);
     let is_shown = |stage: &&StageTrace| {
         let name = stage.experiment.as_ref();
         name.is_none_or(|name| experiments.iter().any(|e| e.name == *name))
@@ -258,13 +301,21 @@ pub fn assemble(
         n_test_users: test.n_users,
         n_users_with_labels: test.n_with_labels,
         labels_per_user: test.labels_per_user,
-        selected: answer.best.clone().or_else(|| highest(&experiments, &manifest.baseline)),
+        selected,
         tiers: ByTier::of(|tier| {
             brands.list.iter().filter(|brand| brand.tier == tier).count() as u64
         }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
-        notes: [answer::notes(&experiments, &manifest.baseline), vouched].concat(),
+        notes: [
+            nothing.map(|why| format!("Nothing to judge: {why}.")).into_iter().collect(),
+            answer::notes(&experiments, &manifest.baseline),
+            test.warning().into_iter().collect(),
+            left_out.map(|what| format!("No figure counts these: {what}.")).into_iter().collect(),
+            vouched,
+        ]
+        .concat(),
+        left_out: brands.left_out.clone(),
         answer,
         method: Method {
             bootstrap_draws: manifest.report.bootstrap_draws,
@@ -290,68 +341,80 @@ fn highest(experiments: &[Experiment], baseline: &str) -> Option<String> {
     best.map(|e| e.name.clone())
 }
 
-fn experiment(
-    trial: &Trial,
-    baseline: &Trial,
-    manifest: &Manifest,
-    f1_buckets: &[f64],
+/// What an experiment is judged by.
+struct Judge<'a> {
+    baseline: &'a Trial<'a>,
+    manifest: &'a Manifest,
+    f1_buckets: Vec<f64>,
     n_brands: u64,
-) -> Experiment {
-    let name = trial.settings.name.clone();
-    let scored = trial.scored.as_ref();
-    let figures = scored.map_or_else(
-        || evaluate::unknown(f1_buckets, &ks(trial.settings.score.top_k)),
-        |scored| scored.evaluation.figures.clone(),
-    );
-    let delta = scored.and_then(|scored| scored.delta.as_ref());
-    let delta = delta.map_or_else(|| compare::unknown(&figures), |(delta, _)| delta.clone());
-    let standing = match &baseline.scored {
-        _ if name == manifest.baseline => Standing::Baseline,
-        None => Standing::NoBaseline,
-        Some(_) => Standing::Compared(compare::outcomes(&delta)),
-    };
-    let settings = settings::settings(trial.settings, manifest);
-    let differs =
-        settings::differences(&settings, &settings::settings(baseline.settings, manifest));
-    let effort = trial.effort.clone();
-    let warning = figures.n_never_predicted.and_then(|n_never| {
-        let decision = trial.settings.score.decision;
-        let by_threshold = !matches!(decision, Decision::TopK { .. } | Decision::Gain { .. });
-        compare::warning(n_never, n_brands, by_threshold)
-    });
-    let (status, verdict) = match scored {
-        None => ("missing", effort.no_scores()),
-        Some(_) if effort.is_truth => {
-            ("ok", "the truth that made the data: a ceiling, not a rival".to_owned())
+    /// Whether any test user has a label; without one, an F1 of 0 says nothing
+    has_labels: bool,
+    /// Why nothing can be judged, if so
+    nothing: Option<&'a str>,
+}
+
+impl Judge<'_> {
+    fn experiment(&self, trial: &Trial) -> Experiment {
+        let Self { baseline, manifest, .. } = self;
+        let name = trial.settings.name.clone();
+        let scored = trial.scored.as_ref();
+        let measured = scored.filter(|_| self.has_labels);
+        let figures = measured.map_or_else(
+            || evaluate::unknown(&self.f1_buckets, &ks(trial.settings.score.top_k)),
+            |scored| scored.evaluation.figures.clone(),
+        );
+        let delta = measured.and_then(|scored| scored.delta.as_ref());
+        let delta = delta.map_or_else(|| compare::unknown(&figures), |(delta, _)| delta.clone());
+        let standing = match &baseline.scored {
+            _ if self.nothing.is_some() => Standing::Nothing,
+            _ if name == manifest.baseline => Standing::Baseline,
+            None => Standing::NoBaseline,
+            Some(_) => Standing::Compared(compare::outcomes(&delta)),
+        };
+        let settings = settings::settings(trial.settings, manifest);
+        let differs =
+            settings::differences(&settings, &settings::settings(baseline.settings, manifest));
+        let effort = trial.effort.clone();
+        let judged = figures.n_never_predicted.filter(|_| self.nothing.is_none());
+        let warning = judged.and_then(|n_never| {
+            let decision = trial.settings.score.decision;
+            let by_threshold = !matches!(decision, Decision::TopK { .. } | Decision::Gain { .. });
+            compare::warning(n_never, self.n_brands, by_threshold)
+        });
+        let (status, verdict) = match scored {
+            None => ("missing", effort.no_scores()),
+            Some(_) if effort.is_truth && self.nothing.is_none() => {
+                ("ok", "the truth that made the data: a ceiling, not a rival".to_owned())
+            }
+            Some(_) => ("ok", compare::verdict(standing, warning.as_deref())),
+        };
+        let outcomes = match standing {
+            Standing::Compared(outcomes) if scored.is_some() => Some(outcomes),
+            _ => None,
+        };
+        Experiment {
+            name,
+            status,
+            verdict,
+            warning,
+            outdated: scored.and(effort.outdated),
+            outcomes,
+            figures,
+            delta,
+            sample: effort.sample,
+            train_rows: effort.train_rows,
+            updates: effort.updates,
+            updates_kept: effort.updates_kept,
+            chosen: effort.chosen,
+            calibration: scored.and_then(|scored| scored.calibration.clone()),
+            precision_recall: scored.and_then(|scored| scored.precision_recall.clone()),
+            trade_off: scored.map_or_else(Vec::new, |scored| scored.trade_off.clone()),
+            is_truth: effort.is_truth,
+            secs: effort.secs,
+            differs,
+            settings,
+            history: trial.history.clone(),
         }
-        Some(_) => ("ok", compare::verdict(standing, warning.as_deref())),
-    };
-    let outcomes = match standing {
-        Standing::Compared(outcomes) if scored.is_some() => Some(outcomes),
-        _ => None,
-    };
-    Experiment {
-        name,
-        status,
-        verdict,
-        warning,
-        outdated: scored.and(effort.outdated),
-        outcomes,
-        figures,
-        delta,
-        sample: effort.sample,
-        train_rows: effort.train_rows,
-        updates: effort.updates,
-        updates_kept: effort.updates_kept,
-        chosen: effort.chosen,
-        calibration: scored.and_then(|scored| scored.calibration.clone()),
-        precision_recall: scored.and_then(|scored| scored.precision_recall.clone()),
-        trade_off: scored.map_or_else(Vec::new, |scored| scored.trade_off.clone()),
-        is_truth: effort.is_truth,
-        secs: effort.secs,
-        differs,
-        settings,
-        history: trial.history.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use contract::tables::{PER_BRAND, SCORES};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use fixture::{pipeline, read, run, run_well, write, write_experiment};
+use fixture::{
+    labels, pipeline, read, run, run_well, write, write_brands, write_experiment, write_scores,
+};
 
 fn report(dir: &TempDir) -> Value {
     serde_json::from_str(&read(dir, "report.json")).unwrap()
@@ -231,6 +234,75 @@ fn experiments_scored_on_other_users_are_refused() {
         "report-stage: experiment `good` was scored on other test users than `bau`: found 1 users, expected the same 60 \
          with the same labels\nhint: rerun `make pipeline`\n"
     );
+}
+
+/// A report of two experiments and what it says on the terminal, in Markdown and as JSON.
+fn nothing_to_judge(n_users: i64, of_user: fn(i64) -> Vec<u32>, reason: &str) -> Value {
+    let dir = pipeline();
+    for experiment in ["bau", "good"] {
+        let dir = dir.path().join("runs").join(experiment);
+        write_scores(&dir, n_users, of_user, |_| vec![0]);
+    }
+    let stdout = run_well(&dir, &[]);
+    let sentence = format!("Nothing to judge: {reason}.");
+    let markdown = read(&dir, "report.md");
+    assert!(stdout.contains(&sentence) && markdown.contains(&sentence), "{stdout}\n{markdown}");
+    // The definitions, which say what such words mean, are folded.
+    let (open, _) = markdown.split_once("<details>").unwrap();
+    for text in [&*stdout, open] {
+        assert!(!text.contains("no clear change") && text.contains("nothing to judge"), "{text}");
+    }
+    let report = report(&dir);
+    assert_eq!(report["notes"][0], sentence);
+    assert_eq!(report["answer"]["text"][0], sentence);
+    assert_eq!((&report["answer"]["best"], &report["selected"]), (&Value::Null, &Value::Null));
+    for experiment in &report["experiments"].as_array().unwrap()[..2] {
+        assert_eq!(experiment["verdict"], "nothing to judge");
+        assert_eq!(experiment["outcomes"], Value::Null);
+    }
+    report
+}
+
+#[test]
+fn without_labels_no_figure_is_shown_and_nothing_is_judged() {
+    let reason = "no test user has a label of a predicted brand";
+    let report = nothing_to_judge(60, |_| vec![], reason);
+    let good = &report["experiments"][1];
+    assert_eq!(good["item"]["macro_f1"], Value::Null);
+    assert_eq!(good["delta"]["item_f1"], json!({"abs": null, "rel": null, "ci95": null}));
+}
+
+#[test]
+fn one_test_user_judges_nothing() {
+    let report = nothing_to_judge(1, labels, "there is one test user only");
+    near(&report["experiments"][1]["item"]["macro_f1"], 1.0 / 3.0); // brand 0 of 0, 1 and 2
+}
+
+#[test]
+fn few_test_users_are_warned_of() {
+    let dir = pipeline();
+    let stdout = run_well(&dir, &[]);
+    let note = "There are 60 test users only, so the intervals mean little.";
+    assert!(stdout.contains(note) && read(&dir, "report.md").contains(note), "{stdout}");
+}
+
+#[test]
+fn labels_that_are_left_out_are_told() {
+    let dir = pipeline();
+    run_well(&dir, &[]);
+    assert_eq!(report(&dir)["left_out"], Value::Null, "the table does not say");
+    let none = json!({"brands": 0, "train": 0, "valid": 0, "test": 0});
+    let some = json!({"brands": 2, "train": 0, "valid": 1, "test": 18});
+    let left_out = json!({"without_training_users": some, "not_kept": none});
+    write_brands(&dir, HashMap::from([("left_out".to_owned(), left_out.to_string())]));
+    let stdout = run_well(&dir, &[]);
+    assert_eq!(report(&dir)["left_out"], left_out);
+    let note = "No figure counts these: 19 labels of 2 brands without training users are left out \
+                (1 of valid, 18 of test users).";
+    let html = read(&dir, "report.html");
+    for text in [&stdout, &read(&dir, "report.md"), &html] {
+        assert!(text.contains(note), "{text}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use contract::run::StageRun;
 use contract::scratch::Scratch;
 use contract::source_features::{self, BrandPositions, FeatureColumn};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
-use contract::{record::Record, tables};
+use contract::{record::Record, tables, warn_line};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array,
     UInt64Array,
@@ -81,7 +81,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     }
     let left_out = count_left_out(&labels, &splits, &volumes, &kept);
     if let Some(message) = left_out.message() {
-        eprintln!("warning: interactions: {message}");
+        warn_line!("warning: interactions: {message}");
     }
     let labels: Vec<Label> = labels
         .into_iter()

@@ -4,6 +4,7 @@ use anyhow::Result;
 use contract::cli::{DataError, plural};
 use contract::ids::{self, IdIndex};
 use contract::manifest::UnknownIds;
+use contract::warn_line;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
@@ -77,12 +78,12 @@ impl Read {
             if unknown_ids == UnknownIds::Error {
                 return Err(DataError(format!("{message} (`data.unknown_ids` is `error`)")));
             }
-            eprintln!("warning: {message}; dropped");
+            warn_line!("warning: {message}; dropped");
         }
         if self.n_no_event > 0 {
             let has = if self.n_no_event == 1 { "has" } else { "have" };
             let rows = plural(self.n_no_event, "row");
-            eprintln!("interactions: {rows} {has} 0 `events`: no label");
+            warn_line!("interactions: {rows} {has} 0 `events`: no label");
         }
         Ok(())
     }

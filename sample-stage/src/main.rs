@@ -8,13 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use contract::cli::count;
-use contract::cli::{ExperimentArgs, ManifestArgs};
+use contract::Stage;
+use contract::cli::{self, ExperimentArgs, ManifestArgs, count};
 use contract::depth::on_large_stack;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
-use contract::{Stage, cli};
 
 mod bounded; // functions that make much from little
 mod clauses; // clauses that DataFusion would pass over
@@ -66,7 +65,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     let on_large_stack = || on_large_stack(|| run(&args)).context("cannot start a thread")?;
     cli::main("sample-stage", on_large_stack)
 }

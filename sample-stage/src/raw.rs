@@ -21,6 +21,7 @@ use contract::cli::DataError;
 use contract::ids::IdError;
 use contract::manifest::{Data, TableFormat, TableOptions, View};
 use contract::raw_files::{self, RawFile};
+use contract::warn_line;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -199,7 +200,7 @@ fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)
     let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
     let found = raw_files::find(options).map_err(in_table)?;
     for path in &found.passed_over {
-        eprintln!(
+        warn_line!(
             "warning: table `{name}`: {} is not read, as its format is `{}`",
             path.display(),
             found.format.name()

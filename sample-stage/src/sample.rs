@@ -12,6 +12,7 @@ use contract::run::StageRun;
 use contract::scratch::{Scratch, ScratchTable};
 use contract::statistics::{PREVALENCE_KEY, STATISTICS_KEY};
 use contract::tables::{self, Contract};
+use contract::warn_line;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
@@ -138,7 +139,7 @@ impl<'a> Sampler<'a> {
                 break;
             }
             let path = query.path().display();
-            eprintln!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
+            warn_line!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
             drawn = self.attempt(scratch, threads, hash_joins).await;
         }
         let batches = drawn.map_err(|err| match exhausted(&err) {

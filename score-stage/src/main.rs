@@ -61,7 +61,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("score-stage", || match args.command {
         Some(Command::Predict(args)) => predict::run(&args),
         None => {

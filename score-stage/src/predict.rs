@@ -13,7 +13,7 @@ use contract::ids;
 use contract::ipc::{self, ROWS_PER_BATCH, Table, Writer};
 use contract::source_features::{ModelColumn, match_model};
 use contract::user_file::UserFile;
-use contract::{tables, thresholds};
+use contract::{tables, thresholds, warn_line};
 use model::Model;
 
 use crate::decide::{Decider, NEVER, Rule};
@@ -148,7 +148,7 @@ fn read_thresholds(
     match thresholds::are_of_model(&table, hash) {
         Some(true) => {}
         Some(false) => return Err(of_another("fitted for another model than").into()),
-        None => eprintln!(
+        None => warn_line!(
             "score-stage: warning: {shown} does not say which model it was fitted for, as an \
              earlier version wrote it; only the number of brands is checked"
         ),

@@ -15,7 +15,7 @@ use contract::ipc::Table;
 use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
 use contract::plan::JUDGED_MODEL;
 use contract::run::StageRun;
-use contract::{Stage, interrupt, ipc, tables};
+use contract::{Stage, interrupt, ipc, tables, warn_line};
 use linfa::ParamGuard as _;
 use model::{Inputs, Kind, Mlp, Model, Persistence, Popularity, prior_logits};
 use progress::Progress;
@@ -44,7 +44,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = cli::parse();
     cli::main("train-stage", || run(&args))
 }
 
@@ -115,7 +115,7 @@ fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Res
         // What made the model stays on its record, so that the report can tell the truth from a rival.
         let made_by = model.training.clone();
         if made_by["refit_rows"].is_number() {
-            eprintln!(
+            warn_line!(
                 "train-stage: warning: {} was refit with the valid users of its training; if they \
                  are those of this manifest, thresholds fitted on them are too good\n\
                  hint: `{JUDGED_MODEL}` beside it has not learned from them",
@@ -317,7 +317,7 @@ fn check_something_to_learn(examples: &Table, experiment: &Experiment) -> Result
         )));
     }
     if !has_label {
-        eprintln!(
+        warn_line!(
             "train-stage: warning: none of the {n} with a weight has a brand: the model can only \
              learn that there is none\nhint: see `brands` in {query}"
         );

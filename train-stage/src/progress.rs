@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use contract::warn_line;
 use indicatif::{ProgressBar, ProgressStyle};
 use train_stage::checkpoint::Unusable;
 use train_stage::trainer::{Epoch, Observer};
@@ -30,7 +31,7 @@ impl Progress {
     fn line(&self, text: &str) {
         let line = format!("{}: {text}", self.what);
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            warn_line!("{line}");
         } else {
             self.bar.println(line);
         }

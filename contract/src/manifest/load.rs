@@ -1,14 +1,17 @@
 //! From text to a checked manifest: parse, apply `--set`, check, merge, resolve paths.
+//!
+//! Every mistake is shown at once: what the schema finds is left out, and the rest is checked.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::file;
 use super::{
-    Calibration, Experiment, FeatureSource, IdSpace, Manifest, ModelKind, RESERVED_NAMES,
-    RawManifest, TableSource, View, expand_environment,
+    Data, Experiment, FeatureSource, Manifest, Note, TableSource, View, expand_environment,
 };
 use crate::problems::{Problem, Problems, suggest};
 use crate::raw_files;
@@ -33,8 +36,10 @@ impl Manifest {
     pub fn load(path: &Path, sets: &[String], selected: &[String]) -> Result<Self, Problems> {
         let fail = |place: String, message: String| Problems(vec![Problem { place, message }]);
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|err| fail(file.clone(), format!("cannot read the manifest: {err}")))?;
+        let text = file::read(path).map_err(|file::Unusable { place, message }| {
+            let place = place.map(|(line, column)| format!("{file}:{line}:{column}"));
+            fail(place.unwrap_or_else(|| file.clone()), message)
+        })?;
         let document = Document::parse(&text).map_err(|((line, column), message)| {
             fail(format!("{file}:{line}:{column}"), format!("not valid YAML: {message}"))
         })?;
@@ -45,15 +50,17 @@ impl Manifest {
             root: document.value.clone(),
             document,
             set: HashMap::new(),
+            broken: Vec::new(),
+            notes: Vec::new(),
             problems: Problems::default(),
         };
         loader.refuse_repeated();
+        loader.refuse_unusable();
         loader.empty_experiments();
         for set in sets {
             loader.apply_set(set, selected);
         }
         loader.check_schema();
-        loader.done()?;
         let manifest = loader.build(path);
         loader.done()?;
         Ok(manifest.expect("without problems there is a manifest"))
@@ -75,17 +82,20 @@ pub fn name_experiments(set: &str, selected: &[String]) -> Vec<String> {
     selected.iter().map(|name| format!("experiments.{name}.{set}")).collect()
 }
 
-struct Loader {
-    file: String,
+pub(super) struct Loader {
+    pub(super) file: String,
     dir: PathBuf,
     document: Document,
-    root: Value,
+    pub(super) root: Value,
     /// Paths that a `--set` wrote, with its text.
     set: HashMap<yaml::Path, String>,
+    /// Nodes that are not as the schema says.
+    broken: Vec<yaml::Path>,
+    pub(super) notes: Vec<Note>,
     problems: Problems,
 }
 
-fn path_of(keys: &[&str]) -> yaml::Path {
+pub(super) fn path_of(keys: &[&str]) -> yaml::Path {
     keys.iter().map(|&key| key.to_owned()).collect()
 }
 
@@ -97,17 +107,8 @@ impl Loader {
         Err(std::mem::take(&mut self.problems))
     }
 
-    fn problem(&mut self, path: &[String], is_key: bool, message: String) {
-        let place = if let Some(set) = self.set_of(path) {
-            format!("--set {set}")
-        } else {
-            let (line, column) = if is_key {
-                self.document.key_place(path)
-            } else {
-                self.document.value_place(path)
-            };
-            format!("{}:{line}:{column}", self.file)
-        };
+    pub(super) fn problem(&mut self, path: &[String], is_key: bool, message: String) {
+        let place = self.place(path, is_key);
         let problem = Problem { place, message };
         // A mistake in `stages` is met again in every experiment.
         if !self.problems.0.contains(&problem) {
@@ -115,8 +116,18 @@ impl Loader {
         }
     }
 
+    /// Where the node at `path` is written, or its key.
+    pub(super) fn place(&self, path: &[String], is_key: bool) -> String {
+        if let Some(set) = self.set_of(path) {
+            return format!("--set {set}");
+        }
+        let (line, column) =
+            if is_key { self.document.key_place(path) } else { self.document.value_place(path) };
+        format!("{}:{line}:{column}", self.file)
+    }
+
     /// The `--set` that wrote the node at `path` or one above it.
-    fn set_of(&self, path: &[String]) -> Option<&String> {
+    pub(super) fn set_of(&self, path: &[String]) -> Option<&String> {
         (1..=path.len()).rev().find_map(|n| self.set.get(&path[..n]))
     }
 
@@ -132,6 +143,13 @@ impl Loader {
                 first.1
             );
             self.problems.0.push(Problem { place, message });
+        }
+    }
+
+    fn refuse_unusable(&mut self) {
+        for (path, message) in std::mem::take(&mut self.document.unusable) {
+            self.problem(&path, false, format!("`{}`: {message}", path.join(".")));
+            self.broken.push(path);
         }
     }
 
@@ -151,8 +169,8 @@ impl Loader {
             self.problems.0.push(Problem { place: format!("--set {set}"), message });
             return;
         };
-        let value = match yaml::parse_value(value) {
-            Ok(value) => value,
+        let (value, unusable) = match yaml::parse_value(value) {
+            Ok(parsed) => parsed,
             Err((_, message)) => {
                 self.problems.0.push(Problem { place: format!("--set {set}"), message });
                 return;
@@ -175,68 +193,144 @@ impl Loader {
         let targets: Vec<yaml::Path> = targets.iter().map(|keys| path_of(keys)).collect();
         for target in targets {
             write_at(&mut self.root, &target, value.clone());
-            self.set.insert(target, set.to_owned());
+            self.set.insert(target.clone(), set.to_owned());
+            for (path, message) in &unusable {
+                let path = [&target[..], path].concat();
+                self.problem(&path, false, format!("`{key}`: {message}"));
+                self.broken.push(path);
+            }
         }
     }
 
     fn check_schema(&mut self) {
-        for violation in schema_check::check(&self.root, &Manifest::schema()) {
-            self.problem(&violation.path, violation.is_key, violation.message);
+        if self.root.is_null() {
+            let message = "the manifest is empty, expected a map with `version`, `data` and \
+                           `experiments`";
+            self.problem(&[], false, message.to_owned());
+            return;
+        }
+        let unusable = self.broken.clone();
+        for violation in schema_check::check(&mut self.root, &Manifest::schema()) {
+            let schema_check::Violation { path, is_key, mut message } = violation;
+            if unusable.contains(&path) {
+                continue;
+            }
+            // What is set in all experiments at once is one mistake, not one in each of them.
+            if let [_, name, ..] = path.as_slice()
+                && self.set_of(&path).is_some_and(|set| is_of_experiment(set))
+            {
+                message = message.replacen(&format!("experiments.{name}."), "", 1);
+            }
+            self.problem(&path, is_key, message);
+            self.broken.push(path);
         }
     }
 
-    /// Everything the schema cannot say. Called when the schema holds.
-    fn build(&mut self, path: &Path) -> Option<Manifest> {
-        let mut raw: RawManifest = self.typed(&[], self.root.clone())?;
-        let experiments = raw.experiments.keys().cloned().collect::<Vec<_>>();
-        if experiments.is_empty() {
-            self.problem(
-                &path_of(&["experiments"]),
-                false,
-                "`experiments`: must name at least one".into(),
-            );
-        }
-
-        self.resolve_data(&mut raw);
-        let baseline = raw.baseline.clone().or(experiments.first().cloned()).unwrap_or_default();
-        if raw.baseline.is_some() && !experiments.contains(&baseline) {
-            let hint = suggest(&baseline, experiments.iter().map(String::as_str));
-            let message = format!("`baseline`: no experiment `{baseline}`; {hint}");
-            self.problem(&path_of(&["baseline"]), false, message);
-        }
-        if raw.holdout.column.is_none() {
-            self.check_fractions(&raw);
-        }
-
-        let complete: Vec<_> =
-            experiments.iter().filter_map(|name| self.experiment(name, &raw)).collect();
-        Some(Manifest {
-            path: path.to_path_buf(),
-            run_dir: self.resolve(&path_of(&["run_dir"]), &raw.run_dir),
-            data: raw.data,
-            holdout: raw.holdout,
-            report: raw.stages.report,
-            baseline,
-            experiments: complete.into_iter().map(|e| (e.name.clone(), e)).collect(),
+    /// The value at `path`, as written.
+    pub(super) fn at<K: AsRef<str>>(&self, path: &[K]) -> Option<&Value> {
+        path.iter().try_fold(&self.root, |node, key| match node {
+            Value::Array(items) => items.get(key.as_ref().parse::<usize>().ok()?),
+            node => node.get(key.as_ref()),
         })
     }
 
-    fn check_fractions(&mut self, raw: &RawManifest) {
-        let (valid, test) = (raw.holdout.valid, raw.holdout.test);
-        for (key, amount) in [("valid", valid), ("test", test)] {
-            if amount >= 1.0 && amount.fract() != 0.0 {
-                let message = format!(
-                    "`holdout.{key}`: must be a fraction below 1 or a whole number of users, got {amount}"
-                );
-                self.problem(&path_of(&["holdout", key]), false, message);
-            }
+    /// Whether the schema found a mistake at or below `path`.
+    pub(super) fn is_broken(&self, path: &[String]) -> bool {
+        self.broken.iter().any(|broken| broken.starts_with(path))
+    }
+
+    /// The value at `path`, if it is there and without a mistake.
+    fn sound<T: DeserializeOwned>(&mut self, path: &[&str]) -> Option<T> {
+        let path = path_of(path);
+        if self.is_broken(&path) {
+            return None;
         }
-        if valid < 1.0 && test < 1.0 && valid + test >= 1.0 {
-            let message = format!(
-                "`holdout`: valid {valid} and test {test} leave no user to train on; their sum must be below 1"
-            );
-            self.problem(&path_of(&["holdout"]), false, message);
+        let value = self.at(&path)?.clone();
+        self.typed(&path, value)
+    }
+
+    /// As [`Self::sound`], with a default where there is none.
+    fn sound_or_default<T: DeserializeOwned + Default>(&mut self, path: &[&str]) -> Option<T> {
+        match self.at(path) {
+            Some(_) => self.sound(path),
+            None => Some(T::default()),
         }
+    }
+
+    /// Settings with their defaults; those with a mistake are left out.
+    ///
+    /// * `places`: where they are written.
+    pub(super) fn settings<T: DeserializeOwned>(
+        &mut self,
+        places: &[yaml::Path],
+        mut value: Value,
+    ) -> Option<T> {
+        if let Value::Object(map) = &mut value {
+            map.retain(|key, _| {
+                let is_broken = |place: &yaml::Path| {
+                    self.is_broken(&[place, std::slice::from_ref(key)].concat())
+                };
+                !places.iter().any(is_broken)
+            });
+        }
+        let is_map = value.is_object();
+        self.typed(&places[0], if is_map { value } else { Value::Object(Map::new()) })
+    }
+
+    /// Everything the schema cannot say, of all that it finds sound. Without any problem there is
+    /// a manifest.
+    fn build(&mut self, path: &Path) -> Option<Manifest> {
+        let names: Vec<String> = match self.at(&["experiments"]) {
+            Some(Value::Object(experiments)) => experiments.keys().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let run_dir: Option<PathBuf> = match self.at(&["run_dir"]) {
+            Some(_) => self.sound(&["run_dir"]),
+            None => Some(super::default_run_dir()),
+        };
+        let run_dir = run_dir.map(|written| self.resolve(&path_of(&["run_dir"]), &written));
+        self.check_run_dir(run_dir.as_deref());
+        let data = self.data();
+        let baseline = self.baseline(&names);
+        let holdout = self.holdout();
+        let report = self.report();
+        self.check_names(&names, run_dir.as_deref());
+        let known = self.features();
+        let experiments: Vec<_> =
+            names.iter().filter_map(|name| self.experiment(name, known.as_deref())).collect();
+        Some(Manifest {
+            path: path.to_path_buf(),
+            run_dir: run_dir?,
+            data: Data { features: known?, ..data? },
+            holdout: holdout?,
+            report: report?,
+            baseline: baseline?,
+            experiments: experiments.into_iter().map(|e| (e.name.clone(), e)).collect(),
+            notes: std::mem::take(&mut self.notes),
+        })
+    }
+
+    fn check_run_dir(&mut self, run_dir: Option<&Path>) {
+        if let Some(run_dir) = run_dir.filter(|dir| dir.exists() && !dir.is_dir()) {
+            let message =
+                format!("`run_dir`: `{}` is a file, expected a folder", run_dir.display());
+            self.problem(&path_of(&["run_dir"]), false, message);
+        }
+    }
+
+    /// The experiment that others are compared with: as written, or the first.
+    fn baseline(&mut self, names: &[String]) -> Option<String> {
+        let written = self.at(&["baseline"]).filter(|written| !written.is_null());
+        if written.is_none() {
+            return Some(names.first().cloned().unwrap_or_default());
+        }
+        let baseline: String = self.sound(&["baseline"])?;
+        if !names.contains(&baseline) {
+            let hint = suggest(&baseline, names.iter().map(String::as_str));
+            let message = format!("`baseline`: no experiment `{baseline}`; {hint}");
+            self.problem(&path_of(&["baseline"]), false, message);
+        }
+        Some(baseline)
     }
 
     /// Relative to the manifest's folder, or to the working directory if `--set` wrote it.
@@ -253,72 +347,110 @@ impl Loader {
         resolved
     }
 
-    fn resolve_data(&mut self, raw: &mut RawManifest) {
-        let data = &mut raw.data;
-        for (name, source) in &mut data.tables {
-            let mut path = path_of(&["data", "tables", name]);
-            let written = match source {
-                TableSource::Path(written) => written,
-                TableSource::Options(options) => {
-                    if options.delimiter.as_ref().is_some_and(|d| d.len() != 1) {
-                        let message = "`delimiter`: must be one ASCII character".to_owned();
-                        self.problem(&path, false, message);
-                    }
-                    path.push("path".into());
-                    &mut options.path
+    /// The raw tables and their views, without the features.
+    fn data(&mut self) -> Option<Data> {
+        let names: Vec<String> = match self.at(&["data", "tables"]) {
+            Some(Value::Object(tables)) => tables.keys().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let mut tables = IndexMap::new();
+        for name in &names {
+            if let Some(source) = self.sound(&["data", "tables", name]) {
+                let source = self.table(name, source);
+                tables.insert(name.clone(), source);
+            }
+        }
+        let [users, interactions, brands] =
+            ["users", "interactions", "brands"].map(|view| self.view(view, &names));
+        let keep_brands = self.sound_or_default(&["data", "keep_brands"]);
+        let unknown_ids = self.sound_or_default(&["data", "unknown_ids"]);
+        let memory_limit = self.sound_or_default(&["data", "memory_limit"]);
+        let scratch_limit = self.sound_or_default(&["data", "scratch_limit"]);
+        Some(Data {
+            tables,
+            users: users?,
+            interactions: interactions?,
+            brands: brands?,
+            features: Vec::new(),
+            keep_brands: keep_brands?,
+            unknown_ids: unknown_ids?,
+            memory_limit: memory_limit?,
+            scratch_limit: scratch_limit?,
+        })
+    }
+
+    /// Resolves a table's path and looks whether its files are there.
+    fn table(&mut self, name: &str, mut source: TableSource) -> TableSource {
+        let mut path = path_of(&["data", "tables", name]);
+        let written = match &mut source {
+            TableSource::Path(written) => written,
+            TableSource::Options(options) => {
+                if options.delimiter.as_ref().is_some_and(|d| d.len() != 1) {
+                    let message = "`delimiter`: must be one ASCII character".to_owned();
+                    self.problem(&path, false, message);
                 }
+                path.push("path".into());
+                &mut options.path
+            }
+        };
+        match self.table_path(&path, written) {
+            Ok(resolved) => *written = resolved,
+            Err(message) => {
+                self.problem(&path, false, format!("`{}`: {message}", path.join(".")));
+                return source;
+            }
+        }
+        if let Err(message) = raw_files::find(&source.options()) {
+            let hint = if message.contains("data/demo") {
+                "; run `make demo-data` to make it"
+            } else {
+                ""
             };
-            match self.table_path(&path, written) {
-                Ok(resolved) => *written = resolved,
-                Err(message) => {
-                    self.problem(&path, false, format!("`{}`: {message}", path.join(".")));
-                    continue;
-                }
+            self.problem(&path, false, format!("`{}`: {message}{hint}", path.join(".")));
+        }
+        source
+    }
+
+    fn view(&mut self, name: &str, tables: &[String]) -> Option<View> {
+        let mut view = self.sound(&["data", name])?;
+        match &mut view {
+            View::Table(view) if !tables.contains(&view.table) => {
+                let hint = suggest(&view.table, tables.iter().map(String::as_str));
+                let message = format!("`data.{name}.table`: no table `{}`; {hint}", view.table);
+                self.problem(&path_of(&["data", name, "table"]), false, message);
             }
-            if let Err(message) = raw_files::find(&source.options()) {
-                let hint = if message.contains("data/demo") {
-                    "; run `make demo-data` to make it"
-                } else {
-                    ""
-                };
-                self.problem(&path, false, format!("`{}`: {message}{hint}", path.join(".")));
+            View::Table(_) => {}
+            View::Sql(view) => {
+                view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql);
             }
         }
-        let names: Vec<&str> = data.tables.keys().map(String::as_str).collect();
-        let views = [
-            ("users", &mut data.users),
-            ("interactions", &mut data.interactions),
-            ("brands", &mut data.brands),
-        ];
-        for (name, view) in views {
-            match view {
-                View::Table(view) if !names.contains(&view.table.as_str()) => {
-                    let hint = suggest(&view.table, names.iter().copied());
-                    let message = format!("`data.{name}.table`: no table `{}`; {hint}", view.table);
-                    self.problem(&path_of(&["data", name, "table"]), false, message);
-                }
-                View::Table(_) => {}
-                View::Sql(view) => {
-                    view.sql = self.file_at(&path_of(&["data", name, "sql"]), &view.sql);
-                }
-            }
-        }
-        let mut seen: Vec<&str> = Vec::new();
-        for (i, feature) in data.features.iter().enumerate() {
-            let path = path_of(&["data", "features", &i.to_string()]);
-            let column = feature.column();
+        Some(view)
+    }
+
+    /// The features; `None` if one of them has a mistake, so that not all names are known.
+    fn features(&mut self) -> Option<Vec<FeatureSource>> {
+        let n_features = self.at(&["data", "features"])?.as_array()?.len();
+        let mut features = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
+        for i in 0..n_features {
+            let place = i.to_string();
+            let Some(feature) = self.sound::<FeatureSource>(&["data", "features", &place]) else {
+                continue;
+            };
+            let path = path_of(&["data", "features", &place]);
+            let column = feature.column().to_owned();
             if column == "user_id" || column == "brands" {
-                self.problem(
-                    &path,
-                    false,
-                    format!("`data.features`: `{column}` cannot be a feature"),
-                );
+                let message = format!("`data.features`: `{column}` cannot be a feature");
+                self.problem(&path, false, message);
             }
             if seen.contains(&column) {
-                self.problem(&path, false, format!("`data.features`: `{column}` is named twice"));
+                let message = format!("`data.features`: `{column}` appears twice");
+                self.problem(&path, false, message);
             }
             seen.push(column);
+            features.push(feature);
         }
+        (features.len() == n_features).then_some(features)
     }
 
     /// Expands and resolves a table's path.
@@ -332,41 +464,18 @@ impl Loader {
         Ok(self.resolve(path, Path::new(&expanded)).display().to_string())
     }
 
-    fn experiment(&mut self, name: &str, raw: &RawManifest) -> Option<Experiment> {
+    /// An experiment: what all start from, and over it what it says itself.
+    fn experiment(&mut self, name: &str, known: Option<&[FeatureSource]>) -> Option<Experiment> {
         let at = |rest: &[&str]| path_of(&[&["experiments", name], rest].concat());
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || !name.chars().all(is_plain) {
-            let message =
-                format!("experiment `{name}`: a name may hold letters, digits, `_` and `-` only");
-            self.problem(&at(&[]), true, message);
-        }
-        if RESERVED_NAMES.contains(&name) {
-            self.problem(
-                &at(&[]),
-                true,
-                format!("experiment `{name}`: this name is taken by a folder of results"),
-            );
-        }
-
-        let merged = |stage: &str| {
-            let mut value =
-                self.root.pointer(&format!("/stages/{stage}")).cloned().unwrap_or(Value::Null);
-            if let Some(own) = self.root.pointer(&format!("/experiments/{name}/{stage}")) {
-                merge(&mut value, own);
-            }
-            if value.is_null() { Value::Object(Map::new()) } else { value }
-        };
-        let (sample, train, score) = (merged("sample"), merged("train"), merged("score"));
         let mut experiment = Experiment {
             name: name.to_owned(),
-            sample: self.typed(&at(&["sample"]), sample)?,
+            sample: self.stage(name, "sample")?,
             own_params: self
-                .root
-                .pointer(&format!("/experiments/{name}/sample/params"))
+                .at(&["experiments", name, "sample", "params"])
                 .and_then(Value::as_object)
                 .map_or_else(Vec::new, |map| map.keys().cloned().collect()),
-            train: self.typed(&at(&["train"]), train)?,
-            score: self.typed(&at(&["score"]), score)?,
+            train: self.stage(name, "train")?,
+            score: self.stage(name, "score")?,
         };
 
         match experiment.sample.sql.take() {
@@ -374,7 +483,10 @@ impl Loader {
                 let path = self.origin(name, &["sample", "sql"]);
                 experiment.sample.sql = Some(self.file_at(&path, &written));
             }
-            None if experiment.needs_sample() => {
+            None if experiment.needs_sample()
+                && !self.has_mistake(name, "sample")
+                && !self.has_mistake(name, "train") =>
+            {
                 let message = format!(
                     "experiment `{name}` has no sampling query; give `sample.sql` here or in `stages`"
                 );
@@ -386,102 +498,43 @@ impl Loader {
             let path = self.origin(name, &["train", "pretrained"]);
             experiment.train.pretrained = Some(self.file_at(&path, &written));
         }
-        self.check_features(name, &experiment, &raw.data.features);
-        self.check_score(name, &experiment);
+        self.check_experiment(&experiment, known);
         Some(experiment)
     }
 
+    /// Whether the schema found a mistake in an experiment's settings of a stage, so that what is
+    /// not there may only be left out.
+    pub(super) fn has_mistake(&self, name: &str, stage: &str) -> bool {
+        let own = path_of(&["experiments", name, stage]);
+        self.is_broken(&own) || self.is_broken(&path_of(&["stages", stage]))
+    }
+
+    /// An experiment's settings of a stage.
+    fn stage<T: DeserializeOwned>(&mut self, name: &str, stage: &str) -> Option<T> {
+        let places = [path_of(&["experiments", name, stage]), path_of(&["stages", stage])];
+        let [own, base] = [0, 1].map(|i| self.at(&places[i]).filter(|value| value.is_object()));
+        let mut value = base.cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        if let Some(own) = own {
+            merge(&mut value, own);
+        }
+        if stage == "train" {
+            self.decide_length(name, &mut value);
+        }
+        self.settings(&places, value)
+    }
+
     /// Where the value of an experiment's key is written: its own, or in `stages`.
-    fn origin(&self, experiment: &str, keys: &[&str]) -> yaml::Path {
+    pub(super) fn origin(&self, experiment: &str, keys: &[&str]) -> yaml::Path {
         let own = [&["experiments", experiment], keys].concat();
-        let is_own = self.root.pointer(&format!("/{}", own.join("/"))).is_some();
+        let is_own = self.at(&own).is_some();
         if is_own { path_of(&own) } else { path_of(&[&["stages"], keys].concat()) }
-    }
-
-    fn check_features(&mut self, name: &str, experiment: &Experiment, known: &[FeatureSource]) {
-        let names = || known.iter().map(FeatureSource::column);
-        let train = &experiment.train;
-        for feature in train.features.iter().flatten() {
-            if !names().any(|column| column == feature) {
-                let path = self.origin(name, &["train", "features"]);
-                let hint = suggest(feature, names());
-                let message =
-                    format!("`train.features`: no feature `{feature}` in `data.features`; {hint}");
-                self.problem(&path, false, message);
-            }
-        }
-        match (&train.model, &train.history) {
-            (ModelKind::Persistence, Some(history)) => {
-                self.check_history(name, "history", history, known);
-            }
-            (ModelKind::Persistence, None) => {
-                let path = self.origin(name, &["train", "history"]);
-                let message = "a `persistence` model needs `train.history`: the feature with a user's past brands";
-                self.problem(&path, true, message.to_owned());
-            }
-            _ => {}
-        }
-        if let Some(history) = &train.own_history {
-            self.check_history(name, "own_history", history, known);
-            if train.features.as_ref().is_some_and(|chosen| !chosen.contains(history)) {
-                let path = self.origin(name, &["train", "own_history"]);
-                let message = format!(
-                    "`train.own_history`: feature `{history}` is not in `train.features`; add it there"
-                );
-                self.problem(&path, false, message);
-            }
-        }
-    }
-
-    /// Some of scoring needs a sample or a network to go by.
-    fn check_score(&mut self, name: &str, experiment: &Experiment) {
-        let needs_sample = experiment.needs_sample();
-        if experiment.score.calibration == Calibration::Prior && !needs_sample {
-            let path = self.origin(name, &["score", "calibration"]);
-            let message = "`score.calibration`: `prior` undoes what a sample did, but this \
-                           experiment's model does not learn from one; use `none` or `platt`";
-            self.problem(&path, false, message.to_owned());
-        }
-        if experiment.score.calibration == Calibration::Prior && experiment.score.memory.is_some() {
-            let path = self.origin(name, &["score", "calibration"]);
-            let message = "`score.calibration`: `prior` is for the model's own probabilities, and \
-                           `score.memory` mixes others in; use `platt`";
-            self.problem(&path, false, message.to_owned());
-        }
-        let has_hidden = needs_sample && !experiment.train.hidden.is_empty();
-        if experiment.score.memory.is_some() && !has_hidden {
-            let path = self.origin(name, &["score", "memory"]);
-            let message = "`score.memory` looks for neighbours on the last hidden layer of a \
-                           network that learns from a sample; this experiment's model has none";
-            self.problem(&path, true, message.to_owned());
-        }
-    }
-
-    /// The feature that `train.KEY` names must hold a user's past brands.
-    fn check_history(&mut self, name: &str, key: &str, history: &str, known: &[FeatureSource]) {
-        let path = self.origin(name, &["train", key]);
-        match known.iter().find(|feature| feature.column() == history) {
-            Some(feature) if feature.options().ids == IdSpace::Brands => {}
-            Some(_) => {
-                let message = format!(
-                    "`train.{key}`: feature `{history}` does not hold brands; \
-                     write `{{column: {history}, ids: brands}}` in `data.features`"
-                );
-                self.problem(&path, false, message);
-            }
-            None => {
-                let message = format!(
-                    "`train.{key}`: no feature `{history}`; {}",
-                    suggest(history, known.iter().map(FeatureSource::column))
-                );
-                self.problem(&path, false, message);
-            }
-        }
     }
 
     fn typed<T: DeserializeOwned>(&mut self, path: &[String], value: Value) -> Option<T> {
         match serde_json::from_value(value) {
             Ok(typed) => Some(typed),
+            // What the schema found is said already.
+            Err(_) if !self.broken.is_empty() => None,
             Err(err) => {
                 self.problem(path, false, err.to_string());
                 None

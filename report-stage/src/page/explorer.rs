@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::output::visible_line;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -61,7 +62,7 @@ pub fn explorer(view: &View) -> Explorer {
     let data = json!({
         "brands": {
             "id": list.iter().map(|brand| id_text(&brand.id)).collect::<Vec<_>>(),
-            "name": list.iter().map(|brand| &brand.name).collect::<Vec<_>>(),
+            "name": list.iter().map(|brand| visible_line(&brand.name)).collect::<Vec<_>>(),
             "tier": list.iter().map(|brand| brand.tier.name()).collect::<Vec<_>>(),
             "volume": list.iter().map(|brand| brand.volume).collect::<Vec<_>>(),
             "support": supports,
@@ -82,7 +83,7 @@ pub fn explorer(view: &View) -> Explorer {
 
 /// As text: a script cannot hold every whole number.
 fn id_text(id: &Value) -> String {
-    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+    id.as_str().map_or_else(|| id.to_string(), |text| visible_line(text).into_owned())
 }
 
 /// Three digits are shown; more would double the page.

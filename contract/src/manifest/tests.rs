@@ -1,0 +1,274 @@
+//! Loading a manifest: mistakes and their places, what is normalised, which of two settings counts.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::{Manifest, ModelKind};
+use crate::Problems;
+
+/// A sound manifest, with a line for each thing that a test changes.
+const SOUND: &str = "\
+version: 1
+data:
+  tables: {users: t.csv}
+  users: {table: users}
+  interactions: {table: users}
+  brands: {table: users}
+  features: [x, {column: past, ids: brands}]
+holdout: {valid: 0.1, test: 0.2}
+stages:
+  sample: {sql: q.sql}
+  train: {hidden: [8]}
+experiments:
+  a: {}
+  b: {}
+";
+
+struct File {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+/// The sound manifest with changes: each a text in it and what stands in its place.
+fn changed(changes: &[(&str, &str)]) -> File {
+    let mut text = SOUND.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    written(text.as_bytes())
+}
+
+fn written(bytes: &[u8]) -> File {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("t.csv", "user_id\n1\n"), ("q.sql", "select 1")] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let path = dir.path().join("m.yaml");
+    std::fs::write(&path, bytes).unwrap();
+    File { dir, path }
+}
+
+impl File {
+    fn load(&self, sets: &[&str]) -> Result<Manifest, Problems> {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        Manifest::load(&self.path, &sets, &[])
+    }
+
+    /// Each problem as `PLACE: MESSAGE`, the place without the file's folder.
+    fn problems(&self, sets: &[&str]) -> Vec<String> {
+        let Problems(problems) = self.load(sets).expect_err("the manifest has mistakes");
+        let folder = format!("{}/", self.dir.path().display());
+        let line = |p: crate::Problem| format!("{}: {}", p.place, p.message).replace(&folder, "");
+        problems.into_iter().map(line).collect()
+    }
+}
+
+#[test]
+fn every_mistake_is_shown_at_once() {
+    let file = changed(&[
+        ("version: 1", "version: 2"),
+        ("t.csv", "none.csv"),
+        ("users: {table: users}\n", "users: {table: user}\n"),
+        ("valid: 0.1", "valid: 1"),
+        ("train: {hidden: [8]}", "train: {hidden: [0], epoch: 3, features: [y]}"),
+        ("  a: {}", "  a: {score: {memory: 5, calibration: prior}, train: {model: popularity}}"),
+        ("  b: {}", "  b: {sample: {sql: no.sql}}\nbaseline: c"),
+    ]);
+    assert_eq!(
+        file.problems(&["train.updates=1.5"]),
+        [
+            "m.yaml:1:10: `version`: must be at least 1 and at most 1, got 2",
+            "m.yaml:11:20: `stages.train.hidden.0`: must be at least 1 and at most 65536, got 0",
+            "m.yaml:11:24: unknown key `epoch`; did you mean `epochs`?",
+            "m.yaml:13:23: `experiments.a.score.memory`: expected a map or null, got `5`",
+            "--set train.updates=1.5: `train.updates`: expected a whole number, got `1.5`",
+            "m.yaml:3:19: `data.tables.users`: nothing at `none.csv`",
+            "m.yaml:4:18: `data.users.table`: no table `user`; did you mean `users`?",
+            "m.yaml:15:11: `baseline`: no experiment `c`; did you mean `a`?",
+            "m.yaml:8:18: `holdout.valid`: must be a fraction below 1, or a whole number of at least 2 users, got 1",
+            "m.yaml:11:44: `train.features`: no feature `y` in `data.features`; did you mean `x`?",
+            "m.yaml:13:39: `score.calibration`: `prior` undoes what a sample did, but this experiment's model does not learn from one; use `none` or `platt`",
+            "m.yaml:14:21: `experiments.b.sample.sql`: no file `no.sql`",
+        ]
+    );
+}
+
+#[test]
+fn whole_numbers_may_be_written_as_fractions_wherever_one_is_wanted() {
+    let file = changed(&[
+        ("features: [x", "keep_brands: {top: 5e2}\n  features: [x"),
+        ("hidden: [8]", "hidden: [1.6e1], batch_size: 16.0, updates: 1e3"),
+    ]);
+    let manifest = file.load(&["train.seed=1e2", "report.bootstrap_draws=2e2"]).unwrap();
+    let train = &manifest.experiment("a").unwrap().train;
+    assert_eq!(train.hidden[0].0, 16);
+    assert_eq!((train.batch_size, train.updates, train.seed), (16, Some(1000), 100));
+    assert_eq!(manifest.report.bootstrap_draws, 200);
+    let keep = serde_json::to_value(manifest.data.keep_brands).unwrap();
+    assert_eq!(keep, serde_json::json!({"top": 500}));
+}
+
+#[test]
+fn numbers_that_are_none_or_have_no_end_are_refused() {
+    let file = changed(&[("hidden: [8]", "hidden: [.inf], patience: .nan, epochs: 1e18")]);
+    assert_eq!(
+        file.problems(&["train.learning_rate=.inf", "sample.params={n: [1, .nan]}"])[..4],
+        [
+            "m.yaml:11:20: `stages.train.hidden.0`: expected a finite number, got `.inf`",
+            "m.yaml:11:37: `stages.train.patience`: expected a finite number, got `.nan`",
+            "--set train.learning_rate=.inf: `train.learning_rate`: expected a finite number, got `.inf`",
+            "--set sample.params={n: [1, .nan]}: `sample.params`: expected a finite number, got `.nan`",
+        ]
+    );
+    assert_eq!(
+        changed(&[("hidden: [8]", "epochs: 1e18, seed: 99999999999999999999")]).problems(&[])[..2],
+        [
+            "m.yaml:11:19: `stages.train.epochs`: must be at least 1 and at most 1000000, got 1000000000000000000",
+            "m.yaml:11:31: `stages.train.seed`: must be at least 0 and at most 9223372036854775807, got 1e+20",
+        ]
+    );
+}
+
+#[test]
+fn a_share_of_all_users_and_a_single_user_are_no_holdout() {
+    for (key, amount) in [("valid", "1"), ("valid", "1.0"), ("test", "1.0"), ("test", "1.5")] {
+        let found = changed(&[]).problems(&[&format!("holdout.{key}={amount}")]);
+        let expected = format!("`holdout.{key}`: must be a fraction below 1, or a whole number");
+        assert!(found[0].contains(&expected), "{found:?}");
+    }
+    assert!(changed(&[]).problems(&["holdout.valid=1e300"])[0].contains("at most 4294967295"));
+    assert!(changed(&[]).load(&["holdout.test=2"]).is_ok());
+}
+
+#[test]
+fn names_that_would_fail_later_are_refused() {
+    let long = "x".repeat(101);
+    for (name, reason) in [
+        ("-rf", "begin with `-`"),
+        ("--help", "begin with `-`"),
+        (&long, "100 characters at most, got 101"),
+        ("A", "differs from `a` in upper and lower case only"),
+        ("Holdout", "taken by a folder of results"),
+        ("x/y", "letters, digits"),
+        ("", "letters, digits"),
+    ] {
+        let file = changed(&[("  b: {}", &format!("  \"{name}\": {{}}"))]);
+        let found = file.problems(&[]);
+        assert!(found[0].starts_with("m.yaml:14:3: experiment `"), "{found:?}");
+        assert!(found[0].contains(reason), "{found:?}");
+    }
+    let file = changed(&[]);
+    std::fs::create_dir(file.dir.path().join("runs")).unwrap();
+    std::fs::write(file.dir.path().join("runs/b"), "").unwrap();
+    assert!(file.problems(&[])[0].contains("which is a file"));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_manifest() {
+    let file = written(format!("\u{feff}{SOUND}").as_bytes());
+    assert_eq!(file.load(&[]).unwrap().experiments().count(), 2);
+    let found = written(b"version: 1\nrun_dir: caf\xe9\n").problems(&[]);
+    assert_eq!(found, ["m.yaml:2:13: byte 0xE9 is not UTF-8; save it as UTF-8"]);
+    assert_eq!(
+        written(b"# nothing yet\n").problems(&[]),
+        [
+            "m.yaml:1:1: the manifest is empty, expected a map with `version`, `data` and `experiments`"
+        ]
+    );
+    let missing = written(b"run_dir: out\n").problems(&[]);
+    let expected =
+        ["version", "data", "experiments"].map(|key| format!("m.yaml:1:1: `{key}` is missing"));
+    assert_eq!(missing, expected);
+}
+
+#[test]
+fn of_epochs_and_updates_the_nearest_counts_and_it_is_said() {
+    let length = |manifest: &Manifest, name: &str| {
+        let train = &manifest.experiment(name).unwrap().train;
+        (train.epochs, train.updates)
+    };
+    let notes = |manifest: &Manifest| -> Vec<String> {
+        manifest.notes.iter().map(ToString::to_string).collect()
+    };
+    let inherited = [("hidden: [8]", "updates: 664")];
+    let manifest = changed(&inherited).load(&["train.epochs=2"]).unwrap();
+    assert_eq!(length(&manifest, "a"), (2, None));
+    assert_eq!(
+        notes(&manifest),
+        [
+            "`train.epochs: 2` of `--set` takes the place of `train.updates: 664` of `stages`, in `a`, `b`"
+        ]
+    );
+    let own = [inherited[0], ("  b: {}", "  b: {train: {epochs: 3}}")];
+    let manifest = changed(&own).load(&[]).unwrap();
+    assert_eq!((length(&manifest, "a"), length(&manifest, "b")), ((60, Some(664)), (3, None)));
+    let manifest = changed(&own).load(&["train.updates=9"]).unwrap();
+    assert_eq!(length(&manifest, "b").1, Some(9));
+    assert_eq!(
+        notes(&manifest),
+        [
+            "`train.updates: 9` of `--set` takes the place of `train.epochs: 3` of the experiment, in `b`"
+        ]
+    );
+    // Null is not set: patience has nothing to take the place of.
+    let manifest = changed(&[inherited[0], ("  b: {}", "  b: {train: {patience: null}}")]);
+    assert_eq!(manifest.load(&[]).unwrap().notes, []);
+}
+
+#[test]
+fn epochs_or_patience_and_updates_at_one_level_are_a_mistake() {
+    for key in ["epochs", "patience"] {
+        let file = changed(&[("hidden: [8]", &format!("{key}: 3, updates: 5"))]);
+        let expected = format!(
+            "m.yaml:11:11: `train.{key}` does not go together with `train.updates` (m.yaml:11:"
+        );
+        let found = file.problems(&[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&expected), "{found:?}");
+    }
+    let found = changed(&[]).problems(&["train.epochs=2", "train.updates=3"]);
+    assert!(found[0].starts_with("--set train.epochs=2: `train.epochs` does not"), "{found:?}");
+    assert!(found[0].contains("(--set train.updates=3)"), "{found:?}");
+}
+
+#[test]
+fn what_another_setting_takes_the_effect_from_is_noted() {
+    let file = changed(&[
+        ("test: 0.2}", "test: 0.2, column: split}"),
+        ("  a: {}", "  a: {train: {model: popularity, dropout: 0.2}}"),
+        ("  b: {}", "  b: {score: {decision: {policy: gain, brand_share: 0.5, user_loss: 0.1}}}"),
+    ]);
+    let manifest = file.load(&["train.threads=1"]).unwrap();
+    assert_eq!(manifest.experiment("a").unwrap().train.model, ModelKind::Popularity);
+    let notes: Vec<String> = manifest.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "`holdout.test` has no effect beside `holdout.column`",
+            "`train.dropout` has no effect beside `train.model`, in `a`",
+            "`score.decision.user_loss` has no effect beside `score.decision.brand_share`, in `b`",
+        ]
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_mistakes() {
+    let file = changed(&[
+        ("hidden: [8]", "negative_sampling: 0.5, sparse_gradient: 0, features: [x, x]"),
+        (
+            "experiments:",
+            "  report: {f1_buckets: [0.5, 0.5], tiers: {head: 0.9, tail: 0.2}}\nexperiments:",
+        ),
+    ]);
+    assert_eq!(
+        file.problems(&[]),
+        [
+            "m.yaml:12:30: `stages.report.f1_buckets`: 0.5 appears twice",
+            "m.yaml:12:43: `stages.report.tiers`: head 0.9 and tail 0.2 overlap; their sum must be at most 1",
+            "m.yaml:11:65: `train.features`: `x` appears twice",
+            "m.yaml:11:30: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`",
+        ]
+    );
+}

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use contract::warn_line;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,7 +38,7 @@ fn chromium() -> Option<PathBuf> {
         .find(|path| path.is_file());
     let found = named.or(found);
     if found.is_none() {
-        eprintln!("skipped: no Chromium; name one with CHROMIUM=");
+        warn_line!("skipped: no Chromium; name one with CHROMIUM=");
     }
     found
 }

@@ -174,12 +174,12 @@ fn score(args: &ExperimentArgs) -> Result<String> {
         "thresholds.arrow",
         &tables::THRESHOLDS,
         table::threshold_fields(),
-        table::rule_metadata(decider.rule()),
+        table::rule_metadata(decider.rule(), params.decision),
     )?;
     writer.write(table::thresholds(&decider, &weights))?;
     stage.add(writer.finish()?);
     let mut writer =
-        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::fields(&tables::HISTOGRAM))?;
+        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::histogram_fields())?;
     for (split, histogram) in [("valid", &valid_histogram), ("test", &test_histogram)] {
         writer.write(table::histogram(split, histogram))?;
     }
@@ -402,7 +402,7 @@ fn decide(
         })?;
     }
     let mut decider = fit::fit(&valid_histogram, &over, params, prevalence);
-    if let Some(mut sweep) = fit::sweep(params.decision) {
+    if let Some(mut sweep) = fit::sweep(&valid_histogram, &decider, params.decision) {
         judged.for_each_batch(0..valid.n_users(), &valid.inputs, "valid users", |scored| {
             valid.labels.sweep(&decider, &scored, &mut sweep);
             Ok(())

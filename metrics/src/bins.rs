@@ -213,7 +213,8 @@ fn interleave(mine: &[Bin], theirs: &[Bin]) -> Vec<Bin> {
                 let mut both = **a;
                 both.add(b);
                 bins.push(both);
-                (mine.next(), theirs.next());
+                mine.next();
+                theirs.next();
             }
         }
     }
@@ -267,7 +268,8 @@ impl Counter {
         const TOGETHER: usize = 64;
 
         // Nearly all users lie below the exact logits, whose lowest can only rise: a slot each.
-        let floor = bins.len().checked_sub(EXACT).map_or(f32::NEG_INFINITY, |i| bins[i].low);
+        let floor = bins.len().checked_sub(EXACT).map(|i| bins[i].low);
+        let floor = floor.or_else(|| Self::floor(logits)).unwrap_or(f32::NEG_INFINITY);
         let has_slot = |logit: f32| logit >= LOGIT_MIN && logit < LOGIT_MAX.min(floor);
         let layout = Layout::new(position(kept(floor)));
         let mut places = [0; TOGETHER];
@@ -301,6 +303,17 @@ impl Counter {
         let mut merged = interleave(bins, &interleave(&self.take(), &others));
         coarsen(&mut merged);
         *bins = merged.as_slice().to_vec(); // no longer than it must be
+    }
+
+    /// The lowest exact logit of these users alone, or `None` if it would take long to find.
+    fn floor(logits: &[f32]) -> Option<f32> {
+        let n_low = logits.len().checked_sub(2 * EXACT).filter(|&n_low| n_low > 0)?;
+        let mut logits: Vec<f32> = logits.iter().map(|&logit| kept(logit)).collect();
+        logits.select_nth_unstable_by(n_low, f32::total_cmp);
+        let mut highest = logits.split_off(n_low);
+        highest.sort_unstable_by(f32::total_cmp);
+        highest.dedup();
+        highest.len().checked_sub(EXACT).map(|i| highest[i])
     }
 
     /// What the slots have counted; leaves them empty.
@@ -339,7 +352,7 @@ impl Layout {
     fn new(floor: i64) -> Self {
         let mut starts = [0; STEP_BITS as usize + 1];
         for (level, start) in starts.iter_mut().enumerate().take(STEP_BITS as usize) {
-            let wider = STEP_BITS as i64 - 1 - level as i64;
+            let wider = i64::from(STEP_BITS) - 1 - level as i64;
             // The farthest cell of a level is 2·FINENESS + 1 below the floor's.
             let farthest = (floor >> level) - (2 * FINENESS + 1);
             *start = N_STEPS as i64 + wider * CELLS - farthest;

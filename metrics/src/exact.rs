@@ -109,7 +109,7 @@ fn figures_of_few_users_are_exact_at_any_scale() {
         let mut users = users(n, [0.05, 0.3, 0.7][seed as usize % 3], seed);
         users[0].1 = true;
         let users = rescaled(&users, scale);
-        let histogram = histogram(&[users.clone()]);
+        let histogram = histogram(std::slice::from_ref(&users));
         let brand = histogram.brand(0);
         let found = average_precision(brand).unwrap();
         assert!((found - exact_average_precision(&users)).abs() < 1e-12, "{seed} {scale:?}");
@@ -130,7 +130,7 @@ fn figures_of_many_users_are_nearly_exact_at_any_scale() {
         let (mut found, mut exact) = ([0.0; 2], [0.0; 2]);
         for (seed, rate) in [0.0007, 0.002, 0.005, 0.01, 0.03, 0.1, 0.3].into_iter().enumerate() {
             let users = rescaled(&users(30_000, rate, seed as u64), scale);
-            let histogram = histogram(&[users.clone()]);
+            let histogram = histogram(std::slice::from_ref(&users));
             let brand = histogram.brand(0);
             assert!(brand.bins.len() < 1500, "{}", brand.bins.len());
             let average_precisions =

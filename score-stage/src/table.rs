@@ -210,3 +210,36 @@ pub fn histogram(split: &str, histogram: &Histogram) -> Vec<ArrayRef> {
         f32s(|bin| bin.high),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::manifest::ExpectedOver;
+
+    #[test]
+    fn the_rule_is_recorded_as_it_was_set_with_what_was_chosen() {
+        let set = Decision::Gain { brand_share: None, user_loss: 0.03, over: ExpectedOver::Scored };
+        let metadata = rule_metadata(Rule::Gain { brand_share: 0.4 }, set);
+        let read: Decision = serde_json::from_str(&metadata[RULE_KEY]).unwrap();
+        let over = ExpectedOver::Scored;
+        assert_eq!(read, Decision::Gain { brand_share: Some(0.4), user_loss: 0.03, over });
+        let single = Decision::Fixed { threshold: 0.5 };
+        assert!(rule_metadata(Rule::Brand, single).is_empty());
+    }
+
+    /// 2,000 users of one brand: 512 have a bin each, others share one. All are in one row.
+    #[test]
+    fn rows_of_a_histogram_hold_all_users() {
+        let mut users = Histogram::new(2);
+        for i in 0..2000_u16 {
+            users.add(1, f32::from(i) / 1000.0, i % 3 == 0);
+        }
+        let rows = histogram("test", &users);
+        let n_rows = users.brand(1).bins.len();
+        assert!(rows.iter().all(|column| column.len() == n_rows) && n_rows < 2000);
+        let fields = histogram_fields();
+        assert!(fields.iter().zip(&rows).all(|(f, column)| f.data_type() == column.data_type()));
+        let counts: UInt64Array = rows[3].to_data().into();
+        assert_eq!(counts.values().iter().sum::<u64>(), 667);
+    }
+}

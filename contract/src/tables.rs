@@ -277,7 +277,10 @@ pub const PREDICTIONS: Contract = Contract {
     optional: &[],
 };
 
-/// Users by bin of the logit before calibration; only bins that hold someone.
+/// Users by the logit before calibration. `bin` is one of 1,024 equal steps from -14 to 14, beyond
+/// which the first and last hold all; rows of one split, brand and bin add up.
+///
+/// score-stage adds the columns of [`HISTOGRAM_MORE`], and with them several rows a bin.
 pub const HISTOGRAM: Contract = Contract {
     name: "histogram",
     version: 1,
@@ -290,6 +293,12 @@ pub const HISTOGRAM: Contract = Contract {
     ],
     optional: &[],
 };
+
+/// More columns of [`HISTOGRAM`], all or none: where in its bin a row's users lie.
+pub const HISTOGRAM_MORE: &[Column] = &[
+    column("logit_low", Kind::F32),
+    column("logit_high", Kind::F32), // as logit_low if all have the same logit
+];
 
 /// What other decisions of the same probabilities would give the test users: a picture for the
 /// report, chosen from by nobody.

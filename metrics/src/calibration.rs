@@ -4,7 +4,8 @@
 //! pulled towards the one fitted on all brands together ([`fit_pooled`]), the more so the
 //! fewer positives it has ([`fit_ridge`]).
 
-use crate::histogram::{BrandHistogram, Histogram, N_BINS, bin_centre};
+use crate::bins::Bin;
+use crate::histogram::{BrandHistogram, Histogram};
 use rayon::prelude::*;
 
 /// Default `strength` of [`fit`], in expected positives of the brand.
@@ -69,7 +70,7 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
 
 /// The curve of highest likelihood for all (user, brand) cells together.
 ///
-/// Every cell counts alike, at the centre of its bin, so brands with many labels decide. The
+/// Every cell counts alike, at the logit of its bin, so brands with many labels decide. The
 /// slope lies in [[`SLOPE_MIN`], [`SLOPE_MAX`]]. Returns [`Platt::IDENTITY`] if there is no
 /// positive or no negative, where no finite intercept is best.
 ///
@@ -77,15 +78,8 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
 ///
 /// Platt 1999 without his smoothed targets: an unpenalised logistic regression on the logit.
 pub fn fit_pooled(histogram: &Histogram) -> Platt {
-    let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-    for brand_idx in 0..histogram.n_brands() {
-        let brand = histogram.brand(brand_idx);
-        for bin in 0..N_BINS {
-            positives[bin] += brand.positives[bin];
-            negatives[bin] += brand.negatives[bin];
-        }
-    }
-    let brand = BrandHistogram { positives: &positives, negatives: &negatives };
+    let pooled = histogram.pooled();
+    let brand = BrandHistogram { bins: &pooled };
     if brand.support() == 0 || brand.support() == brand.n_users() {
         return Platt::IDENTITY;
     }
@@ -101,7 +95,7 @@ pub fn fit_pooled(histogram: &Histogram) -> Platt {
 /// * `pooled`: the curve to be pulled to.
 /// * `strength`: weight of the pull, in expected positives of the brand; 0 is none.
 ///
-/// Returns the curve that maximises log-likelihood (nats, users at bin centres) minus
+/// Returns the curve that maximises log-likelihood (nats, users at the logits of their bins) minus
 /// `strength / 2 · ((level - level₀)² + spread² · (slope - slope₀)²)`, with the slope kept in
 /// [[`SLOPE_MIN`], [`SLOPE_MAX`]]. Returns `pooled` for a brand without users.
 ///
@@ -139,7 +133,7 @@ pub fn fit_ridge(brand: BrandHistogram, pooled: Platt, strength: f64) -> Platt {
     cells.maximise(ridge).platt(centre)
 }
 
-/// The bins of a brand that hold users.
+/// The bins of a brand.
 struct Cells {
     logits: Vec<f64>,
     positives: Vec<f64>,
@@ -179,17 +173,11 @@ impl Curve {
 
 impl Cells {
     fn new(brand: BrandHistogram) -> Cells {
-        let mut cells = Cells { logits: Vec::new(), positives: Vec::new(), users: Vec::new() };
-        for (bin, (&positives, &negatives)) in
-            brand.positives.iter().zip(brand.negatives).enumerate()
-        {
-            if positives + negatives > 0 {
-                cells.logits.push(bin_centre(bin));
-                cells.positives.push(positives as f64);
-                cells.users.push((positives + negatives) as f64);
-            }
+        Cells {
+            logits: brand.bins.iter().map(Bin::logit).collect(),
+            positives: brand.bins.iter().map(|bin| bin.positives as f64).collect(),
+            users: brand.bins.iter().map(|bin| bin.users() as f64).collect(),
         }
-        cells
     }
 
     /// Mean of `value` over users, with weights that depend on the logit.
@@ -222,7 +210,7 @@ impl Cells {
         /// Newton doubles the digits a step; a separated brand walks to the bound in about 20.
         const MAX_STEPS: usize = 100;
         const MAX_HALVINGS: usize = 40;
-        /// In logits; far below the width of a bin.
+        /// In logits; far below what tells users apart.
         const TOLERANCE: f64 = 1e-10;
 
         let mut curve = ridge.prior;
@@ -316,12 +304,13 @@ mod tests {
 
     /// Logits of a rare brand: 10,000 users, few of them near 0, most near -7.
     fn rare(positives: &[f32]) -> Histogram {
-        let mut histogram = one_brand(&[(-8.0, 0, 5000), (-7.0, 0, 3000), (-6.0, 0, 1500)]);
-        histogram.merge(&one_brand(&[(-4.0, 0, 400), (-2.0, 0, 90), (0.0, 0, 10)]));
-        for &logit in positives {
-            histogram.move_to_positive(0, logit);
-        }
-        histogram
+        let users = [(-8.0, 5000), (-7.0, 3000), (-6.0, 1500), (-4.0, 400), (-2.0, 90), (0.0, 10)];
+        let cells = users.map(|(logit, n)| {
+            let n_positives =
+                positives.iter().filter(|&&positive| positive == logit).count() as u64;
+            (logit, n_positives, n - n_positives)
+        });
+        one_brand(&cells)
     }
 
     #[test]
@@ -336,7 +325,7 @@ mod tests {
         assert_eq!(Some(platt.logit_of(1.0)), Some(f64::INFINITY));
     }
 
-    /// `LogisticRegression(C=inf)` of scikit-learn on the same bin centres.
+    /// `LogisticRegression(C=inf)` of scikit-learn on the same logits.
     #[test]
     fn the_pooled_fit_agrees_with_scikit_learn() {
         let platt = fit_pooled(&reference::histogram());
@@ -360,9 +349,8 @@ mod tests {
         let (pooled, strength) = (Platt { slope: 1.2, intercept: -0.4 }, 50.0);
         let users = || {
             let brand = histogram.brand(0);
-            (0..N_BINS).map(move |bin| {
-                (bin_centre(bin), brand.positives[bin] as f64, brand.negatives[bin] as f64)
-            })
+            let of_bin = |bin: &Bin| (bin.logit(), bin.positives as f64, bin.negatives as f64);
+            brand.bins.iter().map(of_bin)
         };
         let (mut sum_w, mut sum_wz, mut sum_wzz) = (0.0, 0.0, 0.0);
         for (z, positives, negatives) in users() {
@@ -411,9 +399,8 @@ mod tests {
     fn few_positives_move_the_level_moderately_and_the_slope_little() {
         let none = rare(&[]);
         let fitted = fit_ridge(none.brand(0), Platt::IDENTITY, DEFAULT_STRENGTH);
-        let expected: f64 = (0..N_BINS)
-            .map(|bin| none.brand(0).negatives[bin] as f64 * fitted.prob(bin_centre(bin)))
-            .sum();
+        let bins = none.brand(0).bins.iter();
+        let expected: f64 = bins.map(|bin| bin.users() as f64 * fitted.prob(bin.logit())).sum();
         // Fewer than the 32 promised, but not none, although none was seen.
         assert!(expected > 3.0 && expected < 20.0, "{expected}");
 
@@ -454,8 +441,7 @@ mod tests {
     #[test]
     fn a_single_bin_determines_the_level_alone() {
         let platt = fit_pooled(&one_brand(&[(2.0, 10, 30)]));
-        let logit = bin_centre(crate::bin_of(2.0));
-        assert!((platt.prob(logit) - 0.25).abs() < 1e-9);
+        assert!((platt.prob(2.0) - 0.25).abs() < 1e-9);
     }
 
     #[test]

@@ -2,109 +2,54 @@
 //! calibration, and small enough to keep. Histograms of parts of the users add up.
 
 use crate::Lists;
+use crate::bins::{Bin, Counter, merge, tidy};
 use rayon::prelude::*;
 
-/// Bins a brand, equal steps of the logit from [`LOGIT_MIN`] to [`LOGIT_MAX`].
-pub const N_BINS: usize = 1024;
+/// Brands counted together by [`Histogram::add_rows`]: their logits of a batch of 4,096 users
+/// (256 KiB) stay in cache.
+const BRANDS_PER_TASK: usize = 16;
 
-/// Lower edge of the first bin: a probability of 8e-7, below any brand worth predicting.
-pub const LOGIT_MIN: f32 = -14.0;
+/// In logits.
+const CACHE_LINE: usize = 16;
 
-/// Upper edge of the last bin: a probability of 1 - 8e-7.
-pub const LOGIT_MAX: f32 = 14.0;
-
-/// Width of a bin in logits, 28 / 1024: exact in `f32`, as are all edges.
-const BIN_WIDTH: f32 = (LOGIT_MAX - LOGIT_MIN) / N_BINS as f32;
-
-/// Brands counted together by [`Histogram::add_rows`]: their bins (512 KiB) stay in cache.
-const BRANDS_PER_TASK: usize = 64;
-
-/// Bin of a logit, in `0..N_BINS`.
+/// Users by brand, bin of the logit ([`crate::bins`]), and whether they have the brand.
 ///
-/// Bin `b` holds `[LOGIT_MIN + b·width, LOGIT_MIN + (b + 1)·width)`. Logits outside the range
-/// are counted in the first or last bin, NaN in the first.
-pub fn bin_of(logit: f32) -> usize {
-    // The cast saturates: negative and NaN become 0.
-    (((logit - LOGIT_MIN) / BIN_WIDTH) as usize).min(N_BINS - 1)
-}
-
-/// Logit in the middle of a bin, which stands for all logits in it.
-pub fn bin_centre(bin: usize) -> f64 {
-    bin_edge(bin) + 0.5 * f64::from(BIN_WIDTH)
-}
-
-/// Smallest logit of a bin, not counting those clamped into the first.
-pub(crate) fn bin_edge(bin: usize) -> f64 {
-    f64::from(LOGIT_MIN) + bin as f64 * f64::from(BIN_WIDTH)
-}
-
-/// Counts of users by brand, bin of the logit, and whether they have the brand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// It depends on the users alone, not on their order or on how they came in parts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    n_brands: usize,
-    /// `(n_brands, N_BINS)`, row-major, users with the label.
-    positives: Vec<u64>,
-    /// `(n_brands, N_BINS)`, row-major, users without.
-    negatives: Vec<u64>,
+    /// By brand, each ascending
+    brands: Vec<Vec<Bin>>,
 }
 
-/// One brand's row of a [`Histogram`]: `(N_BINS,)` each, by ascending logit.
+/// One brand's part of a [`Histogram`].
 #[derive(Clone, Copy, Debug)]
 pub struct BrandHistogram<'a> {
-    /// Users with the label, by bin.
-    pub positives: &'a [u64],
-    /// Users without the label, by bin.
-    pub negatives: &'a [u64],
+    /// By ascending logit, none empty.
+    pub bins: &'a [Bin],
 }
 
 impl Histogram {
     /// A histogram without a user.
     pub fn new(n_brands: usize) -> Histogram {
-        let cells = n_brands * N_BINS;
-        Histogram { n_brands, positives: vec![0; cells], negatives: vec![0; cells] }
+        Histogram { brands: vec![Vec::new(); n_brands] }
     }
 
-    /// A histogram from counts made before, e.g. read from a file.
+    /// A histogram from bins made before, e.g. read from a file.
     ///
-    /// * `positives`, `negatives`: `(n_brands, N_BINS)`, row-major, users by bin.
-    ///
-    /// Returns `None` if a length is not `n_brands * N_BINS`.
-    pub fn from_counts(
-        n_brands: usize,
-        positives: Vec<u64>,
-        negatives: Vec<u64>,
-    ) -> Option<Histogram> {
-        let cells = n_brands.checked_mul(N_BINS)?;
-        (positives.len() == cells && negatives.len() == cells).then_some(Histogram {
-            n_brands,
-            positives,
-            negatives,
-        })
+    /// * `brands`: bins of each brand, in any order; those of parts of the users add up.
+    pub fn from_bins(brands: Vec<Vec<Bin>>) -> Histogram {
+        Histogram { brands: brands.into_par_iter().map(tidy).collect() }
     }
 
-    /// Counts one user for one brand.
+    /// Counts one user for one brand. For many users [`Histogram::add_rows`] is faster by far.
     ///
     /// # Panics
     ///
     /// If `brand_idx >= n_brands`, as all methods that take one.
     pub fn add(&mut self, brand_idx: usize, logit: f32, is_positive: bool) {
-        let cell = self.cell(brand_idx, logit);
-        let side = if is_positive { &mut self.positives } else { &mut self.negatives };
-        side[cell] += 1;
-    }
-
-    /// Turns a user counted as a negative, at the same logit, into a positive.
-    ///
-    /// For callers who first count every user as a negative, then visit the few labels.
-    ///
-    /// # Panics
-    ///
-    /// If no negative was counted in the logit's bin.
-    pub fn move_to_positive(&mut self, brand_idx: usize, logit: f32) {
-        let cell = self.cell(brand_idx, logit);
-        assert!(self.negatives[cell] > 0, "a user must be counted before it becomes a positive");
-        self.negatives[cell] -= 1;
-        self.positives[cell] += 1;
+        let user = Bin::at(logit, u64::from(is_positive), u64::from(!is_positive));
+        let bins = &mut self.brands[brand_idx];
+        *bins = merge(bins, &[user]);
     }
 
     /// Counts a batch of users for every brand, in parallel over brands.
@@ -114,29 +59,37 @@ impl Histogram {
     ///
     /// # Panics
     ///
-    /// If the shapes disagree, or a label is not below `n_brands` or stands twice.
+    /// If the shapes disagree, or a label is not below `n_brands`.
     pub fn add_rows(&mut self, logits: &[f32], labels: Lists) {
-        let n_brands = self.n_brands;
+        let n_brands = self.n_brands();
         assert_eq!(logits.len(), labels.len() * n_brands, "one logit a user and brand");
-        if n_brands == 0 {
+        if logits.is_empty() {
             return;
         }
-        self.negatives.par_chunks_mut(BRANDS_PER_TASK * N_BINS).enumerate().for_each(
-            |(task, bins)| {
-                let first = task * BRANDS_PER_TASK;
-                for row in logits.chunks_exact(n_brands) {
-                    let row = &row[first..first + bins.len() / N_BINS];
-                    for (brand, &logit) in bins.chunks_exact_mut(N_BINS).zip(row) {
-                        brand[bin_of(logit)] += 1;
-                    }
-                }
-            },
-        );
-        for (row, labels) in logits.chunks_exact(n_brands).zip(labels.iter()) {
+        let mut users_of = vec![Vec::new(); n_brands];
+        for (user, labels) in labels.iter().enumerate() {
             for &brand_idx in labels {
-                self.move_to_positive(brand_idx as usize, row[brand_idx as usize]);
+                users_of[brand_idx as usize].push(user);
             }
         }
+        let tasks = self.brands.par_chunks_mut(BRANDS_PER_TASK).enumerate();
+        tasks.for_each_init(Counter::new, |counter, (task, brands)| {
+            let first = task * BRANDS_PER_TASK;
+            // Columns a power of two apart would all want the same place in the cache.
+            let stride = labels.len() + CACHE_LINE;
+            let mut columns = vec![0.0; brands.len() * stride];
+            for (user, row) in logits.chunks_exact(n_brands).enumerate() {
+                let row = &row[first..first + brands.len()];
+                for (into, &logit) in columns[user..].iter_mut().step_by(stride).zip(row) {
+                    *into = logit;
+                }
+            }
+            for (i, (bins, column)) in brands.iter_mut().zip(columns.chunks(stride)).enumerate() {
+                let column = &column[..labels.len()];
+                let positives = users_of[first + i].iter().map(|&user| column[user]);
+                counter.add(bins, column, positives);
+            }
+        });
     }
 
     /// Adds the counts of another part of the users.
@@ -145,27 +98,29 @@ impl Histogram {
     ///
     /// If the numbers of brands differ.
     pub fn merge(&mut self, other: &Histogram) {
-        assert_eq!(self.n_brands, other.n_brands, "merged histograms must have the same brands");
-        for (mine, theirs) in self.positives.iter_mut().zip(&other.positives) {
-            *mine += theirs;
+        assert_eq!(
+            self.n_brands(),
+            other.n_brands(),
+            "merged histograms must have the same brands"
+        );
+        for (mine, theirs) in self.brands.iter_mut().zip(&other.brands) {
+            *mine = merge(mine, theirs);
         }
-        for (mine, theirs) in self.negatives.iter_mut().zip(&other.negatives) {
-            *mine += theirs;
-        }
+    }
+
+    /// All pairs of a user and a brand as users of one brand.
+    pub(crate) fn pooled(&self) -> Vec<Bin> {
+        self.brands.iter().fold(Vec::new(), |pooled, bins| merge(&pooled, bins))
     }
 
     /// Number of brands.
     pub fn n_brands(&self) -> usize {
-        self.n_brands
+        self.brands.len()
     }
 
-    /// One brand's row.
+    /// One brand's bins.
     pub fn brand(&self, brand_idx: usize) -> BrandHistogram<'_> {
-        let cells = brand_idx * N_BINS..(brand_idx + 1) * N_BINS;
-        BrandHistogram {
-            positives: &self.positives[cells.clone()],
-            negatives: &self.negatives[cells],
-        }
+        BrandHistogram { bins: &self.brands[brand_idx] }
     }
 
     /// Users counted that have the brand.
@@ -177,22 +132,17 @@ impl Histogram {
     pub fn n_users(&self, brand_idx: usize) -> u64 {
         self.brand(brand_idx).n_users()
     }
-
-    fn cell(&self, brand_idx: usize, logit: f32) -> usize {
-        assert!(brand_idx < self.n_brands, "brand {brand_idx} of {}", self.n_brands);
-        brand_idx * N_BINS + bin_of(logit)
-    }
 }
 
 impl BrandHistogram<'_> {
     /// Users counted that have the brand.
     pub fn support(self) -> u64 {
-        self.positives.iter().sum()
+        self.bins.iter().map(|bin| bin.positives).sum()
     }
 
     /// Users counted, with the label or without.
     pub fn n_users(self) -> u64 {
-        self.support() + self.negatives.iter().sum::<u64>()
+        self.bins.iter().map(Bin::users).sum()
     }
 }
 
@@ -201,12 +151,9 @@ impl BrandHistogram<'_> {
 /// * `cells`: logits, users with the label there, users without.
 #[cfg(test)]
 pub(crate) fn one_brand(cells: &[(f32, u64, u64)]) -> Histogram {
-    let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-    for &(logit, n_positives, n_negatives) in cells {
-        positives[bin_of(logit)] += n_positives;
-        negatives[bin_of(logit)] += n_negatives;
-    }
-    Histogram::from_counts(1, positives, negatives).expect("sized above")
+    let bin =
+        |&(logit, positives, negatives): &(f32, u64, u64)| Bin::at(logit, positives, negatives);
+    Histogram::from_bins(vec![cells.iter().map(bin).collect()])
 }
 
 #[cfg(test)]
@@ -214,60 +161,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn bins_are_equal_steps_of_the_logit() {
-        // Width 28 / 1024 = 0.02734375: logit 0 is the lower edge of bin 512.
-        assert_eq!(bin_of(0.0), 512);
-        assert_eq!(bin_of(-0.001), 511);
-        assert_eq!(bin_of(0.02735), 513);
-        assert!((bin_centre(512) - 0.013_671_875).abs() < 1e-15); // 28 / 1024 / 2
-    }
-
-    #[test]
-    fn logits_outside_the_range_are_clamped_and_nan_is_the_first_bin() {
-        assert_eq!(bin_of(f32::INFINITY), 1023);
-        assert_eq!(bin_of(14.0), 1023);
-        assert_eq!([bin_of(-99.0), bin_of(f32::NEG_INFINITY), bin_of(f32::NAN)], [0, 0, 0]);
-    }
-
-    #[test]
-    fn every_centre_and_edge_lies_in_its_bin() {
-        for bin in 0..N_BINS {
-            assert_eq!(bin_of(bin_centre(bin) as f32), bin);
-            assert_eq!(bin_of(bin_edge(bin) as f32), bin);
-        }
-    }
-
-    #[test]
-    fn moving_a_negative_equals_adding_a_positive() {
-        let (mut moved, mut added) = (Histogram::new(2), Histogram::new(2));
-        moved.add(1, 0.5, false);
-        moved.move_to_positive(1, 0.5);
-        added.add(1, 0.5, true);
-        assert_eq!(moved, added);
-        assert_eq!((moved.support(1), moved.n_users(1), moved.n_users(0)), (1, 1, 0));
-    }
-
-    #[test]
-    #[should_panic(expected = "a user must be counted before it becomes a positive")]
-    fn a_user_that_was_not_counted_cannot_be_moved() {
-        Histogram::new(1).move_to_positive(0, 0.0);
-    }
-
-    #[test]
-    fn counts_of_the_wrong_length_are_refused() {
-        assert!(Histogram::from_counts(1, vec![0; N_BINS], vec![0; N_BINS - 1]).is_none());
-        assert!(Histogram::from_counts(1, vec![0; N_BINS], vec![0; N_BINS]).is_some());
-    }
-
-    /// 70 brands are two tasks of `add_rows`.
+    /// 70 brands are several tasks of `add_rows`; 600 users are more than have bins of their own.
     #[test]
     fn a_batch_counts_as_its_cells_do() {
-        let (n_users, n_brands) = (5, 70);
-        let logits: Vec<f32> = (0..n_users * n_brands).map(|i| (i % 37) as f32 - 18.0).collect();
-        let labels = Lists { offsets: &[0, 2, 2, 3, 3, 4], values: &[0, 69, 64, 1] };
+        let (n_users, n_brands) = (600, 70);
+        let logits: Vec<f32> =
+            (0..n_users * n_brands).map(|i| (i * 7919 % 10007) as f32 / 700.0 - 16.0).collect();
+        let (mut offsets, mut values) = (vec![0], Vec::new());
+        for user in 0..n_users {
+            values.extend([user % 3, 3 + user % 67].map(|brand| brand as u32));
+            offsets.push(values.len());
+        }
+        let labels = Lists { offsets: &offsets, values: &values };
         let mut batch = Histogram::new(n_brands);
-        batch.add_rows(&logits, labels);
+        let (first, rest) = logits.split_at(300 * n_brands);
+        batch.add_rows(first, Lists { offsets: &offsets[..301], values: &values });
+        let rest_offsets: Vec<usize> = offsets[300..].iter().map(|at| at - 600).collect();
+        batch.add_rows(rest, Lists { offsets: &rest_offsets, values: &values[600..] });
 
         let mut cells = Histogram::new(n_brands);
         for (i, &logit) in logits.iter().enumerate() {
@@ -275,28 +185,75 @@ mod tests {
             cells.add(i % n_brands, logit, is_positive);
         }
         assert_eq!(batch, cells);
-        assert_eq!(batch.support(69), 1);
+        assert_eq!((batch.support(0), batch.n_users(69)), (200, 600));
+        assert!(batch.brand(0).bins.len() < 600);
+    }
+
+    fn of_users(users: &[(f32, bool)], batch: usize) -> Histogram {
+        let mut histogram = Histogram::new(1);
+        for users in users.chunks(batch) {
+            let logits: Vec<f32> = users.iter().map(|user| user.0).collect();
+            let mut offsets = vec![0];
+            for (_, is_positive) in users {
+                offsets.push(offsets[offsets.len() - 1] + usize::from(*is_positive));
+            }
+            let values = vec![0; offsets[users.len()]];
+            histogram.add_rows(&logits, Lists { offsets: &offsets, values: &values });
+        }
+        histogram
+    }
+
+    /// Normal, narrow, shifted, with ties and with logits that no model should give.
+    fn any_users() -> impl Strategy<Value = Vec<(f32, bool)>> {
+        let scale = prop::sample::select(vec![3.0, 0.06, 0.003, 1e-6, 900.0]);
+        let offset = prop::sample::select(vec![0.0, -7.0, -13.9, 14.0]);
+        let odd = prop::sample::select(vec![
+            -0.0,
+            0.0,
+            -14.0,
+            14.0,
+            1e9,
+            -1e9,
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            -7.0,
+        ]);
+        let user = (-1.0_f32..1.0, -1.0_f32..1.0, -1.0_f32..1.0, 0..40, odd, any::<bool>());
+        (scale, offset, prop::collection::vec(user, 1..1500)).prop_map(|(scale, offset, users)| {
+            let logit = |(a, b, c, kind, odd, is_positive): (f32, f32, f32, i32, f32, bool)| {
+                let logit = if kind == 0 { odd } else { offset + scale * (a + b + c) };
+                (logit, is_positive)
+            };
+            users.into_iter().map(logit).collect()
+        })
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
-        fn merged_histograms_of_parts_equal_the_whole(
-            users in prop::collection::vec((0..3_usize, -20_f32..20.0, any::<bool>()), 1..60),
-            cut in 0..60_usize,
+        fn parts_in_any_order_and_size_add_up_to_the_whole(
+            users in any_users(),
+            cut in 0..1500_usize,
+            batch in 1..700_usize,
         ) {
-            let count = |users: &[(usize, f32, bool)]| {
-                let mut histogram = Histogram::new(3);
-                for &(brand_idx, logit, is_positive) in users {
-                    histogram.add(brand_idx, logit, is_positive);
-                }
-                histogram
-            };
+            let whole = of_users(&users, users.len());
+            let mut backwards = users.clone();
+            backwards.reverse();
+            prop_assert_eq!(&of_users(&backwards, batch), &whole);
+
             let (left, right) = users.split_at(cut.min(users.len()));
-            let mut merged = count(left);
-            merged.merge(&count(right));
-            let n_users: u64 = (0..3).map(|brand_idx| merged.n_users(brand_idx)).sum();
-            prop_assert_eq!(n_users, users.len() as u64);
-            prop_assert_eq!(merged, count(&users));
+            let mut merged = of_users(left, batch);
+            merged.merge(&of_users(right, 4096));
+            prop_assert_eq!(&merged, &whole);
+
+            let bins = [left, right].map(|part| of_users(part, batch).brands.remove(0)).concat();
+            prop_assert_eq!(&Histogram::from_bins(vec![bins]), &whole);
+
+            let positives = users.iter().filter(|user| user.1).count();
+            prop_assert_eq!(whole.support(0), positives as u64);
+            prop_assert_eq!(whole.n_users(0), users.len() as u64);
         }
     }
 }

@@ -14,6 +14,7 @@
 //!    [`ranking`] measures a user's ordered list instead, [`trade_off`] what other decisions of
 //!    the same probabilities would give.
 
+pub mod bins;
 pub mod bootstrap;
 pub mod calibration;
 pub mod counts;
@@ -23,14 +24,18 @@ pub mod histogram;
 pub mod imbalance;
 pub mod isotonic;
 pub mod lists;
+pub mod ranked_bins;
 pub mod ranking;
 pub mod thresholds;
 pub mod trade_off;
 pub mod user_sweep;
 
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod reference;
 
+pub use bins::{Bin, N_STEPS, step_centre, step_of};
 pub use bootstrap::{
     BrandDraws, Decisions, Draws, MAX_BRAND_DRAWS, Point, bootstrap, paired_interval,
     percentile_interval, point,
@@ -39,14 +44,15 @@ pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
 pub use curve::Curve;
 pub use gain::Stake;
-pub use histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS, bin_centre, bin_of};
+pub use histogram::{BrandHistogram, Histogram};
 pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};
 pub use isotonic::Isotonic;
 pub use lists::Lists;
+pub use ranked_bins::{RankedBin, ranked_bins};
 pub use ranking::{ndcg_at, precision_at, recall_at};
 pub use thresholds::{
     Expected, Objective, average_precision, best_f1, counts_at, expected,
-    expected_volume_threshold, first_bin, tune_global, tuned_threshold,
+    expected_volume_threshold, threshold_candidates, tune_global, tuned_threshold,
 };
 pub use trade_off::TradeOff;
 pub use user_sweep::UserSweep;

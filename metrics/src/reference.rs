@@ -1,7 +1,7 @@
 //! Values of scikit-learn and numpy for the tests, made by `reference/make_reference.py`
 //! with the versions in `reference/requirements.txt`.
 
-use crate::{Histogram, N_BINS};
+use crate::{Bin, Histogram, step_centre};
 
 /// One line of `users.csv`: brand positions, ascending except for `ranked`.
 pub struct User {
@@ -19,15 +19,14 @@ pub fn users() -> Vec<User> {
         .collect()
 }
 
-/// The one brand of `histogram.csv`.
+/// The one brand of `histogram.csv`: users at the centres of steps.
 pub fn histogram() -> Histogram {
-    let (mut positives, mut negatives) = (vec![0; N_BINS], vec![0; N_BINS]);
-    for row in rows(include_str!("../reference/histogram.csv")) {
-        let bin: usize = row[0].parse().unwrap();
-        positives[bin] = row[1].parse().unwrap();
-        negatives[bin] = row[2].parse().unwrap();
-    }
-    Histogram::from_counts(1, positives, negatives).unwrap()
+    let bin = |row: Vec<&str>| {
+        let numbers: Vec<u64> = row.iter().map(|cell| cell.parse().unwrap()).collect();
+        Bin::at(step_centre(numbers[0] as usize), numbers[1], numbers[2])
+    };
+    let bins = rows(include_str!("../reference/histogram.csv")).map(bin).collect();
+    Histogram::from_bins(vec![bins])
 }
 
 /// The value of this name in `values.csv`.

@@ -1,14 +1,15 @@
 //! From which probability on a brand is predicted, and what a choice is worth.
 //!
 //! A threshold is a calibrated probability; a brand is predicted when `prob >= threshold`.
-//! Here a bin of the histogram is decided as a whole, by the probability of its centre.
+//! Here a bin of the histogram is decided as a whole, by the probability of its logit: users are
+//! told apart as far as their bins are ([`crate::bins`]).
 
+use crate::bins::Bin;
 use crate::calibration::sigmoid;
 use crate::counts::{Counts, f1};
 use crate::curve::Curve;
-use crate::histogram::{BrandHistogram, Histogram, LOGIT_MAX, LOGIT_MIN, N_BINS};
-use crate::histogram::{bin_centre, bin_edge};
-use rayon::prelude::*;
+use crate::histogram::{BrandHistogram, Histogram};
+use crate::ranked_bins::{RankedBin, ranked_bins};
 
 /// What a single threshold for all brands is tuned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +53,12 @@ impl Expected {
 /// `2·Σ_{i <= k} p_i / (k + Σ_i p_i)`; `k` moves by whole bins. `None` where nobody is expected
 /// to have the brand.
 pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
-    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-    let hits: Vec<f64> = probs(curve).enumerate().map(|(bin, p)| users(bin) * p).collect();
-    let positives: f64 = hits.iter().sum();
+    let users_and_hits = users_and_hits(brand, curve);
+    let positives: f64 = users_and_hits.iter().map(|(_, hits)| hits).sum();
     let (mut n_predicted, mut n_hits, mut best) = (0.0, 0.0, (0.0_f64, 0.0));
-    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
-        n_predicted += users(bin);
-        n_hits += hits[bin];
+    for (users, hits) in users_and_hits.into_iter().rev() {
+        n_predicted += users;
+        n_hits += hits;
         let f1 = 2.0 * n_hits / (n_predicted + positives);
         if f1 > best.0 {
             best = (f1, n_predicted);
@@ -82,19 +82,30 @@ pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
 ///
 /// Lewis 1992 (proportional assignment), with the expected in place of the past proportion.
 pub fn expected_volume_threshold(brand: BrandHistogram, curve: &Curve) -> Option<f64> {
-    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-    let wanted: f64 = probs(curve).enumerate().map(|(bin, p)| users(bin) * p).sum();
+    let users_and_hits = users_and_hits(brand, curve);
+    let wanted: f64 = users_and_hits.iter().map(|(_, hits)| hits).sum();
     let mut n_predicted = 0.0;
     let mut last = None;
-    for bin in (0..N_BINS).rev().filter(|&bin| users(bin) > 0.0) {
-        let is_nearer = (n_predicted + users(bin) - wanted).abs() < (n_predicted - wanted).abs();
+    for (bin, (users, _)) in users_and_hits.into_iter().enumerate().rev() {
+        let is_nearer = (n_predicted + users - wanted).abs() < (n_predicted - wanted).abs();
         if last.is_some() && !is_nearer {
             break;
         }
-        n_predicted += users(bin);
+        n_predicted += users;
         last = Some(bin);
     }
-    last.filter(|_| wanted > 0.0).map(|bin| from_bin(curve, bin))
+    let prob_of_lowest = |bin: usize| curve.prob(brand.bins[bin].low.into());
+    let from = |bin| if bin == 0 { 0.0 } else { prob_of_lowest(bin) };
+    last.filter(|_| wanted > 0.0).map(from)
+}
+
+/// Of each bin the users, and how many of them are expected to have the brand.
+fn users_and_hits(brand: BrandHistogram, curve: &Curve) -> Vec<(f64, f64)> {
+    let of_bin = |bin: &Bin| {
+        let users = bin.users() as f64;
+        (users, users * curve.prob(bin.logit()))
+    };
+    brand.bins.iter().map(of_bin).collect()
 }
 
 /// A brand's best threshold on labelled users (`SCut`), pulled to another one.
@@ -128,110 +139,145 @@ pub fn tuned_threshold(
     Some(sigmoid(weight * log_odds(own) + (1.0 - weight) * log_odds(pull_to)))
 }
 
-/// First bin that is predicted at a threshold, in `0..=N_BINS`; `N_BINS` means none.
-///
-/// * `threshold`: a probability; a bin is predicted when that of its centre reaches it.
-pub fn first_bin(curve: &Curve, threshold: f64) -> usize {
-    let (mut low, mut high) = (0, N_BINS);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if curve.prob(bin_centre(middle)) >= threshold {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    low
-}
-
 /// Counts of a brand at a threshold.
 ///
-/// * `threshold`: a calibrated probability; a bin is predicted when that of its centre reaches
+/// * `threshold`: a calibrated probability; a bin is predicted when that of its logit reaches
 ///   it. A threshold above 1 (or NaN) predicts nobody.
 pub fn counts_at(brand: BrandHistogram, curve: &Curve, threshold: f64) -> Counts {
-    let first = first_bin(curve, threshold);
+    let is_predicted = |bin: &Bin| curve.prob(bin.logit()) >= threshold;
+    let first = brand.bins.partition_point(|bin| !is_predicted(bin));
+    let (below, predicted) = brand.bins.split_at(first);
     Counts {
-        tp: brand.positives[first..].iter().sum(),
-        fp: brand.negatives[first..].iter().sum(),
-        fn_: brand.positives[..first].iter().sum(),
+        tp: predicted.iter().map(|bin| bin.positives).sum(),
+        fp: predicted.iter().map(|bin| bin.negatives).sum(),
+        fn_: below.iter().map(|bin| bin.positives).sum(),
     }
 }
 
 /// The best F1 that any threshold reaches on these very labels: a ceiling, not a rule.
 ///
-/// Returns the logit (not a probability) from which on to predict, a lower edge of a bin or
+/// Returns the logit (not a probability) from which on to predict, the lowest of a bin or
 /// minus infinity for everybody, and the counts there. Of equals the highest threshold wins.
-/// `None` where no user has the brand.
+/// Thresholds are tried between bins. `None` where no user has the brand.
 pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
     let support = brand.support();
     let mut counts = Counts { tp: 0, fp: 0, fn_: support };
-    let (mut best_bin, mut best_counts) = (N_BINS, counts);
-    for bin in (0..N_BINS).rev() {
-        counts.tp += brand.positives[bin];
-        counts.fp += brand.negatives[bin];
-        counts.fn_ -= brand.positives[bin];
+    let (mut best_bin, mut best_counts) = (0, counts);
+    for (i, bin) in brand.bins.iter().enumerate().rev() {
+        counts.tp += bin.positives;
+        counts.fp += bin.negatives;
+        counts.fn_ -= bin.positives;
         if f1(counts) > f1(best_counts) {
-            (best_bin, best_counts) = (bin, counts);
+            (best_bin, best_counts) = (i, counts);
         }
     }
-    let logit = if best_bin == 0 { f64::NEG_INFINITY } else { bin_edge(best_bin) };
-    (support > 0).then_some((logit, best_counts))
+    let from = |bin: usize| if bin == 0 { f64::NEG_INFINITY } else { brand.bins[bin].low.into() };
+    (support > 0).then(|| (from(best_bin), best_counts))
 }
 
 /// The single threshold for all brands that maximises micro or macro F1 on these labels.
 ///
 /// * `curves`: `(n_brands,)`, the brands' curves.
 ///
-/// Returns the best of 1,001 probabilities, whose logits are equal steps from -14 to 14; of
-/// equals the highest. Each is judged as [`counts_at`] counts. `None` where none of them has an
-/// F1 above 0, as without any label.
+/// Returns the best of the probabilities of all bins; of equals the highest. Each is judged as
+/// [`counts_at`] counts. `None` where none of them has an F1 above 0, as without any label.
 ///
 /// # Panics
 ///
 /// If `curves` has another length than the histogram has brands.
 pub fn tune_global(histogram: &Histogram, curves: &[Curve], objective: Objective) -> Option<f64> {
-    /// Brands summed by one task. Fixed, so that the sums do not depend on the threads.
-    const BRANDS_PER_TASK: usize = 64;
-
     assert_eq!(curves.len(), histogram.n_brands(), "one curve a brand");
-    let grid = threshold_grid();
-    let tasks: Vec<Vec<GridCell>> = curves
-        .par_chunks(BRANDS_PER_TASK)
-        .enumerate()
-        .map(|(task, curves)| {
-            let mut cells = vec![GridCell::default(); grid.len()];
-            for (i, curve) in curves.iter().enumerate() {
-                let brand = histogram.brand(task * BRANDS_PER_TASK + i);
-                add_brand(&mut cells, brand, curve, &grid);
-            }
-            cells
-        })
-        .collect();
+    let nobody = |brand| Counts { tp: 0, fp: 0, fn_: histogram.support(brand) };
+    let mut counts: Vec<Counts> = (0..curves.len()).map(nobody).collect();
+    let mut total: Counts = counts.iter().copied().sum();
+    let mut mean = RunningMean::default();
+    for &counts in &counts {
+        mean.change(None, f1(counts));
+    }
 
     let mut best = None;
-    for (i, &threshold) in grid.iter().enumerate() {
-        let cells = tasks.iter().map(|cells| cells[i]);
-        let value = match objective {
-            Objective::MicroF1 => f1(cells.map(|cell| cell.counts).sum()),
-            Objective::MacroF1 => {
-                let (f1_sum, n_defined) = cells.fold((0.0, 0), |(f1_sum, n_defined), cell| {
-                    (f1_sum + cell.f1_sum, n_defined + cell.n_defined)
-                });
-                (n_defined > 0).then(|| f1_sum / n_defined as f64)
+    let ranked = ranked_bins(histogram, curves.iter().enumerate());
+    for tied in ranked.chunk_by(RankedBin::is_tied_with) {
+        for bin in tied {
+            let of_brand = &mut counts[bin.brand_idx as usize];
+            let before = f1(*of_brand);
+            for counts in [&mut *of_brand, &mut total] {
+                counts.tp += bin.positives;
+                counts.fp += bin.negatives;
+                counts.fn_ -= bin.positives;
             }
+            mean.change(before, f1(*of_brand));
+        }
+        let value = match objective {
+            Objective::MicroF1 => f1(total),
+            Objective::MacroF1 => mean.value(),
         };
-        // The grid ascends, so `>=` leaves ties to the higher threshold.
-        if value > Some(0.0) && best.is_none_or(|(best_value, _)| value >= best_value) {
-            best = Some((value, threshold));
+        if value > best.map_or(Some(0.0), |(value, _)| value) {
+            best = Some((value, tied[0].prob));
         }
     }
     best.map(|(_, threshold)| threshold)
 }
 
+/// The mean of values of which one changes at a time, summed together with what rounding loses
+/// (Neumaier 1974): after millions of changes as good as a new sum.
+#[derive(Default)]
+struct RunningMean {
+    sum: f64,
+    lost: f64,
+    n: u64,
+}
+
+impl RunningMean {
+    /// Takes out `before` and puts in `after`.
+    fn change(&mut self, before: Option<f64>, after: Option<f64>) {
+        for value in before.map(|value| -value).into_iter().chain(after) {
+            let sum = self.sum + value;
+            self.lost += if self.sum.abs() >= value.abs() {
+                self.sum - sum + value
+            } else {
+                value - sum + self.sum
+            };
+            self.sum = sum;
+        }
+        self.n = self.n + u64::from(after.is_some()) - u64::from(before.is_some());
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.n > 0).then(|| (self.sum + self.lost) / self.n as f64)
+    }
+}
+
+/// Thresholds to try where each costs a pass over the users, ascending.
+///
+/// * `curves`: `(n_brands,)`, the brands' curves.
+///
+/// Each lies half-way between two probabilities of bins, so that rounding decides about nobody,
+/// and predicts at most 2 % more (or one bin) than the next higher: about 1,000 thresholds for
+/// 100,000,000 pairs of a user and a brand, however close their probabilities are to each other.
+pub fn threshold_candidates(histogram: &Histogram, curves: &[Curve]) -> Vec<f64> {
+    const STEP: f64 = 1.02;
+
+    let ranked = ranked_bins(histogram, curves.iter().enumerate());
+    let (mut candidates, mut n_predicted, mut next) = (Vec::new(), 0, 0);
+    let mut ranked = ranked.chunk_by(RankedBin::is_tied_with).peekable();
+    while let Some(tied) = ranked.next() {
+        n_predicted += tied.iter().map(|bin| bin.positives + bin.negatives).sum::<u64>();
+        let below = ranked.peek().map_or(0.0, |tied| tied[0].prob);
+        if n_predicted > next || ranked.peek().is_none() {
+            candidates.push(f64::midpoint(tied[0].prob, below));
+            next = (n_predicted as f64 * STEP) as u64;
+        }
+    }
+    candidates.reverse();
+    candidates
+}
+
 /// Average precision of a brand: the area under its precision-recall steps.
 ///
-/// Returns `Σ (R_n - R_{n-1})·P_n` over the bins by descending logit, in `(0, 1]`; users in
-/// one bin are tied. It does not depend on the calibration, which keeps the order. `None`
+/// Returns `Σ (R_n - R_{n-1})·P_n` over the users by descending logit, in `(0, 1]`; users of the
+/// same logit are tied. Of others who share a bin the order is not known: the result is the mean
+/// over all their orders. It does not depend on the calibration, which keeps the order. `None`
 /// where no user has the brand.
 ///
 /// # Source
@@ -239,61 +285,42 @@ pub fn tune_global(histogram: &Histogram, curves: &[Curve], objective: Objective
 /// As `average_precision_score` of scikit-learn: no interpolation.
 pub fn average_precision(brand: BrandHistogram) -> Option<f64> {
     let (mut tp, mut n_predicted, mut area) = (0, 0, 0.0);
-    for bin in (0..N_BINS).rev() {
-        tp += brand.positives[bin];
-        n_predicted += brand.positives[bin] + brand.negatives[bin];
-        if brand.positives[bin] > 0 {
-            area += brand.positives[bin] as f64 * (tp as f64 / n_predicted as f64);
+    for &bin in brand.bins.iter().rev() {
+        if bin.positives > 0 && bin.is_tie() {
+            let precision = (tp + bin.positives) as f64 / (n_predicted + bin.users()) as f64;
+            area += bin.positives as f64 * precision;
+        } else if bin.positives > 0 {
+            area += precisions_in_any_order(tp, n_predicted, bin);
         }
+        tp += bin.positives;
+        n_predicted += bin.users();
     }
     (tp > 0).then(|| area / tp as f64)
 }
 
-/// Probability from which all users of a bin and those above it are predicted.
-fn from_bin(curve: &Curve, bin: usize) -> f64 {
-    if bin == 0 { 0.0 } else { curve.prob(bin_edge(bin)) }
+/// Sum of the precisions at a bin's positives, the mean over all orders of its users.
+///
+/// * `tp`, `n`: positives and users above the bin.
+///
+/// The user at place `j` of `m` is one of the `s` positives with probability `s / m`; then
+/// `(j - 1)·r` positives of the bin are expected before it, `r` being `(s - 1) / (m - 1)`. The
+/// precision there is `(tp + 1 + (j - 1)·r) / (n + j)`, or `r + (tp + 1 - r - n·r) / (n + j)`.
+fn precisions_in_any_order(tp: u64, n: u64, bin: Bin) -> f64 {
+    let (m, s) = (bin.users() as f64, bin.positives as f64);
+    let r = (s - 1.0) / (m - 1.0).max(1.0);
+    let rest = tp as f64 + 1.0 - r - n as f64 * r;
+    s / m * (m * r + rest * (harmonic(n + bin.users()) - harmonic(n)))
 }
 
-/// All brands at one threshold of the grid.
-#[derive(Clone, Copy, Default)]
-struct GridCell {
-    counts: Counts,
-    f1_sum: f64,
-    n_defined: u64,
-}
+/// `1 + 1/2 + … + 1/n`.
+fn harmonic(n: u64) -> f64 {
+    const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
 
-/// Probabilities to try, ascending, denser where rare brands live.
-pub(crate) fn threshold_grid() -> Vec<f64> {
-    const N_STEPS: u32 = 1000;
-    let (low, high) = (f64::from(LOGIT_MIN), f64::from(LOGIT_MAX));
-    let step = (high - low) / f64::from(N_STEPS);
-    (0..=N_STEPS).map(|i| sigmoid(low + f64::from(i) * step)).collect()
-}
-
-/// Adds a brand's counts and F1 at every threshold, in one walk over bins and grid.
-fn add_brand(cells: &mut [GridCell], brand: BrandHistogram, curve: &Curve, grid: &[f64]) {
-    let probs: Vec<f64> = probs(curve).collect();
-    let support = brand.support();
-    let mut bin = 0;
-    let mut counts = Counts { tp: support, fp: brand.n_users() - support, fn_: 0 };
-    for (cell, &threshold) in cells.iter_mut().zip(grid) {
-        while bin < N_BINS && probs[bin] < threshold {
-            counts.tp -= brand.positives[bin];
-            counts.fp -= brand.negatives[bin];
-            counts.fn_ += brand.positives[bin];
-            bin += 1;
-        }
-        cell.counts += counts;
-        if let Some(f1) = f1(counts) {
-            cell.f1_sum += f1;
-            cell.n_defined += 1;
-        }
+    if n < 32 {
+        return (1..=n).map(|i| 1.0 / i as f64).sum();
     }
-}
-
-/// Calibrated probabilities of the bins' centres, ascending.
-fn probs(curve: &Curve) -> impl Iterator<Item = f64> {
-    (0..N_BINS).map(move |bin| curve.prob(bin_centre(bin)))
+    let n = n as f64; // the next term of the series is below 1e-11
+    n.ln() + EULER_GAMMA + 1.0 / (2.0 * n) - 1.0 / (12.0 * n * n) + 1.0 / (120.0 * n.powi(4))
 }
 
 #[cfg(test)]
@@ -301,7 +328,7 @@ mod tests {
     use super::*;
     use crate::counts::{macro_f1, sum};
     use crate::histogram::one_brand;
-    use crate::{Platt, bin_of, reference};
+    use crate::{Platt, reference};
     use proptest::prelude::*;
 
     fn brands(logits: &[Vec<(f32, bool)>]) -> Histogram {
@@ -338,28 +365,30 @@ mod tests {
 
     #[test]
     fn a_bin_whose_probability_equals_the_threshold_is_predicted() {
-        let threshold = Curve::IDENTITY.prob(bin_centre(300));
-        assert_eq!(first_bin(&Curve::IDENTITY, threshold), 300);
-        assert_eq!(first_bin(&Curve::IDENTITY, threshold.next_up()), 301);
+        let histogram = one_brand(&[(-1.0, 0, 1), (-0.3, 0, 1), (2.0, 0, 1)]);
+        let predicted =
+            |threshold| counts_at(histogram.brand(0), &Curve::IDENTITY, threshold).predicted();
+        let threshold = Curve::IDENTITY.prob((-0.3_f32).into());
+        assert_eq!((predicted(threshold), predicted(threshold.next_up())), (2, 1));
     }
 
-    /// Ten users at p = 0.8, ninety at p = 0.1 (to the width of a bin): 17 positives expected.
+    /// Ten users at p = 0.8, ninety at p = 0.1: 17 positives expected.
     /// F(10) = 2·8 / (10 + 17) = 0.593, F(100) = 2·17 / (100 + 17) = 0.291.
     #[test]
     fn expected_f1_is_the_best_over_the_sorted_probabilities() {
         let histogram = one_brand(&[(4_f32.ln(), 0, 10), ((1.0_f32 / 9.0).ln(), 0, 90)]);
-        let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
-        assert!((best - 16.0 / 27.0).abs() < 0.01, "{best}");
-        let threshold = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().threshold();
-        assert!((threshold - 8.0 / 27.0).abs() < 0.005, "{threshold}");
-        assert_eq!(first_bin(&Curve::IDENTITY, threshold).max(600), 600); // logit 2.4: all of p = 0.8
+        let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap();
+        assert!((best.f1 - 16.0 / 27.0).abs() < 1e-6, "{}", best.f1);
+        assert!((best.threshold() - 8.0 / 27.0).abs() < 1e-6, "{}", best.threshold());
+        let counts = counts_at(histogram.brand(0), &Curve::IDENTITY, best.threshold());
+        assert_eq!(counts.predicted(), 10); // all of p = 0.8
     }
 
     /// Everybody alike at p: all or none. F = 2p / (1 + p), the trivial floor.
     #[test]
     fn where_all_users_are_alike_the_plug_in_predicts_everyone() {
         let histogram = one_brand(&[(-5.0, 1, 999)]);
-        let p = Curve::IDENTITY.prob(bin_centre(bin_of(-5.0)));
+        let p = Curve::IDENTITY.prob(-5.0);
         let best = expected(histogram.brand(0), &Curve::IDENTITY).unwrap().f1;
         assert!((best - 2.0 * p / (1.0 + p)).abs() < 1e-12); // 0.0133
         let counts = counts_at(histogram.brand(0), &Curve::IDENTITY, best / 2.0);
@@ -392,8 +421,8 @@ mod tests {
             let threshold: f64 = threshold.unwrap();
             (threshold / (1.0 - threshold)).ln()
         };
-        assert!((tuned(0.0) - 1.0).abs() < 0.03, "{}", tuned(0.0)); // to the width of a bin
-        assert!((tuned(5.0) + 0.6).abs() < 0.02, "{}", tuned(5.0));
+        assert!((tuned(0.0) - 1.0).abs() < 1e-9, "{}", tuned(0.0));
+        assert!((tuned(5.0) + (9_f64.ln() - 1.0) / 2.0).abs() < 1e-9, "{}", tuned(5.0));
         assert!((tuned(1e9) + 9.0_f64.ln()).abs() < 1e-6);
         let none = Histogram::new(1);
         let tuned = |strength| tuned_threshold(none.brand(0), &Curve::IDENTITY, 0.1, strength);
@@ -419,7 +448,7 @@ mod tests {
         let histogram = one_brand(&[(-1.0, 2, 10), (0.5, 3, 4), (2.0, 5, 1)]);
         let (logit, counts) = best_f1(histogram.brand(0)).unwrap();
         assert_eq!(counts, Counts { tp: 8, fp: 5, fn_: 2 });
-        assert_eq!(bin_of(logit as f32), bin_of(0.5));
+        assert_eq!(logit as f32, 0.5);
     }
 
     /// Two brands. Micro F1 is best with the head brand's negatives left out (threshold between
@@ -439,12 +468,12 @@ mod tests {
         assert_eq!(f1(sum(&at(micro))), Some(200.0 / 201.0));
         let macro_ = tune_global(&both, &curves, Objective::MacroF1).unwrap();
         assert!((macro_f1(&at(macro_)).unwrap() - 5.0 / 6.0).abs() < 1e-12);
-        // Ties go to the highest of the grid, whose steps of the logit are 0.028.
-        assert!(micro > sigmoid(0.96) && micro < sigmoid(1.03), "{micro}");
-        assert!(macro_ > sigmoid(-3.03) && macro_ < sigmoid(-2.97), "{macro_}");
+        // Ties go to the highest threshold, the probability of a user.
+        assert!((micro - sigmoid(1.0)).abs() < 1e-12, "{micro}");
+        assert!((macro_ - sigmoid(-3.0)).abs() < 1e-12, "{macro_}");
     }
 
-    /// `average_precision_score` and `f1_score` of scikit-learn on the same bin centres.
+    /// `average_precision_score` and `f1_score` of scikit-learn on the same logits.
     #[test]
     fn average_precision_and_f1_agree_with_scikit_learn() {
         let histogram = reference::histogram();
@@ -496,22 +525,24 @@ mod tests {
             let histogram = brands(&logits);
             let brand = histogram.brand(0);
             let best = expected(brand, &curve).unwrap().f1;
-            let first = first_bin(&curve, best / 2.0);
-            let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-            let p = |bin: usize| curve.prob(bin_centre(bin));
-            let total: f64 = (0..N_BINS).map(|bin| users(bin) * p(bin)).sum();
-            let hits: f64 = (first..N_BINS).map(|bin| users(bin) * p(bin)).sum();
-            let n_predicted: f64 = (first..N_BINS).map(users).sum();
+            let cells = users_and_hits(brand, &curve);
+            let total: f64 = cells.iter().map(|(_, hits)| hits).sum();
+            let is_predicted = |(users, hits): &&(f64, f64)| hits / users >= best / 2.0;
+            let predicted = || cells.iter().filter(is_predicted);
+            let hits: f64 = predicted().map(|(_, hits)| hits).sum();
+            let n_predicted: f64 = predicted().map(|(users, _)| users).sum();
             prop_assert!((2.0 * hits / (n_predicted + total) - best).abs() < 1e-9);
         }
 
         #[test]
-        fn no_threshold_of_the_grid_beats_the_tuned_one_nor_the_ceiling(
+        fn no_threshold_beats_the_tuned_one_nor_the_ceiling(
             logits in any_brands(),
             curve in any_curve(),
         ) {
             let histogram = brands(&logits);
             let curves = vec![curve.clone(); logits.len()];
+            let all = || logits.iter().flatten();
+            let probs = || all().map(|&(logit, _)| curve.prob(logit.into()));
             let counts = |threshold| -> Vec<Counts> {
                 (0..logits.len())
                     .map(|i| counts_at(histogram.brand(i), &curve, threshold))
@@ -521,14 +552,13 @@ mod tests {
                 (Objective::MicroF1, (|c: &[Counts]| f1(sum(c))) as fn(&[Counts]) -> Option<f64>),
                 (Objective::MacroF1, macro_f1),
             ] {
-                let every = threshold_grid().into_iter().filter_map(|t| value(&counts(t)));
-                let best = every.fold(0.0, f64::max);
+                let best = probs().filter_map(|t| value(&counts(t))).fold(0.0, f64::max);
                 let tuned = tune_global(&histogram, &curves, objective);
                 let tuned = tuned.and_then(|t| value(&counts(t))).unwrap_or(0.0);
                 prop_assert!((tuned - best).abs() < 1e-12);
             }
             if let Some((_, ceiling)) = best_f1(histogram.brand(0)) {
-                for threshold in threshold_grid() {
+                for threshold in probs() {
                     let counts = counts_at(histogram.brand(0), &curve, threshold);
                     prop_assert!(f1(counts) <= f1(ceiling));
                 }

@@ -1,11 +1,10 @@
-//! Mean F1 over users at many decisions at once: every single threshold, or every share of the
-//! brands' say ([`crate::gain`]).
+//! Mean F1 over users at many decisions at once: single thresholds, or shares of the brands'
+//! say ([`crate::gain`]).
 //!
 //! What a user is worth depends on all of a user's brands together, so histograms by brand
 //! cannot tell; this takes a pass over the users.
 
 use crate::gain::{Stake, threshold};
-use crate::thresholds::threshold_grid;
 
 /// Shares of the brands to choose from, descending: closer to 0, where users pay less.
 pub const BRAND_SHARES: [f64; 14] =
@@ -28,9 +27,11 @@ pub struct UserSweep {
 }
 
 impl UserSweep {
-    /// Over every single threshold, ascending.
-    pub fn over_thresholds() -> Self {
-        Self::new(Over::Thresholds, threshold_grid())
+    /// Over single thresholds for all brands.
+    ///
+    /// * `thresholds`: ascending, as [`crate::threshold_candidates`] makes them.
+    pub fn over_thresholds(thresholds: Vec<f64>) -> Self {
+        Self::new(Over::Thresholds, thresholds)
     }
 
     /// Over [`BRAND_SHARES`].
@@ -139,19 +140,24 @@ fn best(values: &[f64]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::thresholds::expected;
+    use crate::thresholds::{expected, threshold_candidates};
     use crate::{Curve, Histogram};
 
     /// Two users, three brands. At .5 and above each has one right prediction of two labels
     /// (F1 2/3); from .3 down two right ones and no wrong one (1); from .1 down one wrong (4/5).
     #[test]
     fn the_threshold_best_for_users_is_found() {
-        let mut sweep = UserSweep::over_thresholds();
+        let mut histogram = Histogram::new(1);
+        for p in [0.6_f32, 0.35, 0.1, 0.7, 0.4] {
+            histogram.add(0, (p / (1.0 - p)).ln(), false);
+        }
+        let candidates = threshold_candidates(&histogram, &[Curve::IDENTITY]);
+        let mut sweep = UserSweep::over_thresholds(candidates);
         sweep.add(&[0.6, 0.35, 0.1], &[0, 1], &[]);
         sweep.add(&[0.1, 0.7, 0.4], &[1, 2], &[]);
         sweep.add(&[0.9, 0.9, 0.9], &[], &[]);
         let best = sweep.best().unwrap();
-        assert!(best > 0.34 && best <= 0.35, "{best}");
+        assert!((best - 0.225).abs() < 1e-6, "{best}"); // half-way from .1 to .35
     }
 
     /// Brand 1 is rare and its own best threshold is low; predicting it costs users, as brand 0
@@ -189,7 +195,8 @@ mod tests {
     fn parts_add_up_to_the_whole() {
         let users = [([0.6, 0.35, 0.1], vec![0, 1]), ([0.1, 0.7, 0.4], vec![1, 2])];
         let stakes = [0.1, 0.5, 0.9].map(|f1| Stake { f1, weight: 1.0 });
-        for sweep in [UserSweep::over_thresholds(), UserSweep::over_brand_shares()] {
+        let thresholds = UserSweep::over_thresholds(vec![0.2, 0.5]);
+        for sweep in [thresholds, UserSweep::over_brand_shares()] {
             let mut whole = sweep.empty();
             let mut merged = sweep.empty();
             for (probs, labels) in &users {

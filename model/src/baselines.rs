@@ -26,7 +26,7 @@ pub struct Persistence {
 const PERSISTENCE_LOGIT: f32 = 7.0;
 
 /// Share of the prior in the logits of `persistence`: priors lie between -14 and 14, so
-/// a quarter cannot move a brand across 0 or out of the histogram's range.
+/// a quarter cannot move a brand across 0.
 const PRIOR_SHARE: f32 = 0.25;
 
 /// Logit of each brand's prevalence among `n_users` training users, with half a user added

@@ -211,7 +211,7 @@ pub struct Checked {
 /// Says what is probably a mistake.
 fn warn(manifest: &Manifest) {
     for warning in manifest.warnings() {
-        eprintln!("warning: {warning}");
+        warn_line!("warning: {warning}");
     }
 }
 

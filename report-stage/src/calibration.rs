@@ -1,6 +1,6 @@
 //! How far probabilities can be taken at their word, and whether audiences have the right size.
 
-use metrics::{Counts, Curve, Histogram, N_BINS, bin_centre};
+use metrics::{Counts, Curve, Histogram};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -61,12 +61,8 @@ pub struct Audience {
 
 /// Users expected to have a brand, by the probabilities.
 pub fn expected_users(histogram: &Histogram, brand: usize, curve: &Curve) -> f64 {
-    let brand = histogram.brand(brand);
-    let users = |bin: usize| (brand.positives[bin] + brand.negatives[bin]) as f64;
-    (0..N_BINS)
-        .filter(|&bin| users(bin) > 0.0)
-        .map(|bin| users(bin) * curve.prob(bin_centre(bin)))
-        .sum()
+    let bins = histogram.brand(brand).bins.iter();
+    bins.map(|bin| bin.users() as f64 * curve.prob(bin.logit())).sum()
 }
 
 /// Measures an experiment.
@@ -88,16 +84,13 @@ fn reliability(test: &Histogram, curves: &[Curve]) -> Reliability {
     for (brand_idx, curve) in curves.iter().enumerate() {
         let brand = test.brand(brand_idx);
         let mut expected = 0.0;
-        for bin in 0..N_BINS {
-            let users = brand.positives[bin] + brand.negatives[bin];
-            if users == 0 {
-                continue;
-            }
-            let p = curve.prob(bin_centre(bin));
+        for bin in brand.bins {
+            let users = bin.users();
+            let p = curve.prob(bin.logit());
             let band = BANDS.partition_point(|&from| from <= p).saturating_sub(1);
             let (n_cells, found, sum) = &mut cells[band];
             *n_cells += users;
-            *found += brand.positives[bin];
+            *found += bin.positives;
             *sum += users as f64 * p;
             expected += users as f64 * p;
         }

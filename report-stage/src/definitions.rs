@@ -52,7 +52,7 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ),
     (
         "MAP",
-        "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support.",
+        "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support. Users of one logit are tied. Of a brand with more than 512 different logits those below the 512 highest are ranked by narrow bins that follow the spread of its logits: the mean is then right to three digits, whatever the scale of the logits.",
     ),
     (
         "mean imbalance ratio",
@@ -68,7 +68,7 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ),
     (
         "ceiling",
-        "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support.",
+        "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support. Thresholds are tried between any two of the 512 highest logits, and below them between narrow bins.",
     ),
     (
         "threshold",

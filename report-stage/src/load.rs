@@ -1,14 +1,14 @@
 //! Tables as read, to plain values; what a table's contract cannot say is checked here.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
-use contract::columns::{f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
+use contract::columns::{f32s, f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
 use contract::ids::id_texts;
 use contract::ipc::{Error, Table};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
-use contract::tables::{BRANDS, Contract, HISTOGRAM, SCORES, THRESHOLDS};
+use contract::tables::{BRANDS, Contract, HISTOGRAM, HISTOGRAM_MORE, SCORES, THRESHOLDS};
 use contract::thresholds::BrandThreshold;
-use metrics::{Curve, Decisions, Histogram, Lists, N_BINS, Platt};
+use metrics::{Bin, Curve, Decisions, Histogram, Lists, N_STEPS, Platt, step_centre, step_of};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -187,32 +187,67 @@ pub fn scores(table: &Table, n_brands: usize) -> Result<Scores, Error> {
     })
 }
 
-/// The test users' part of `histogram.arrow`.
+/// The test users' part of `histogram.arrow`; without `logit_low` and `logit_high`, all users of a
+/// bin count as if their logit were its centre.
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if a brand or a bin is out of range.
+/// [`Error::Broken`] if a brand or a bin is out of range, or logits are not those of their bin.
 pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error> {
-    let mut positives = vec![0; n_brands * N_BINS];
-    let mut negatives = vec![0; n_brands * N_BINS];
+    let mut bins: Vec<Vec<Bin>> = vec![Vec::new(); n_brands];
     for batch in &table.batches {
-        let (splits, brands, bins) =
+        let (splits, brands, steps) =
             (texts(batch, "split"), u32s(batch, "brand_idx"), u32s(batch, "bin"));
         let (with, without) = (u64s(batch, "positives"), u64s(batch, "negatives"));
+        let logits = has_logits(table, batch)?
+            .then(|| (f32s(batch, "logit_low"), f32s(batch, "logit_high")));
         for row in (0..batch.num_rows()).filter(|&row| splits.value(row) == "test") {
-            let (brand_idx, bin) = (brands[row] as usize, bins[row] as usize);
-            if brand_idx >= n_brands || bin >= N_BINS {
+            let (brand_idx, step) = (brands[row] as usize, steps[row] as usize);
+            if brand_idx >= n_brands || step >= N_STEPS {
                 let found = format!(
-                    "bin {bin} of brand {brand_idx}, expected bins below {N_BINS} of {n_brands} brands"
+                    "bin {step} of brand {brand_idx}, expected bins below {N_STEPS} of {n_brands} brands"
                 );
                 return Err(table.broken(&HISTOGRAM, found));
             }
-            // Histograms of parts of the users add up.
-            positives[brand_idx * N_BINS + bin] += with[row];
-            negatives[brand_idx * N_BINS + bin] += without[row];
+            let centre = step_centre(step);
+            let (low, high) = logits.map_or((centre, centre), |(low, high)| (low[row], high[row]));
+            if !(low <= high && step_of(low) == step && step_of(high) == step) {
+                let found = format!(
+                    "logits from {low} to {high} in bin {step} of brand {brand_idx}, expected logits of that bin, the lowest first"
+                );
+                return Err(table.broken(&HISTOGRAM, found));
+            }
+            let (positives, negatives) = (with[row], without[row]);
+            if positives > 0 || negatives > 0 {
+                bins[brand_idx].push(Bin { low, high, positives, negatives });
+            }
         }
     }
-    Ok(Histogram::from_counts(n_brands, positives, negatives).expect("sized above"))
+    Ok(Histogram::from_bins(bins))
+}
+
+/// Whether a histogram has the columns of [`HISTOGRAM_MORE`].
+fn has_logits(table: &Table, batch: &RecordBatch) -> Result<bool, Error> {
+    let mut n_found = 0;
+    for column in HISTOGRAM_MORE {
+        let Some(array) = batch.column_by_name(column.name) else { continue };
+        if !column.kind.accepts(array.data_type()) || array.null_count() > 0 {
+            let found = format!(
+                "column `{}` is `{}` with {} nulls, expected {} without",
+                column.name,
+                array.data_type(),
+                array.null_count(),
+                column.kind.describe()
+            );
+            return Err(table.broken(&HISTOGRAM, found));
+        }
+        n_found += 1;
+    }
+    if n_found == 1 {
+        let found = "one of the columns `logit_low` and `logit_high`, expected both or none";
+        return Err(table.broken(&HISTOGRAM, found));
+    }
+    Ok(n_found > 0)
 }
 
 /// How an experiment decides about a brand.

@@ -1,6 +1,6 @@
 //! Precision against recall of the brands of each tier, and where their thresholds lie.
 
-use metrics::{Counts, Curve, Histogram, N_BINS, bin_centre, bin_of, precision, recall, sum};
+use metrics::{Counts, Curve, Histogram, RankedBin, precision, ranked_bins, recall, sum};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -60,29 +60,16 @@ pub fn by_tier(
 }
 
 fn curve<'a>(test: &Histogram, brands: impl Iterator<Item = (usize, &'a Curve)>) -> Vec<[f64; 2]> {
-    // Brands have different curves, so their bins are counted again by calibrated log-odds.
-    let (mut positives, mut users) = (vec![0_u64; N_BINS], vec![0_u64; N_BINS]);
-    for (brand, curve) in brands {
-        let brand = test.brand(brand);
-        for bin in 0..N_BINS {
-            let n = brand.positives[bin] + brand.negatives[bin];
-            if n > 0 {
-                let p = curve.prob(bin_centre(bin));
-                let calibrated = bin_of((p / (1.0 - p)).ln() as f32);
-                positives[calibrated] += brand.positives[bin];
-                users[calibrated] += n;
-            }
-        }
+    let ranked = ranked_bins(test, brands);
+    let all: u64 = ranked.iter().map(|bin| bin.positives).sum();
+    if all == 0 {
+        return Vec::new();
     }
-    let all: u64 = positives.iter().sum();
     let (mut tp, mut predicted) = (0, 0);
     let mut points: Vec<[f64; 2]> = Vec::new();
-    for bin in (0..N_BINS).rev().filter(|&bin| users[bin] > 0) {
-        tp += positives[bin];
-        predicted += users[bin];
-        if all == 0 {
-            continue;
-        }
+    for tied in ranked.chunk_by(RankedBin::is_tied_with) {
+        tp += tied.iter().map(|bin| bin.positives).sum::<u64>();
+        predicted += tied.iter().map(|bin| bin.positives + bin.negatives).sum::<u64>();
         let point = [tp as f64 / all as f64, tp as f64 / predicted as f64];
         let is_far = points.last().is_none_or(|last| point[0] - last[0] >= RECALL_STEP);
         if is_far || (tp == all && points.last().is_some_and(|last| last[0] < 1.0)) {

@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray, UInt64Array};
+use arrow::datatypes::Field;
 use contract::columns::{ListBuilder, nullable_f64s, texts};
-use contract::ipc;
-use contract::tables::{PER_BRAND, SCORES};
+use contract::ipc::{self, Writer};
+use contract::tables::{HISTOGRAM, HISTOGRAM_MORE, PER_BRAND, SCORES};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use fixture::{
-    labels, pipeline, read, run, run_well, write, write_brands, write_experiment, write_scores,
+    labels, pipeline, read, run, run_well, u32s, write, write_brands, write_experiment,
+    write_scores,
 };
 
 fn report(dir: &TempDir) -> Value {
@@ -316,6 +318,40 @@ fn a_brand_that_is_not_there_is_a_broken_table() {
         ),
         "{stderr}"
     );
+}
+
+/// Bin 600 is from logit 2.406 to 2.434. Two rows of a bin, as score-stage writes them, and one
+/// whose logit is not of its bin.
+#[test]
+fn logits_of_a_histogram_must_lie_in_their_bin() {
+    let dir = pipeline();
+    let path = dir.path().join("runs/good/score/histogram.arrow");
+    let columns = HISTOGRAM.columns.iter().chain(HISTOGRAM_MORE);
+    let fields: Vec<Field> =
+        columns.map(|c| Field::new(c.name, c.kind.data_type(), false)).collect();
+    let write = |low: f32| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["test"; 2])),
+            u32s([0, 0]),
+            u32s([600, 600]),
+            Arc::new(UInt64Array::from(vec![40, 20])),
+            Arc::new(UInt64Array::from(vec![0, 0])),
+            Arc::new(Float32Array::from(vec![low, 2.42])),
+            Arc::new(Float32Array::from(vec![2.41, 2.43])),
+        ];
+        let mut writer = Writer::create(&path, &HISTOGRAM, fields.clone(), HashMap::new()).unwrap();
+        writer.write(columns).unwrap();
+        writer.finish().unwrap().commit().unwrap();
+    };
+    write(2.41);
+    run_well(&dir, &[]);
+    assert_eq!(report(&dir)["experiments"][1]["map"], 1.0);
+    write(-2.41);
+    let output = run(&dir, &[]);
+    assert_eq!(output.status.code(), Some(5));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = "logits from -2.41 to 2.41 in bin 600 of brand 0, expected logits of that bin";
+    assert!(stderr.contains(expected), "{stderr}");
 }
 
 /// Brand 1 has 20 of the 60 users, brand 0 all; `good` finds those that `bau` misses.

@@ -5,7 +5,7 @@ use contract::statistics::Prevalence;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
 use metrics::{
     Curve, Histogram, Objective, Platt, UserSweep, expected, expected_volume_threshold, isotonic,
-    tune_global, tuned_threshold,
+    threshold_candidates, tune_global, tuned_threshold,
 };
 use model::sigmoid::logit;
 use rayon::prelude::*;
@@ -72,10 +72,15 @@ pub fn fit(
 
 /// The sweep that a decision is chosen by, if what each valid user gets decides: histograms do
 /// not tell that.
-pub fn sweep(decision: Decision) -> Option<UserSweep> {
+///
+/// * `valid`, `decider`: as [`fit`] had and made them; they say which thresholds are worth a try.
+pub fn sweep(valid: &Histogram, decider: &Decider, decision: Decision) -> Option<UserSweep> {
     match decision {
         Decision::Gain { brand_share: None, .. } => Some(UserSweep::over_brand_shares()),
-        Decision::Global { metric: GlobalMetric::User } => Some(UserSweep::over_thresholds()),
+        Decision::Global { metric: GlobalMetric::User } => {
+            let curves: Vec<Curve> = decider.brands().iter().map(|b| b.curve.clone()).collect();
+            Some(UserSweep::over_thresholds(threshold_candidates(valid, &curves)))
+        }
         _ => None,
     }
 }

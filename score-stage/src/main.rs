@@ -140,7 +140,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     let users_per_s = test.n_users() as f64 / started.elapsed().as_secs_f64();
     stage.add(writer.finish()?);
 
-    let mut metadata = table::rule_metadata(decider.rule());
+    let mut metadata = table::rule_metadata(decider.rule(), params.decision);
     metadata.extend(thresholds::bound_to(&models, &model.brand_ids));
     let fields = table::threshold_fields();
     let mut writer =
@@ -148,7 +148,7 @@ fn score(args: &ExperimentArgs) -> Result<String> {
     writer.write(table::thresholds(&decider, &weights))?;
     stage.add(writer.finish()?);
     let mut writer =
-        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::fields(&tables::HISTOGRAM))?;
+        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::histogram_fields())?;
     for (split, histogram) in [("valid", &valid_histogram), ("test", &test_histogram)] {
         writer.write(table::histogram(split, histogram))?;
     }
@@ -392,7 +392,7 @@ fn decide(
         })?;
     }
     let mut decider = fit::fit(&valid_histogram, &over, params, prevalence);
-    if let Some(mut sweep) = fit::sweep(params.decision) {
+    if let Some(mut sweep) = fit::sweep(&valid_histogram, &decider, params.decision) {
         judged.for_each_batch(0..valid.n_users(), &valid.inputs, "valid users", |scored| {
             valid.labels.sweep(&decider, &scored, &mut sweep);
             Ok(())

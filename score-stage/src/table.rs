@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array,
+};
 use arrow::datatypes::Field;
 use contract::columns::ListBuilder;
 use contract::ipc::{self, Table};
-use contract::manifest::{Decision, ExpectedOver};
-use contract::tables::{Column, Contract, Kind, PREDICTIONS, SCORES, THRESHOLDS, THRESHOLDS_MORE};
+use contract::manifest::Decision;
+use contract::tables::{
+    Column, Contract, HISTOGRAM, HISTOGRAM_MORE, Kind, PREDICTIONS, SCORES, THRESHOLDS,
+    THRESHOLDS_MORE,
+};
 use metrics::trade_off::{Candidate, Outcome};
-use metrics::{Curve, Expected, Histogram, N_BINS, Platt};
+use metrics::{Bin, Curve, Expected, Histogram, Platt, step_of};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
 use crate::users::Labels;
@@ -59,19 +64,29 @@ fn lists<'a>(lists: impl Iterator<Item = &'a [u32]>) -> ArrayRef {
 
 /// Fields of `thresholds`.
 pub fn threshold_fields() -> Vec<Field> {
+    with_more(&THRESHOLDS, THRESHOLDS_MORE)
+}
+
+/// Fields of `histogram`.
+pub fn histogram_fields() -> Vec<Field> {
+    with_more(&HISTOGRAM, HISTOGRAM_MORE)
+}
+
+fn with_more(contract: &Contract, more: &[Column]) -> Vec<Field> {
     let field = |c: &Column| Field::new(c.name, c.kind.data_type(), false);
-    THRESHOLDS.columns.iter().chain(THRESHOLDS_MORE).map(field).collect()
+    contract.columns.iter().chain(more).map(field).collect()
 }
 
 /// Metadata of `thresholds`: what is predicted where a brand's threshold alone does not say it.
-pub fn rule_metadata(rule: Rule) -> HashMap<String, String> {
-    let decision = match rule {
-        Rule::Brand => return HashMap::new(),
-        Rule::TopK { k, by } => Decision::TopK { k, by },
-        Rule::Gain { brand_share } => {
-            let over = ExpectedOver::Valid;
-            Decision::Gain { brand_share: Some(brand_share), user_loss: 0.0, over }
+///
+/// * `set`: the decision as the manifest has it; what was chosen for it is in `rule`.
+pub fn rule_metadata(rule: Rule, set: Decision) -> HashMap<String, String> {
+    let decision = match (rule, set) {
+        (Rule::Brand, _) => return HashMap::new(),
+        (Rule::Gain { brand_share }, Decision::Gain { user_loss, over, .. }) => {
+            Decision::Gain { brand_share: Some(brand_share), user_loss, over }
         }
+        (Rule::TopK { .. } | Rule::Gain { .. }, _) => set,
     };
     let text = serde_json::to_string(&decision).expect("plain data");
     HashMap::from([(RULE_KEY.to_owned(), text)])
@@ -172,25 +187,61 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
     Ok((Decider::new(brands, rule), weights))
 }
 
-/// Rows of `histogram` for one split: the bins that hold someone.
+/// Rows of `histogram` for one split, one a bin.
 pub fn histogram(split: &str, histogram: &Histogram) -> Vec<ArrayRef> {
-    let (mut brand_idx, mut bins, mut positives, mut negatives) = (vec![], vec![], vec![], vec![]);
-    for brand in 0..histogram.n_brands() {
-        let counts = histogram.brand(brand);
-        for bin in 0..N_BINS {
-            if counts.positives[bin] + counts.negatives[bin] > 0 {
-                brand_idx.push(brand as u32);
-                bins.push(bin as u32);
-                positives.push(counts.positives[bin]);
-                negatives.push(counts.negatives[bin]);
-            }
-        }
-    }
+    let brands = 0..histogram.n_brands();
+    let bins: Vec<(u32, &Bin)> = brands
+        .flat_map(|brand| histogram.brand(brand).bins.iter().map(move |bin| (brand as u32, bin)))
+        .collect();
+    let u32s = |value: fn(&(u32, &Bin)) -> u32| -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(bins.iter().map(value)))
+    };
+    let u64s = |value: fn(&Bin) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(bins.iter().map(|(_, bin)| value(bin))))
+    };
+    let f32s = |value: fn(&Bin) -> f32| -> ArrayRef {
+        Arc::new(Float32Array::from_iter_values(bins.iter().map(|(_, bin)| value(bin))))
+    };
     vec![
         Arc::new(StringArray::from(vec![split; bins.len()])),
-        Arc::new(UInt32Array::from(brand_idx)),
-        Arc::new(UInt32Array::from(bins)),
-        Arc::new(UInt64Array::from(positives)),
-        Arc::new(UInt64Array::from(negatives)),
+        u32s(|(brand, _)| *brand),
+        u32s(|(_, bin)| step_of(bin.low) as u32),
+        u64s(|bin| bin.positives),
+        u64s(|bin| bin.negatives),
+        f32s(|bin| bin.low),
+        f32s(|bin| bin.high),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::manifest::ExpectedOver;
+
+    #[test]
+    fn the_rule_is_recorded_as_it_was_set_with_what_was_chosen() {
+        let set = Decision::Gain { brand_share: None, user_loss: 0.03, over: ExpectedOver::Scored };
+        let metadata = rule_metadata(Rule::Gain { brand_share: 0.4 }, set);
+        let read: Decision = serde_json::from_str(&metadata[RULE_KEY]).unwrap();
+        let over = ExpectedOver::Scored;
+        assert_eq!(read, Decision::Gain { brand_share: Some(0.4), user_loss: 0.03, over });
+        let single = Decision::Fixed { threshold: 0.5 };
+        assert!(rule_metadata(Rule::Brand, single).is_empty());
+    }
+
+    /// 2,000 users of one brand: 512 have a bin each, others share one. All are in one row.
+    #[test]
+    fn rows_of_a_histogram_hold_all_users() {
+        let mut users = Histogram::new(2);
+        for i in 0..2000_u16 {
+            users.add(1, f32::from(i) / 1000.0, i % 3 == 0);
+        }
+        let rows = histogram("test", &users);
+        let n_rows = users.brand(1).bins.len();
+        assert!(rows.iter().all(|column| column.len() == n_rows) && n_rows < 2000);
+        let fields = histogram_fields();
+        assert!(fields.iter().zip(&rows).all(|(f, column)| f.data_type() == column.data_type()));
+        let counts: UInt64Array = rows[3].to_data().into();
+        assert_eq!(counts.values().iter().sum::<u64>(), 667);
+    }
 }

@@ -13,10 +13,10 @@ use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, Cte, DataType, Expr, Function, FunctionArg, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByExpr, OrderByKind,
-    PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier,
-    Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableSample,
-    TableSampleKind, TableWithJoins, Visit as _, Visitor, WildcardAdditionalOptions, WindowSpec,
-    WindowType, With,
+    OrderByOptions, PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs,
+    TableSample, TableSampleKind, TableWithJoins, Visit as _, Visitor, WildcardAdditionalOptions,
+    WindowSpec, WindowType, With,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -185,7 +185,7 @@ fn check_pipe(operator: &PipeOperator, at: impl Fn() -> Span) -> Checked {
     match operator {
         PipeOperator::Aggregate { full_table_exprs, group_by_expr } => {
             let exprs = full_table_exprs.iter().chain(group_by_expr);
-            let mut ordered = exprs.filter(|expr| expr.order_by != Default::default());
+            let mut ordered = exprs.filter(|expr| expr.order_by != OrderByOptions::default());
             none(ordered.next(), "order the rows with `|> order by`", at)
         }
         PipeOperator::Join(join) => check_join(join),

@@ -48,8 +48,8 @@ pub fn depth(text: &str) -> usize {
         let is_after_as = std::mem::take(&mut may_start_cte);
         match token {
             Token::LParen | Token::LBrace => {
-                let is_cte = is_after_as && level.has_with;
-                open.push(Level { is_cte, ..Level::default() });
+                let of = if is_after_as && level.has_with { Of::Cte } else { Of::Brackets };
+                open.push(Level { of, ..Level::default() });
             }
             Token::LBracket => {
                 level.chain(Binding::Tightest); // of `a[1][1]` the first access is inside the second
@@ -60,8 +60,8 @@ pub fn depth(text: &str) -> usize {
             Token::Comma | Token::SemiColon => level.end_chain(),
             Token::VerticalBarRightAngleBracket => level.next_step(SELECT_LEVELS),
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::CASE => open.push(Level { is_case: true, ..Level::default() }),
-                Keyword::END if level.is_case => close(&mut open),
+                Keyword::CASE => open.push(Level { of: Of::Case, ..Level::default() }),
+                Keyword::END if level.of == Of::Case => close(&mut open),
                 Keyword::WHEN => level.next_step(1),
                 Keyword::WITH => level.has_with = true,
                 // Materialized or not, a CTE.
@@ -138,11 +138,20 @@ enum Binding {
     Tightest,
 }
 
+/// What a level is the inside of.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Of {
+    #[default]
+    Brackets,
+    /// Of `case … end`
+    Case,
+    Cte,
+}
+
 /// What stands between two brackets, or `case` and `end`.
 #[derive(Default)]
 struct Level {
-    is_case: bool,
-    is_cte: bool,
+    of: Of,
     has_with: bool,
     is_query: bool,
     /// Whether a comma joins tables
@@ -202,7 +211,7 @@ fn close(open: &mut Vec<Level>) {
     }
     let mut inner = open.pop().expect("there are two");
     let outer = open.last_mut().expect("there were two");
-    if inner.is_cte {
+    if inner.of == Of::Cte {
         outer.ctes += inner.depth();
         return;
     }

@@ -288,8 +288,8 @@ fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
         let is_checkpoint = stage == Stage::Train
             && name.starts_with("checkpoint")
             && file.extension().is_some_and(|extension| extension == "arrow");
-        let is_unfinished =
-            name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".link"));
+        let is_unfinished = name.starts_with('.')
+            && file.extension().is_some_and(|end| end == "partial" || end == "link");
         name == LOG
             || results.contains(&&*name)
             || is_checkpoint

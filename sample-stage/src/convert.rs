@@ -37,7 +37,7 @@ impl Converter {
     pub fn warn_of_unused(&self, found: &Schema) {
         let names = found.fields().iter().map(|field| field.name().as_str());
         for warning in contract::unused("column", names, READ) {
-            eprintln!("warning: {}: {warning}", self.query.path().display());
+            contract::warn_line!("warning: {}: {warning}", self.query.path().display());
         }
     }
 

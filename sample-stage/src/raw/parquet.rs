@@ -142,7 +142,7 @@ pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
     table.parts.iter().find_map(|part| {
         let read = || -> Result<(), Failure> {
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&part.file.path)?);
-            let reader = reader.and_then(|reader| reader.build());
+            let reader = reader.and_then(ParquetRecordBatchReaderBuilder::build);
             for batch in
                 reader.map_err(|err| Failure::Content(plain(&err.to_string()).to_owned()))?
             {

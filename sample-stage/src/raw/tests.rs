@@ -81,9 +81,11 @@ async fn rows(data: &Data, scratch: &Path) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
     for batch in &batches {
         for row in 0..batch.num_rows() {
-            let value = |column: &ArrayRef| match column.is_null(row) {
-                true => "null".to_owned(),
-                false => array_value_to_string(column, row).unwrap(),
+            let value = |column: &ArrayRef| {
+                if column.is_null(row) {
+                    return "null".to_owned();
+                }
+                array_value_to_string(column, row).unwrap()
             };
             rows.push(batch.columns().iter().map(value).collect::<Vec<_>>().join("|"));
         }
@@ -230,10 +232,14 @@ fn damaged_files_are_named_and_their_fault_is_said_once() {
     assert!(message.contains("x.json: row 2: is no object"), "{message}");
 }
 
+fn lines(range: std::ops::Range<u32>, line: impl Fn(u32) -> String) -> String {
+    range.map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
 #[test]
 fn types_of_csv_and_json_come_from_all_rows() {
     let folder = Folder::new();
-    let numbers = (0..1100).map(|i| format!("{i},{i}\n")).collect::<String>();
+    let numbers = lines(0..1100, |i| format!("{i},{i}"));
     folder.write("late.csv", format!("user_id,x\n{numbers}A17,1500.5\n"));
     let rows = folder.rows(json!("late.csv")).unwrap();
     assert_eq!(rows.len(), 1101);
@@ -245,7 +251,7 @@ fn types_of_csv_and_json_come_from_all_rows() {
         .write("log/c.csv", "x\nabc\n");
     assert_eq!(folder.rows(json!("log/[ab].csv")).unwrap(), ["1.0", "1.5"]);
     assert_eq!(folder.rows(json!("log")).unwrap(), ["1", "1.5", "abc"]);
-    let objects = (0..1000).map(|i| format!("{{\"user_id\": {i}}}\n")).collect::<String>();
+    let objects = lines(0..1000, |i| format!("{{\"user_id\": {i}}}"));
     folder.write("late.json", format!("{objects}{{\"user_id\": 1000, \"events\": 50}}\n"));
     assert_eq!(folder.rows(json!("late.json")).unwrap()[1000], "1000|50");
     folder.write("mixed.json", "{\"user_id\": 7}\n{\"user_id\": \"A\"}\n");

@@ -773,6 +773,17 @@ fn an_interaction_that_never_happened_is_no_label() {
     assert_eq!(of_u02, [("mill & sons".to_owned(), 1.0), ("zürich".to_owned(), 1.0)]);
 }
 
+#[test]
+fn a_misspelt_column_of_a_view_is_told() {
+    let work = Workspace::tiny();
+    work.write("i.sql", "select user_id, brand_id, events as event from interactions");
+    work.edit("pipeline.yaml", "interactions: {table: interactions}", "interactions: {sql: i.sql}");
+    let run = work.run("sample-stage", &["holdout"]);
+    let expected =
+        "warning: interactions: i.sql: column `event` is not used; did you mean `events`?";
+    assert!(run.code == 0 && run.stderr.contains(expected), "{}", run.stderr);
+}
+
 /// u03 is a test user and u05 a valid one; nobody else has the brand.
 #[test]
 fn labels_of_brands_that_are_not_predicted_are_counted() {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser};
 
 use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
+use crate::unreadable::Unreadable;
 use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
 
 /// Exit code of a program that has done all it was asked to.
@@ -140,7 +141,10 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
             Some(ipc::Error::Target { .. }) => return EXIT_USAGE,
             Some(ipc::Error::Io { .. }) => false,
             Some(_) => true,
-            None => cause.is::<DataError>(),
+            None => {
+                cause.is::<DataError>()
+                    || matches!(cause.downcast_ref(), Some(Unreadable::Content(_)))
+            }
         };
         if is_data {
             return EXIT_DATA;

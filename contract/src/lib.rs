@@ -28,6 +28,7 @@ pub mod statistics;
 pub mod tables;
 pub mod threads;
 pub mod thresholds;
+pub mod unreadable;
 pub mod user_file;
 
 mod arrow_file;

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::arrow_file::{Batches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, guarded};
-use crate::cli::DataError;
-use crate::ipc::Error;
+use crate::arrow_file::{
+    Batches as FileBatches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, guarded,
+};
+use crate::unreadable::Unreadable;
 
 /// An Arrow file of the user.
 ///
@@ -24,7 +24,10 @@ pub struct UserFile {
     pub schema: SchemaRef,
 }
 
-type Decoded = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+/// Rows of a file, a record batch at a time.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Unreadable>> + Send>;
+
+type Decoded = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 impl UserFile {
     /// Looks at what a file is and which columns it has.
@@ -32,23 +35,21 @@ impl UserFile {
     /// # Errors
     ///
     /// What it is, and how to make an Arrow file of it.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self, Unreadable> {
         let metadata = std::fs::metadata(path).map_err(|err| match err.kind() {
-            io::ErrorKind::NotFound => {
-                anyhow::Error::from(DataError(format!("{}: there is no such file", path.display())))
-            }
-            _ => Error::io(path, err).into(),
+            io::ErrorKind::NotFound => Unreadable::content("there is no such file"),
+            _ => Unreadable::Io(err),
         })?;
         if !metadata.is_file() {
             let what = "is no file, which is read twice; write what it holds to one";
-            return Err(DataError(format!("{}: {what}", path.display())).into());
+            return Err(Unreadable::content(what));
         }
         let mut start = Vec::new();
-        let file = File::open(path).map_err(|err| Error::io(path, err))?;
-        file.take(START as u64).read_to_end(&mut start).map_err(|err| Error::io(path, err))?;
+        let file = File::open(path).map_err(Unreadable::Io)?;
+        file.take(START as u64).read_to_end(&mut start).map_err(Unreadable::Io)?;
         let is_stream = start.starts_with(STREAM_MAGIC);
         if !is_stream && !start.starts_with(FILE_MAGIC) {
-            return Err(DataError(format!("{}: {}", path.display(), other_format(&start))).into());
+            return Err(Unreadable::Content(other_format(&start)));
         }
         let mut file = Self {
             path: path.to_path_buf(),
@@ -64,47 +65,40 @@ impl UserFile {
     /// # Errors
     ///
     /// What is wrong with the file, or with the batch that is asked for.
-    pub fn batches(&self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    pub fn batches(&self) -> Result<Batches, Unreadable> {
         let (schema, mut batches) = self.decode()?;
         if schema != self.schema {
-            return Err(self.changed());
+            return Err(Self::changed());
         }
         let next = move || guarded(|| batches.next().transpose()).transpose();
-        Ok(std::iter::from_fn(next).map(|batch| batch.map_err(|err| self.broken(err))))
+        Ok(Box::new(std::iter::from_fn(next).map(|batch| batch.map_err(broken))))
     }
 
     /// The file was written to while it was read.
-    pub fn changed(&self) -> anyhow::Error {
-        DataError(format!("{}: it was changed while it was read", self.path.display())).into()
+    pub fn changed() -> Unreadable {
+        Unreadable::content("it was changed while it was read")
     }
 
-    fn decode(&self) -> Result<(SchemaRef, Decoded)> {
-        let file = File::open(&self.path).map_err(|err| Error::io(&self.path, err))?;
+    fn decode(&self) -> Result<(SchemaRef, Decoded), Unreadable> {
+        let file = File::open(&self.path).map_err(Unreadable::Io)?;
         let opened = guarded(|| {
             if self.is_stream {
                 let stream = Stream::open(file)?;
                 return Ok((stream.schema.clone(), Box::new(stream) as Decoded));
             }
-            let batches = Batches::open(Unmapped::new(file)?)?;
+            let batches = FileBatches::open(Unmapped::new(file)?)?;
             Ok((batches.schema.clone(), Box::new(batches) as Decoded))
         });
-        opened.map_err(|err| self.broken(err))
+        opened.map_err(broken)
     }
+}
 
-    fn broken(&self, err: ArrowError) -> anyhow::Error {
-        match err {
-            ArrowError::IoError(_, err) if err.kind() != io::ErrorKind::UnexpectedEof => {
-                Error::io(&self.path, err).into()
-            }
-            ArrowError::IoError(..) => {
-                DataError(format!("{}: the file is cut short", self.path.display())).into()
-            }
-            err => {
-                let path = self.path.display();
-                DataError(format!("{path}: not a whole Arrow file: {err}\nhint: write it again"))
-                    .into()
-            }
+fn broken(err: ArrowError) -> Unreadable {
+    match err.into() {
+        Unreadable::Content(what) => {
+            Unreadable::Content(format!("is not a whole Arrow file: {what}\nhint: write it again"))
         }
+        io @ Unreadable::Io(_) => io,
     }
 }
 
@@ -184,7 +178,7 @@ mod tests {
             let file = UserFile::open(&path).unwrap();
             for _ in 0..2 {
                 let batches: Vec<RecordBatch> =
-                    file.batches().unwrap().collect::<Result<_>>().unwrap();
+                    file.batches().unwrap().collect::<Result<_, Unreadable>>().unwrap();
                 assert_eq!(batches, [batch(0, 3), batch(3, 2)]);
             }
         }
@@ -201,7 +195,7 @@ mod tests {
             for n in 0..whole {
                 std::fs::write(&path, &bytes[..n]).unwrap();
                 let read = UserFile::open(&path)
-                    .and_then(|file| file.batches()?.collect::<Result<Vec<_>>>());
+                    .and_then(|file| file.batches()?.collect::<Result<Vec<_>, Unreadable>>());
                 // A stream without its mark may end after any batch.
                 assert!(read.is_err() || is_stream, "{n} of {whole} bytes");
             }

@@ -482,7 +482,7 @@ mod tests {
                 features: vec![history],
                 offsets: array![],
                 scales: array![],
-                ids: Vec::new(),
+                ids: vec![Vec::new()],
                 bags: vec![array![[1.0, 2.0], [3.0, 4.0]]],
                 layers: vec![
                     Layer { weights: Array2::zeros((0, 2)), bias: array![0.0, 0.5] },

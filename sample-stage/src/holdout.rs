@@ -241,6 +241,7 @@ fn split_users(
 
 /// Ids and names of all brands, in order of the ids.
 async fn read_brands(raw: &RawTables, frame: DataFrame) -> Result<(SortedIds, StringArray)> {
+    raw.warn_of_unused("brands", &frame, &["brand_id", "name"]);
     let sorted = sorted_ids(raw, frame, "brands", "brand_id", Some("name")).await?;
     let as_text = cast(&sorted.ids, &DataType::Utf8)?;
     // A brand without a name goes by its id.

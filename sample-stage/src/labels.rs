@@ -145,6 +145,7 @@ pub async fn read(
         let checked = index.check_type(&found);
         checked.map_err(|err| raw.bad_ids("interactions", column, &err))?;
     }
+    raw.warn_of_unused("interactions", &frame, &["user_id", "brand_id", "events"]);
     let mut wanted = vec![ident("user_id"), ident("brand_id")];
     if let Ok(field) = schema.field_with_name("events") {
         let found = field.data_type();

@@ -129,6 +129,19 @@ impl RawTables {
         DataError(message)
     }
 
+    /// Warns of columns of a view's query that nothing reads. A table may have others.
+    ///
+    /// * `what`: `interactions` or `brands`.
+    /// * `known`: what is read of it.
+    pub fn warn_of_unused(&self, what: &str, frame: &DataFrame, known: &[&str]) {
+        let Some((_, query)) = self.queries.iter().find(|(of, _)| *of == what) else { return };
+        let fields = frame.schema().fields().iter();
+        let names = fields.map(|field| field.name().as_str());
+        for warning in contract::unused("column", names, known.iter().copied()) {
+            warn_line!("warning: {what}: {}: {warning}", query.display());
+        }
+    }
+
     /// What went wrong while rows of a view were read.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
@@ -214,7 +227,7 @@ fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)
             TableFormat::Json => json::look_at(&file).map(|schema| (schema, None)),
             TableFormat::Arrow => arrow_file::look_at(&file).map(|schema| (schema, None)),
         });
-        let (schema, n_rows) = looked_at.map_err(|failure| failure.at(name, &file.path))?;
+        let (schema, n_rows) = looked_at.map_err(|err| open::at(err, name, &file.path))?;
         parts.push(Part { file, schema: Arc::new(schema), n_rows });
     }
     let columns = columns::of_all(&parts, options, found.format).map_err(in_table)?;

@@ -240,7 +240,7 @@ impl Users {
             let batch = batch?;
             let n_rows = batch.num_rows();
             if done + n_rows > self.ids.len() {
-                return Err(self.file.changed());
+                return Err(UserFile::changed().into());
             }
             let mut columns = vec![self.ids.slice(done, n_rows)];
             for column in &mut self.columns {
@@ -258,7 +258,7 @@ impl Users {
             each(table(group))?;
         }
         if done != self.ids.len() {
-            return Err(self.file.changed());
+            return Err(UserFile::changed().into());
         }
         self.columns.iter().try_for_each(ModelColumn::check_known)?;
         Ok(())

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use contract::manifest::{ColumnType, TableFormat, TableOptions};
+use contract::unreadable::Unreadable;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::scalar::ScalarValue;
 
-use super::open::Failure;
 use super::{Part, RawTable};
 
 /// The columns of a table.
@@ -144,7 +144,7 @@ fn key_value<'a>(part: &'a Part, key: &str) -> Option<&'a str> {
 }
 
 /// Values of a file's keys, as the table's last columns have them.
-pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Failure> {
+pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Unreadable> {
     let fields = &table.schema.fields()[table.schema.fields().len() - table.n_keys..];
     let value = |field: &FieldRef| match key_value(part, field.name()) {
         None => ScalarValue::try_new_null(field.data_type()),
@@ -154,7 +154,7 @@ pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Fai
         value(field).map_err(|_| {
             let text = key_value(part, field.name()).unwrap_or_default();
             let (name, expected) = (field.name(), field.data_type());
-            Failure::Content(format!("its folder's `{name}={text}` is no `{expected}`"))
+            Unreadable::Content(format!("its folder's `{name}={text}` is no `{expected}`"))
         })
     });
     values.collect()
@@ -244,25 +244,25 @@ pub fn conform(
     wanted: &SchemaRef,
     keys: &[ScalarValue],
     batch: &RecordBatch,
-) -> Result<RecordBatch, Failure> {
+) -> Result<RecordBatch, Unreadable> {
     let n = batch.num_rows();
     let first_key = table.schema.fields().len() - table.n_keys;
-    let column = |field: &FieldRef| -> Result<ArrayRef, Failure> {
+    let column = |field: &FieldRef| -> Result<ArrayRef, Unreadable> {
         let at = table.schema.index_of(field.name())?;
         if at >= first_key {
             let values = keys[at - first_key].to_array_of_size(n);
-            return values.map_err(|err| Failure::Content(err.to_string()));
+            return values.map_err(|err| Unreadable::Content(err.to_string()));
         }
         let Some(found) = batch.column_by_name(field.name()) else {
             return Ok(new_null_array(field.data_type(), n));
         };
         let strict = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(found, field.data_type(), &strict).map_err(|err| {
-            match Failure::from(err) {
-                Failure::Content(what) => {
-                    Failure::Content(format!("column `{}`: {what}", field.name()))
+            match Unreadable::from(err) {
+                Unreadable::Content(what) => {
+                    Unreadable::Content(format!("column `{}`: {what}", field.name()))
                 }
-                io @ Failure::Io(_) => io,
+                io @ Unreadable::Io(_) => io,
             }
         })
     };

@@ -2,21 +2,21 @@
 
 use contract::manifest::TableOptions;
 use contract::raw_files::{RawFile, delimiter};
+use contract::unreadable::Unreadable;
+use contract::user_file::Batches;
 use datafusion::arrow::csv::ReaderBuilder;
 use datafusion::arrow::csv::reader::Format;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
 
 use super::columns::WHY_TEXT;
-use super::open::{self, Failure, LastByte};
-use super::stream::Batches;
+use super::open::{self, LastByte};
 
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;
 
 /// The columns of a file, and types that hold all their values. A column of numbers one of which
 /// has a leading zero is text: such numbers are names.
-pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Failure> {
+pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreadable> {
     let format = Format::default()
         .with_header(options.header)
         .with_delimiter(delimiter(options, &file.path));
@@ -25,7 +25,7 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Failure
     if let Some(name) = names.iter().find(|name| names.iter().filter(|n| n == name).count() > 1) {
         let what =
             format!("column `{name}` appears twice in its first line; give each its own name");
-        return Err(Failure::Content(what));
+        return Err(Unreadable::Content(what));
     }
     if let [name] = names[..]
         && let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other))
@@ -35,7 +35,7 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Failure
              `delimiter: {other:?}`",
             other.escape_debug()
         );
-        return Err(Failure::Content(what));
+        return Err(Unreadable::Content(what));
     }
     let kinds: Vec<Values> = values(file, options, names.len())?;
     let fields = inferred.fields().iter().zip(kinds).map(|(field, values)| {
@@ -56,14 +56,14 @@ struct Values {
     text: Option<String>,
 }
 
-fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values>, Failure> {
+fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values>, Unreadable> {
     let mut reader = ::csv::ReaderBuilder::new()
         .delimiter(delimiter(options, &file.path))
         .has_headers(options.header)
         .from_reader(LastByte::new(open::reader(file)?));
     let mut found = vec![Values::default(); n];
     let mut record = ::csv::ByteRecord::new();
-    let failed = |err: ::csv::Error| Failure::Content(err.to_string());
+    let failed = |err: ::csv::Error| Unreadable::Content(err.to_string());
     // Where the last record begins, if its last field holds an end of line.
     let mut open_at = None;
     while reader.read_byte_record(&mut record).map_err(failed)? {
@@ -84,7 +84,7 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
         }
     }
     if let Some(line) = open_at.filter(|_| reader.get_ref().last != b'"') {
-        return Err(Failure::Content(format!(
+        return Err(Unreadable::Content(format!(
             "line {line}: a quote is opened and never closed, so all rows after it are one field"
         )));
     }
@@ -101,18 +101,22 @@ fn is_plain_number(value: &[u8]) -> bool {
 }
 
 /// Reads a file whose columns are those of `schema`, in its own order.
-pub fn read(file: &RawFile, options: &TableOptions, schema: SchemaRef) -> Result<Batches, Failure> {
+pub fn read(
+    file: &RawFile,
+    options: &TableOptions,
+    schema: SchemaRef,
+) -> Result<Batches, Unreadable> {
     let reader = ReaderBuilder::new(schema.clone())
         .with_header(options.header)
         .with_delimiter(delimiter(options, &file.path))
         .with_batch_size(BATCH_SIZE)
         .build_buffered(open::reader(file)?)?;
     Ok(Box::new(reader.map(move |batch| {
-        batch.map_err(|err| match err {
-            ArrowError::ParseError(what) => {
-                ArrowError::ParseError(misfit(&what, &schema).unwrap_or(what))
+        batch.map_err(|err| match err.into() {
+            Unreadable::Content(what) => {
+                Unreadable::Content(misfit(&what, &schema).unwrap_or(what))
             }
-            other => other,
+            io @ Unreadable::Io(_) => io,
         })
     })))
 }

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Read};
 
 use contract::raw_files::RawFile;
+use contract::unreadable::Unreadable;
+use contract::user_file::Batches;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
@@ -12,14 +14,13 @@ use datafusion_datasource_json::utils::JsonArrayToNdjsonReader;
 use indexmap::IndexSet;
 use serde_json::Value;
 
-use super::open::{self, Failure};
-use super::stream::Batches;
+use super::open;
 
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;
 
 /// Objects, one after the other, whether the file is an array of them or not.
-fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Failure> {
+fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable> {
     let mut reader = open::reader(file)?;
     if reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
         reader.consume(3); // a byte order mark
@@ -34,7 +35,7 @@ fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Failure> {
 
 /// The columns of a file in the order in which they first appear, and types that hold all their
 /// values. Numbers that 64 bits with a sign cannot hold are text, as they are ids.
-pub fn look_at(file: &RawFile) -> Result<Schema, Failure> {
+pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     let row = Cell::new(0_u64);
     let mut names = IndexSet::new();
     let mut large = IndexSet::new();
@@ -56,7 +57,7 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Failure> {
         Ok(value)
     });
     let inferred = infer_json_schema_from_iterator(objects).map_err(|err| match err {
-        ArrowError::JsonError(what) => Failure::Content(format!("row {}: {what}", row.get())),
+        ArrowError::JsonError(what) => Unreadable::Content(format!("row {}: {what}", row.get())),
         other => other.into(),
     })?;
     let fields = names.iter().map(|name| {
@@ -69,10 +70,10 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Failure> {
 }
 
 /// Reads a file with the columns of `schema`; one that a row does not have is null.
-pub fn read(file: &RawFile, schema: SchemaRef) -> Result<Batches, Failure> {
+pub fn read(file: &RawFile, schema: SchemaRef) -> Result<Batches, Unreadable> {
     let reader = ReaderBuilder::new(schema)
         .with_coerce_primitive(true) // 7 in a column of text
         .with_batch_size(BATCH_SIZE)
         .build(objects(file)?)?;
-    Ok(Box::new(reader))
+    Ok(Box::new(reader.map(|batch| batch.map_err(Unreadable::from))))
 }

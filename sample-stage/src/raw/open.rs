@@ -4,61 +4,17 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use anyhow::anyhow;
 use contract::cli::DataError;
 use contract::raw_files::{Compression, RawFile};
-use datafusion::arrow::error::ArrowError;
+use contract::unreadable::Unreadable;
 
-/// Why a file cannot be read; the table and the file are added by whoever knows them.
-#[derive(Debug)]
-pub enum Failure {
-    /// The machine's fault
-    Io(io::Error),
-    /// The file is not what it should be
-    Content(String),
-}
-
-impl Failure {
-    pub fn content(what: impl Into<String>) -> Self {
-        Self::Content(what.into())
-    }
-
-    /// With the table and the file.
-    pub fn at(self, table: &str, file: &Path) -> anyhow::Error {
-        let place = format!("table `{table}`: {}", file.display());
-        match self {
-            Self::Io(err) => anyhow::anyhow!("{place}: {err}"),
-            Self::Content(what) => DataError(format!("{place}: {what}")).into(),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(err: io::Error) -> Self {
-        // What a decoder or parser makes of bytes is about the file's content.
-        let is_content = matches!(
-            err.kind(),
-            io::ErrorKind::InvalidData
-                | io::ErrorKind::InvalidInput
-                | io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::Other
-        ) && err.raw_os_error().is_none();
-        if is_content { Self::Content(err.to_string()) } else { Self::Io(err) }
-    }
-}
-
-impl From<ArrowError> for Failure {
-    fn from(err: ArrowError) -> Self {
-        match err {
-            ArrowError::IoError(_, err) => err.into(),
-            ArrowError::ParseError(what)
-            | ArrowError::CsvError(what)
-            | ArrowError::JsonError(what)
-            | ArrowError::CastError(what)
-            | ArrowError::SchemaError(what)
-            | ArrowError::IpcError(what)
-            | ArrowError::InvalidArgumentError(what) => Self::Content(what),
-            other => Self::Content(other.to_string()),
-        }
+/// An error with the table and the file.
+pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
+    let place = format!("table `{table}`: {}", file.display());
+    match err {
+        Unreadable::Io(err) => anyhow!("{place}: {err}"),
+        Unreadable::Content(what) => DataError(format!("{place}: {what}")).into(),
     }
 }
 
@@ -66,16 +22,16 @@ impl From<ArrowError> for Failure {
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Finds files that are not data at all, before a format makes something of them.
-pub fn check(file: &RawFile) -> Result<(), Failure> {
+pub fn check(file: &RawFile) -> Result<(), Unreadable> {
     let mut start = Vec::new();
     File::open(&file.path)?.take(LFS_POINTER.len() as u64).read_to_end(&mut start)?;
     if start.is_empty() {
-        return Err(Failure::content(
+        return Err(Unreadable::content(
             "is empty (0 bytes); write it again, or take it away if it holds nothing",
         ));
     }
     if start == LFS_POINTER {
-        return Err(Failure::content(
+        return Err(Unreadable::content(
             "is a pointer of Git LFS, not the file itself; run `git lfs pull`",
         ));
     }
@@ -83,7 +39,7 @@ pub fn check(file: &RawFile) -> Result<(), Failure> {
 }
 
 /// The file's bytes, decompressed.
-pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Failure> {
+pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable> {
     let bytes = File::open(&file.path)?;
     let plain: Box<dyn Read + Send> = match file.compression {
         None => Box::new(bytes),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use contract::raw_files::RawFile;
+use contract::unreadable::Unreadable;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -24,19 +25,18 @@ use datafusion::parquet::arrow::arrow_reader::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
-use super::open::Failure;
-use super::{RawTable, columns};
+use super::{RawTable, columns, open};
 
 /// The columns and the number of rows of a file, from its footer.
-pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Failure> {
+pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
     let opened = File::open(&file.path)?;
     // The reader is made for files it can trust.
     let metadata = catch_unwind(AssertUnwindSafe(|| {
         ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
     }));
     let metadata = metadata
-        .map_err(|_| Failure::content(NOT_WHOLE))?
-        .map_err(|err| Failure::Content(format!("{NOT_WHOLE}: {}", plain(&err.to_string()))))?;
+        .map_err(|_| Unreadable::content(NOT_WHOLE))?
+        .map_err(|err| Unreadable::Content(format!("{NOT_WHOLE}: {}", plain(&err.to_string()))))?;
     let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
     Ok((Schema::new(metadata.schema().fields().clone()), n_rows))
 }
@@ -61,7 +61,7 @@ fn plain(message: &str) -> &str {
 pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
     let n_rows = table.parts.iter().map(|part| part.n_rows).sum::<Option<usize>>();
     let files = table.parts.iter().map(|part| {
-        let at = |failure: Failure| failure.at(&table.name, &part.file.path);
+        let at = |err: Unreadable| open::at(err, &table.name, &part.file.path);
         let metadata = part.file.path.metadata().map_err(|err| at(err.into()))?;
         let path = part.file.path.canonicalize().map_err(|err| at(err.into()))?;
         let object = ObjectMeta {
@@ -140,11 +140,11 @@ impl TableProvider for ParquetTable {
 /// say which it was.
 pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
     table.parts.iter().find_map(|part| {
-        let read = || -> Result<(), Failure> {
+        let read = || -> Result<(), Unreadable> {
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&part.file.path)?);
             let reader = reader.and_then(ParquetRecordBatchReaderBuilder::build);
             for batch in
-                reader.map_err(|err| Failure::Content(plain(&err.to_string()).to_owned()))?
+                reader.map_err(|err| Unreadable::Content(plain(&err.to_string()).to_owned()))?
             {
                 batch?;
             }
@@ -152,13 +152,13 @@ pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
         };
         let failed = match catch_unwind(AssertUnwindSafe(read)) {
             Ok(Ok(())) => return None,
-            Ok(Err(Failure::Content(what))) => {
-                Failure::Content(format!("{NOT_WHOLE}: {}", plain(&what)))
+            Ok(Err(Unreadable::Content(what))) => {
+                Unreadable::Content(format!("{NOT_WHOLE}: {}", plain(&what)))
             }
             Ok(Err(io)) => io,
-            Err(_) => Failure::content(NOT_WHOLE),
+            Err(_) => Unreadable::content(NOT_WHOLE),
         };
-        Some(failed.at(&table.name, &part.file.path))
+        Some(open::at(failed, &table.name, &part.file.path))
     })
 }
 

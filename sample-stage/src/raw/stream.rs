@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use contract::manifest::TableFormat;
+use contract::unreadable::Unreadable;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -16,11 +16,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::SessionContext;
 use tokio::sync::mpsc::Sender;
 
-use super::open::Failure;
-use super::{Part, RawTable, arrow_file, columns, csv, json};
-
-/// Rows of a file, as its reader yields them.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+use super::{Part, RawTable, arrow_file, columns, csv, json, open};
 
 /// Batches of a stream that may wait to be used, so that memory stays bounded.
 const BATCHES_WAITING: usize = 2;
@@ -72,8 +68,9 @@ impl PartitionStream for Files {
         stream.spawn_blocking(move || {
             for part in parts.into_iter().map(|i| &table.parts[i]) {
                 let read = send_all(&table, format, part, &sender);
-                read.map_err(|failure| {
-                    DataFusionError::External(failure.at(&table.name, &part.file.path).into())
+                read.map_err(|err| {
+                    let err = open::at(err, &table.name, &part.file.path);
+                    DataFusionError::External(err.into())
                 })?;
             }
             Ok(())
@@ -88,7 +85,7 @@ fn send_all(
     format: TableFormat,
     part: &Part,
     sender: &Sender<datafusion::error::Result<RecordBatch>>,
-) -> Result<(), Failure> {
+) -> Result<(), Unreadable> {
     let schema = columns::own_columns(table, part);
     let batches = match format {
         TableFormat::Csv => csv::read(&part.file, &table.options, schema)?,

@@ -1,0 +1,53 @@
+//! Why a file that a user made cannot be read.
+
+use std::io;
+
+use arrow::error::ArrowError;
+
+/// Why a file cannot be read; whoever knows the file, and what it is for, says that.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// The machine's fault
+    #[error("{0}")]
+    Io(io::Error),
+    /// The file is not what it should be
+    #[error("{0}")]
+    Content(String),
+}
+
+impl Unreadable {
+    /// What the file is or holds, and what to do.
+    pub fn content(what: impl Into<String>) -> Self {
+        Self::Content(what.into())
+    }
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(err: io::Error) -> Self {
+        if err.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::content("is cut short; write it again");
+        }
+        // What a decoder or parser makes of bytes is about the file's content.
+        let is_content = matches!(
+            err.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
+        ) && err.raw_os_error().is_none();
+        if is_content { Self::Content(err.to_string()) } else { Self::Io(err) }
+    }
+}
+
+impl From<ArrowError> for Unreadable {
+    fn from(err: ArrowError) -> Self {
+        match err {
+            ArrowError::IoError(_, err) => err.into(),
+            ArrowError::ParseError(what)
+            | ArrowError::CsvError(what)
+            | ArrowError::JsonError(what)
+            | ArrowError::CastError(what)
+            | ArrowError::SchemaError(what)
+            | ArrowError::IpcError(what)
+            | ArrowError::InvalidArgumentError(what) => Self::Content(what),
+            other => Self::Content(other.to_string()),
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! together.
 //!
 //! The [`EXACT`] highest logits of a brand each have a bin of their own. Below them a bin is at
-//! most 1/[`FINENESS`] as wide as its distance from the lowest of these. So the bins follow the
+//! most 1/`FINENESS` as wide as its distance from the lowest of these. So the bins follow the
 //! logits: dividing them all by 50, or moving them, makes bins as good. Which users share a bin
 //! follows from the users alone, not from their order or from how they were split into parts.
 

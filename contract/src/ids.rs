@@ -111,12 +111,12 @@ impl IdKind {
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_) => Ok(Self::Text),
             DataType::Dictionary(_, values) => Self::of(values),
-            t if t.is_floating() || t.is_decimal() => {
-                Err(not_ids("; write `cast(COLUMN as bigint)` in a view"))
-            }
-            t if t.is_temporal() || *t == DataType::Boolean => {
-                Err(not_ids("; write `cast(COLUMN as varchar)` in a view"))
-            }
+            t if t.is_floating() || t.is_decimal() => Err(not_ids(
+                "; write `cast(COLUMN as bigint)` in a view, or `types: {COLUMN: text}` if it is of csv or json",
+            )),
+            t if t.is_temporal() || *t == DataType::Boolean => Err(not_ids(
+                "; write `cast(COLUMN as varchar)` in a view, or `types: {COLUMN: text}` if it is of csv or json",
+            )),
             DataType::Null => Err(not_ids("; it has no value")),
             _ => Err(not_ids("")),
         }
@@ -408,7 +408,8 @@ mod tests {
         let message = |ids: ArrayRef| stored_type(&ids).unwrap_err().to_string();
         assert_eq!(
             message(Arc::new(Float64Array::from(vec![7.0]))),
-            "is `Float64`, expected whole numbers or text; write `cast(COLUMN as bigint)` in a view"
+            "is `Float64`, expected whole numbers or text; write `cast(COLUMN as bigint)` in a view, \
+             or `types: {COLUMN: text}` if it is of csv or json"
         );
         let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&[0xff_u8, 0xfe][..]]));
         let message = convert(&bytes, &DataType::Utf8).unwrap_err().to_string();

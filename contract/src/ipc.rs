@@ -158,6 +158,10 @@ pub fn read_unmapped(path: &Path, contract: &Contract) -> Result<Table, Error> {
 /// Opens a table's file.
 fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
     let missing = || Error::Missing { path: path.display().to_string(), contract: contract.name };
+    // Opening a pipe would wait for somebody who writes to it.
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(Error::broken(path, contract, "is no regular file"));
+    }
     let file = File::open(path).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => missing(),
         _ => Error::io(path, err),
@@ -356,7 +360,9 @@ impl Partial {
 
 /// A finished file is renamed over its target, which must not take the place of anything but a file.
 fn check_target(target: &Path) -> Result<(), Error> {
-    let found = match fs::metadata(target) {
+    let found = match fs::symlink_metadata(target) {
+        // `/dev/stdout` is one: renaming over it would take it away from all programs.
+        Ok(there) if there.is_symlink() => "is a link, name the file itself",
         Ok(there) if there.is_dir() => "is a folder",
         Ok(there) if !there.is_file() => "is a device or a pipe",
         _ if target.file_name().is_none() => "is no name of a file",

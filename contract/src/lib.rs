@@ -39,5 +39,5 @@ mod yaml;
 
 pub use manifest::{Manifest, schema};
 pub use plan::Stage;
-pub use problems::{Problem, Problems, unused};
+pub use problems::{Problem, Problems, slips, unused};
 pub use schema_check::schema_problems;

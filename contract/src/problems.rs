@@ -60,6 +60,21 @@ pub fn unused<'a>(
     found: impl IntoIterator<Item = &'a str>,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {
+    let (mut warnings, others) = slips(noun, found, known);
+    match others.as_slice() {
+        [] => {}
+        [other] => warnings.push(format!("{noun} {other} is not used")),
+        others => warnings.push(format!("{noun}s {} are not used", others.join(", "))),
+    }
+    warnings
+}
+
+/// As [`unused`], the names that are nearly those of something known apart from the others.
+pub fn slips<'a>(
+    noun: &str,
+    found: impl IntoIterator<Item = &'a str>,
+    known: impl IntoIterator<Item = &'a str>,
+) -> (Vec<String>, Vec<String>) {
     let found: Vec<&str> = found.into_iter().collect();
     let known: Vec<&str> = known.into_iter().collect();
     let missing = known.iter().copied().filter(|name| !found.contains(name));
@@ -72,12 +87,7 @@ pub fn unused<'a>(
             None => others.push(format!("`{name}`")),
         }
     }
-    match others.as_slice() {
-        [] => {}
-        [other] => warnings.push(format!("{noun} {other} is not used")),
-        others => warnings.push(format!("{noun}s {} are not used", others.join(", "))),
-    }
-    warnings
+    (warnings, others)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What cannot be read as a whole is an error here, before any row is read: a folder with files
 //! of two formats, a table of Delta Lake, Iceberg or Hudi, a compression that is not known.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::manifest::{TableFormat, TableOptions};
@@ -15,7 +16,7 @@ pub struct RawFiles {
     pub format: TableFormat,
     /// The files; at least one
     pub files: Vec<RawFile>,
-    /// Files of another format beside them, which are not read because the manifest gives a format
+    /// Files beside them that are not read, as their names tell another format or none
     pub passed_over: Vec<PathBuf>,
 }
 
@@ -74,8 +75,8 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
         }
         match ending.format {
             Some(other) if other != format => found.passed_over.push(path),
-            // A README beside the data; with a format given, the ending does not matter.
-            None if options.format.is_none() => {}
+            // Perhaps a README beside the data; with a format given, the ending does not matter.
+            None if options.format.is_none() => found.passed_over.push(path),
             _ => {
                 if ending.compression.is_some()
                     && !matches!(format, TableFormat::Csv | TableFormat::Json)
@@ -90,6 +91,7 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
     if found.files.is_empty() {
         return Err(format!("no file of it is {}", format.name()));
     }
+    refuse_table_formats(&found.files)?;
     same_keys(&found.files)?;
     Ok(found)
 }
@@ -263,6 +265,21 @@ fn add_folder(
         }
     }
     above.pop();
+    Ok(())
+}
+
+/// Looks for such a log in all folders above the files, too: of a pattern, or of a part of a table.
+fn refuse_table_formats(files: &[RawFile]) -> Result<(), String> {
+    let mut seen: HashSet<PathBuf> = HashSet::new();
+    for file in files {
+        let Ok(path) = file.path.canonicalize() else { continue };
+        for folder in path.ancestors().skip(1) {
+            if !seen.insert(folder.to_path_buf()) {
+                break; // and so those above it
+            }
+            refuse_table_format(folder)?;
+        }
+    }
     Ok(())
 }
 
@@ -446,14 +463,18 @@ mod tests {
         );
         let found = folder.find_as("log", Some(TableFormat::Parquet)).unwrap();
         assert_eq!((found.files.len(), found.passed_over.len()), (1, 1));
+        let folder = Folder::with(&["log/a.parquet", "log/part-0001", "log/b.orc", "log/_SUCCESS"]);
+        assert_eq!(folder.find_as("log", None).unwrap().passed_over.len(), 2);
     }
 
     #[test]
     fn a_table_with_a_log_of_its_own_is_refused() {
         for log in ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/hoodie.properties"] {
             let folder = Folder::with(&["log/a.parquet", &format!("log/{log}")]);
-            let message = folder.find("log").unwrap_err();
-            assert!(message.contains("which files count"), "{message}");
+            for path in ["log", "log/*", "log/a.parquet", "log/*.parquet"] {
+                let message = folder.find(path).unwrap_err();
+                assert!(message.contains("which files count"), "{path}: {message}");
+            }
         }
     }
 

@@ -179,6 +179,33 @@ impl FeatureColumn {
     }
 }
 
+impl FeatureColumn {
+    /// Counts the ids of a list of brands; of any other feature nothing.
+    ///
+    /// * `converted`: what [`Self::convert`] made of the same users.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be read, which then was no list.
+    pub fn count_brands(
+        &self,
+        users: &RecordBatch,
+        converted: &[ArrayRef],
+        seen: &mut BrandsSeen,
+    ) -> Result<()> {
+        if !matches!(self.feature.kind, FeatureKind::Sparse { ids: IdSpace::Brands, .. }) {
+            return Ok(());
+        }
+        let given = users.column_by_name(&self.source).expect("it was converted");
+        let given = as_list(given)?;
+        for row in (0..given.len()).filter(|&row| given.is_valid(row)) {
+            seen.n_ids += given.value_length(row) as usize;
+        }
+        seen.n_known += converted[0].as_list::<i32>().values().len();
+        Ok(())
+    }
+}
+
 /// Where a message's value stands.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -248,6 +275,11 @@ fn sparse(
     let weight_values = weight_values.as_ref().map(AsArray::as_primitive::<Float32Type>);
     // Ids of brands that are not kept are left out; other ids stand for themselves.
     let positions: Vec<Option<u32>> = if let Some(brands) = brands {
+        for row in (0..list.len()).filter(|&row| list.is_valid(row)) {
+            if list.value(row).logical_null_count() > 0 {
+                return Err(at.fail(row, "found null in its list, expected brand ids").into());
+            }
+        }
         brands.positions(list.values()).map_err(|err| err.at("users", at.column))?
     } else {
         let found = list.values();
@@ -319,9 +351,16 @@ pub struct ModelColumn {
     /// As the model has it
     feature: Feature,
     brands: BrandPositions,
-    /// Ids of brands read so far, and how many of them the model knows
-    n_ids: usize,
-    n_known: usize,
+    seen: BrandsSeen,
+}
+
+/// Ids of brands that were read of a feature so far.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct BrandsSeen {
+    /// All
+    pub n_ids: usize,
+    /// Those of brands that are predicted
+    pub n_known: usize,
 }
 
 /// Matches a model's features to the columns of users, by name.
@@ -435,7 +474,7 @@ impl ModelColumn {
             feature: Feature { name: source, kind },
             length_of: "the model has it",
         };
-        Ok(Self { column, feature: feature.clone(), brands, n_ids: 0, n_known: 0 })
+        Ok(Self { column, feature: feature.clone(), brands, seen: BrandsSeen::default() })
     }
 
     /// The columns that [`Self::convert`] gives.
@@ -464,11 +503,8 @@ impl ModelColumn {
                 let place = Place { users, column: &self.column.source };
                 return Err(place.fail(row, found).into());
             }
-            let given = users.column_by_name(&self.column.source).expect("matched");
-            let given = as_list(given)?;
-            self.n_ids += given.values().len() - given.values().logical_null_count();
-            self.n_known += ids.len();
         }
+        self.column.count_brands(users, &columns, &mut self.seen)?;
         Ok(columns)
     }
 
@@ -479,13 +515,14 @@ impl ModelColumn {
     ///
     /// If there are ids of brands, and the model knows none of them.
     pub fn check_known(&self) -> Result<(), DataError> {
-        if self.n_ids == 0 || self.n_known > 0 {
+        let BrandsSeen { n_ids, n_known } = self.seen;
+        if n_ids == 0 || n_known > 0 {
             return Ok(());
         }
         Err(DataError(format!(
-            "users: column `{}`: none of its {} brand ids is a brand of the model; expected ids as \
-             `brand_id` of the brands that it was trained with",
-            self.column.source, self.n_ids
+            "users: column `{}`: none of its {n_ids} brand ids is a brand of the model; expected \
+             ids as `brand_id` of the brands that it was trained with",
+            self.column.source
         )))
     }
 }

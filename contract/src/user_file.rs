@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::arrow_file::{
@@ -51,12 +51,10 @@ impl UserFile {
         if !is_stream && !start.starts_with(FILE_MAGIC) {
             return Err(Unreadable::Content(other_format(&start)));
         }
-        let mut file = Self {
-            path: path.to_path_buf(),
-            is_stream,
-            schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
-        };
+        let mut file =
+            Self { path: path.to_path_buf(), is_stream, schema: SchemaRef::new(Schema::empty()) };
         file.schema = file.decode()?.0;
+        distinct_names(&file.schema)?;
         Ok(file)
     }
 
@@ -93,6 +91,23 @@ impl UserFile {
     }
 }
 
+/// Of two columns of one name nobody could tell which is meant.
+///
+/// # Errors
+///
+/// The name that appears twice.
+pub fn distinct_names(schema: &Schema) -> Result<(), Unreadable> {
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    let is_repeated = |i: &usize| names[..*i].contains(&names[*i]);
+    match (0..names.len()).find(is_repeated) {
+        None => Ok(()),
+        Some(i) => Err(Unreadable::Content(format!(
+            "column `{}` appears twice; give each its own name",
+            names[i]
+        ))),
+    }
+}
+
 fn broken(err: ArrowError) -> Unreadable {
     match err.into() {
         Unreadable::Content(what) => {
@@ -102,6 +117,9 @@ fn broken(err: ArrowError) -> Unreadable {
     }
 }
 
+/// First bytes of a file that Git LFS left in place of the real one.
+pub const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 /// Bytes that tell formats apart.
 const START: usize = 64;
 
@@ -109,6 +127,9 @@ const START: usize = 64;
 fn other_format(start: &[u8]) -> String {
     let is_text = !start.is_empty() && start.iter().all(|&b| b >= b' ' || b.is_ascii_whitespace());
     let first = start.iter().find(|b| !b.is_ascii_whitespace());
+    if start.starts_with(LFS_POINTER) {
+        return "is a pointer of Git LFS, not the file itself; run `git lfs pull`".to_owned();
+    }
     let (what, read) = match start {
         [] => return "is empty, expected an Arrow IPC file".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => ("a Parquet file", "pq.read_table(NAME)"),

@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use contract::cli::DataError;
+use contract::cli::{DataError, count, plural};
 use contract::columns::ListBuilder;
 use contract::ids::{self, IdIndex, IdKind};
 use contract::ipc::Writer;
 use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
 use contract::run::StageRun;
 use contract::scratch::Scratch;
-use contract::source_features::{self, BrandPositions, FeatureColumn};
+use contract::source_features::{self, BrandPositions, BrandsSeen, FeatureColumn};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::{record::Record, tables, warn_line};
 use datafusion::arrow::array::{
@@ -219,6 +219,12 @@ fn split_users(
     let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
     let n_test = if holdout.column.is_some() { 0 } else { number(holdout.test) };
     let n_valid = if splits.contains(&Split::Valid) { 0 } else { number(holdout.valid) };
+    if drawn.is_empty()
+        && let Some(column) = &holdout.column
+    {
+        let message = format!("users: column `{column}` says `train` of no user");
+        return Err(DataError(message).into());
+    }
     if n_test.saturating_add(n_valid) >= drawn.len() {
         return Err(DataError(format!(
             "users: {} users cannot give {n_valid} to valid and {n_test} to test and leave one to train on; \
@@ -230,10 +236,12 @@ fn split_users(
     }
     for (split, name) in [(Split::Train, "train"), (Split::Valid, "valid"), (Split::Test, "test")] {
         if !splits.contains(&split) {
-            return Err(DataError(format!(
-                "users: no user is kept for {name}; make `holdout` larger"
-            ))
-            .into());
+            let remedy = match &holdout.column {
+                Some(column) => format!("column `{column}` says `{name}` of none"),
+                None => "make `holdout` larger".to_owned(),
+            };
+            let message = format!("users: no user is kept for {name}; {remedy}");
+            return Err(DataError(message).into());
         }
     }
     Ok(splits)
@@ -484,6 +492,7 @@ async fn write_users(
         files.write(&batch, user_labels.finish(), &splits[rows], brands)?;
     }
     let files = files.expect("there is a user, checked before");
+    files.report_brands()?;
     for writer in [files.features, files.train_users, files.valid, files.test] {
         stage.add(writer.finish()?);
     }
@@ -492,6 +501,8 @@ async fn write_users(
 
 struct UserFiles {
     columns: Vec<FeatureColumn>,
+    /// By column
+    brands_seen: Vec<BrandsSeen>,
     others: Vec<usize>,
     features: Writer,
     train_users: Writer,
@@ -528,9 +539,32 @@ impl UserFiles {
             )?,
             valid: stage.writer("valid.arrow", &tables::HOLDOUT, holdout())?,
             test: stage.writer("test.arrow", &tables::HOLDOUT, holdout())?,
+            brands_seen: vec![BrandsSeen::default(); columns.len()],
             columns,
             others,
         })
+    }
+
+    /// Says which ids in lists of brands were left out; that all were is a mistake.
+    fn report_brands(&self) -> Result<(), DataError> {
+        for (column, &BrandsSeen { n_ids, n_known }) in self.columns.iter().zip(&self.brands_seen) {
+            let name = &column.feature.name;
+            if n_ids > 0 && n_known == 0 {
+                return Err(DataError(format!(
+                    "users: column `{name}`: none of its {n_ids} ids is a brand that is predicted; \
+                     expected ids as `brand_id` of brands"
+                )));
+            }
+            if n_known < n_ids {
+                let left_out = plural((n_ids - n_known) as u64, "id");
+                warn_line!(
+                    "users: column `{name}`: {left_out} of {} are of no brand that is predicted, \
+                     and left out",
+                    count(n_ids as u64)
+                );
+            }
+        }
+        Ok(())
     }
 
     fn write(
@@ -542,8 +576,10 @@ impl UserFiles {
     ) -> Result<()> {
         let ids = users.column_by_name("user_id").expect("cast before").clone();
         let mut converted = vec![ids.clone(), labels];
-        for column in &self.columns {
-            converted.extend(column.convert(users, brands)?);
+        for (column, seen) in self.columns.iter().zip(&mut self.brands_seen) {
+            let of_column = column.convert(users, brands)?;
+            column.count_brands(users, &of_column, seen)?;
+            converted.extend(of_column);
         }
         let converted = RecordBatch::try_new(self.test.schema(), converted)?;
         let of = |batch: &RecordBatch, split: Split| {

@@ -17,11 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use contract::cli::DataError;
+use contract::cli::{DataError, plural};
 use contract::ids::IdError;
 use contract::manifest::{Data, TableFormat, TableOptions, View};
 use contract::raw_files::{self, RawFile};
-use contract::warn_line;
+use contract::user_file::distinct_names;
+use contract::{slips, unused, warn_line};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -129,16 +130,21 @@ impl RawTables {
         DataError(message)
     }
 
-    /// Warns of columns of a view's query that nothing reads. A table may have others.
+    /// Warns of columns of a view's query that nothing reads, and of those of a table whose names are
+    /// nearly that of a column that it lacks.
     ///
     /// * `what`: `interactions` or `brands`.
     /// * `known`: what is read of it.
     pub fn warn_of_unused(&self, what: &str, frame: &DataFrame, known: &[&str]) {
-        let Some((_, query)) = self.queries.iter().find(|(of, _)| *of == what) else { return };
         let fields = frame.schema().fields().iter();
         let names = fields.map(|field| field.name().as_str());
-        for warning in contract::unused("column", names, known.iter().copied()) {
-            warn_line!("warning: {what}: {}: {warning}", query.display());
+        let known = known.iter().copied();
+        let (of, warnings) = match self.queries.iter().find(|(of, _)| *of == what) {
+            Some((_, path)) => (format!("{}: ", path.display()), unused("column", names, known)),
+            None => (String::new(), slips("column", names, known).0),
+        };
+        for warning in warnings {
+            warn_line!("warning: {what}: {of}{warning}");
         }
     }
 
@@ -212,11 +218,12 @@ impl RawTables {
 fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)> {
     let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
     let found = raw_files::find(options).map_err(in_table)?;
-    for path in &found.passed_over {
+    if let Some(path) = found.passed_over.first() {
         warn_line!(
-            "warning: table `{name}`: {} is not read, as its format is `{}`",
-            path.display(),
-            found.format.name()
+            "warning: table `{name}`: {} not read, as their names do not tell `{}`; the first is {}",
+            plural(found.passed_over.len() as u64, "file"),
+            found.format.name(),
+            path.display()
         );
     }
     let mut parts = Vec::new();
@@ -227,6 +234,7 @@ fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)
             TableFormat::Json => json::look_at(&file).map(|schema| (schema, None)),
             TableFormat::Arrow => arrow_file::look_at(&file).map(|schema| (schema, None)),
         });
+        let looked_at = looked_at.and_then(|found| distinct_names(&found.0).map(|()| found));
         let (schema, n_rows) = looked_at.map_err(|err| open::at(err, name, &file.path))?;
         parts.push(Part { file, schema: Arc::new(schema), n_rows });
     }

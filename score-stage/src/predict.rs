@@ -111,9 +111,11 @@ fn beside(model: &Path) -> PathBuf {
 /// What is read must not be replaced by what is written.
 fn check_output(args: &Args) -> Result<(), UsageError> {
     let Ok(output) = args.output.canonicalize() else { return Ok(()) };
-    let inputs = [Some(&args.model), Some(&args.users), args.thresholds.as_ref()];
-    let is_input = |path: &&PathBuf| path.canonicalize().is_ok_and(|input| input == output);
-    match inputs.into_iter().flatten().find(is_input) {
+    let thresholds = args.thresholds.clone().unwrap_or_else(|| beside(&args.model));
+    let memory = thresholds.with_file_name("memory.arrow");
+    let inputs = [&args.model, &args.users, &thresholds, &memory];
+    let is_input = |path: &&&PathBuf| path.canonicalize().is_ok_and(|input| input == output);
+    match inputs.iter().find(is_input) {
         Some(input) => Err(UsageError(format!(
             "`--output` is {}, which is read; name another file",
             input.display()

@@ -12,9 +12,9 @@ use contract::cli::{self, DataError, ExperimentArgs};
 use contract::columns::{self, ListSlices};
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
-use contract::manifest::{Experiment, IdSpace, ModelKind, TrainParams};
+use contract::manifest::{Experiment, HiddenWidth, IdSpace, ModelKind, TrainParams};
 use contract::plan::JUDGED_MODEL;
-use contract::run::StageRun;
+use contract::run::{StageRun, memory_bytes};
 use contract::{Stage, interrupt, ipc, tables, warn_line};
 use linfa::ParamGuard as _;
 use model::{Inputs, Kind, Mlp, Model, Persistence, Popularity, prior_logits};
@@ -173,6 +173,7 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
         volumes: brands.volumes.clone(),
         n_users: brands.n_train_users,
     };
+    check_size(&architecture, &experiment.train.hidden, n_brands)?;
     let checkpoint = |member: usize, what: &str| CheckpointFile {
         path: stage.plan.dir.join(match member {
             0 => format!("{what}.arrow"),
@@ -368,6 +369,31 @@ fn chosen_features(table: &Table, params: &TrainParams) -> Result<Vec<Feature>> 
         ))
     );
     Ok(chosen)
+}
+
+/// A network that does not fit into memory would end in the kernel's killer.
+fn check_size(architecture: &Architecture, hidden: &[HiddenWidth], n_brands: usize) -> Result<()> {
+    /// A weight, its two moments, and the best epoch's weight.
+    const BYTES_PER_WEIGHT: u128 = 4 * 4;
+    const GIB: f64 = (1_u64 << 30) as f64;
+
+    let n_in: usize = architecture.features.iter().map(Feature::n_dense).sum();
+    let n_in = n_in + architecture.ids.iter().map(Ids::n_rows).sum::<usize>();
+    let widths = hidden.iter().map(|width| width.0).chain([n_brands]);
+    let (n_weights, _) = widths
+        .fold((0_u128, n_in), |(n, before), width| (n + before as u128 * width as u128, width));
+    let needed = n_weights * BYTES_PER_WEIGHT;
+    let there = memory_bytes().unwrap_or(u64::MAX);
+    ensure!(
+        needed < u128::from(there),
+        DataError(format!(
+            "the network has {n_weights} weights, for which training needs {:.1} GiB; this machine \
+             has {:.1} GiB\nhint: make the layers of `train.hidden` narrower",
+            needed as f64 / GIB,
+            there as f64 / GIB
+        ))
+    );
+    Ok(())
 }
 
 /// What the ids of each sparse feature are: the brands, or those of training users.

@@ -82,7 +82,7 @@ pub enum Ids {
 
 impl Ids {
     /// Rows of weights.
-    fn n_rows(&self) -> usize {
+    pub fn n_rows(&self) -> usize {
         match self {
             Self::Numbers(n) => *n,
             Self::Listed(ids) => ids.len(),

@@ -43,6 +43,15 @@ pub fn of_all(
     for part in parts {
         for field in part.schema.fields() {
             let given = options.types.get(field.name()).map(|given| given.arrow());
+            if given == Some(DataType::Int64) && field.data_type().is_floating() {
+                return Err(format!(
+                    "{}: column `{}` is `{}`, and `types` wants whole numbers; give `float` or \
+                     `text`, or round it in a view",
+                    part.file.path.display(),
+                    field.name(),
+                    field.data_type()
+                ));
+            }
             match fields.iter_mut().find(|known| known.name() == field.name()) {
                 None => {
                     let data_type = given.unwrap_or_else(|| plain(field.data_type()));
@@ -126,6 +135,8 @@ fn key_field(key: &str, parts: &[Part], options: &TableOptions) -> Field {
     let values = || parts.iter().filter_map(|part| key_value(part, key));
     let is_number =
         |value: &str| value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
+    let is_unsigned =
+        |value: &str| value.parse::<u64>().is_ok_and(|number| number.to_string() == value);
     let is_day = |value: &str| {
         value.len() == "2024-07-01".len()
             && ScalarValue::try_from_string(value.to_owned(), &DataType::Date32).is_ok()
@@ -133,6 +144,7 @@ fn key_field(key: &str, parts: &[Part], options: &TableOptions) -> Field {
     let data_type = match options.types.get(key) {
         Some(given) => given.arrow(),
         None if values().all(is_number) => DataType::Int64,
+        None if values().all(is_unsigned) => DataType::UInt64,
         None if values().all(is_day) => DataType::Date32,
         None => DataType::Utf8,
     };

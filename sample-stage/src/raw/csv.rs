@@ -3,13 +3,13 @@
 use contract::manifest::TableOptions;
 use contract::raw_files::{RawFile, delimiter};
 use contract::unreadable::Unreadable;
-use contract::user_file::Batches;
+use contract::user_file::{Batches, distinct_names};
 use datafusion::arrow::csv::ReaderBuilder;
 use datafusion::arrow::csv::reader::Format;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::columns::WHY_TEXT;
-use super::open::{self, LastByte};
+use super::open::{self, Quotes};
 
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;
@@ -22,11 +22,7 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreada
         .with_delimiter(delimiter(options, &file.path));
     let (inferred, _) = format.infer_schema(open::reader(file)?, None)?;
     let names: Vec<&str> = inferred.fields().iter().map(|f| f.name().as_str()).collect();
-    if let Some(name) = names.iter().find(|name| names.iter().filter(|n| n == name).count() > 1) {
-        let what =
-            format!("column `{name}` appears twice in its first line; give each its own name");
-        return Err(Unreadable::Content(what));
-    }
+    distinct_names(&inferred)?;
     if let [name] = names[..]
         && let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other))
     {
@@ -40,7 +36,11 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreada
     let kinds: Vec<Values> = values(file, options, names.len())?;
     let fields = inferred.fields().iter().zip(kinds).map(|(field, values)| {
         let is_text = field.data_type().is_numeric() && values.text.is_some();
-        let data_type = if is_text { DataType::Utf8 } else { field.data_type().clone() };
+        let data_type = match field.data_type() {
+            _ if is_text => DataType::Utf8,
+            DataType::Utf8 if values.is_unsigned() => DataType::UInt64,
+            inferred => inferred.clone(),
+        };
         let reason = values.text.filter(|_| data_type == DataType::Utf8 && values.has_number);
         let metadata = reason.map(|reason| (WHY_TEXT.to_owned(), reason)).into_iter().collect();
         Field::new(field.name(), data_type, true).with_metadata(metadata)
@@ -52,6 +52,8 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreada
 #[derive(Clone, Default)]
 struct Values {
     has_number: bool,
+    /// One that is no whole number of 64 bits without a sign
+    has_other: bool,
     /// The first value that is no number, or has a leading zero, and where
     text: Option<String>,
 }
@@ -60,19 +62,18 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
     let mut reader = ::csv::ReaderBuilder::new()
         .delimiter(delimiter(options, &file.path))
         .has_headers(options.header)
-        .from_reader(LastByte::new(open::reader(file)?));
+        .from_reader(Quotes::new(open::reader(file)?, delimiter(options, &file.path)));
     let mut found = vec![Values::default(); n];
     let mut record = ::csv::ByteRecord::new();
     let failed = |err: ::csv::Error| Unreadable::Content(err.to_string());
-    // Where the last record begins, if its last field holds an end of line.
-    let mut open_at = None;
     while reader.read_byte_record(&mut record).map_err(failed)? {
-        let last = record.iter().next_back().unwrap_or_default();
         let line = record.position().map_or(0, ::csv::Position::line);
-        open_at = last.contains(&b'\n').then_some(line);
         for (value, found) in record.iter().zip(&mut found) {
-            // Both are known: nothing more to find.
-            if value.is_empty() || (found.has_number && found.text.is_some()) {
+            if value.is_empty() {
+                continue;
+            }
+            found.has_other = found.has_other || !is_unsigned(value);
+            if found.has_number && found.text.is_some() {
                 continue;
             }
             if is_plain_number(value) {
@@ -83,12 +84,21 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
             }
         }
     }
-    if let Some(line) = open_at.filter(|_| reader.get_ref().last != b'"') {
-        return Err(Unreadable::Content(format!(
-            "line {line}: a quote is opened and never closed, so all rows after it are one field"
-        )));
+    if let Some(fault) = reader.get_ref().fault() {
+        return Err(Unreadable::Content(fault));
     }
     Ok(found)
+}
+
+impl Values {
+    /// Whether all are whole numbers of 64 bits without a sign, as hashes are.
+    fn is_unsigned(&self) -> bool {
+        self.has_number && self.text.is_none() && !self.has_other
+    }
+}
+
+fn is_unsigned(value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|text| text.parse::<u64>().is_ok())
 }
 
 /// A number as one writes it: `007` is a name.

@@ -11,7 +11,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::json::reader::infer_json_schema_from_iterator;
 use datafusion_datasource_json::utils::JsonArrayToNdjsonReader;
-use indexmap::IndexSet;
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::open;
@@ -34,11 +34,10 @@ fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable
 }
 
 /// The columns of a file in the order in which they first appear, and types that hold all their
-/// values. Numbers that 64 bits with a sign cannot hold are text, as they are ids.
+/// values. Whole numbers that no 64 bits hold are text, as they are ids.
 pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     let row = Cell::new(0_u64);
-    let mut names = IndexSet::new();
-    let mut large = IndexSet::new();
+    let mut columns: IndexMap<String, Numbers> = IndexMap::new();
     let values = serde_json::Deserializer::from_reader(objects(file)?).into_iter::<Value>();
     let objects = values.map(|value| {
         row.set(row.get() + 1);
@@ -47,11 +46,9 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
             return Err(ArrowError::JsonError("is no object, as `{\"user_id\": 7}`".to_owned()));
         };
         for (name, value) in map {
-            if !names.contains(name) {
-                names.insert(name.clone());
-            }
-            if value.as_u64().is_some_and(|number| i64::try_from(number).is_err()) {
-                large.insert(name.clone());
+            match columns.get_mut(name) {
+                Some(numbers) => numbers.add(value),
+                None => columns.entry(name.clone()).or_default().add(value),
             }
         }
         Ok(value)
@@ -60,14 +57,52 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
         ArrowError::JsonError(what) => Unreadable::Content(format!("row {}: {what}", row.get())),
         other => other.into(),
     })?;
-    let fields = names.iter().map(|name| {
+    if columns.is_empty() {
+        return Err(Unreadable::content("holds no row"));
+    }
+    let fields = columns.iter().map(|(name, numbers)| {
         let found = inferred.field_with_name(name).expect("it was inferred of the same rows");
-        let data_type =
-            if large.contains(name) { DataType::Utf8 } else { found.data_type().clone() };
-        Field::new(name, data_type, true)
+        Field::new(name, numbers.data_type(found.data_type()), true)
     });
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
+
+/// What a column's numbers are.
+#[derive(Default)]
+struct Numbers {
+    is_negative: bool,
+    /// One is beyond 64 bits with a sign
+    is_large: bool,
+    /// One is beyond 64 bits
+    is_huge: bool,
+    has_fraction: bool,
+}
+
+impl Numbers {
+    fn add(&mut self, value: &Value) {
+        let Value::Number(number) = value else { return };
+        self.is_negative |= number.as_i64().is_some_and(|number| number < 0);
+        self.is_large |= number.is_u64() && !number.is_i64();
+        if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+            let is_huge = float.fract() == 0.0 && float.abs() >= BEYOND_64_BITS;
+            self.is_huge |= is_huge;
+            self.has_fraction |= !is_huge;
+        }
+    }
+
+    /// * `inferred`: by arrow, for which a number that is large is a fraction.
+    fn data_type(&self, inferred: &DataType) -> DataType {
+        let is_whole = inferred.is_numeric() && !self.has_fraction;
+        match (self.is_large, self.is_huge) {
+            (true, false) if is_whole && !self.is_negative => DataType::UInt64,
+            (true, _) | (_, true) if is_whole => DataType::Utf8,
+            _ => inferred.clone(),
+        }
+    }
+}
+
+/// 2^63: below it a whole number is read as one.
+const BEYOND_64_BITS: f64 = 9_223_372_036_854_775_808.0;
 
 /// Reads a file with the columns of `schema`; one that a row does not have is null.
 pub fn read(file: &RawFile, schema: SchemaRef) -> Result<Batches, Unreadable> {

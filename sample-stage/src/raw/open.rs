@@ -8,18 +8,24 @@ use anyhow::anyhow;
 use contract::cli::DataError;
 use contract::raw_files::{Compression, RawFile};
 use contract::unreadable::Unreadable;
+use contract::user_file::LFS_POINTER;
+
+/// Characters of a message.
+const LONGEST_MESSAGE: usize = 600;
 
 /// An error with the table and the file.
 pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
     let place = format!("table `{table}`: {}", file.display());
     match err {
         Unreadable::Io(err) => anyhow!("{place}: {err}"),
-        Unreadable::Content(what) => DataError(format!("{place}: {what}")).into(),
+        Unreadable::Content(what) => {
+            // Readers show what they found, which may be the whole file.
+            let shown: String = what.chars().take(LONGEST_MESSAGE).collect();
+            let more = if shown.len() < what.len() { "…" } else { "" };
+            DataError(format!("{place}: {shown}{more}")).into()
+        }
     }
 }
-
-/// First bytes of a file that Git LFS left in place of the real one.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Finds files that are not data at all, before a format makes something of them.
 pub fn check(file: &RawFile) -> Result<(), Unreadable> {
@@ -51,23 +57,79 @@ pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreada
     Ok(BufReader::with_capacity(1 << 20, plain))
 }
 
-/// Remembers the last byte that was read and is no end of line.
-pub struct LastByte<R> {
+/// Reads csv and looks at its quotes, of which the parser takes any.
+pub struct Quotes<R> {
     inner: R,
-    pub last: u8,
+    delimiter: u8,
+    state: Quote,
+    line: u64,
+    /// Line in which the last quote was opened
+    opened: u64,
+    /// What is wrong first
+    fault: Option<String>,
 }
 
-impl<R: Read> LastByte<R> {
-    pub fn new(inner: R) -> Self {
-        Self { inner, last: 0 }
+/// Where in a field a byte is.
+#[derive(Clone, Copy, PartialEq)]
+enum Quote {
+    Start,
+    Plain,
+    Inside,
+    Closed,
+}
+
+impl<R: Read> Quotes<R> {
+    pub fn new(inner: R, delimiter: u8) -> Self {
+        Self { inner, delimiter, state: Quote::Start, line: 1, opened: 0, fault: None }
+    }
+
+    /// What is wrong, once all is read.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.clone().or_else(|| {
+            (self.state == Quote::Inside).then(|| {
+                format!(
+                    "line {}: a quote is opened and never closed, so all rows after it are one field",
+                    self.opened
+                )
+            })
+        })
+    }
+
+    fn look_at(&mut self, byte: u8) {
+        use Quote::{Closed, Inside, Plain, Start};
+
+        let is_end = byte == self.delimiter || byte == b'\n' || byte == b'\r';
+        self.state = match (self.state, byte) {
+            (Start, b'"') => {
+                self.opened = self.line;
+                Inside
+            }
+            (Inside, b'"') => Closed,
+            (Closed, b'"') => Inside, // two quotes are one of the text
+            (Inside, _) => Inside,
+            (Start | Plain | Closed, _) if is_end => Start,
+            (Closed, _) => {
+                let (from, to) = (self.opened, self.line);
+                self.fault.get_or_insert_with(|| {
+                    format!(
+                        "line {to}: text follows a closing quote, which was opened in line {from}; \
+                         write a quote in a text twice, and the text between quotes"
+                    )
+                });
+                Plain
+            }
+            (Start | Plain, _) => Plain,
+        };
+        self.line += u64::from(byte == b'\n');
     }
 }
 
-impl<R: Read> Read for LastByte<R> {
+impl<R: Read> Read for Quotes<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(bytes)?;
-        let last = bytes[..n].iter().rfind(|byte| !matches!(byte, b'\n' | b'\r'));
-        self.last = last.copied().unwrap_or(self.last);
+        for &byte in &bytes[..n] {
+            self.look_at(byte);
+        }
         Ok(n)
     }
 }

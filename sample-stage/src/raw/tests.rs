@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use contract::manifest::{Data, View};
 use datafusion::arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
-use datafusion::arrow::datatypes::Int8Type;
+use datafusion::arrow::datatypes::{DataType, Field, Int8Type, Schema};
 use datafusion::arrow::ipc::writer::{FileWriter, StreamWriter};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::logical_expr::col;
@@ -158,6 +158,10 @@ fn a_file_that_does_not_fit_is_named() {
         ),
         ("user_id,brand_id\n2,\"200\n3,300\n", "b.csv: line 2: a quote is opened and never closed"),
         (
+            "user_id,brand_id\n2,\"5in\n3,x\n4,\"5in\n",
+            "b.csv: line 4: text follows a closing quote, which was opened in line 2",
+        ),
+        (
             "user_id;brand_id\n2;200\n",
             "b.csv: its first line is the one name `user_id;brand_id`; if `;` is between",
         ),
@@ -274,6 +278,49 @@ fn numbers_beyond_64_bits_with_a_sign_keep_all_digits() {
     folder.write("a.json", "{\"user_id\": 18446744073709551615}\n{\"user_id\": 1}\n");
     for file in ["a.csv", "a.json"] {
         assert_eq!(folder.rows(json!(file)).unwrap(), ["1", "18446744073709551615"], "{file}");
+    }
+}
+
+#[test]
+fn whole_numbers_beyond_any_64_bits_are_text() {
+    let folder = Folder::new();
+    let large = "10000000000000000000000007";
+    folder.write("a.csv", format!("user_id\n{large}\n-1\n"));
+    folder.write("a.json", format!("{{\"user_id\": {large}}}\n{{\"user_id\": -1}}\n"));
+    for file in ["a.csv", "a.json"] {
+        assert_eq!(folder.rows(json!(file)).unwrap(), ["-1", large], "{file}");
+    }
+}
+
+#[test]
+fn a_column_that_appears_twice_is_refused() {
+    let folder = Folder::new();
+    let batch = || {
+        let field = |name| Field::new(name, DataType::Int64, false);
+        let schema = Arc::new(Schema::new(vec![field("user_id"), field("user_id")]));
+        RecordBatch::try_new(schema, vec![ints(vec![1]), ints(vec![2])]).unwrap()
+    };
+    let mut writer = FileWriter::try_new(folder.create("a.arrow"), &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.finish().unwrap();
+    let mut writer =
+        ArrowWriter::try_new(folder.create("a.parquet"), batch().schema(), None).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.close().unwrap();
+    for file in ["a.arrow", "a.parquet"] {
+        let message = folder.rows(json!(file)).unwrap_err();
+        assert!(message.contains("column `user_id` appears twice"), "{message}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_never_made_of_fractions() {
+    let folder = Folder::new();
+    folder.parquet("a.parquet", vec![("x", Arc::new(Float64Array::from(vec![2.5])) as ArrayRef)]);
+    folder.write("a.json", "{\"x\": 2.5}\n");
+    for file in ["a.parquet", "a.json"] {
+        let message = folder.rows(json!({"path": file, "types": {"x": "int"}})).unwrap_err();
+        assert!(message.contains("column `x` is `Float64`, and `types` wants whole"), "{message}");
     }
 }
 

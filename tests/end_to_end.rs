@@ -680,6 +680,10 @@ fn bad_data_is_an_error_that_says_where_and_what() {
             "interactions: column `brand_id` is `Int64` (whole numbers), but the ids it refers to are `Utf8` (text)",
         ),
         (
+            manifest("users: {table: users}", "users: {sql: past.sql}"),
+            "users: column `past`: none of its 36 ids is one of `brands`",
+        ),
+        (
             manifest("users: {table: users}", "users: {sql: floats.sql}"),
             "users: column `user_id` is `Float64`, expected whole numbers or text; write `cast(user_id as bigint)` in a view",
         ),
@@ -716,6 +720,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
         let work = Workspace::tiny();
         work.write("numbers.sql", "select user_id, 7 as brand_id from interactions");
         work.write("floats.sql", "select * replace (1.5 as user_id) from users");
+        work.write("past.sql", "select * replace (['ACME'] as past) from users");
         work.write("none.sql", "select * from brands where brand_id = 'nobody'");
         work.edit(&file, &from, &to);
         let run = work.run("sample-stage", &["holdout"]);

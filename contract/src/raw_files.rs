@@ -57,6 +57,7 @@ const FORMATS: &str = "parquet, csv, json or arrow";
 /// What is wrong and what to write instead, without the table's name.
 pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
     let all = all_files(&options.path)?;
+    refuse_table_formats(&all)?;
     let told: Vec<Ending> = all.iter().map(|path| Ending::of(path)).collect();
     let format = match options.format {
         Some(format) => format,
@@ -91,7 +92,6 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
     if found.files.is_empty() {
         return Err(format!("no file of it is {}", format.name()));
     }
-    refuse_table_formats(&found.files)?;
     same_keys(&found.files)?;
     Ok(found)
 }
@@ -243,7 +243,6 @@ fn add_folder(
     above: &mut Vec<PathBuf>,
     files: &mut Vec<PathBuf>,
 ) -> Result<(), String> {
-    refuse_table_format(folder)?;
     let failed = |err: std::io::Error| format!("`{}`: {err}", folder.display());
     let real = folder.canonicalize().map_err(failed)?;
     if above.contains(&real) {
@@ -268,11 +267,11 @@ fn add_folder(
     Ok(())
 }
 
-/// Looks for such a log in all folders above the files, too: of a pattern, or of a part of a table.
-fn refuse_table_formats(files: &[RawFile]) -> Result<(), String> {
+/// Looks into all folders above the files: a pattern may name files of a table, or a path a part.
+fn refuse_table_formats(files: &[PathBuf]) -> Result<(), String> {
     let mut seen: HashSet<PathBuf> = HashSet::new();
     for file in files {
-        let Ok(path) = file.path.canonicalize() else { continue };
+        let Ok(path) = file.canonicalize() else { continue };
         for folder in path.ancestors().skip(1) {
             if !seen.insert(folder.to_path_buf()) {
                 break; // and so those above it

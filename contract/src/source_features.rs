@@ -191,6 +191,7 @@ impl FeatureColumn {
         &self,
         users: &RecordBatch,
         converted: &[ArrayRef],
+        brands: &BrandPositions,
         seen: &mut BrandsSeen,
     ) -> Result<()> {
         if !matches!(self.feature.kind, FeatureKind::Sparse { ids: IdSpace::Brands, .. }) {
@@ -201,7 +202,10 @@ impl FeatureColumn {
         for row in (0..given.len()).filter(|&row| given.is_valid(row)) {
             seen.n_ids += given.value_length(row) as usize;
         }
-        seen.n_known += converted[0].as_list::<i32>().values().len();
+        let n_known = converted[0].as_list::<i32>().values().len();
+        seen.n_known += n_known;
+        seen.is_any_brand |=
+            n_known > 0 || brands.ids.positions(given.values())?.iter().any(Option::is_some);
         Ok(())
     }
 }
@@ -361,6 +365,8 @@ pub struct BrandsSeen {
     pub n_ids: usize,
     /// Those of brands that are predicted
     pub n_known: usize,
+    /// Whether one is of a brand, predicted or not
+    pub is_any_brand: bool,
 }
 
 /// Matches a model's features to the columns of users, by name.
@@ -504,7 +510,7 @@ impl ModelColumn {
                 return Err(place.fail(row, found).into());
             }
         }
-        self.column.count_brands(users, &columns, &mut self.seen)?;
+        self.column.count_brands(users, &columns, &self.brands, &mut self.seen)?;
         Ok(columns)
     }
 
@@ -515,7 +521,7 @@ impl ModelColumn {
     ///
     /// If there are ids of brands, and the model knows none of them.
     pub fn check_known(&self) -> Result<(), DataError> {
-        let BrandsSeen { n_ids, n_known } = self.seen;
+        let BrandsSeen { n_ids, n_known, .. } = self.seen;
         if n_ids == 0 || n_known > 0 {
             return Ok(());
         }

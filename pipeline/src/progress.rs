@@ -49,9 +49,17 @@ impl Progress {
         }
     }
 
-    /// A stage says something.
+    /// Whether what stages say is shown as it comes, whole.
+    pub fn shows_lines(&self) -> bool {
+        self.bars.is_none() && !self.is_quiet
+    }
+
+    /// A stage says something. Beside a bar only the last line is seen, but warnings stay.
     pub fn line(&self, place: usize, line: &str) {
         match self.of_node.get(&place) {
+            Some(_) if line.starts_with("warning: ") || line.starts_with("note: ") => {
+                self.say(line);
+            }
             Some(bar) => bar.set_message(output::visible_line(line).into_owned()),
             None => self.say(line),
         }

@@ -313,16 +313,18 @@ impl<'a> Scheduler<'a> {
             let label = node.plan.label();
             let is_interrupted = INTERRUPTS.load(Ordering::Relaxed) > 0;
             if !is_interrupted {
-                let (lines, log) = (child::last_lines(node), child::log_path(node));
+                let log = child::log_path(node).display().to_string();
+                let lines = if self.progress.shows_lines() {
+                    format!("its log is {log}") // its lines stand above
+                } else {
+                    format!("its last lines, of {log}:\n{}", child::last_lines(node))
+                };
                 let killed = if status.signal() == Some(Signal::SIGKILL as i32) {
                     "\nhint: something killed it, as the system does when memory runs out; try `-j 1`"
                 } else {
                     ""
                 };
-                self.progress.fail(&format!(
-                    "{label}: failed ({status}); its last lines, of {}:\n{lines}{killed}",
-                    log.display()
-                ));
+                self.progress.fail(&format!("{label}: failed ({status}); {lines}{killed}"));
             }
             let outcome = if is_interrupted { "interrupted" } else { "failed" };
             return self.finish(place, outcome, why, secs);

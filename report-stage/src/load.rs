@@ -21,6 +21,8 @@ pub struct Brands {
     pub ids: ArrayRef,
     /// Labels of brands that are not predicted; `None` if the table does not say
     pub left_out: Option<LeftOut>,
+    /// Whether the table says that no valid user has any of them
+    pub are_unseen_in_valid: bool,
 }
 
 /// One brand.
@@ -170,7 +172,9 @@ pub fn brands(table: &Table) -> Result<Brands, Error> {
         }
     }
     let left_out = table.metadata(LEFT_OUT_KEY).and_then(|text| serde_json::from_str(text).ok());
-    Ok(Brands { list, ids, left_out })
+    let without = table.metadata("n_brands_without_positives_in_valid");
+    let are_unseen_in_valid = without.and_then(|n| n.parse().ok()) == Some(list.len());
+    Ok(Brands { list, ids, left_out, are_unseen_in_valid })
 }
 
 /// `scores.arrow`.

@@ -23,6 +23,10 @@ use crate::settings;
 /// Version of `report.json`.
 const VERSION: u32 = 1;
 
+/// A note where epochs, thresholds and all else were chosen without a label.
+const NOTHING_IN_VALID: &str = "No valid user has a label of a predicted brand, so nothing that was \
+     chosen on valid (epoch, calibration, thresholds) means anything.";
+
 /// Lengths of a user's list of best brands that are measured, where the list is long enough.
 const KS: [usize; 5] = [1, 3, 5, 10, 20];
 
@@ -311,6 +315,7 @@ pub fn assemble(
             nothing.map(|why| format!("Nothing to judge: {why}.")).into_iter().collect(),
             answer::notes(&experiments, &manifest.baseline),
             test.warning().into_iter().collect(),
+            brands.are_unseen_in_valid.then(|| NOTHING_IN_VALID.to_owned()).into_iter().collect(),
             left_out.map(|what| format!("No figure counts these: {what}.")).into_iter().collect(),
             vouched,
         ]

@@ -90,6 +90,11 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let brands = Brands::new(&brand_ids, &brand_names, &volumes, &order, manifest.report.tiers)?;
     let n_train = splits.iter().filter(|&&split| split == Split::Train).count();
     let without = brands_without(&labels, &splits, order.len());
+    if without[0] == order.len() {
+        warn_line!(
+            "warning: no valid user has a predicted brand: what is chosen on valid means nothing"
+        );
+    }
     brands.write(&mut stage, n_train, without, &left_out)?;
     write_interactions(&mut stage, &user_ids, &brands, &labels, &splits)?;
     let positions = BrandPositions { ids: brand_index, kept };
@@ -547,18 +552,19 @@ impl UserFiles {
 
     /// Says which ids in lists of brands were left out; that all were is a mistake.
     fn report_brands(&self) -> Result<(), DataError> {
-        for (column, &BrandsSeen { n_ids, n_known }) in self.columns.iter().zip(&self.brands_seen) {
+        for (column, seen) in self.columns.iter().zip(&self.brands_seen) {
             let name = &column.feature.name;
-            if n_ids > 0 && n_known == 0 {
+            let &BrandsSeen { n_ids, n_known, is_any_brand } = seen;
+            if n_ids > 0 && !is_any_brand {
                 return Err(DataError(format!(
-                    "users: column `{name}`: none of its {n_ids} ids is a brand that is predicted; \
-                     expected ids as `brand_id` of brands"
+                    "users: column `{name}`: none of its {n_ids} ids is one of `brands`; expected \
+                     ids as `brand_id` there"
                 )));
             }
             if n_known < n_ids {
                 let left_out = plural((n_ids - n_known) as u64, "id");
                 warn_line!(
-                    "users: column `{name}`: {left_out} of {} are of no brand that is predicted, \
+                    "note: users: column `{name}`: {left_out} of {} are of no brand that is predicted, \
                      and left out",
                     count(n_ids as u64)
                 );
@@ -578,7 +584,7 @@ impl UserFiles {
         let mut converted = vec![ids.clone(), labels];
         for (column, seen) in self.columns.iter().zip(&mut self.brands_seen) {
             let of_column = column.convert(users, brands)?;
-            column.count_brands(users, &of_column, seen)?;
+            column.count_brands(users, &of_column, brands, seen)?;
             converted.extend(of_column);
         }
         let converted = RecordBatch::try_new(self.test.schema(), converted)?;

@@ -83,7 +83,7 @@ impl Read {
         if self.n_no_event > 0 {
             let has = if self.n_no_event == 1 { "has" } else { "have" };
             let rows = plural(self.n_no_event, "row");
-            warn_line!("interactions: {rows} {has} 0 `events`: no label");
+            warn_line!("note: interactions: {rows} {has} 0 `events`: no label");
         }
         Ok(())
     }

@@ -194,6 +194,7 @@ fn beyond_numbers(ids: &ArrayRef, row: usize) -> DataError {
 
 /// A remedy that is written in a view for training is for whoever makes the file here.
 fn without_view(DataError(what): DataError) -> DataError {
+    let what = what.split(", or `types:").next().unwrap_or_default();
     DataError(what.replace(" in a view", ""))
 }
 

@@ -94,8 +94,14 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
                 } else {
                     "a number, a list of floats (a vector) or a list of whole numbers (ids)"
                 };
+                let why = if t.is_string() && !is_brands {
+                    "\nhint: of a csv or json file, one value that is no number makes a column text; \
+                     clean it in a view, as by `try_cast`"
+                } else {
+                    ""
+                };
                 return Err(DataError(format!(
-                    "users: column `{name}` is `{t}`, expected {expected}"
+                    "users: column `{name}` is `{t}`, expected {expected}{why}"
                 )));
             }
         },

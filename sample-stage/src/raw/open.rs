@@ -22,9 +22,31 @@ pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
             // Readers show what they found, which may be the whole file.
             let shown: String = what.chars().take(LONGEST_MESSAGE).collect();
             let more = if shown.len() < what.len() { "…" } else { "" };
-            DataError(format!("{place}: {shown}{more}")).into()
+            DataError(format!("{place}: {shown}{more}{}", hint(&what))).into()
         }
     }
+}
+
+/// What to do about what the readers of formats find, who do not say it.
+fn hint(what: &str) -> &'static str {
+    const HINTS: [(&str, &str); 6] = [
+        ("UTF-8", "\nhint: write the file as UTF-8"),
+        ("gzip", "\nhint: it is damaged, or not compressed as its name says; write it again"),
+        ("deflate", "\nhint: it is damaged, or not compressed as its name says; write it again"),
+        (
+            "unequal lengths",
+            "\nhint: every row needs as many fields; one that holds the delimiter needs quotes",
+        ),
+        (
+            "json type",
+            "\nhint: write the column alike in all rows, numbers, text, lists or objects",
+        ),
+        (
+            "Incompatible type",
+            "\nhint: write the column alike in all rows, numbers, text, lists or objects",
+        ),
+    ];
+    HINTS.iter().find(|(part, _)| what.contains(part)).map_or("", |(_, hint)| hint)
 }
 
 /// Finds files that are not data at all, before a format makes something of them.

@@ -169,13 +169,6 @@ fn score(args: &ExperimentArgs) -> Result<String> {
         stage.add(writer.finish()?);
     }
 
-    // One of an earlier run would be a gigabyte that nobody reads.
-    let stale = stage.plan.dir.join("memory.arrow");
-    if remembered.is_none() && stale.exists() {
-        std::fs::remove_file(&stale)
-            .with_context(|| format!("cannot remove {}", stale.display()))?;
-    }
-
     let n_users = test.n_users();
     let per_user = n_predicted as f64 / n_users as f64;
     let dir = stage.plan.dir.display().to_string();

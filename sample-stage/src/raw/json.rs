@@ -71,31 +71,45 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
 #[derive(Default)]
 struct Numbers {
     is_negative: bool,
-    /// One is beyond 64 bits with a sign
-    is_large: bool,
-    /// One is beyond 64 bits
-    is_huge: bool,
     has_fraction: bool,
+    /// Of the largest
+    size: Size,
+}
+
+/// What a whole number needs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Size {
+    /// 64 bits with a sign
+    #[default]
+    Small,
+    /// 64 bits without
+    Large,
+    /// More
+    Huge,
 }
 
 impl Numbers {
     fn add(&mut self, value: &Value) {
         let Value::Number(number) = value else { return };
         self.is_negative |= number.as_i64().is_some_and(|number| number < 0);
-        self.is_large |= number.is_u64() && !number.is_i64();
+        if number.is_u64() && !number.is_i64() {
+            self.size = self.size.max(Size::Large);
+        }
         if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
-            let is_huge = float.fract() == 0.0 && float.abs() >= BEYOND_64_BITS;
-            self.is_huge |= is_huge;
-            self.has_fraction |= !is_huge;
+            if float.fract() == 0.0 && float.abs() >= BEYOND_64_BITS {
+                self.size = Size::Huge;
+            } else {
+                self.has_fraction = true;
+            }
         }
     }
 
     /// * `inferred`: by arrow, for which a number that is large is a fraction.
     fn data_type(&self, inferred: &DataType) -> DataType {
         let is_whole = inferred.is_numeric() && !self.has_fraction;
-        match (self.is_large, self.is_huge) {
-            (true, false) if is_whole && !self.is_negative => DataType::UInt64,
-            (true, _) | (_, true) if is_whole => DataType::Utf8,
+        match self.size {
+            Size::Large if is_whole && !self.is_negative => DataType::UInt64,
+            Size::Large | Size::Huge if is_whole => DataType::Utf8,
             _ => inferred.clone(),
         }
     }

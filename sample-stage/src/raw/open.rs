@@ -127,8 +127,7 @@ impl<R: Read> Quotes<R> {
                 Inside
             }
             (Inside, b'"') => Closed,
-            (Closed, b'"') => Inside, // two quotes are one of the text
-            (Inside, _) => Inside,
+            (Closed, b'"') | (Inside, _) => Inside, // two quotes are one of the text
             (Start | Plain | Closed, _) if is_end => Start,
             (Closed, _) => {
                 let (from, to) = (self.opened, self.line);

@@ -7,10 +7,12 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 /// Names of the layers.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 18] = [
     "Arrow error: ",
+    "Arrow: ",
     "Cast error: ",
     "Compute error: ",
+    "EOF: ",
     "Error during planning: ",
     "Execution error: ",
     "External error: ",
@@ -53,7 +55,8 @@ pub fn message(err: &DataFusionError) -> String {
     }
 }
 
-fn without_layers(mut text: &str) -> &str {
+/// A message without the names of the layers that it came through.
+pub fn without_layers(mut text: &str) -> &str {
     while let Some(inner) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
         text = inner;
     }

@@ -13,7 +13,7 @@ mod parquet; // parquet files, read by DataFusion
 mod stream; // the other formats, file after file
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -54,9 +54,16 @@ pub struct RawTable {
     pub schema: SchemaRef,
     /// How many columns are keys of folders
     pub n_keys: usize,
-    pub is_parquet: bool,
+    pub format: TableFormat,
     /// As [`columns::Columns::why_text`]
     why_text: Vec<(String, String)>,
+}
+
+impl RawTable {
+    /// Place of the first column that is a key of folders.
+    fn first_key(&self) -> usize {
+        self.schema.fields().len() - self.n_keys
+    }
 }
 
 /// The raw tables, in a session that queries over them run in.
@@ -76,11 +83,10 @@ impl RawTables {
     pub fn open(session: SessionContext, data: &Data) -> Result<Self> {
         let mut tables = Vec::new();
         for (name, source) in &data.tables {
-            let (table, format) = look_at(name, &source.options())?;
-            let table = Arc::new(table);
-            match format {
+            let table = Arc::new(look_at(name, &source.options())?);
+            match table.format {
                 TableFormat::Parquet => parquet::register(&session, &table)?,
-                format => stream::register(&session, &table, format)?,
+                _ => stream::register(&session, &table)?,
             }
             tables.push(table);
         }
@@ -112,6 +118,11 @@ impl RawTables {
         }
     }
 
+    /// The query of a view, if it is one.
+    fn query_of(&self, what: &str) -> Option<&Path> {
+        self.queries.iter().find(|(of, _)| *of == what).map(|(_, path)| path.as_path())
+    }
+
     /// An error about ids, and why a column of them is text if a value of a csv file made it so.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
@@ -139,8 +150,8 @@ impl RawTables {
         let fields = frame.schema().fields().iter();
         let names = fields.map(|field| field.name().as_str());
         let known = known.iter().copied();
-        let (of, warnings) = match self.queries.iter().find(|(of, _)| *of == what) {
-            Some((_, path)) => (format!("{}: ", path.display()), unused("column", names, known)),
+        let (of, warnings) = match self.query_of(what) {
+            Some(path) => (format!("{}: ", path.display()), unused("column", names, known)),
             None => (String::new(), slips("column", names, known).0),
         };
         for warning in warnings {
@@ -152,17 +163,14 @@ impl RawTables {
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
-        let is_of_file = parquet::is_of_file(err.find_root());
-        if let Some(damaged) = self
-            .tables
-            .iter()
-            .filter(|_| is_of_file)
-            .find_map(|table| table.is_parquet.then(|| parquet::damaged(table)).flatten())
-        {
-            return damaged;
+        if parquet::is_of_file(err.find_root()) {
+            let mut tables = self.tables.iter().filter(|t| t.format == TableFormat::Parquet);
+            if let Some(damaged) = tables.find_map(|table| parquet::damaged(table)) {
+                return damaged;
+            }
         }
-        let query = self.queries.iter().find(|(of, _)| *of == what);
-        let query = query.map_or_else(String::new, |(_, path)| format!(" ({})", path.display()));
+        let query = self.query_of(what).map(|path| format!(" ({})", path.display()));
+        let query = query.unwrap_or_default();
         let message = |reason: &str| format!("cannot read {what}{query}: {reason}");
         match errors::exhausted(&err) {
             Some(Exhausted::Memory(reason)) => {
@@ -214,8 +222,8 @@ impl RawTables {
     }
 }
 
-/// A table whose files fit together, and their format.
-fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)> {
+/// A table whose files fit together.
+fn look_at(name: &str, options: &TableOptions) -> Result<RawTable> {
     let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
     let found = raw_files::find(options).map_err(in_table)?;
     if let Some(path) = found.passed_over.first() {
@@ -239,16 +247,15 @@ fn look_at(name: &str, options: &TableOptions) -> Result<(RawTable, TableFormat)
         parts.push(Part { file, schema: Arc::new(schema), n_rows });
     }
     let columns = columns::of_all(&parts, options, found.format).map_err(in_table)?;
-    let table = RawTable {
+    Ok(RawTable {
         name: name.to_owned(),
         options: options.clone(),
         parts,
         schema: Arc::new(columns.schema),
         n_keys: columns.n_keys,
-        is_parquet: found.format == TableFormat::Parquet,
+        format: found.format,
         why_text: columns.why_text,
-    };
-    Ok((table, found.format))
+    })
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn key_value<'a>(part: &'a Part, key: &str) -> Option<&'a str> {
 
 /// Values of a file's keys, as the table's last columns have them.
 pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Unreadable> {
-    let fields = &table.schema.fields()[table.schema.fields().len() - table.n_keys..];
+    let fields = &table.schema.fields()[table.first_key()..];
     let value = |field: &FieldRef| match key_value(part, field.name()) {
         None => ScalarValue::try_new_null(field.data_type()),
         Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
@@ -250,15 +250,16 @@ pub fn own_columns(table: &RawTable, part: &Part) -> SchemaRef {
     Arc::new(Schema::new(part.schema.fields().iter().map(of_table).collect::<Vec<_>>()))
 }
 
-/// A file's rows with the table's columns `wanted`, and the keys of its folders.
+/// A file's rows with all of the table's columns.
+///
+/// * `keys`: values of the last of them, the keys of its folders.
 pub fn conform(
     table: &RawTable,
-    wanted: &SchemaRef,
     keys: &[ScalarValue],
     batch: &RecordBatch,
 ) -> Result<RecordBatch, Unreadable> {
     let n = batch.num_rows();
-    let first_key = table.schema.fields().len() - table.n_keys;
+    let first_key = table.first_key();
     let column = |field: &FieldRef| -> Result<ArrayRef, Unreadable> {
         let at = table.schema.index_of(field.name())?;
         if at >= first_key {
@@ -278,9 +279,9 @@ pub fn conform(
             }
         })
     };
-    let columns = wanted.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let columns = table.schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(n));
-    Ok(RecordBatch::try_new_with_options(wanted.clone(), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(table.schema.clone(), columns, &options)?)
 }
 
 #[cfg(test)]

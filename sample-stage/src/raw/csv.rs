@@ -54,15 +54,16 @@ struct Values {
     has_number: bool,
     /// One that is no whole number of 64 bits without a sign
     has_other: bool,
-    /// The first value that is no number, or has a leading zero, and where
+    /// The first value that is not a number, or has a leading zero, and where
     text: Option<String>,
 }
 
 fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values>, Unreadable> {
+    let delimiter = delimiter(options, &file.path);
     let mut reader = ::csv::ReaderBuilder::new()
-        .delimiter(delimiter(options, &file.path))
+        .delimiter(delimiter)
         .has_headers(options.header)
-        .from_reader(Quotes::new(open::reader(file)?, delimiter(options, &file.path)));
+        .from_reader(Quotes::new(open::reader(file)?, delimiter));
     let mut found = vec![Values::default(); n];
     let mut record = ::csv::ByteRecord::new();
     let failed = |err: ::csv::Error| Unreadable::Content(err.to_string());

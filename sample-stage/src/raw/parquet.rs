@@ -26,6 +26,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
 use super::{RawTable, columns, open};
+use crate::errors::without_layers;
 
 /// The columns and the number of rows of a file, from its footer.
 pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
@@ -34,24 +35,14 @@ pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
     let metadata = catch_unwind(AssertUnwindSafe(|| {
         ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
     }));
-    let metadata = metadata
-        .map_err(|_| Unreadable::content(NOT_WHOLE))?
-        .map_err(|err| Unreadable::Content(format!("{NOT_WHOLE}: {}", plain(&err.to_string()))))?;
+    let metadata = metadata.map_err(|_| Unreadable::content(NOT_WHOLE))?.map_err(|err| {
+        Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&err.to_string())))
+    })?;
     let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
     Ok((Schema::new(metadata.schema().fields().clone()), n_rows))
 }
 
 const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
-
-/// What the parquet reader says, without the names of its error types.
-fn plain(message: &str) -> &str {
-    const KINDS: [&str; 5] =
-        ["Parquet error", "Parquet argument error", "EOF", "Arrow", "External"];
-    match message.split_once(": ") {
-        Some((kind, rest)) if KINDS.contains(&kind) => plain(rest),
-        _ => message,
-    }
-}
 
 /// Gives the session the table.
 ///
@@ -104,11 +95,7 @@ impl TableProvider for ParquetTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let (own, keys) = self
-            .table
-            .schema
-            .fields()
-            .split_at(self.table.schema.fields().len() - self.table.n_keys);
+        let (own, keys) = self.table.schema.fields().split_at(self.table.first_key());
         let columns = TableSchema::builder(Arc::new(Schema::new(own.to_vec())))
             .with_table_partition_cols(keys.to_vec())
             .build();
@@ -143,8 +130,8 @@ pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
         let read = || -> Result<(), Unreadable> {
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&part.file.path)?);
             let reader = reader.and_then(ParquetRecordBatchReaderBuilder::build);
-            for batch in
-                reader.map_err(|err| Unreadable::Content(plain(&err.to_string()).to_owned()))?
+            for batch in reader
+                .map_err(|err| Unreadable::Content(without_layers(&err.to_string()).to_owned()))?
             {
                 batch?;
             }
@@ -153,7 +140,7 @@ pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
         let failed = match catch_unwind(AssertUnwindSafe(read)) {
             Ok(Ok(())) => return None,
             Ok(Err(Unreadable::Content(what))) => {
-                Unreadable::Content(format!("{NOT_WHOLE}: {}", plain(&what)))
+                Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&what)))
             }
             Ok(Err(io)) => io,
             Err(_) => Unreadable::content(NOT_WHOLE),

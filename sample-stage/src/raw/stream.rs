@@ -26,15 +26,11 @@ const BATCHES_WAITING: usize = 2;
 /// # Errors
 ///
 /// If the name is taken.
-pub fn register(
-    session: &SessionContext,
-    table: &Arc<RawTable>,
-    format: TableFormat,
-) -> Result<()> {
+pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
     let n_streams = session.state().config().target_partitions().min(table.parts.len());
     let streams = (0..n_streams).map(|first| -> Arc<dyn PartitionStream> {
         let parts = (first..table.parts.len()).step_by(n_streams).collect();
-        Arc::new(Files { table: table.clone(), format, parts })
+        Arc::new(Files { table: table.clone(), parts })
     });
     let provider = StreamingTable::try_new(table.schema.clone(), streams.collect())?;
     session.register_table(table.name.as_str(), Arc::new(provider))?;
@@ -44,7 +40,6 @@ pub fn register(
 /// Some of a table's files.
 struct Files {
     table: Arc<RawTable>,
-    format: TableFormat,
     /// Positions in the table's parts
     parts: Vec<usize>,
 }
@@ -63,11 +58,11 @@ impl PartitionStream for Files {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = self.table.schema.clone();
         let mut stream = RecordBatchReceiverStream::builder(schema, BATCHES_WAITING);
-        let (table, format, parts) = (self.table.clone(), self.format, self.parts.clone());
+        let (table, parts) = (self.table.clone(), self.parts.clone());
         let sender = stream.tx();
         stream.spawn_blocking(move || {
             for part in parts.into_iter().map(|i| &table.parts[i]) {
-                let read = send_all(&table, format, part, &sender);
+                let read = send_all(&table, part, &sender);
                 read.map_err(|err| {
                     let err = open::at(err, &table.name, &part.file.path);
                     DataFusionError::External(err.into())
@@ -82,12 +77,11 @@ impl PartitionStream for Files {
 /// Sends a file's rows; ends when nobody wants them any more.
 fn send_all(
     table: &RawTable,
-    format: TableFormat,
     part: &Part,
     sender: &Sender<datafusion::error::Result<RecordBatch>>,
 ) -> Result<(), Unreadable> {
     let schema = columns::own_columns(table, part);
-    let batches = match format {
+    let batches = match table.format {
         TableFormat::Csv => csv::read(&part.file, &table.options, schema)?,
         TableFormat::Json => json::read(&part.file, schema)?,
         TableFormat::Arrow => arrow_file::read(&part.file)?,
@@ -95,7 +89,7 @@ fn send_all(
     };
     let keys = columns::key_values(table, part)?;
     for batch in batches {
-        let batch = columns::conform(table, &table.schema, &keys, &batch?)?;
+        let batch = columns::conform(table, &keys, &batch?)?;
         if sender.blocking_send(Ok(batch)).is_err() {
             return Ok(());
         }

@@ -1,43 +1,29 @@
 //! What all stages agree on: the manifest, the tables and their files.
 //!
 //! * [`manifest`]: `pipeline.yaml`, checked as a whole before anything runs.
-//! * [`plan`]: which files each stage of each experiment reads and writes.
-//! * [`tables`]: the columns of every table that stages exchange.
-//! * [`ipc`]: Arrow IPC files, written atomically and read by memory map.
-//! * [`run`]: one run of a stage, from checked inputs to its record, `stage.json`.
+//! * `source/`: a user's own data, raw tables, [`ids`] and features.
+//! * `files/`: Arrow IPC files ([`ipc`]), written atomically, and the columns of every table that
+//!   stages exchange ([`tables`]).
+//! * `stage/`: which files each stage reads and writes ([`plan`]), one [`run`] of it, and its
+//!   [`record`], `stage.json`.
+//! * `program/`: what programs print and how they end.
 //!
 //! Only this crate opens Arrow files.
 
-pub mod cli;
-pub mod columns;
-pub mod depth;
-pub mod features;
-pub mod ids;
-pub mod interrupt;
-pub mod ipc;
+pub mod brands;
+mod files;
 pub mod manifest;
-pub mod output;
-pub mod plan;
-pub mod query;
-pub mod raw_files;
-pub mod record;
-pub mod run;
-pub mod scratch;
-pub mod source_features;
-pub mod statistics;
-pub mod tables;
-pub mod threads;
-pub mod thresholds;
-pub mod unreadable;
-pub mod user_file;
+mod program;
+mod source;
+pub mod splitmix;
+mod stage;
 
-mod arrow_file;
-mod lock;
-mod problems;
-mod schema_check;
-mod yaml;
-
+pub use files::{columns, features, ipc, scratch, tables, thresholds, unreadable, user_file};
+pub use manifest::problems::{Problem, Problems, slips, unused};
+pub use manifest::schema_check::schema_problems;
 pub use manifest::{Manifest, schema};
+pub use manifest::{depth, query};
 pub use plan::Stage;
-pub use problems::{Problem, Problems, slips, unused};
-pub use schema_check::schema_problems;
+pub use program::{exit, interrupt, output, threads, words};
+pub use source::{ids, raw_files, source_features};
+pub use stage::{cli, hashes, plan, record, run, statistics};

@@ -13,11 +13,16 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod depth;
 mod file;
 mod load;
+pub(crate) mod problems;
+pub mod query;
 mod rules;
+pub(crate) mod schema_check;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 pub use load::{is_of_experiment, name_experiments};
 
@@ -1055,7 +1060,7 @@ impl Manifest {
         self.experiments.get(name).ok_or_else(|| NoSuchExperiment {
             name: name.to_owned(),
             manifest: self.path.display().to_string(),
-            hint: crate::problems::suggest(name, self.experiments.keys().map(String::as_str)),
+            hint: problems::suggest(name, self.experiments.keys().map(String::as_str)),
         })
     }
 

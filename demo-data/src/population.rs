@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use contract::features::{Feature, FeatureKind};
+use contract::splitmix::GOLDEN;
 use model::mlp::Layer;
 use model::{Kind, Mlp, Model};
 use ndarray::{Array1, Array2};
@@ -110,9 +111,8 @@ impl Population {
 
     /// The user of this number, always the same.
     pub fn user(&self, number: u64) -> User {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(
-            self.seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        );
+        let mut rng =
+            Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (number + 1).wrapping_mul(GOLDEN));
         let taste: Array1<f32> =
             Array1::from_shape_simple_fn(TASTE_DIM, || StandardNormal.sample(&mut rng));
         let chances = taste.dot(&self.directions) + &self.biases;

@@ -47,7 +47,7 @@ pub use gain::Stake;
 pub use histogram::{BrandHistogram, Histogram};
 pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};
 pub use isotonic::Isotonic;
-pub use lists::Lists;
+pub use lists::{Lists, OwnedLists};
 pub use ranked_bins::{RankedBin, ranked_bins};
 pub use ranking::{ndcg_at, precision_at, recall_at};
 pub use thresholds::{

@@ -39,6 +39,65 @@ impl<'a> Lists<'a> {
     }
 }
 
+/// A list of lists that is built list by list and reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedLists {
+    offsets: Vec<usize>,
+    values: Vec<u32>,
+}
+
+impl Default for OwnedLists {
+    fn default() -> Self {
+        Self { offsets: vec![0], values: Vec::new() }
+    }
+}
+
+impl OwnedLists {
+    /// Number of lists.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there is no list.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// List `i`.
+    ///
+    /// # Panics
+    ///
+    /// If `i >= self.len()`.
+    pub fn get(&self, i: usize) -> &[u32] {
+        self.as_lists().get(i)
+    }
+
+    /// Adds a list.
+    pub fn push(&mut self, list: &[u32]) {
+        self.values.extend_from_slice(list);
+        self.offsets.push(self.values.len());
+    }
+
+    /// No list, with the room that it has.
+    pub fn clear(&mut self) {
+        self.offsets.truncate(1);
+        self.values.clear();
+    }
+
+    /// The lists as the metrics read them.
+    pub fn as_lists(&self) -> Lists<'_> {
+        Lists { offsets: &self.offsets, values: &self.values }
+    }
+}
+
+impl<'a> FromIterator<&'a [u32]> for OwnedLists {
+    fn from_iter<I: IntoIterator<Item = &'a [u32]>>(lists: I) -> Self {
+        let mut owned = Self::default();
+        lists.into_iter().for_each(|list| owned.push(list));
+        owned
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +109,16 @@ mod tests {
         assert_eq!(lists.get(0), [7, 8]);
         assert!(lists.get(1).is_empty());
         assert_eq!(lists.iter().map(<[u32]>::len).collect::<Vec<_>>(), [2, 0, 3]);
+    }
+
+    #[test]
+    fn lists_are_built_one_by_one_and_built_again() {
+        let mut lists: OwnedLists = [&[7, 8][..], &[], &[1]].into_iter().collect();
+        assert_eq!(lists.as_lists().iter().collect::<Vec<_>>(), [&[7, 8][..], &[], &[1]]);
+        lists.clear();
+        assert!(lists.is_empty());
+        lists.push(&[5]);
+        assert_eq!((lists.len(), lists.get(0)), (1, &[5][..]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use contract::columns::{self, ListBuilder};
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::{Table, Writer, hash_rows};
@@ -93,11 +93,6 @@ impl Model {
         (rows.finish(), HashMap::from([(ARCHITECTURE_KEY.to_owned(), text)]))
     }
 
-    /// Arrow fields of [`Self::to_columns`].
-    pub fn fields() -> Vec<Field> {
-        MODEL.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false)).collect()
-    }
-
     /// Writes the model to a file of its own.
     ///
     /// # Errors
@@ -105,7 +100,7 @@ impl Model {
     /// As [`Writer`].
     pub fn save(&self, path: &std::path::Path) -> Result<(), contract::ipc::Error> {
         let (rows, metadata) = self.to_columns();
-        let mut writer = Writer::create(path, &MODEL, Self::fields(), metadata)?;
+        let mut writer = Writer::create(path, &MODEL, MODEL.fields(), metadata)?;
         writer.write(rows)?;
         writer.finish()?.commit()
     }
@@ -124,7 +119,7 @@ impl Model {
     pub fn hash(&self) -> String {
         let plain = Self { training: serde_json::Value::Null, ..self.clone() };
         let (columns, metadata) = plain.to_columns();
-        let schema = Arc::new(Schema::new(Self::fields()));
+        let schema = Arc::new(Schema::new(MODEL.fields()));
         let rows = RecordBatch::try_new(schema, columns).expect("the columns of a model");
         let texts = metadata.values().map(String::as_str); // of the architecture, the only one
         hash_rows(texts, [rows]).expect("it is one batch")
@@ -519,7 +514,7 @@ mod tests {
     ) -> Result<Model, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.arrow");
-        let mut writer = Writer::create(&path, &MODEL, Model::fields(), metadata).unwrap();
+        let mut writer = Writer::create(&path, &MODEL, MODEL.fields(), metadata).unwrap();
         writer.write(columns).unwrap();
         writer.finish().unwrap().commit().unwrap();
         let table = contract::ipc::read(&path, &MODEL).unwrap();

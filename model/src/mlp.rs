@@ -8,6 +8,7 @@ use ndarray::{Array1, Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Zip, c
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
 use crate::own_history::OwnHistory;
+use contract::splitmix::{GOLDEN, mix};
 
 /// The network's parameters.
 #[derive(Debug, Clone)]
@@ -347,16 +348,6 @@ fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
         state = state.wrapping_add(GOLDEN);
         *z *= if mix(state) >= limit { scale } else { 0.0 };
     }
-}
-
-/// 2^64 divided by the golden ratio: the step of splitmix64 (Steele et al. 2014).
-pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A random number from the state of splitmix64.
-pub fn mix(state: u64) -> u64 {
-    let mut random = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    random ^ (random >> 31)
 }
 
 /// Puts in place of every logit that of the probability `(1 - weight)·p + weight·other`.

@@ -3,9 +3,11 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
+use contract::exit;
+use contract::hashes::Hashes;
 use contract::plan::StagePlan;
-use contract::record::{Accepted, Change, Hashes, Output, Parts, Record};
-use contract::{Manifest, Stage, cli, print_line, warn_line};
+use contract::record::{Accepted, Change, Output, Parts, Record};
+use contract::{Manifest, Stage, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -89,7 +91,7 @@ pub fn accept(
     if !dry_run {
         warn_line!("pipeline: `pipeline run` makes the report again, which says so");
     }
-    Ok(cli::EXIT_DONE)
+    Ok(exit::EXIT_DONE)
 }
 
 /// An input that is not as its stage wrote it: no change to vouch for.

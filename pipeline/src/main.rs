@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::ManifestArgs;
+use contract::exit;
 use contract::{cli, output, print_line};
 use schema::SchemaName;
 use selection::{Selection, StageName};
@@ -203,7 +204,7 @@ fn command(command: Command) -> Result<u8> {
         Command::Run(args) => run::run(&args),
         Command::Status { manifest, json } => {
             show::status(&manifest.load()?, json)?;
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Explain { manifest, experiment, stage, run, json } => {
             let (loaded, stage) = (manifest.load()?, stage.into());
@@ -211,7 +212,7 @@ fn command(command: Command) -> Result<u8> {
                 Some(id) => show::explain_past(&loaded, &experiment, stage, &id, json)?,
                 None => show::explain(&loaded, &experiment, stage, json)?,
             }
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Accept { manifest, selection, because, dry_run, json } => {
             let loaded = manifest.load()?;
@@ -220,18 +221,18 @@ fn command(command: Command) -> Result<u8> {
         }
         Command::History { manifest, json } => {
             history::history(&manifest.load()?, json);
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Graph { manifest, format, json } => {
             show::graph(&manifest.load()?, if json { None } else { Some(format) })?;
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Completions { shell } => {
             let mut command = <Args as clap::CommandFactory>::command();
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "pipeline", &mut script);
             print_line!("{}", String::from_utf8_lossy(&script).trim_end());
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Clean { manifest, dry_run, yes, json } => {
             let loaded = manifest.load()?;
@@ -241,11 +242,11 @@ fn command(command: Command) -> Result<u8> {
         Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
         Command::Check { manifest, json } => {
             run::check(&manifest.load()?, json);
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
         Command::Schema { of } => {
             print_line!("{:#}", schema::schema(of));
-            Ok(cli::EXIT_DONE)
+            Ok(exit::EXIT_DONE)
         }
     }
 }

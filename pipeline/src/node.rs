@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use contract::Stage;
+use contract::hashes::Hashes;
 use contract::manifest::{Experiment, Manifest};
 use contract::plan::StagePlan;
-use contract::record::{Change, Hashes, Parts, Record};
+use contract::record::{Change, Parts, Record};
 
 use crate::child;
 use crate::store::Store;

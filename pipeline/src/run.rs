@@ -7,10 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use contract::cli::{self, ManifestArgs, UsageError};
-use contract::interrupt::EXIT_INTERRUPTED;
+use contract::cli::{self, ManifestArgs};
+use contract::exit;
+use contract::exit::EXIT_INTERRUPTED;
+use contract::exit::UsageError;
+use contract::hashes::Hashes;
 use contract::manifest::{MemorySize, is_of_experiment, name_experiments};
-use contract::record::{Hashes, Record};
+use contract::record::Record;
+use contract::words;
 use contract::{Manifest, Stage, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -64,7 +68,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         let planned = plan(manifest, &all, args.force, &mut hashes);
         save_hashes(manifest, &hashes);
         planned.print(args.json);
-        return Ok(cli::EXIT_DONE);
+        return Ok(exit::EXIT_DONE);
     }
 
     let _lock = lock(&manifest.run_dir)?;
@@ -84,7 +88,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     save_hashes(manifest, &hashes);
     let Ok(ended) = outcome else {
         drop(recorder.end(Outcome::Failed)?);
-        return outcome.map(|_| cli::EXIT_FAILED);
+        return outcome.map(|_| exit::EXIT_FAILED);
     };
     let done = recorder.end(ended)?;
     if args.json {
@@ -95,12 +99,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             warn_line!("pipeline: interrupted; run it again to go on from here");
             EXIT_INTERRUPTED
         }
-        Outcome::Done if args.quiet => cli::EXIT_DONE,
+        Outcome::Done if args.quiet => exit::EXIT_DONE,
         Outcome::Done => {
             warn_line!("pipeline: done in {:.1} s", started.elapsed().as_secs_f64());
-            cli::EXIT_DONE
+            exit::EXIT_DONE
         }
-        Outcome::Failed | Outcome::Running => cli::EXIT_FAILED,
+        Outcome::Failed | Outcome::Running => exit::EXIT_FAILED,
     })
 }
 
@@ -188,12 +192,12 @@ impl Planned {
             let would = if *runs { "would run" } else { "would not run" };
             let last = last_secs.zip(*last_bytes).filter(|_| *runs);
             let last = last.map_or_else(String::new, |(secs, bytes)| {
-                format!("; {secs:.1} s and {} MiB the last time", cli::count(bytes >> 20))
+                format!("; {secs:.1} s and {} MiB the last time", words::count(bytes >> 20))
             });
             print_line!("{label}: {would} ({why}{last})");
         }
         if self.secs > 0.0 {
-            let (secs, mib) = (self.secs, cli::count(self.bytes >> 20));
+            let (secs, mib) = (self.secs, words::count(self.bytes >> 20));
             print_line!("about {secs:.0} s and {mib} MiB, as far as it is known");
         }
     }
@@ -250,7 +254,7 @@ pub fn compare(manifest: &ManifestArgs, experiments: [&str; 2], json: bool) -> R
         command.arg("--json");
     }
     let status = command.status().with_context(|| format!("cannot run {}", binary.display()))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(cli::EXIT_FAILED))
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::EXIT_FAILED))
 }
 
 /// Bytes that stages may take together.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use contract::cli::{ManifestArgs, UNDER_RUNNER};
-use contract::record::{Hashes, Record};
+use contract::hashes::Hashes;
+use contract::record::Record;
 use contract::{Stage, print_line, warn_line};
 use nix::sys::signal::Signal;
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use contract::cli::UsageError;
+use contract::exit::UsageError;
 use contract::{Manifest, Stage};
 use glob::Pattern;
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
-use contract::cli::UsageError;
+use contract::exit::UsageError;
 use contract::plan::label;
 use contract::record::{Change, Record};
 use contract::{Manifest, Stage, print_line};

@@ -11,9 +11,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use contract::exit;
+use contract::hashes::Hashes;
 use contract::plan::{JUDGED_MODEL, RECORD, label};
-use contract::record::{Hashes, Record};
-use contract::{Manifest, Stage, cli, print_line, warn_line};
+use contract::record::Record;
+use contract::words;
+use contract::{Manifest, Stage, print_line, warn_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -132,10 +135,10 @@ pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Re
     let mut hashes = load_hashes(manifest);
     let folders = unused(manifest, &mut hashes)?;
     let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
-    let total = format!("{} folders, {} MiB", folders.len(), cli::count(bytes >> 20));
+    let total = format!("{} folders, {} MiB", folders.len(), words::count(bytes >> 20));
     if !as_json {
         for Unused { path, what, bytes, .. } in &folders {
-            print_line!("{}: {what}, {} MiB", path.display(), cli::count(bytes >> 20));
+            print_line!("{}: {what}, {} MiB", path.display(), words::count(bytes >> 20));
         }
     }
     let is_asked = !dry_run && !folders.is_empty();
@@ -158,7 +161,7 @@ pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Re
     } else {
         print_line!("nothing was deleted");
     }
-    Ok(cli::EXIT_DONE)
+    Ok(exit::EXIT_DONE)
 }
 
 /// Asks whether to delete.

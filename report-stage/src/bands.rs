@@ -63,7 +63,7 @@ pub fn f1_bands(f1s: impl Iterator<Item = f64>) -> Vec<F1Band> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Tier;
+    use contract::brands::Tier;
     use serde_json::Value;
 
     /// Zero has a band of its own; .05 and .1 begin theirs.

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::VolumeBand;
-use crate::evaluate::{AtK, ByTier, Figures};
+use crate::evaluate::{AtK, Figures};
 use crate::format;
-use crate::load::{Brand, Tier};
+use crate::load::Brand;
+use contract::brands::{ByTier, Tier};
 
 /// Share of the bootstrap draws inside an interval.
 pub const LEVEL: f64 = 0.95;

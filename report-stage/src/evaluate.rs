@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::{F1Band, VolumeBand, f1_bands, volume_bands};
-use crate::load::{Brand, Scores, Tier};
+use crate::load::{Brand, Scores};
+use contract::brands::{ByTier, Tier};
 
 /// An experiment on the test users.
 #[derive(Clone)]
@@ -165,33 +166,6 @@ pub struct NeverPredicted {
     pub n_with_support: Option<u64>,
     /// All of those, by volume
     pub by_tier: ByTier<Option<u64>>,
-}
-
-/// One value a tier.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct ByTier<T> {
-    /// Largest brands
-    pub head: T,
-    /// Between
-    pub torso: T,
-    /// Smallest brands
-    pub tail: T,
-}
-
-impl<T> ByTier<T> {
-    /// Asks for each tier's value.
-    pub fn of(mut value: impl FnMut(Tier) -> T) -> Self {
-        Self { head: value(Tier::Head), torso: value(Tier::Torso), tail: value(Tier::Tail) }
-    }
-
-    /// The tier's value.
-    pub fn get(&self, tier: Tier) -> &T {
-        match tier {
-            Tier::Head => &self.head,
-            Tier::Torso => &self.torso,
-            Tier::Tail => &self.tail,
-        }
-    }
 }
 
 /// The figures of an experiment without scores: every key is there, nothing is known.

@@ -1,6 +1,6 @@
 //! Numbers as the report prints them. What is undefined or not known is a dash.
 
-pub use contract::cli::count;
+pub use contract::words::count;
 
 /// In place of a number that is undefined or not known.
 pub const DASH: &str = "–";

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
+use contract::brands::Tier;
 use contract::columns::{f32s, f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
 use contract::ids::id_texts;
 use contract::ipc::{Error, Table};
@@ -35,31 +36,6 @@ pub struct Brand {
     pub volume: u64,
     /// By volume
     pub tier: Tier,
-}
-
-/// Brands by volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// The fewest largest brands that hold a given share of all labels
-    Head,
-    /// Between the two
-    Torso,
-    /// The smallest brands that hold a given share of all labels
-    Tail,
-}
-
-impl Tier {
-    /// From the largest to the smallest brands.
-    pub const ALL: [Self; 3] = [Self::Head, Self::Torso, Self::Tail];
-
-    /// As in `brands.arrow`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Head => "head",
-            Self::Torso => "torso",
-            Self::Tail => "tail",
-        }
-    }
 }
 
 /// One experiment's decisions for the test users.
@@ -163,7 +139,7 @@ pub fn brands(table: &Table) -> Result<Brands, Error> {
                 return Err(table.broken(&BRANDS, found));
             }
             let tier = tiers.value(row);
-            let Some(tier) = Tier::ALL.into_iter().find(|known| known.name() == tier) else {
+            let Some(tier) = Tier::named(tier) else {
                 let found = format!("row {brand_idx}: tier `{tier}`, expected head, torso or tail");
                 return Err(table.broken(&BRANDS, found));
             };

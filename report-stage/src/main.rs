@@ -28,7 +28,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use contract::cli::{self, DataError, ManifestArgs};
+use contract::cli::{self, ManifestArgs};
+use contract::exit::DataError;
 use contract::manifest::Experiment;
 use contract::output::visible;
 use contract::run::StageRun;

@@ -4,8 +4,8 @@ use metrics::{Counts, Curve, Histogram, RankedBin, precision, ranked_bins, recal
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::evaluate::ByTier;
 use crate::load::{Brand, Threshold};
+use contract::brands::ByTier;
 
 /// Of the brands of one tier, on the test users.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -95,7 +95,7 @@ fn quartiles(mut values: Vec<f64>) -> Option<Quartiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Tier;
+    use contract::brands::Tier;
     use metrics::Platt;
     use serde_json::Value;
 

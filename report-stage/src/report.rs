@@ -1,6 +1,7 @@
 //! The whole report as one value: `report.json` is this, written; all else is a view of it.
 
 use contract::Manifest;
+use contract::brands::ByTier;
 use contract::manifest::{Decision, Experiment as Settings};
 use contract::statistics::{LeftOut, SampleStatistics};
 use indexmap::IndexMap;
@@ -14,7 +15,7 @@ use crate::bands::volume_bands;
 use crate::calibration::Calibration;
 use crate::compare::{self, Delta, Judged, Outcomes, Standing};
 use crate::definitions::definitions;
-use crate::evaluate::{self, ByTier, Evaluation, Figures, Floor};
+use crate::evaluate::{self, Evaluation, Figures, Floor};
 use crate::load::{Alternative, Brand, Brands, Epoch, Scores, Threshold};
 use crate::precision_recall::TierCurve;
 use crate::records::{Effort, Provenance, Secs, StageTrace};
@@ -251,7 +252,7 @@ impl TestUsers {
         is_few.then(|| {
             format!(
                 "There are {} only, so the intervals mean little.",
-                contract::cli::plural(self.n_users, "test user")
+                contract::words::plural(self.n_users, "test user")
             )
         })
     }

@@ -10,9 +10,9 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent
 use crate::compare::{Change, Judged};
 use crate::evaluate::{AtK, Figures};
 use crate::format;
-use crate::load::Tier;
 use crate::report::{Experiment, Report, SHOWN_KS};
 use crate::settings;
+use contract::brands::Tier;
 
 /// The experiments, then the answer, then the files.
 pub fn render(report: &Report, dir: &Path) -> String {

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
-use contract::cli::DataError;
 use contract::columns::ListBuilder;
+use contract::exit::DataError;
 use contract::ids::{IdError, IdIndex, convert, shown};
 use contract::source_features::list_item;
 use datafusion::arrow::array::{

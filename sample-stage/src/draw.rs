@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use contract::ids::{self, IdError, IdKind};
+use contract::splitmix;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::cast::as_int64_array;
@@ -19,15 +20,6 @@ use datafusion::logical_expr::{
 /// with the holdout's seed is still independent of it.
 pub const HOLDOUT_DRAW: i64 = i64::MIN;
 
-/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection whose every output
-/// bit depends on every input bit.
-pub fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// FNV-1a, 64 bits, of a text id.
 fn text_key(text: &str) -> i64 {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -36,9 +28,9 @@ fn text_key(text: &str) -> i64 {
     hash as i64
 }
 
-/// Uniform on 0..2^64: `mix(mix(mix(seed) ^ key) ^ draw)`.
+/// Uniform on 0..2^64: `hash(hash(hash(seed) ^ key) ^ draw)` by [`splitmix::hash`].
 fn hash(key: i64, seed: i64, draw: i64) -> u64 {
-    mix(mix(mix(seed as u64) ^ key as u64) ^ draw as u64)
+    splitmix::hash(splitmix::hash(splitmix::hash(seed as u64) ^ key as u64) ^ draw as u64)
 }
 
 /// Uniform on [0, 1): the upper 53 bits of the hash.

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
-use contract::cli::EXIT_DATA;
+use contract::exit::EXIT_DATA;
 
 /// Bytes that a thread takes or frees before it tells the others.
 const STEP: i64 = 1 << 20;

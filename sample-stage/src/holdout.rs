@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use contract::cli::{DataError, count, plural};
 use contract::columns::ListBuilder;
+use contract::exit::DataError;
 use contract::ids::{self, IdIndex, IdKind};
 use contract::ipc::Writer;
 use contract::manifest::{Holdout, KeepBrands, Manifest, Tiers};
@@ -16,6 +16,7 @@ use contract::run::StageRun;
 use contract::scratch::Scratch;
 use contract::source_features::{self, BrandPositions, BrandsSeen, FeatureColumn};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
+use contract::words::{count, plural};
 use contract::{record::Record, tables, warn_line};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array,
@@ -33,6 +34,7 @@ use crate::draw::{HOLDOUT_DRAW, hashes};
 use crate::labels::{self, Label};
 use crate::raw::RawTables;
 use crate::{heap, session};
+use contract::brands::Tier;
 
 /// What a user is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -338,7 +340,7 @@ struct Brands {
     ids: ArrayRef,
     names: ArrayRef,
     volumes: Vec<u64>,
-    tiers: Vec<&'static str>,
+    tiers: Vec<Tier>,
 }
 
 impl Brands {
@@ -355,7 +357,7 @@ impl Brands {
         Ok(Self {
             ids: take(ids, &order, None)?,
             names: take(names, &order, None)?,
-            tiers: tier_names(&volumes, tiers),
+            tiers: tiers_of(&volumes, tiers),
             volumes,
         })
     }
@@ -386,7 +388,7 @@ impl Brands {
             self.ids.clone(),
             self.names.clone(),
             Arc::new(UInt64Array::from(self.volumes.clone())),
-            Arc::new(StringArray::from(self.tiers.clone())),
+            Arc::new(StringArray::from_iter_values(self.tiers.iter().map(|tier| tier.name()))),
         ])?;
         stage.add(writer.finish()?);
         Ok(())
@@ -394,7 +396,7 @@ impl Brands {
 }
 
 /// Tier of each brand; `volumes` fall.
-fn tier_names(volumes: &[u64], tiers: Tiers) -> Vec<&'static str> {
+fn tiers_of(volumes: &[u64], tiers: Tiers) -> Vec<Tier> {
     let total: u64 = volumes.iter().sum();
     let mut before = 0; // labels of all larger brands
     volumes
@@ -403,11 +405,11 @@ fn tier_names(volumes: &[u64], tiers: Tiers) -> Vec<&'static str> {
             let (start, end) = (before as f64, (before + volume) as f64);
             before += volume;
             if start < tiers.head * total as f64 {
-                "head"
+                Tier::Head
             } else if end > (1.0 - tiers.tail) * total as f64 {
-                "tail"
+                Tier::Tail
             } else {
-                "torso"
+                Tier::Torso
             }
         })
         .collect()
@@ -615,7 +617,8 @@ mod tests {
     #[test]
     fn tiers_follow_the_share_of_labels() {
         let volumes = [50, 20, 8, 8, 4, 4, 3, 3];
-        let names = tier_names(&volumes, Tiers { head: 0.6, tail: 0.1 });
+        let tiers = tiers_of(&volumes, Tiers { head: 0.6, tail: 0.1 });
+        let names: Vec<_> = tiers.into_iter().map(Tier::name).collect();
         assert_eq!(names, ["head", "head", "torso", "torso", "torso", "tail", "tail", "tail"]);
     }
 

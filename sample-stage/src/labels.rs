@@ -1,10 +1,11 @@
 //! Rows of interactions -> labels: which user has which brand, and how often it happened.
 
 use anyhow::Result;
-use contract::cli::{DataError, plural};
+use contract::exit::DataError;
 use contract::ids::{self, IdIndex};
 use contract::manifest::UnknownIds;
 use contract::warn_line;
+use contract::words::plural;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use contract::Stage;
-use contract::cli::{self, ExperimentArgs, ManifestArgs, count};
+use contract::cli::{self, ExperimentArgs, ManifestArgs};
 use contract::depth::on_large_stack;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
+use contract::words::count;
 
 mod bounded; // functions that make much from little
 mod clauses; // clauses that DataFusion would pass over

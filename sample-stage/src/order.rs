@@ -11,7 +11,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch
 use rayon::prelude::*;
 use std::sync::Arc;
 
-use crate::draw::mix;
+use contract::splitmix::hash;
 
 /// Examples as a query returned them, and the order to store them in.
 pub struct Ordered {
@@ -153,7 +153,7 @@ fn content_hashes(batch: &RecordBatch) -> Vec<u64> {
             let lists = [brands.get(row), ignored.get(row)];
             let seed = u64::from(weights[row].to_bits()) | ((lists[0].len() as u64) << 32);
             let ids = lists.into_iter().flatten();
-            ids.fold(mix(seed), |hash, &id| mix(hash ^ u64::from(id)))
+            ids.fold(hash(seed), |key, &id| hash(key ^ u64::from(id)))
         })
         .collect()
 }

@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use contract::cli::DataError;
-use contract::cli::count;
 use contract::depth::{DEPTH_MAX, depth};
+use contract::exit::DataError;
 use contract::query::{self, BadDefault, BadDefaultFound, ParamDefault};
+use contract::words::count;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;

@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use contract::cli::{DataError, plural};
+use contract::exit::DataError;
 use contract::ids::IdError;
 use contract::manifest::{Data, TableFormat, TableOptions, View};
 use contract::raw_files::{self, RawFile};
 use contract::user_file::distinct_names;
+use contract::words::plural;
 use contract::{slips, unused, warn_line};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;

@@ -14,7 +14,6 @@ use contract::statistics::{PREVALENCE_KEY, STATISTICS_KEY};
 use contract::tables::{self, Contract};
 use contract::warn_line;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::Field;
 use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
@@ -80,7 +79,7 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
         (STATISTICS_KEY.to_owned(), json!(statistics).to_string()),
         (PREVALENCE_KEY.to_owned(), json!(prevalence).to_string()),
     ]);
-    let fields = fields(&tables::EXAMPLES);
+    let fields = tables::EXAMPLES.fields();
     let mut writer = stage.writer_with("examples.arrow", &tables::EXAMPLES, fields, metadata)?;
     examples.write(|columns| writer.write(columns)).context("cannot write the examples")?;
     stage.add(writer.finish()?);
@@ -174,7 +173,7 @@ impl<'a> Sampler<'a> {
         let columns = frame.schema().as_arrow();
         self.converter.check_columns(columns)?;
         self.warned.call_once(|| self.converter.warn_of_unused(columns));
-        let table = scratch.table(fields(&tables::EXAMPLES))?;
+        let table = scratch.table(tables::EXAMPLES.fields())?;
         let disk = session.runtime_env().disk_manager.clone();
         let is_full =
             move |table: &ScratchTable| table.bytes() + disk.used_disk_space() > scratch_bytes;
@@ -212,11 +211,6 @@ fn index(table: &Table, contract: &Contract, column: &str) -> Result<IdIndex> {
     let ids = table.whole_column(column)?;
     Ok(IdIndex::new(&ids, ids.data_type().clone())
         .map_err(|row| table.broken(contract, format!("`{column}` repeats in row {row}")))?)
-}
-
-/// Arrow fields of a contract without ids and nulls.
-fn fields(contract: &Contract) -> Vec<Field> {
-    contract.columns.iter().map(|c| Field::new(c.name, c.kind.data_type(), false)).collect()
 }
 
 /// Drops a final `order by`: examples are stored in an order of their own, and a sort of all

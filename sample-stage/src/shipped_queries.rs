@@ -17,11 +17,11 @@ use datafusion::arrow::array::{
 use datafusion::assert_batches_eq;
 use serde_json::{Value, json};
 
-use crate::draw::mix;
 use crate::order::Ordered;
 use crate::query::Query;
 use crate::sample::{Sampler, Training};
 use crate::{session, statistics};
+use contract::splitmix::hash;
 
 const ALL: [&str; 8] = [
     "everyone",
@@ -338,12 +338,12 @@ fn population() -> Training {
     for brand in 0..n_brands {
         // Exactly so many users, at places that a hash decides.
         let mut users: Vec<i64> = (1..=n_users).collect();
-        users.sort_by_key(|&user| mix(user as u64 ^ (u64::from(brand) << 32)));
+        users.sort_by_key(|&user| hash(user as u64 ^ (u64::from(brand) << 32)));
         let volume = 8_000 / (brand as usize + 1);
         labels.extend(
             users[..volume]
                 .iter()
-                .map(|&user| (user, brand, (mix(user as u64 + u64::from(brand)) % 4) as f64)),
+                .map(|&user| (user, brand, (hash(user as u64 + u64::from(brand)) % 4) as f64)),
         );
     }
     labels.sort_by_key(|label| (label.0, label.1));

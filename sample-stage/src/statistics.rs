@@ -2,9 +2,10 @@
 //! and after.
 
 use anyhow::{Context as _, Result};
+use contract::brands::{ByTier, Tier};
 use contract::columns::{texts, u32s, u64s};
 use contract::ipc::Table;
-use contract::statistics::{ByTier, Prevalence, SampleStatistics, Spread, WithoutPositives};
+use contract::statistics::{Prevalence, SampleStatistics, Spread, WithoutPositives};
 use metrics::{Scumble, mean_imbalance_ratio};
 
 use crate::order::{Example, Ordered};
@@ -183,18 +184,14 @@ fn spread(
     rows_without_label: u64,
     scumble: Option<f64>,
 ) -> Spread {
-    let of_tier = |tier: &str| {
+    let of_tier = |tier: Tier| {
         let pairs = brands.tiers.iter().zip(positives);
-        pairs.filter(|(other, _)| *other == tier).map(|(_, n)| n).sum()
+        pairs.filter(|(other, _)| other.as_str() == tier.name()).map(|(_, n)| n).sum()
     };
     Spread {
         rows,
         rows_without_label,
-        positives_by_tier: ByTier {
-            head: of_tier("head"),
-            torso: of_tier("torso"),
-            tail: of_tier("tail"),
-        },
+        positives_by_tier: ByTier::of(of_tier),
         mean_imbalance_ratio: mean_imbalance_ratio(positives),
         scumble,
     }

@@ -193,7 +193,7 @@ fn reorder(mut vectors: Array2<f32>, order: &[u32]) -> Array2<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::mlp::mix;
+    use contract::splitmix::mix;
 
     /// Points around 40 directions, of length 1.
     fn vectors(n: usize, n_dims: usize) -> Array2<f32> {

@@ -11,7 +11,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use arrow::array::ArrayRef;
 use clap::{Parser, Subcommand};
-use contract::cli::{self, DataError, ExperimentArgs, ManifestArgs};
+use contract::cli::{self, ExperimentArgs, ManifestArgs};
+use contract::exit::DataError;
 use contract::ids::id_texts;
 use contract::ipc::Table;
 use contract::manifest::{Calibration, ExpectedOver, Memory as MemoryParams, ScoreParams};
@@ -142,25 +143,25 @@ fn score(args: &ExperimentArgs) -> Result<String> {
 
     let mut metadata = table::rule_metadata(decider.rule(), params.decision);
     metadata.extend(thresholds::bound_to(&models, &model.brand_ids));
-    let fields = table::threshold_fields();
+    let fields = tables::THRESHOLDS.all_fields();
     let mut writer =
         stage.writer_with("thresholds.arrow", &tables::THRESHOLDS, fields, metadata)?;
     writer.write(table::thresholds(&decider, &weights))?;
     stage.add(writer.finish()?);
     let mut writer =
-        stage.writer("histogram.arrow", &tables::HISTOGRAM, table::histogram_fields())?;
+        stage.writer("histogram.arrow", &tables::HISTOGRAM, tables::HISTOGRAM.all_fields())?;
     for (split, histogram) in [("valid", &valid_histogram), ("test", &test_histogram)] {
         writer.write(table::histogram(split, histogram))?;
     }
     stage.add(writer.finish()?);
     let mut writer =
-        stage.writer("trade_off.arrow", &tables::TRADE_OFF, table::fields(&tables::TRADE_OFF))?;
+        stage.writer("trade_off.arrow", &tables::TRADE_OFF, tables::TRADE_OFF.fields())?;
     writer.write(table::trade_off(&trade_off.outcomes()))?;
     stage.add(writer.finish()?);
     // Not needed, and large, where it weighs nothing.
     let remembered = memories.as_ref().filter(|_| weights.iter().any(|&weight| weight > 0.0));
     if let Some(Memories { all, .. }) = remembered {
-        let fields = table::fields(&tables::MEMORY);
+        let fields = tables::MEMORY.fields();
         let mut writer =
             stage.writer_with("memory.arrow", &tables::MEMORY, fields, all.metadata())?;
         for rows in all.to_columns() {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, ensure};
 use arrow::array::ArrayRef;
-use contract::cli::DataError;
 use contract::columns::{self, ListBuilder};
+use contract::exit::DataError;
 use contract::ipc::Table;
 use contract::manifest::Memory as Params;
 use contract::tables::MEMORY;
@@ -557,7 +557,7 @@ mod tests {
         remember(Params { neighbours: 2, ..Params::default() }, |memory| {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("memory.arrow");
-            let fields = crate::table::fields(&MEMORY);
+            let fields = MEMORY.fields();
             let mut writer = Writer::create(&path, &MEMORY, fields, memory.metadata()).unwrap();
             memory.to_columns().for_each(|rows| writer.write(rows).unwrap());
             writer.finish().unwrap().commit().unwrap();
@@ -604,7 +604,7 @@ mod tests {
                 let mut vectors = vec![vec![1.0, 0.0]; 2];
                 change(&mut values, &mut vectors);
                 metadata.insert(METADATA_KEY.to_owned(), values.to_string());
-                let fields = crate::table::fields(&MEMORY);
+                let fields = MEMORY.fields();
                 let mut writer = Writer::create(&path, &MEMORY, fields, metadata).unwrap();
                 let mut lists = ListBuilder::<f32>::default();
                 let mut brands = ListBuilder::<u32>::default();
@@ -617,7 +617,7 @@ mod tests {
                 let table = ipc::read(&path, &MEMORY).unwrap();
                 let err = Memory::from_table(&table, (&identity(), "hash")).err().unwrap();
                 assert!(err.to_string().contains(expected), "{expected}: {err}");
-                assert_eq!(contract::cli::exit_code(&err), contract::cli::EXIT_DATA, "{expected}");
+                assert_eq!(contract::cli::exit_code(&err), contract::exit::EXIT_DATA, "{expected}");
             }
         });
     }
@@ -626,7 +626,7 @@ mod tests {
     #[test]
     fn a_wide_layer_is_projected() {
         let number = |i: usize, j: usize| {
-            (model::mlp::mix((i * 1000 + j) as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0
+            (contract::splitmix::mix((i * 1000 + j) as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0
         };
         let hidden = Array2::from_shape_fn((3, 600), |(i, j)| {
             // The second user is the first and a fifth of noise, the third another.

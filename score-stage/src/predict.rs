@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use clap::Args as ClapArgs;
-use contract::cli::{DataError, UsageError, plural};
+use contract::exit::{DataError, UsageError};
 use contract::ids;
 use contract::ipc::{self, ROWS_PER_BATCH, Table, Writer};
 use contract::source_features::{ModelColumn, match_model};
 use contract::user_file::UserFile;
+use contract::words::plural;
 use contract::{tables, thresholds, warn_line};
 use model::Model;
 

@@ -10,27 +10,17 @@ use arrow::datatypes::Field;
 use contract::columns::ListBuilder;
 use contract::ipc::{self, Table};
 use contract::manifest::Decision;
-use contract::tables::{
-    Column, Contract, HISTOGRAM, HISTOGRAM_MORE, Kind, PREDICTIONS, SCORES, THRESHOLDS,
-    THRESHOLDS_MORE,
-};
+use contract::tables::{PREDICTIONS, SCORES, THRESHOLDS};
 use metrics::trade_off::{Candidate, Outcome};
 use metrics::{Bin, Curve, Expected, Histogram, Platt, step_of};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
 use crate::users::Labels;
 
-/// Arrow fields of a contract without ids.
-pub fn fields(contract: &Contract) -> Vec<Field> {
-    let field = |c: &Column| Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64);
-    contract.columns.iter().map(field).collect()
-}
-
 /// Fields of `scores` or, without labels, of `predictions`.
 pub fn score_fields(ids: &ArrayRef, has_labels: bool) -> Vec<Field> {
     let contract = if has_labels { &SCORES } else { &PREDICTIONS };
-    let mut fields = fields(contract);
-    debug_assert_eq!(contract.columns[0].kind, Kind::Id);
+    let mut fields = contract.fields();
     fields[0] = Field::new("user_id", ids.data_type().clone(), false);
     fields
 }
@@ -60,21 +50,6 @@ fn lists<'a>(lists: impl Iterator<Item = &'a [u32]>) -> ArrayRef {
     let mut built = ListBuilder::<u32>::default();
     lists.for_each(|list| built.push(list));
     built.finish()
-}
-
-/// Fields of `thresholds`.
-pub fn threshold_fields() -> Vec<Field> {
-    with_more(&THRESHOLDS, THRESHOLDS_MORE)
-}
-
-/// Fields of `histogram`.
-pub fn histogram_fields() -> Vec<Field> {
-    with_more(&HISTOGRAM, HISTOGRAM_MORE)
-}
-
-fn with_more(contract: &Contract, more: &[Column]) -> Vec<Field> {
-    let field = |c: &Column| Field::new(c.name, c.kind.data_type(), false);
-    contract.columns.iter().chain(more).map(field).collect()
 }
 
 /// Metadata of `thresholds`: what is predicted where a brand's threshold alone does not say it.
@@ -239,7 +214,7 @@ mod tests {
         let rows = histogram("test", &users);
         let n_rows = users.brand(1).bins.len();
         assert!(rows.iter().all(|column| column.len() == n_rows) && n_rows < 2000);
-        let fields = histogram_fields();
+        let fields = contract::tables::HISTOGRAM.all_fields();
         assert!(fields.iter().zip(&rows).all(|(f, column)| f.data_type() == column.data_type()));
         let counts: UInt64Array = rows[3].to_data().into();
         assert_eq!(counts.values().iter().sum::<u64>(), 667);

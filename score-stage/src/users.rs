@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use contract::cli::DataError;
 use contract::columns::{self, ListSlices};
+use contract::exit::DataError;
 use contract::ipc::{self, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use metrics::{Histogram, Lists, TradeOff, UserSweep};

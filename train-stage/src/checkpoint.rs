@@ -88,7 +88,7 @@ impl CheckpointFile {
         let progress = serde_json::to_string(&SavedProgress::of(&state.progress));
         metadata.insert(PROGRESS_KEY.to_owned(), progress.expect("plain data"));
         metadata.insert(FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
-        let schema = Arc::new(Schema::new(Model::fields()));
+        let schema = Arc::new(Schema::new(MODEL.fields()));
         // Made twice, for the hash and for the file: all together may be more than fits in memory.
         let batches = || {
             let of_moments = moments.iter().enumerate().flat_map(|(i, moments)| {
@@ -105,7 +105,7 @@ impl CheckpointFile {
         });
         let hash = hash(&metadata, hashed).expect("batches with the same columns");
         metadata.insert(HASH_KEY.to_owned(), hash);
-        let mut writer = Writer::create(&self.path, &MODEL, Model::fields(), metadata)?;
+        let mut writer = Writer::create(&self.path, &MODEL, MODEL.fields(), metadata)?;
         for columns in batches() {
             writer.write(columns)?;
         }

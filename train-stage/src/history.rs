@@ -5,23 +5,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field};
-use contract::tables::{HISTORY, Kind};
 use train_stage::trainer::Epoch;
 use train_stage::validation::Figures;
-
-/// Arrow fields of the table.
-pub fn fields() -> Vec<Field> {
-    let field = |c: &contract::tables::Column| {
-        Field::new(c.name, c.kind.data_type(), c.kind == Kind::NullableF64)
-    };
-    let more = [
-        Field::new("valid_map", DataType::Float64, true),
-        Field::new("updates", DataType::UInt64, false),
-        Field::new("member", DataType::UInt32, false),
-    ];
-    HISTORY.columns.iter().map(field).chain(more).collect()
-}
 
 /// The table's columns.
 ///

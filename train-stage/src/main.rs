@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
-use contract::cli::{self, DataError, ExperimentArgs};
+use contract::cli::{self, ExperimentArgs};
 use contract::columns::{self, ListSlices};
+use contract::exit;
+use contract::exit::DataError;
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
 use contract::manifest::{Experiment, HiddenWidth, IdSpace, ModelKind, TrainParams};
 use contract::plan::JUDGED_MODEL;
 use contract::run::{StageRun, memory_bytes};
-use contract::{Stage, interrupt, ipc, tables, warn_line};
+use contract::words;
+use contract::{Stage, ipc, tables, warn_line};
 use linfa::ParamGuard as _;
 use model::{Inputs, Kind, Mlp, Model, Persistence, Popularity, prior_logits};
 use progress::Progress;
@@ -57,11 +60,13 @@ fn run(args: &Args) -> Result<String> {
     let judged = trained.judged.iter().map(|model| (JUDGED_MODEL, model));
     for (file, model) in std::iter::once(("model.arrow", &trained.model)).chain(judged) {
         let (rows, metadata) = model.to_columns();
-        let mut writer = stage.writer_with(file, &tables::MODEL, Model::fields(), metadata)?;
+        let mut writer =
+            stage.writer_with(file, &tables::MODEL, tables::MODEL.fields(), metadata)?;
         writer.write(rows)?;
         stage.add(writer.finish()?);
     }
-    let mut writer = stage.writer("history.arrow", &tables::HISTORY, history::fields())?;
+    let mut writer =
+        stage.writer("history.arrow", &tables::HISTORY, tables::HISTORY.all_fields())?;
     writer.write(history::columns(&trained.history))?;
     stage.add(writer.finish()?);
 
@@ -230,8 +235,8 @@ fn train_mlp(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
     let mut training = members.record(examples.len());
     let mut said = format!(
         "{} examples, {} updates, {}",
-        cli::count(examples.len() as u64),
-        cli::count(members.updates()),
+        words::count(examples.len() as u64),
+        words::count(members.updates()),
         members.kept()
     );
     let history = members.trained.iter().map(|trained| trained.history.clone()).collect();
@@ -308,7 +313,7 @@ fn check_something_to_learn(examples: &Table, experiment: &Experiment) -> Result
             has_label |= !brands.get(i).is_empty();
         }
     }
-    let n = cli::plural(examples.n_rows() as u64, "example");
+    let n = words::plural(examples.n_rows() as u64, "example");
     let query = experiment.sql().display();
     if !has_weight && examples.n_rows() > 0 {
         return Err(DataError(format!(
@@ -335,7 +340,7 @@ fn stopped(
     let err = match result {
         Err(err @ train_stage::Error::NotFinite { .. }) => err,
         Err(err @ train_stage::Error::Interrupted { .. }) => {
-            return Err(interrupt::Interrupted(err.to_string()).into());
+            return Err(exit::Interrupted(err.to_string()).into());
         }
         Err(train_stage::Error::Data(what)) => return Err(DataError(what).into()),
         other => return Ok(other?),

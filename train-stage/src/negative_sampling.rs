@@ -54,7 +54,7 @@ impl NegativeSampling {
     ///
     /// * `seed`: another for each update.
     pub(crate) fn n_whole(&self, n_users: usize, seed: u64) -> usize {
-        let uniform = model::mlp::mix(seed) as f64 / 2.0_f64.powi(64);
+        let uniform = contract::splitmix::mix(seed) as f64 / 2.0_f64.powi(64);
         (n_users as f64 * f64::from(self.share) + uniform) as usize
     }
 }

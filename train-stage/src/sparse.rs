@@ -6,7 +6,7 @@
 //! least `limit` is kept as it is; a smaller one, `g`, is kept with probability `|g| / limit` and
 //! then counts `±limit`, so that the expected gradient is the whole one.
 
-use model::mlp::{GOLDEN, mix};
+use contract::splitmix::{GOLDEN, mix};
 use multiversion::multiversion;
 use rayon::prelude::*;
 

@@ -524,8 +524,8 @@ mod tests {
     use super::*;
     use contract::features::FeatureKind;
     use contract::manifest::{HiddenWidth, TrainParams};
+    use contract::splitmix::{GOLDEN, mix};
     use linfa::ParamGuard as _;
-    use model::mlp::{GOLDEN, mix};
 
     use crate::MlpParams;
     use crate::examples::{ArrayExamples, Chained};

@@ -1,7 +1,8 @@
 //! One gradient update: forward, loss, backward, Adam.
 
 use contract::manifest::TrainParams;
-use model::mlp::{Dropout, GOLDEN};
+use contract::splitmix::GOLDEN;
+use model::mlp::Dropout;
 use model::{Bags, Mlp, OwnHistory, Workspace};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, Axis, Zip, s};

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use crate::yaml::Place;
+use super::yaml::Place;
 
 /// Largest file that is read, in bytes. Thousands of experiments take less than one MiB.
 const MAX_BYTES: u64 = 16 << 20;

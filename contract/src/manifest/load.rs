@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::file;
+use super::problems::{Problem, Problems, suggest};
+use super::schema_check;
+use super::yaml::{self, Document};
 use super::{
     Data, Experiment, FeatureSource, Manifest, Note, TableSource, View, expand_environment,
 };
-use crate::problems::{Problem, Problems, suggest};
 use crate::raw_files;
-use crate::schema_check;
-use crate::yaml::{self, Document};
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.
 const STAGE_KEYS: [&str; 3] = ["sample", "train", "score"];

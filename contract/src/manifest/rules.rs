@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::load::{Loader, path_of};
+use super::problems::suggest;
+use super::yaml;
 use super::{
     Calibration, Decision, Experiment, FeatureSource, Holdout, IdSpace, MAX_NAME, ModelKind, Note,
     RESERVED_NAMES, ReportParams, SelectEpoch,
 };
-use crate::problems::suggest;
-use crate::yaml;
 
 impl Loader {
     /// Names of experiments are names of folders and words of command lines.

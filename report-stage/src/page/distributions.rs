@@ -5,9 +5,9 @@ use metrics::f1;
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::compare::Change;
 use crate::format::{self, DASH};
-use crate::load::Tier;
 use crate::page::{Block, Cell, Row, Section, Table, UNDEFINED, View, count, number, words};
 use crate::report::Experiment;
+use contract::brands::Tier;
 
 /// Brands at each F1, between the trivial floor and the ceiling.
 pub fn table(view: &View) -> Section {

@@ -4,9 +4,9 @@ use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::compare::{Judged, Outcome, outcome};
 use crate::evaluate::VolumeItem;
 use crate::format;
-use crate::load::Tier;
 use crate::page::{Block, Cell, Column, Section, Table, View, number, words};
 use crate::report::Experiment;
+use contract::brands::Tier;
 
 /// A group of brands.
 struct Group {

@@ -2,11 +2,11 @@
 
 use crate::chart::{Chart, Key, Panel, Place, Scale};
 use crate::format::{self, DASH};
-use crate::load::Tier;
 use crate::page::{
     Block, Cell, NOT_SCORED, Row, Section, Table, UNDEFINED, View, count, number, words,
 };
 use crate::report::Experiment;
+use contract::brands::Tier;
 
 /// Thresholds by tier, precision against recall, and what the best thresholds would reach.
 pub fn section(view: &View) -> Section {

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::anyhow;
-use contract::cli::DataError;
+use contract::exit::DataError;
 use contract::raw_files::{Compression, RawFile};
 use contract::unreadable::Unreadable;
 use contract::user_file::LFS_POINTER;

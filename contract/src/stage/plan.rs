@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::manifest::{
-    Calibration, Experiment, Manifest, ModelKind, TableOptions, TableSource, View,
-};
-use crate::problems::unused;
+use crate::manifest::{Calibration, Experiment, Manifest, ModelKind, TableOptions, View};
 use crate::query::{self, canonical, effective_params};
-use crate::raw_files::{self, RawFile};
+use crate::raw_files;
+use crate::unused;
 
 /// A step of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,16 +124,14 @@ fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
 
-/// A raw table's files. What is wrong with them was said when the manifest was loaded.
-fn raw_files(source: &TableSource) -> Vec<RawFile> {
-    raw_files::find(&source.options()).map(|found| found.files).unwrap_or_default()
-}
-
-/// A query, and what it says.
+/// A query, and what it says. One that cannot be read counts by its bytes, so that it is never taken
+/// for an empty one; the stage that needs it reports why.
 fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
-    // One that cannot be read is told by the stage that needs it.
-    let text = query::read(path).unwrap_or_default();
-    (Input { is_in_params: true, ..input(name, path) }, text)
+    let input = input(name, path);
+    match query::read(path) {
+        Ok(text) => (Input { is_in_params: true, ..input }, text),
+        Err(_) => (input, String::new()),
+    }
 }
 
 impl Manifest {
@@ -197,9 +193,21 @@ impl Manifest {
 
     fn holdout_plan(&self) -> (Vec<Input>, Value) {
         let mut inputs = Vec::new();
+        let mut tables = serde_json::Map::new();
         for (name, source) in &self.data.tables {
+            let options = source.options();
+            // What is wrong with its files was said when the manifest was loaded.
+            let found = raw_files::find(&options).ok();
+            let format = found.as_ref().map(|found| found.format);
+            let files = found.map(|found| found.files).unwrap_or_default();
+            let keys: Vec<_> = files.iter().map(|file| &file.keys).collect();
+            let TableOptions { delimiter, header, types, .. } = &options;
+            let read = json!({
+                "format": format, "delimiter": delimiter, "header": header, "types": types, "keys": keys,
+            });
+            tables.insert(name.clone(), read);
             // By place, not by name: files in several folders may have the same.
-            for (i, file) in raw_files(source).into_iter().enumerate() {
+            for (i, file) in files.into_iter().enumerate() {
                 inputs.push(input(format!("{name}:{i}"), file.path));
             }
         }
@@ -219,17 +227,7 @@ impl Manifest {
                 data[name]["sql"] = json!(canonical(&text));
             }
         }
-        let tables = self.data.tables.iter().map(|(name, source)| {
-            let options = source.options();
-            let format = raw_files::find(&options).ok().map(|found| found.format);
-            let keys: Vec<_> = raw_files(source).into_iter().map(|file| file.keys).collect();
-            let TableOptions { delimiter, header, types, .. } = options;
-            let read = json!({
-                "format": format, "delimiter": delimiter, "header": header, "types": types, "keys": keys,
-            });
-            (name.clone(), read)
-        });
-        data["tables"] = tables.collect::<serde_json::Map<_, _>>().into();
+        data["tables"] = tables.into();
         data["features"] =
             self.data.features.iter().map(|feature| json!(feature.options())).collect();
         (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))

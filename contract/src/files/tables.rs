@@ -4,7 +4,7 @@
 //! A changed contract gets a new version, and a line in the changelog.
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 
 /// Name, version and columns of a table.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,11 @@ pub enum Kind {
 }
 
 impl Column {
+    /// The Arrow field; a [`Kind::Id`] is whole numbers.
+    pub fn field(&self) -> Field {
+        Field::new(self.name, self.kind.data_type(), self.kind.is_nullable())
+    }
+
     /// Nulls of the column in a batch, also within its lists.
     pub(crate) fn n_nulls(&self, batch: &RecordBatch) -> usize {
         let array = crate::columns::column(batch, self.name);
@@ -291,7 +296,7 @@ pub const HISTOGRAM: Contract = Contract {
         column("positives", Kind::U64),
         column("negatives", Kind::U64),
     ],
-    optional: &[],
+    optional: HISTOGRAM_MORE,
 };
 
 /// More columns of [`HISTOGRAM`], all or none: where in its bin a row's users lie.
@@ -337,6 +342,16 @@ pub const PER_BRAND: Contract = Contract {
 };
 
 impl Contract {
+    /// Fields of the columns that must be there.
+    pub fn fields(&self) -> Vec<Field> {
+        self.columns.iter().map(Column::field).collect()
+    }
+
+    /// Fields of all columns, the optional ones last.
+    pub fn all_fields(&self) -> Vec<Field> {
+        self.columns.iter().chain(self.optional).map(Column::field).collect()
+    }
+
     /// What is wrong with `found`, if anything: the first column that does not fit.
     pub(crate) fn mismatch(&self, found: &Schema) -> Option<String> {
         let is_missing = |column: &&Column| found.field_with_name(column.name).is_err();

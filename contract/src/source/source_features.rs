@@ -13,8 +13,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, UInt32Type};
 use arrow::util::display::array_value_to_string;
 
-use crate::cli::DataError;
 use crate::columns::ListBuilder;
+use crate::exit::DataError;
 use crate::features::{self, Feature, FeatureKind};
 use crate::ids::{IdError, IdIndex, IdKind};
 use crate::manifest::{FeatureSource, IdSpace};

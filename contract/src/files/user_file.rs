@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use crate::arrow_file::{
+use super::arrow_file::{
     Batches as FileBatches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, guarded,
 };
 use crate::unreadable::Unreadable;

@@ -34,7 +34,7 @@ impl Error {
 pub fn pool(key: &'static str, n: Option<usize>) -> Result<ThreadPool, Error> {
     let builder = ThreadPoolBuilder::new().num_threads(n.unwrap_or(0));
     builder.build().map_err(|err| {
-        let what = n.map_or("threads".to_owned(), |n| crate::cli::plural(n as u64, "thread"));
+        let what = n.map_or("threads".to_owned(), |n| crate::words::plural(n as u64, "thread"));
         Error { what, key, reason: io::Error::other(err.to_string()) }
     })
 }

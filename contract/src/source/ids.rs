@@ -19,7 +19,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 use foldhash::fast::RandomState;
 
-use crate::cli::DataError;
+use crate::exit::DataError;
 
 /// What ids are. Ids of two tables can be the same only if they are of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

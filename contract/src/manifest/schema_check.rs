@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use regex::Regex;
 use serde_json::{Map, Number, Value};
 
-use crate::problems::suggest;
-use crate::yaml::Path;
+use super::problems::suggest;
+use super::yaml::Path;
 
 /// A violation: the node, whether its key (not its value) is wrong, and the message.
 pub(crate) struct Violation {

@@ -7,10 +7,11 @@ use std::time::Instant;
 use arrow::datatypes::Field;
 use serde_json::Value;
 
+use crate::hashes::Hashes;
 use crate::ipc::{self, Error, Finished, Table, Writer};
 use crate::manifest::{Experiment, Manifest};
 use crate::plan::{Stage, StagePlan};
-use crate::record::{Hashes, Output, Parts, Record};
+use crate::record::{Output, Parts, Record};
 use crate::tables::Contract;
 
 /// A stage at work.

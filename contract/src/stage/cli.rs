@@ -6,18 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser};
 
+use crate::exit::{
+    DataError, EXIT_DATA, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupted,
+    UsageError,
+};
 use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
 use crate::unreadable::Unreadable;
 use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
-
-/// Exit code of a program that has done all it was asked to.
-pub const EXIT_DONE: u8 = 0;
-/// Exit code of a failed stage and of the machine's faults.
-pub const EXIT_FAILED: u8 = 1;
-/// Exit code of a wrong usage or manifest.
-pub const EXIT_USAGE: u8 = 2;
-/// Exit code of a broken data contract.
-pub const EXIT_DATA: u8 = 5;
 
 /// The manifest, and what to change in it.
 #[derive(Args, Debug, Clone)]
@@ -87,16 +82,6 @@ pub fn say_notes(manifest: &Manifest, experiment: Option<&String>) {
     }
 }
 
-/// The data is not what the stage needs. Says where, what was found, what was expected.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DataError(pub String);
-
-/// The command line asks for what cannot be.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(pub String);
-
 /// The command line's arguments. What is wrong with them, and the help, is printed, and the program
 /// ends: with 2 for a mistake, with 1 if the help cannot be written.
 pub fn parse<A: Parser>() -> A {
@@ -134,8 +119,8 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
         if cause.is::<Problems>() || cause.is::<NoSuchExperiment>() || cause.is::<UsageError>() {
             return EXIT_USAGE;
         }
-        if cause.is::<interrupt::Interrupted>() {
-            return interrupt::EXIT_INTERRUPTED;
+        if cause.is::<Interrupted>() {
+            return EXIT_INTERRUPTED;
         }
         let is_data = match cause.downcast_ref::<ipc::Error>() {
             Some(ipc::Error::Target { .. }) => return EXIT_USAGE,
@@ -151,22 +136,4 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
         }
     }
     EXIT_FAILED
-}
-
-/// A count with thousands separators: `2,311`.
-pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A count with its noun: `1 label`, `2,311 labels`.
-pub fn plural(n: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }

@@ -9,9 +9,9 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::writer::FileWriter;
 
+use super::lock::{open_alone, stands_at};
 use crate::interrupt;
 use crate::ipc::{self, Error};
-use crate::lock::{open_alone, stands_at};
 
 /// A folder for unfinished work beside a stage's outputs; one run at a time may hold it.
 ///

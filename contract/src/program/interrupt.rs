@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::exit::EXIT_INTERRUPTED;
 use crate::warn_line;
-
-/// Exit code of a program that was interrupted.
-pub const EXIT_INTERRUPTED: u8 = 130;
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
@@ -35,11 +33,6 @@ pub fn install(program: &'static str) {
     // A second handler in one process would be a mistake of ours, not of the user.
     ctrlc::set_handler(handler).expect("the handler is set once, at the start");
 }
-
-/// The program ended by itself after it was asked to.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Interrupted(pub String);
 
 /// As long as it lives, the program looks at [`requested`] and ends by itself.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::ipc::Error;
+use super::error::Error;
 
 /// Opens and locks what stands at `path`. The lock ends with its holder, however that ends.
 ///

@@ -8,7 +8,7 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
-use crate::depth::{DEPTH_MAX, depth, on_large_stack};
+use super::depth::{DEPTH_MAX, depth, on_large_stack};
 
 /// Depth from which a query gets a large stack; anything less fits into any thread's.
 const DEPTH_SMALL: usize = 60;

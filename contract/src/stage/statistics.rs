@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{count, plural};
+use crate::brands::ByTier;
+use crate::words::{count, plural};
 
 /// A sample beside the training users that it was drawn from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,20 +37,11 @@ pub struct Spread {
     /// Those without any label
     pub rows_without_label: u64,
     /// Labels by tier of their brand
-    pub positives_by_tier: ByTier,
+    pub positives_by_tier: ByTier<u64>,
     /// Mean over brands of the most common brand's labels over the brand's own (`MeanIR`)
     pub mean_imbalance_ratio: Option<f64>,
     /// How much common and rare brands share rows (SCUMBLE)
     pub scumble: Option<f64>,
-}
-
-/// Labels by tier of their brand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "the tiers of brands.arrow")]
-pub struct ByTier {
-    pub head: u64,
-    pub torso: u64,
-    pub tail: u64,
 }
 
 /// Number of brands without a positive.

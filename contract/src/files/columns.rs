@@ -105,6 +105,90 @@ pub fn f32_lists<'a>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, f32> 
     list::<Float32Type>(batch, name)
 }
 
+/// Which record batch of a table a row lies in.
+#[derive(Debug, Clone)]
+pub struct BatchIndex {
+    /// First row of each batch, and the number of rows at the end
+    starts: Vec<usize>,
+}
+
+impl BatchIndex {
+    /// Of these batches, in order.
+    pub fn of(batches: &[RecordBatch]) -> Self {
+        let mut starts = vec![0];
+        for batch in batches {
+            starts.push(starts[starts.len() - 1] + batch.num_rows());
+        }
+        Self { starts }
+    }
+
+    /// Number of rows of all batches.
+    pub fn n_rows(&self) -> usize {
+        self.starts[self.starts.len() - 1]
+    }
+
+    /// The batch of a row, and the row's place in it.
+    pub fn find(&self, row: usize) -> (usize, usize) {
+        let batch = self.starts.partition_point(|&start| start <= row) - 1;
+        (batch, row - self.starts[batch])
+    }
+}
+
+/// A `List<UInt32>` column of all batches of a table.
+#[derive(Debug, Clone)]
+pub struct ListColumn<'a> {
+    name: &'static str,
+    index: BatchIndex,
+    parts: Vec<ListSlices<'a, u32>>,
+}
+
+impl<'a> ListColumn<'a> {
+    /// The column `name` of a table's batches.
+    pub fn of(batches: &'a [RecordBatch], name: &'static str) -> Self {
+        let parts = batches.iter().map(|batch| u32_lists(batch, name)).collect();
+        Self { name, index: BatchIndex::of(batches), parts }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.index.n_rows()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The list of a row.
+    pub fn get(&self, row: usize) -> &'a [u32] {
+        let (part, row) = self.index.find(row);
+        self.parts[part].get(row)
+    }
+
+    /// All lists, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u32]> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
+
+    /// Checks that every list holds positions of `n_brands` brands.
+    ///
+    /// # Errors
+    ///
+    /// The first row with a brand that is not among them.
+    pub fn check_brands(&self, n_brands: usize) -> Result<(), String> {
+        for (row, list) in self.iter().enumerate() {
+            if let Some(brand) = list.iter().find(|&&brand| brand as usize >= n_brands) {
+                let name = self.name;
+                return Err(format!(
+                    "row {row}: `{name}` has brand {brand}, expected a position below the number \
+                     of brands, {n_brands}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A `FixedSizeList<Float32>` column: its values row by row, and the length of a row.
 pub fn dense<'a>(batch: &'a RecordBatch, name: &str) -> (&'a [f32], usize) {
     let list = column(batch, name).as_fixed_size_list();
@@ -152,5 +236,52 @@ impl ListBuilder<f32> {
     /// The column.
     pub fn finish(self) -> ArrayRef {
         self.finish_with::<Float32Array>(DataType::Float32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Schema;
+
+    /// Three batches, of which the second is empty.
+    fn batches() -> Vec<RecordBatch> {
+        let batch = |rows: &[&[u32]]| {
+            let mut lists = ListBuilder::<u32>::default();
+            rows.iter().for_each(|row| lists.push(row));
+            let field = Field::new("brands", DataType::new_list(DataType::UInt32, false), false);
+            RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![lists.finish()]).unwrap()
+        };
+        vec![batch(&[&[0, 2], &[]]), batch(&[]), batch(&[&[1], &[3, 4]])]
+    }
+
+    #[test]
+    fn a_row_is_found_behind_an_empty_batch() {
+        let index = BatchIndex::of(&batches());
+        assert_eq!(index.n_rows(), 4);
+        assert_eq!(
+            (0..4).map(|row| index.find(row)).collect::<Vec<_>>(),
+            [(0, 0), (0, 1), (2, 0), (2, 1)]
+        );
+    }
+
+    #[test]
+    fn a_list_column_reads_over_all_batches() {
+        let batches = batches();
+        let column = ListColumn::of(&batches, "brands");
+        let expected: [&[u32]; 4] = [&[0, 2], &[], &[1], &[3, 4]];
+        assert_eq!(column.iter().collect::<Vec<_>>(), expected);
+        assert_eq!((0..4).map(|row| column.get(row)).collect::<Vec<_>>(), expected);
+        assert!(ListColumn::of(&[], "brands").is_empty());
+    }
+
+    #[test]
+    fn a_brand_out_of_range_is_reported_with_its_row() {
+        let batches = batches();
+        let column = ListColumn::of(&batches, "brands");
+        assert_eq!(column.check_brands(5), Ok(()));
+        let expected =
+            "row 3: `brands` has brand 4, expected a position below the number of brands, 4";
+        assert_eq!(column.check_brands(4), Err(expected.to_owned()));
     }
 }

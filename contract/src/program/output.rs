@@ -53,7 +53,7 @@ pub fn ended(program: &str, code: u8) -> u8 {
     match FAILED.get() {
         Some(err) => {
             warn_line!("{program}: cannot write to stdout: {err}\nhint: is the disk full?");
-            code.max(crate::cli::EXIT_FAILED)
+            code.max(crate::exit::EXIT_FAILED)
         }
         None => code,
     }

@@ -1,0 +1,150 @@
+//! `stage.json`: what a stage was made of and what it made.
+//!
+//! It is written after the stage's outputs, so a record that matches them is the proof
+//! that the stage ended well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::plan::{RECORD, StagePlan};
+use crate::ipc::{self, Error};
+
+pub use super::changes::Change;
+
+/// Counted up when the meaning of stages' files changes, so that all results become stale.
+pub(super) const CONTRACT_VERSION: u32 = 1;
+
+/// A stage's record.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// The step
+    pub stage: String,
+    /// The experiment that made it first; others may share it
+    pub experiment: Option<String>,
+    /// Hash of [`Self::parts`]
+    pub fingerprint: String,
+    /// All that the outputs depend on
+    pub parts: Parts,
+    /// The files made, by name
+    pub outputs: BTreeMap<String, Output>,
+    /// Wall time; of a training that was stopped in between, with the updates of its earlier parts
+    pub secs: f64,
+    /// Largest resident memory of the process, where the system tells it
+    pub peak_memory_bytes: Option<u64>,
+    /// What the stage says of its result
+    pub summary: Value,
+    /// Changes since it ran that somebody vouched for, the last one last
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Accepted>,
+}
+
+/// A change of what a stage's results are made of, after which they were kept because somebody
+/// vouched for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// When, in UTC
+    pub when: String,
+    /// The reason given
+    pub because: String,
+    /// What had changed
+    pub changes: Vec<Change>,
+}
+
+/// All that a stage's outputs depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Parts {
+    /// Version of the contracts between stages
+    pub contract: u32,
+    /// Hash of the program
+    pub binary: String,
+    /// Parameters in canonical form
+    pub params: Value,
+    /// Hash of what each input holds, by name
+    pub inputs: BTreeMap<String, Option<String>>,
+}
+
+/// A file that a stage made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// Hash of its bytes
+    pub blake3: String,
+    /// Hash of what it holds, whoever made it; empty in the records of older versions
+    #[serde(default)]
+    pub content: String,
+    /// Its size
+    pub n_bytes: u64,
+    /// Its rows, 0 if it is no table
+    pub n_rows: u64,
+}
+
+impl Output {
+    /// What the stage that made a file recorded of it; `None` for what no stage made.
+    pub fn recorded(path: &Path) -> Option<Self> {
+        let mut record = Record::load(&path.parent()?.join(RECORD))?;
+        record.outputs.remove(&*path.file_name()?.to_string_lossy())
+    }
+}
+
+impl Parts {
+    /// Hash of all parts; the order of parameters does not matter.
+    pub fn fingerprint(&self) -> String {
+        let canonical = Self { params: sorted(&self.params), ..self.clone() };
+        let text = serde_json::to_string(&canonical).expect("parts are plain data");
+        blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+    }
+}
+
+/// The same value with every map's keys in order, so that equal settings give equal text.
+pub(super) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let ordered: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+            Value::Object(ordered.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+impl Record {
+    /// Reads a stage's record; `None` if there is none that can be understood.
+    pub fn load(path: &Path) -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    }
+
+    /// Writes the record, in place of one that may be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self).expect("a record is plain data");
+        ipc::finish_text(path, &text)?.commit()
+    }
+
+    /// Size of all files made.
+    pub fn n_bytes(&self) -> u64 {
+        self.outputs.values().map(|output| output.n_bytes).sum()
+    }
+
+    /// Rows of all tables made.
+    pub fn n_rows(&self) -> u64 {
+        self.outputs.values().map(|output| output.n_rows).sum()
+    }
+
+    /// Whether the stage ran with the parameters that the plan has now.
+    pub fn has_params_of(&self, plan: &StagePlan) -> bool {
+        // By fingerprint: numbers read back from a record may differ in their last digit.
+        let as_planned = Parts { params: plan.params.clone(), ..self.parts.clone() };
+        as_planned.fingerprint() == self.fingerprint
+    }
+
+    /// The record of a stage of the plan's folder.
+    pub fn of(plan: &StagePlan) -> Option<Self> {
+        Self::load(&plan.record_path()).filter(|record| record.stage == plan.stage.name())
+    }
+}

@@ -403,6 +403,7 @@ fn json_is_as_its_schema_says() {
     let of_report = serde_json::from_str(&work.run("report-stage", &["schema"]).stdout).unwrap();
     for ((name, answer), schema) in answers.into_iter().zip(schemas.into_iter().chain([of_report]))
     {
+        assert_eq!(problems(&schema, &answer), [""; 0], "{name}");
         let problems = contract::schema_problems(&answer, &schema);
         assert!(problems.is_empty(), "{name}: {problems:?}");
         assert!(answer.as_array().is_none_or(|items| !items.is_empty()), "{name}");
@@ -410,6 +411,26 @@ fn json_is_as_its_schema_says() {
         let documented = fs::read_to_string(path).unwrap_or_default();
         assert!(documented == format!("{schema:#}\n"), "{name}: run `make schemas`");
     }
+}
+
+/// What is not as a schema says, by a checker that is not ours and knows all of draft 7.
+fn problems(schema: &serde_json::Value, value: &serde_json::Value) -> Vec<String> {
+    let schema = jsonschema_valid::Config::from_schema(schema, None).unwrap();
+    let of_schema = schema.validate_schema().err().into_iter().flatten();
+    let of_value = schema.validate(value).err().into_iter().flatten();
+    of_schema.chain(of_value).map(|problem| problem.to_string()).collect()
+}
+
+#[test]
+fn the_reference_checks_what_our_own_checker_does_not_know() {
+    let schema = serde_json::json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"Few": {"type": "array", "uniqueItems": true, "maxItems": 2}},
+        "properties": {"few": {"allOf": [{"$ref": "#/definitions/Few"}]}},
+    });
+    let n_problems = |few: &[i32]| problems(&schema, &serde_json::json!({"few": few})).len();
+    assert_eq!([n_problems(&[1, 2]), n_problems(&[1, 1]), n_problems(&[1, 2, 3])], [0, 1, 1]);
+    assert_ne!(problems(&serde_json::json!({"type": 7}), &serde_json::json!(7)), [""; 0]);
 }
 
 /// A failure shows the end of the stage's log; with `--keep-going` the others go on, and the

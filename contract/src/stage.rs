@@ -8,3 +8,5 @@ pub mod plan;
 pub mod record;
 pub mod run;
 pub mod statistics;
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,7 @@ pub(crate) trait Source {
     fn read(&mut self, range: Range<usize>) -> io::Result<Buffer>;
 }
 
-/// A mapped file: nothing is copied. For files that are replaced by rename and never changed in
-/// place: reading one that is cut short meanwhile would end the process.
+/// A mapped file: nothing is copied. Only for files of our own, see `map` in `ipc.rs`.
 impl Source for Arc<Mmap> {
     fn n_bytes(&self) -> usize {
         self.len()
@@ -45,7 +44,7 @@ impl Source for Arc<Mmap> {
     }
 }
 
-/// A file that is read: what is cut short meanwhile is an error.
+/// A file that is read: if it is truncated meanwhile, that is an error.
 pub(crate) struct Unmapped {
     file: File,
     n_bytes: usize,

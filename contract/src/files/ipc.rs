@@ -70,9 +70,10 @@ impl Table {
     }
 }
 
-/// Maps a file and checks it against its contract.
+/// Maps a file of `run_dir` and checks it against its contract.
 ///
-/// The columns are not copied: they live in the map, and the map as long as they do.
+/// The columns are not copied: they live in the map, and the map as long as they do. A file that a
+/// user names is for [`read_unmapped`].
 ///
 /// # Errors
 ///
@@ -84,7 +85,7 @@ pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
     checked(path, contract, map(path, &file)?)
 }
 
-/// As [`read`], for a file that a user names: its bytes are read, not mapped, as it may be cut short
+/// As [`read`], for a file that a user names: its bytes are read, not mapped, as it may be truncated
 /// meanwhile.
 ///
 /// # Errors
@@ -96,7 +97,6 @@ pub fn read_unmapped(path: &Path, contract: &Contract) -> Result<Table, Error> {
     checked(path, contract, source)
 }
 
-/// Opens a table's file.
 fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
     let missing = || Error::Missing { path: path.display().to_string(), contract: contract.name };
     // Opening a pipe would wait for somebody who writes to it.
@@ -152,9 +152,16 @@ fn checked(path: &Path, contract: &Contract, source: impl Source) -> Result<Tabl
     Ok(table)
 }
 
+/// Maps a file for as long as its columns are used.
+///
+/// If a mapped file is truncated, the process that reads it ends with a bus error, and no check
+/// before can prevent that. So only what our own programs wrote to `run_dir` is mapped: tables
+/// between stages, checkpoints, scratch files without a name. They are put in place by rename and
+/// never written again. All that users write is read: `--model`, `--thresholds` and
+/// `train.pretrained` by [`read_unmapped`], `--users` and raw Arrow tables by `UserFile`, other raw
+/// tables by their readers.
 fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, Error> {
-    // SAFETY: the map is read-only, and files are replaced by rename, never changed in
-    // place, so the bytes under a map stay as they are.
+    // SAFETY: the map is read-only, and nothing of ours changes the bytes of a file in place.
     unsafe { Mmap::map(file) }.map(Arc::new).map_err(|err| Error::io(path, err))
 }
 

@@ -230,10 +230,14 @@ impl<'a> Walk<'a> {
         {
             self.value(format!("must have at most {most} items, got {}", items.len()));
         }
-        if let Some(item_schema) = schema.get("items") {
-            for (i, item) in items.iter_mut().enumerate() {
+        for (i, item) in items.iter_mut().enumerate() {
+            let of_item = match schema.get("items") {
+                Some(Value::Array(by_place)) => by_place.get(i),
+                of_all => of_all,
+            };
+            if let Some(of_item) = of_item {
                 self.path.push(i.to_string());
-                self.node(item, item_schema);
+                self.node(item, of_item);
                 self.path.pop();
             }
         }
@@ -471,6 +475,16 @@ mod tests {
     }
 
     #[test]
+    fn items_of_a_pair_are_checked_each_by_its_own_schema() {
+        let pair = json!({"items": [{"type": "number"}, {"type": "null"}], "maxItems": 2});
+        assert_eq!(schema_problems(&json!([1, null]), &pair), [""; 0]);
+        assert_eq!(
+            schema_problems(&json!([null, 1]), &pair),
+            ["0: `0`: expected a number, got `null`", "1: `1`: expected null, got `1`"]
+        );
+    }
+
+    #[test]
     fn a_choice_of_forms_names_them() {
         let rows = [
             ("KeepBrands", json!(5), "expected `{min_volume: …}` or `{top: …}`, got `5`"),
@@ -487,6 +501,99 @@ mod tests {
         ];
         for (definition, value, expected) in rows {
             assert_eq!(messages(definition, &value), [expected], "{value}");
+        }
+    }
+
+    /// Keywords that [`check`] reads.
+    const CHECKED: [&str; 21] = [
+        "$ref",
+        "additionalProperties",
+        "allOf", // one `$ref`
+        "anyOf",
+        "const",
+        "definitions",
+        "enum",
+        "examples", // in messages
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format", // `float`: in single precision
+        "items",
+        "maxItems",
+        "maximum",
+        "minItems",
+        "minimum",
+        "oneOf",
+        "pattern",
+        "properties",
+        "required",
+        "type",
+    ];
+
+    /// Formats that say no more than the schema's type and bounds.
+    const NUMBERS: [&str; 7] = ["double", "float", "int64", "uint", "uint16", "uint32", "uint64"];
+
+    /// Calls `look` with every schema within a schema, and its place.
+    fn each_schema(at: &str, schema: &Value, look: &mut dyn FnMut(&str, &Map<String, Value>)) {
+        let Value::Object(map) = schema else {
+            assert!(schema.is_boolean(), "{at} is no schema: {schema}");
+            return;
+        };
+        look(at, map);
+        for (key, inner) in map {
+            let at = format!("{at}/{key}");
+            match (key.as_str(), inner) {
+                ("properties" | "definitions", Value::Object(named)) => {
+                    for (name, schema) in named {
+                        each_schema(&format!("{at}/{name}"), schema, look);
+                    }
+                }
+                ("anyOf" | "oneOf" | "allOf" | "items", Value::Array(schemas)) => {
+                    schemas.iter().for_each(|schema| each_schema(&at, schema, look));
+                }
+                ("items" | "additionalProperties", schema) => each_schema(&at, schema, look),
+                _ => {}
+            }
+        }
+    }
+
+    /// A keyword that is passed over would let through what the schema forbids.
+    #[test]
+    fn every_keyword_of_our_schemas_is_checked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
+        let documented = std::fs::read_dir(folder).unwrap().map(|file| {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            serde_json::from_str(&text).unwrap()
+        });
+        let schemas: Vec<Value> = documented.chain([Manifest::schema()]).collect();
+        assert!(schemas.len() > 10, "{}", schemas.len());
+        let annotations = ["$schema", "title", "description", "default"];
+        for schema in &schemas {
+            let title = schema["title"].as_str().unwrap_or_default();
+            each_schema(title, schema, &mut |at, schema| {
+                for key in schema.keys().map(String::as_str) {
+                    let is_known = CHECKED.contains(&key)
+                        || annotations.contains(&key)
+                        || key.starts_with("x-");
+                    assert!(is_known, "{at}: `{key}` is not checked");
+                }
+                if let Some(all) = schema.get("allOf") {
+                    let is_one_reference =
+                        all.as_array().is_some_and(|all| all.len() == 1 && all[0]["$ref"].is_string());
+                    assert!(is_one_reference, "{at}: `allOf` of more than a reference");
+                }
+                if let Some(format) = schema.get("format") {
+                    let is_number = NUMBERS.iter().any(|number| format == number);
+                    assert!(is_number, "{at}: format {format} is not checked");
+                }
+                // Beside one of these nothing else is looked at; a type says no more than they do.
+                let alone = ["$ref", "allOf", "anyOf", "oneOf", "enum", "const"];
+                if let Some(key) = alone.into_iter().find(|key| schema.contains_key(*key)) {
+                    let mut others = schema.keys().map(String::as_str).filter(|other| {
+                        CHECKED.contains(other) && ![key, "definitions", "type"].contains(other)
+                    });
+                    assert_eq!(others.next(), None, "{at}: not checked beside `{key}`");
+                }
+            });
         }
     }
 

@@ -96,3 +96,80 @@ fn changed_lines(old: &str, new: &str) -> String {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn changes(old: &Value, new: &Value) -> Vec<String> {
+        let mut changes = Vec::new();
+        value_changes("", old, new, &mut changes);
+        changes.iter().map(ToString::to_string).collect()
+    }
+
+    fn words(part: &str, old: Value, new: Value) -> String {
+        Change { part: part.to_owned(), old, new }.to_string()
+    }
+
+    #[test]
+    fn each_kind_of_change_has_its_words() {
+        for (part, old, new, expected) in [
+            ("program", json!("a"), json!("b"), "the program was rebuilt"),
+            ("contract", json!(1), json!(2), "the contracts' version: 1 -> 2"),
+            ("input.accepted", Value::Null, json!("a"), "other changes are accepted"),
+            ("input.valid", Value::Null, json!("a"), "input `valid` is new"),
+            ("input.valid", json!("a"), Value::Null, "input `valid` is gone"),
+            ("input.valid", json!("a"), json!("b"), "input `valid` has other content"),
+            ("epochs", json!(30), json!(4), "`epochs`: 30 -> 4"),
+            ("patience", json!(5), Value::Null, "`patience`: 5 -> null"),
+            ("model", json!("mlp"), json!("popularity"), "`model`: \"mlp\" -> \"popularity\""),
+            (
+                "sql",
+                json!("SELECT\n  a\nFROM t"),
+                json!("SELECT\n  b\nFROM t"),
+                "`sql` says something else:\n    - a\n    + b",
+            ),
+        ] {
+            assert_eq!(words(part, old, new), expected);
+        }
+    }
+
+    /// 0.1 in single precision is 0.10000000149011612.
+    #[test]
+    fn a_number_of_single_precision_is_shown_as_it_was_written() {
+        assert_eq!(words("dropout", json!(0.1_f32), json!(0.2_f32)), "`dropout`: 0.1 -> 0.2");
+        assert_eq!(words("share", json!(0.1), json!(1.0)), "`share`: 0.1 -> 1.0");
+    }
+
+    #[test]
+    fn a_changed_digit_in_the_last_place_does_not_count() {
+        let next = |value: f64| f64::from_bits(value.to_bits() + 1);
+        assert_eq!(changes(&json!({"x": 0.1}), &json!({"x": next(0.1)})), [""; 0]);
+        assert_eq!(changes(&json!({"x": -1e300}), &json!({"x": next(-1e300)})), [""; 0]);
+        assert_eq!(changes(&json!({"x": 0.1}), &json!({"x": 0.1 + 1e-12})).len(), 1);
+        let (whole, fraction) = (json!({"x": 1}), json!({"x": 1.0}));
+        assert_eq!(changes(&whole, &fraction), ["`x`: 1 -> 1.0"], "to a query they are two things");
+        let (one, other) = (json!({"x": u64::MAX}), json!({"x": u64::MAX - 1}));
+        assert_eq!(changes(&one, &other).len(), 1, "whole numbers are compared exactly");
+    }
+
+    #[test]
+    fn changes_are_found_at_the_end_of_their_path() {
+        let old = json!({"loss": {"kind": "bfce", "gamma": 2.0}, "hidden": [8], "seed": 7});
+        let new = json!({"seed": 7, "loss": {"kind": "bfce", "gamma": 3.0}, "hidden": [8, 8]});
+        assert_eq!(changes(&old, &new), ["`hidden`: [8] -> [8,8]", "`loss.gamma`: 2.0 -> 3.0"]);
+        let tagged = json!({"loss": {"kind": "bce"}, "hidden": [8], "seed": 7});
+        assert_eq!(
+            changes(&old, &tagged),
+            ["`loss.gamma`: 2.0 -> null", "`loss.kind`: \"bfce\" -> \"bce\""]
+        );
+    }
+
+    #[test]
+    fn lists_of_maps_with_names_are_compared_by_name() {
+        let old = json!({"experiments": [{"name": "a", "x": 1}, {"name": "b", "x": 2}]});
+        let new = json!({"experiments": [{"name": "b", "x": 3}, {"name": "a", "x": 1}]});
+        assert_eq!(changes(&old, &new), ["`experiments.b.x`: 2 -> 3"]);
+    }
+}

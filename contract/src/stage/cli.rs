@@ -137,3 +137,16 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
     }
     EXIT_FAILED
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, Command};
+
+    /// The programs' tests of their command lines check nothing without clap's debug assertions,
+    /// which the build profile turns on for that crate.
+    #[test]
+    #[should_panic(expected = "Argument names must be unique")]
+    fn a_repeated_argument_is_found() {
+        Command::new("program").arg(Arg::new("same")).arg(Arg::new("same")).debug_assert();
+    }
+}

@@ -119,3 +119,96 @@ impl Hashes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn folder() -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.arrow");
+        std::fs::write(&path, "a model").unwrap();
+        (dir, path)
+    }
+
+    fn hash(text: &str) -> String {
+        blake3::hash(text.as_bytes()).to_string()
+    }
+
+    fn known(path: &Path, stamp: Stamp, hash: &str) -> Hashes {
+        let known = HashMap::from([(path.to_path_buf(), (stamp, hash.to_owned()))]);
+        Hashes { known, ..Hashes::default() }
+    }
+
+    #[test]
+    fn a_file_is_hashed_again_only_when_its_stamp_changed() {
+        let (_dir, path) = folder();
+        let mut hashes = known(&path, Stamp::of(&path).unwrap(), "as before");
+        assert_eq!(hashes.of(&path).unwrap(), "as before");
+        std::fs::write(&path, "another model").unwrap();
+        assert_eq!(hashes.of(&path).unwrap(), hash("another model"));
+        assert_eq!(hashes.known(&path), Some(&*hash("another model")));
+    }
+
+    /// A second change could leave the same stamp, and the hash of the first would stand for it.
+    #[test]
+    fn a_stamp_that_changed_within_the_tick_is_not_saved() {
+        let (dir, path) = folder();
+        let left = dir.path().join(".hashes.json");
+        let reload = |hashes: &Hashes| {
+            hashes.save(&left).unwrap();
+            Hashes::load(&left).known(&path).map(str::to_owned)
+        };
+        let now = Stamp::of(&path).unwrap();
+        assert_eq!(reload(&known(&path, now, "new")), None);
+        let settled = Stamp { changed: (now.changed.0 - TICK - 2, 0), ..now };
+        assert_eq!(reload(&known(&path, settled, "old")).as_deref(), Some("old"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(reload(&known(&path, settled, "gone")), None);
+    }
+
+    #[test]
+    fn hashes_that_cannot_be_understood_are_none() {
+        let (dir, path) = folder();
+        let left = dir.path().join(".hashes.json");
+        std::fs::write(&left, "{\"a\": 1}").unwrap();
+        assert_eq!(Hashes::load(&left).known(&path), None);
+        assert_eq!(Hashes::load(&dir.path().join("none")).known(&path), None);
+    }
+
+    fn record(blake3: &str) -> Record {
+        serde_json::from_value(serde_json::json!({
+            "stage": "train", "experiment": "bau", "fingerprint": "", "secs": 0.0, "summary": null,
+            "parts": {"contract": 1, "binary": "", "params": {}, "inputs": {}},
+            "outputs": {"model.arrow": {
+                "blake3": blake3, "content": "rows", "n_bytes": 7, "n_rows": 1,
+            }},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_file_counts_by_its_recorded_content_as_long_as_its_bytes_are_those_recorded() {
+        let (dir, path) = folder();
+        let content = || Hashes::default().content_of(&path).unwrap();
+        assert_eq!(content(), hash("a model"), "no stage made it");
+        record(&hash("a model")).save(&dir.path().join(super::super::plan::RECORD)).unwrap();
+        assert_eq!(content(), "rows");
+        std::fs::write(&path, "b model").unwrap();
+        assert_eq!(content(), hash("b model"));
+    }
+
+    #[test]
+    fn what_is_assumed_is_there_until_nothing_is() {
+        let mut hashes = Hashes::default();
+        let dir = Path::new("not/there");
+        let path = dir.join("model.arrow");
+        hashes.assume(dir, &record("bytes"));
+        assert!(hashes.is_there(&path));
+        assert_eq!(hashes.content_of(&path).unwrap(), "rows");
+        hashes.assume_nothing();
+        assert!(!hashes.is_there(&path));
+        assert!(hashes.content_of(&path).is_err());
+    }
+}

@@ -148,3 +148,53 @@ impl Record {
         Self::load(&plan.record_path()).filter(|record| record.stage == plan.stage.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parts(params: Value) -> Parts {
+        let inputs = [("features".to_owned(), Some("f0".to_owned())), ("sql".to_owned(), None)];
+        Parts { contract: 1, binary: "b0".to_owned(), params, inputs: inputs.into() }
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_the_order_of_keys() {
+        let one = parts(json!({"a": 1, "b": {"c": [{"x": 1, "y": 2}], "d": null}}));
+        let other = parts(json!({"b": {"d": null, "c": [{"y": 2, "x": 1}]}, "a": 1}));
+        assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let plain = parts(json!({"hidden": [8, 16]}));
+        let mut input = plain.clone();
+        input.inputs.insert("features".to_owned(), Some("f1".to_owned()));
+        let mut missing = plain.clone();
+        missing.inputs.insert("features".to_owned(), None);
+        let others = [
+            parts(json!({"hidden": [16, 8]})), // the order of a list counts
+            parts(json!({"hidden": [8.0, 16]})),
+            parts(json!({})),
+            Parts { contract: 2, ..plain.clone() },
+            Parts { binary: "b1".to_owned(), ..plain.clone() },
+            input,
+            missing,
+        ];
+        let mut seen: Vec<String> = others.iter().map(Parts::fingerprint).collect();
+        seen.push(plain.fingerprint());
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 8);
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RECORD);
+        assert!(Record::load(&path).is_none());
+        std::fs::write(&path, "{\"stage\": \"train\"").unwrap();
+        assert!(Record::load(&path).is_none());
+    }
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Manifest, ModelKind};
+use super::{IdSpace, Loss, Manifest, ModelKind, name_experiments};
 use crate::Problems;
 
 /// A sound manifest, with a line for each thing that a test changes.
@@ -271,4 +271,69 @@ fn settings_that_do_not_go_together_are_mistakes() {
             "m.yaml:11:30: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`",
         ]
     );
+}
+
+#[test]
+fn a_stage_key_is_set_in_the_selected_experiments_only() {
+    let file = changed(&[]);
+    let sets = ["train.epochs=3".to_owned(), "experiments.b.score.top_k=5".to_owned()];
+    let manifest = Manifest::load(&file.path, &sets, &["a".to_owned()]).unwrap();
+    let set = |name: &str| {
+        let experiment = manifest.experiment(name).unwrap();
+        (experiment.train.epochs, experiment.score.top_k)
+    };
+    assert_eq!((set("a"), set("b")), ((3, 20), (60, 5)));
+    let all = file.load(&["train.epochs=3"]).unwrap();
+    assert!(all.experiments().all(|experiment| experiment.train.epochs == 3));
+}
+
+#[test]
+fn programs_that_select_no_experiment_are_given_its_name_in_the_key() {
+    let selected = ["a".to_owned(), "b".to_owned()];
+    let expected = ["experiments.a.train.epochs=3", "experiments.b.train.epochs=3"];
+    assert_eq!(name_experiments("train.epochs=3", &selected), expected);
+    assert_eq!(name_experiments("train.epochs=3", &[]), ["train.epochs=3"]);
+    assert_eq!(name_experiments("report.seed=3", &selected), ["report.seed=3"]);
+    assert_eq!(name_experiments("training=3", &selected), ["training=3"]);
+}
+
+#[test]
+fn report_stands_for_its_stage_and_a_place_in_a_list_for_its_item() {
+    let file = changed(&[]);
+    let manifest = file.load(&["report.seed=3", "data.features.1.ids=own"]).unwrap();
+    assert_eq!(manifest.report.seed, 3);
+    assert_eq!(manifest.data.features[1].options().ids, IdSpace::Own);
+}
+
+/// Else the `gamma` of `bfce` would be left over, which `bce` does not have.
+#[test]
+fn settings_are_merged_key_by_key_but_another_kind_replaces_them_all() {
+    let file = changed(&[
+        ("hidden: [8]", "dropout: 0.3, loss: {kind: bfce, gamma: 3, alpha: 0.5}"),
+        ("  a: {}", "  a: {train: {seed: 8, loss: {gamma: 1}}}"),
+        ("  b: {}", "  b: {train: {loss: {kind: bce}}}"),
+    ]);
+    let manifest = file.load(&[]).unwrap();
+    let [a, b] = ["a", "b"].map(|name| manifest.experiment(name).unwrap().train.clone());
+    assert_eq!((a.seed, a.dropout, b.seed, b.dropout), (8, 0.3, 7, 0.3));
+    assert_eq!(a.loss, Loss::Bfce { gamma: 1.0, alpha: Some(0.5) });
+    assert_eq!(b.loss, Loss::Bce {});
+}
+
+#[test]
+fn paths_start_from_the_manifest_and_those_of_a_set_from_the_working_directory() {
+    let file = changed(&[("test: 0.2}", "test: 0.2}\nrun_dir: out")]);
+    let manifest = file.load(&[]).unwrap();
+    assert_eq!(manifest.run_dir, file.dir.path().join("out"));
+    assert_eq!(manifest.experiment("a").unwrap().sql(), file.dir.path().join("q.sql"));
+    let moved = file.load(&["run_dir=elsewhere"]).unwrap();
+    assert_eq!(moved.run_dir, PathBuf::from("elsewhere"));
+}
+
+#[test]
+fn the_first_experiment_is_the_baseline_unless_one_is_named() {
+    assert_eq!(changed(&[]).load(&[]).unwrap().baseline, "a");
+    assert_eq!(changed(&[]).load(&["baseline=b"]).unwrap().baseline, "b");
+    let found = changed(&[]).load(&[]).unwrap().experiment("c").unwrap_err().to_string();
+    assert!(found.contains("no experiment `c` in `") && found.contains("did you mean"), "{found}");
 }

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -89,9 +90,11 @@ pub struct Data {
     pub unknown_ids: UnknownIds,
     /// Memory that the views keep within, as `4GiB`; beyond it they work on disk. Changes no result
     #[serde(default)]
+    #[schemars(extend("x-changes-no-result" = true))]
     pub memory_limit: MemorySize,
     /// Most that the views keep on disk while they run, as `100GiB`. Changes no result
     #[serde(default)]
+    #[schemars(extend("x-changes-no-result" = true))]
     pub scratch_limit: ScratchSize,
 }
 
@@ -360,11 +363,13 @@ pub struct SampleParams {
     #[schemars(with = "IndexMap<String, PlaceholderValue>")]
     pub params: IndexMap<String, Value>,
     /// Memory that the query keeps within, as `4GiB`; beyond it the query works on disk. Changes no result
+    #[schemars(extend("x-changes-no-result" = true))]
     pub memory_limit: MemorySize,
     /// Most that the query keeps on disk while it runs, as `100GiB`. Changes no result
+    #[schemars(extend("x-changes-no-result" = true))]
     pub scratch_limit: ScratchSize,
     /// Threads of the query; by default one a core. Changes no result
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
 }
 
@@ -517,11 +522,11 @@ pub struct TrainParams {
     #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
     /// Threads; by default one a core. Changes no result
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
     /// Minutes between checkpoints, which a killed training goes on from; there is one after
     /// each longer epoch as well. Changes no result
-    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    #[schemars(range(min = 0.0, max = 1_000_000.0), extend("x-changes-no-result" = true))]
     pub checkpoint_minutes: f64,
 }
 
@@ -710,7 +715,7 @@ pub struct ScoreParams {
     #[schemars(range(min = 1, max = 1000))]
     pub top_k: usize,
     /// Threads; by default one a core. Changes no result
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
 }
 
@@ -1068,6 +1073,22 @@ impl Manifest {
     pub fn schema() -> Value {
         schema::<RawManifest>()
     }
+}
+
+/// Marks keys of the manifest that change no result, only how it is made.
+const CHANGES_NO_RESULT: &str = "x-changes-no-result";
+
+/// Settings as JSON, without the keys whose schema is marked with [`CHANGES_NO_RESULT`].
+///
+/// * `settings`: of a type of the manifest.
+pub(crate) fn what_changes_results<T: Serialize + JsonSchema>(settings: &T) -> Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(Manifest::schema);
+
+    let properties = &SCHEMA["definitions"][&*T::schema_name()]["properties"];
+    let mut settings = serde_json::to_value(settings).expect("settings are plain data");
+    let map = settings.as_object_mut().expect("settings are maps");
+    map.retain(|key, _| properties[key][CHANGES_NO_RESULT] != true);
+    settings
 }
 
 /// The JSON Schema (draft 7) of what `T` is written as.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{IdSpace, Loss, Manifest, ModelKind, name_experiments};
+use super::{
+    CHANGES_NO_RESULT, IdSpace, Loss, Manifest, ModelKind, ScoreParams, name_experiments,
+    what_changes_results,
+};
 use crate::Problems;
 
 /// A sound manifest, with a line for each thing that a test changes.
@@ -336,4 +339,34 @@ fn the_first_experiment_is_the_baseline_unless_one_is_named() {
     assert_eq!(changed(&[]).load(&["baseline=b"]).unwrap().baseline, "b");
     let found = changed(&[]).load(&[]).unwrap().experiment("c").unwrap_err().to_string();
     assert!(found.contains("no experiment `c` in `") && found.contains("did you mean"), "{found}");
+}
+
+#[test]
+fn what_changes_no_result_is_marked_in_the_schema() {
+    let schema = Manifest::schema();
+    let mut marked = Vec::new();
+    for (name, definition) in schema["definitions"].as_object().unwrap() {
+        for (key, property) in definition["properties"].as_object().into_iter().flatten() {
+            if property.get(CHANGES_NO_RESULT).is_some() {
+                marked.push(format!("{name}.{key}"));
+            }
+        }
+    }
+    marked.sort();
+    assert_eq!(
+        marked,
+        [
+            "Data.memory_limit",
+            "Data.scratch_limit",
+            "SampleParams.memory_limit",
+            "SampleParams.scratch_limit",
+            "SampleParams.threads",
+            "ScoreParams.threads",
+            "TrainParams.checkpoint_minutes",
+            "TrainParams.threads",
+        ]
+    );
+    let left = what_changes_results(&ScoreParams::default());
+    let keys: Vec<&String> = left.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["decision", "calibration", "memory", "top_k"]);
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::manifest::{Calibration, Experiment, Manifest, ModelKind, TableOptions, View};
+use crate::manifest::{
+    Calibration, Experiment, Manifest, ModelKind, TableOptions, View, what_changes_results,
+};
 use crate::query::{self, canonical, effective_params};
 use crate::raw_files;
 use crate::unused;
@@ -216,10 +218,7 @@ impl Manifest {
             ("interactions", &self.data.interactions),
             ("brands", &self.data.brands),
         ];
-        let mut data = json!(self.data);
-        for changes_no_result in ["memory_limit", "scratch_limit"] {
-            data.as_object_mut().expect("a struct is a map").shift_remove(changes_no_result);
-        }
+        let mut data = what_changes_results(&self.data);
         for (name, view) in views {
             if let View::Sql(view) = view {
                 let (input, text) = query(format!("{name}.sql"), &view.sql);
@@ -252,12 +251,9 @@ impl Manifest {
             inputs.push(input("pretrained", pretrained));
             return (inputs, json!({"pretrained": true}));
         }
-        let mut params = json!(experiment.train);
-        let map = params.as_object_mut().expect("a struct is a map");
-        for changes_no_result in ["threads", "checkpoint_minutes"] {
-            map.shift_remove(changes_no_result);
-        }
+        let mut params = what_changes_results(&experiment.train);
         if experiment.train.model != ModelKind::Mlp {
+            let map = params.as_object_mut().expect("settings are maps");
             map.retain(|key, _| key == "model" || key == "history");
             return (inputs, params);
         }
@@ -286,9 +282,7 @@ impl Manifest {
             let sample = self.stage_dir(Stage::Sample, Some(&experiment.name));
             inputs.push(input("examples", sample.join("examples.arrow")));
         }
-        let mut params = json!(experiment.score);
-        params.as_object_mut().expect("a struct is a map").shift_remove("threads");
-        (inputs, params)
+        (inputs, what_changes_results(&experiment.score))
     }
 
     fn report_plan(&self) -> (Vec<Input>, Value) {

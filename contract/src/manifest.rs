@@ -4,7 +4,6 @@
 //! comments its documentation, and the JSON Schema made of them is both what
 //! `pipeline schema` prints and what [`Manifest::load`] checks a file against.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -15,17 +14,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub mod depth;
+mod environment;
 mod file;
 mod load;
 pub(crate) mod problems;
 pub mod query;
 mod rules;
 pub(crate) mod schema_check;
+mod size;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
 pub use load::{is_of_experiment, name_experiments};
+pub use size::{MemorySize, ScratchSize};
 
 /// Largest seed: what reads results and what runs queries has signed numbers of 64 bits.
 const MAX_SEED: u64 = i64::MAX as u64;
@@ -387,60 +389,6 @@ enum PlaceholderValue {
 #[derive(JsonSchema)]
 #[schemars(inline, extend("type" = ["number", "string", "boolean", "null"], "minimum" = i64::MIN, "maximum" = i64::MAX))]
 struct PlainValue;
-
-/// An amount of memory: a number and `MiB`, `GiB` or `TiB`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct MemorySize(
-    #[schemars(regex(pattern = r"^[1-9][0-9]{0,5}(\.[0-9]+)? ?(MiB|GiB|TiB)$"), extend("examples" = ["4GiB"]))]
-     String,
-);
-
-impl MemorySize {
-    /// In bytes.
-    pub fn bytes(&self) -> u64 {
-        Self::parse(&self.0).expect("checked against the schema")
-    }
-
-    /// Bytes of a size as `4GiB`; `None` if it is none.
-    pub fn parse(text: &str) -> Option<u64> {
-        let (number, unit) = text.split_at(text.find(['M', 'G', 'T'])?);
-        let number: f64 = number.trim().parse().ok()?;
-        let power = match unit {
-            "MiB" => 20,
-            "GiB" => 30,
-            "TiB" => 40,
-            _ => return None,
-        };
-        (number > 0.0).then_some((number * (1_u64 << power) as f64) as u64)
-    }
-}
-
-impl Default for MemorySize {
-    fn default() -> Self {
-        Self("4GiB".to_owned())
-    }
-}
-
-/// An amount of disk, written as a [`MemorySize`].
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(inline)]
-pub struct ScratchSize(MemorySize);
-
-impl ScratchSize {
-    /// In bytes.
-    pub fn bytes(&self) -> u64 {
-        self.0.bytes()
-    }
-}
-
-impl Default for ScratchSize {
-    fn default() -> Self {
-        Self(MemorySize("100GiB".to_owned()))
-    }
-}
 
 /// Trains the model.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -1094,25 +1042,4 @@ pub(crate) fn what_changes_results<T: Serialize + JsonSchema>(settings: &T) -> V
 /// The JSON Schema (draft 7) of what `T` is written as.
 pub fn schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value()
-}
-
-/// Puts the values of environment variables in place of `${NAME}`.
-///
-/// # Errors
-///
-/// The name that is not set, or what is wrong with the braces.
-pub(crate) fn expand_environment(text: &str) -> Result<String, String> {
-    let mut expanded = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let end =
-            rest[start..].find('}').ok_or_else(|| format!("`{text}`: `${{` is not closed"))?;
-        let name = &rest[start + 2..start + end];
-        let value = std::env::var(name)
-            .map_err(|_| format!("`{text}`: the environment variable `{name}` is not set"))?;
-        let _ = write!(expanded, "{}{value}", &rest[..start]);
-        rest = &rest[start + end + 1..];
-    }
-    expanded.push_str(rest);
-    Ok(expanded)
 }

@@ -38,73 +38,46 @@ pub fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Resu
 /// 0 if the text has no tokens; parsing it tells why.
 pub fn depth(text: &str) -> usize {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
-    let mut open = vec![Level::default()];
-    let mut may_start_cte = false;
+    let mut walk = Walk { open: vec![Level::default()], may_start_cte: false };
     for token in tokens {
-        if matches!(token, Token::Whitespace(_)) {
-            continue;
+        if !matches!(token, Token::Whitespace(_)) {
+            walk.step(&token);
         }
-        let level = open.last_mut().expect("the outermost level is never closed");
-        let is_after_as = std::mem::take(&mut may_start_cte);
+    }
+    while walk.open.len() > 1 {
+        walk.close();
+    }
+    walk.open[0].depth()
+}
+
+/// The tokens up to one of them.
+struct Walk {
+    /// Levels that are not closed yet; the outermost never is
+    open: Vec<Level>,
+    /// Whether the last token was one that a CTE's query follows
+    may_start_cte: bool,
+}
+
+impl Walk {
+    fn step(&mut self, token: &Token) {
+        let is_after_as = std::mem::take(&mut self.may_start_cte);
+        let level = self.open.last_mut().expect("the outermost level is never closed");
         match token {
             Token::LParen | Token::LBrace => {
                 let of = if is_after_as && level.has_with { Of::Cte } else { Of::Brackets };
-                open.push(Level { of, ..Level::default() });
+                self.open.push(Level { of, ..Level::default() });
             }
             Token::LBracket => {
                 level.chain(Binding::Tightest); // of `a[1][1]` the first access is inside the second
-                open.push(Level::default());
+                self.open.push(Level::default());
             }
-            Token::RParen | Token::RBrace | Token::RBracket => close(&mut open),
+            Token::RParen | Token::RBrace | Token::RBracket => self.close(),
             Token::Comma if level.is_from => level.next_step(SELECT_LEVELS), // a cross join
             Token::Comma | Token::SemiColon => level.end_chain(),
             Token::VerticalBarRightAngleBracket => level.next_step(SELECT_LEVELS),
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::CASE => open.push(Level { of: Of::Case, ..Level::default() }),
-                Keyword::END if level.of == Of::Case => close(&mut open),
-                Keyword::WHEN => level.next_step(1),
-                Keyword::WITH => level.has_with = true,
-                // Materialized or not, a CTE.
-                Keyword::AS | Keyword::MATERIALIZED => may_start_cte = true,
-                Keyword::NOT => {
-                    level.chain(Binding::Predicate);
-                    may_start_cte = is_after_as;
-                }
-                Keyword::SELECT => {
-                    (level.is_query, level.is_from) = (true, false);
-                    level.next_step(SELECT_LEVELS);
-                }
-                Keyword::JOIN | Keyword::APPLY => level.next_step(SELECT_LEVELS),
-                // A plan node for each window.
-                Keyword::OVER => level.nodes += 1,
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => {
-                    level.end_set_operand();
-                }
-                Keyword::FROM => {
-                    level.is_from = true;
-                    level.end_chain();
-                }
-                Keyword::WHERE
-                | Keyword::GROUP
-                | Keyword::HAVING
-                | Keyword::ORDER
-                | Keyword::WINDOW
-                | Keyword::QUALIFY
-                | Keyword::LIMIT => {
-                    level.is_from = false;
-                    level.end_chain();
-                }
-                Keyword::ON | Keyword::THEN | Keyword::ELSE => level.end_chain(),
-                Keyword::AND | Keyword::OR | Keyword::XOR => level.chain(Binding::Logical),
-                Keyword::IS
-                | Keyword::IN
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::SIMILAR
-                | Keyword::BETWEEN => level.chain(Binding::Predicate),
-                Keyword::DIV | Keyword::COLLATE | Keyword::AT => level.chain(Binding::Tightest),
-                _ => {}
-            },
+            Token::Word(word) if word.quote_style.is_none() => {
+                self.keyword(word.keyword, is_after_as);
+            }
             Token::Eq
             | Token::DoubleEq
             | Token::Neq
@@ -122,10 +95,72 @@ pub fn depth(text: &str) -> usize {
             _ => level.chain(Binding::Tightest),
         }
     }
-    while open.len() > 1 {
-        close(&mut open);
+
+    fn keyword(&mut self, keyword: Keyword, is_after_as: bool) {
+        let level = self.open.last_mut().expect("the outermost level is never closed");
+        match keyword {
+            Keyword::CASE => self.open.push(Level { of: Of::Case, ..Level::default() }),
+            Keyword::END if level.of == Of::Case => self.close(),
+            Keyword::WHEN => level.next_step(1),
+            Keyword::WITH => level.has_with = true,
+            // Materialized or not, a CTE.
+            Keyword::AS | Keyword::MATERIALIZED => self.may_start_cte = true,
+            Keyword::NOT => {
+                level.chain(Binding::Predicate);
+                self.may_start_cte = is_after_as;
+            }
+            Keyword::SELECT => {
+                (level.is_query, level.is_from) = (true, false);
+                level.next_step(SELECT_LEVELS);
+            }
+            Keyword::JOIN | Keyword::APPLY => level.next_step(SELECT_LEVELS),
+            // A plan node for each window.
+            Keyword::OVER => level.nodes += 1,
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => {
+                level.end_set_operand();
+            }
+            Keyword::FROM => {
+                level.is_from = true;
+                level.end_chain();
+            }
+            Keyword::WHERE
+            | Keyword::GROUP
+            | Keyword::HAVING
+            | Keyword::ORDER
+            | Keyword::WINDOW
+            | Keyword::QUALIFY
+            | Keyword::LIMIT => {
+                level.is_from = false;
+                level.end_chain();
+            }
+            Keyword::ON | Keyword::THEN | Keyword::ELSE => level.end_chain(),
+            Keyword::AND | Keyword::OR | Keyword::XOR => level.chain(Binding::Logical),
+            Keyword::IS
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN => level.chain(Binding::Predicate),
+            Keyword::DIV | Keyword::COLLATE | Keyword::AT => level.chain(Binding::Tightest),
+            _ => {}
+        }
     }
-    open.pop().expect("never closed").depth()
+
+    /// Ends the innermost level; the outermost stays, whatever is closed.
+    fn close(&mut self) {
+        if self.open.len() < 2 {
+            return;
+        }
+        let mut inner = self.open.pop().expect("there are two");
+        let outer = self.open.last_mut().expect("there were two");
+        if inner.of == Of::Cte {
+            outer.ctes += inner.depth();
+            return;
+        }
+        // What is in brackets of an expression is planned with the query around it.
+        outer.nodes += if inner.is_query { 1 } else { std::mem::take(&mut inner.nodes) };
+        outer.deepest_inner = outer.deepest_inner.max(inner.depth());
+    }
 }
 
 /// How tightly operators bind. The looser one is the outer one: it ends the chains of those that
@@ -202,22 +237,6 @@ impl Level {
             + self.ctes
             + self.deepest_inner
     }
-}
-
-/// Ends the innermost level; the outermost stays, whatever is closed.
-fn close(open: &mut Vec<Level>) {
-    if open.len() < 2 {
-        return;
-    }
-    let mut inner = open.pop().expect("there are two");
-    let outer = open.last_mut().expect("there were two");
-    if inner.of == Of::Cte {
-        outer.ctes += inner.depth();
-        return;
-    }
-    // What is in brackets of an expression is planned with the query around it.
-    outer.nodes += if inner.is_query { 1 } else { std::mem::take(&mut inner.nodes) };
-    outer.deepest_inner = outer.deepest_inner.max(inner.depth());
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::environment::expand_environment;
 use super::file;
 use super::problems::{Problem, Problems, suggest};
 use super::schema_check;
 use super::yaml::{self, Document};
-use super::{
-    Data, Experiment, FeatureSource, Manifest, Note, TableSource, View, expand_environment,
-};
+use super::{Data, Experiment, FeatureSource, Manifest, Note, TableSource, View};
 use crate::raw_files;
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.

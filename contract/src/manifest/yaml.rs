@@ -1,18 +1,16 @@
 //! YAML text to a JSON value, and the place of every node in the text.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use saphyr_parser::{Event, Parser, Span};
 use serde::de::{EnumAccess, MapAccess, SeqAccess, VariantAccess as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// The way to a node: map keys and sequence indices from the root.
-pub(crate) type Path = Vec<String>;
+use places::{Places, Repeated, places};
 
-/// 1-based line and column.
-pub(crate) type Place = (usize, usize);
+mod places;
+
+pub(crate) use places::{Path, Place};
 
 /// Nodes that YAML can say and a manifest cannot, and what they are.
 pub(crate) type Unusable = Vec<(Path, String)>;
@@ -22,9 +20,8 @@ pub(crate) struct Document {
     pub(crate) value: Value,
     /// They are null in `value`.
     pub(crate) unusable: Unusable,
-    places: HashMap<Path, (Place, Place)>, // of the key, of the value
-    /// Keys that appear twice in one mapping: path, first place, second place.
-    pub(crate) repeated: Vec<(Path, Place, Place)>,
+    places: Places,
+    pub(crate) repeated: Repeated,
 }
 
 impl Document {
@@ -195,92 +192,6 @@ fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Unusable) -
             Value::Null
         }
     }
-}
-
-type Places = HashMap<Path, (Place, Place)>;
-type Repeated = Vec<(Path, Place, Place)>;
-
-/// Maps and lists inside each other, at most: each node keeps its way from the root.
-const MAX_DEPTH: usize = 64;
-
-/// Walks the parser's events; `serde_yaml` keeps no places of its values.
-fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
-    enum Open {
-        Map { key: Option<(String, Place)> },
-        Seq { next: usize },
-    }
-    fn here(span: Span) -> Place {
-        (span.start.line(), span.start.col() + 1)
-    }
-
-    let mut found = HashMap::new();
-    let mut repeated = Vec::new();
-    let mut open: Vec<Open> = Vec::new();
-    let mut path: Path = Vec::new();
-
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|err| {
-            let hint =
-                if err.info().contains("tabs disallowed") { "; indent with spaces" } else { "" };
-            ((err.marker().line(), err.marker().col() + 1), format!("{}{hint}", err.info()))
-        })?;
-        let at = here(span);
-        if matches!(event, Event::DocumentStart(..)) && !found.is_empty() {
-            return Err((at, "a second document begins here, expected one".to_owned()));
-        }
-        // A scalar in key position is no node of its own.
-        if let (Some(Open::Map { key: key @ None }), Event::Scalar(text, ..)) =
-            (open.last_mut(), &event)
-        {
-            *key = Some((text.to_string(), at));
-            continue;
-        }
-        let is_key = matches!(open.last(), Some(Open::Map { key: None }));
-        let starts_node = matches!(
-            event,
-            Event::Scalar(..)
-                | Event::Alias(_)
-                | Event::MappingStart(..)
-                | Event::SequenceStart(..)
-        );
-        if open.len() > MAX_DEPTH {
-            return Err((at, format!("more than {MAX_DEPTH} levels, one in another")));
-        }
-        if starts_node && is_key {
-            return Err((at, "a key must be a text".to_owned()));
-        }
-        if starts_node {
-            let key_at = match open.last_mut() {
-                None => at,
-                Some(Open::Map { key }) => {
-                    let (name, key_at) = key.take().unwrap_or_default();
-                    path.push(name);
-                    key_at
-                }
-                Some(Open::Seq { next }) => {
-                    path.push(next.to_string());
-                    *next += 1;
-                    at
-                }
-            };
-            if let Some((first, _)) = found.insert(path.clone(), (key_at, at)) {
-                repeated.push((path.clone(), first, key_at));
-            }
-        }
-        match event {
-            Event::MappingStart(..) => open.push(Open::Map { key: None }),
-            Event::SequenceStart(..) => open.push(Open::Seq { next: 0 }),
-            Event::MappingEnd | Event::SequenceEnd => {
-                open.pop();
-                path.pop();
-            }
-            Event::Scalar(..) | Event::Alias(_) => {
-                path.pop();
-            }
-            _ => {}
-        }
-    }
-    Ok((found, repeated))
 }
 
 #[cfg(test)]

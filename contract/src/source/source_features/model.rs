@@ -1,0 +1,186 @@
+//! Features of a model, matched to the columns of a user's own table.
+
+use anyhow::Result;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
+
+use super::brands::{BrandPositions, BrandsSeen};
+use super::column::{FeatureColumn, check_weights};
+use super::values::{Place, list_item};
+use crate::exit::DataError;
+use crate::features::{self, Feature, FeatureKind};
+use crate::ids::{IdIndex, IdKind};
+use crate::manifest::IdSpace;
+
+/// A feature of a model, matched to the columns of a user's own table.
+pub struct ModelColumn {
+    column: FeatureColumn,
+    /// As the model has it
+    feature: Feature,
+    brands: BrandPositions,
+    seen: BrandsSeen,
+}
+
+/// Matches a model's features to the columns of users, by name.
+///
+/// A list of brands has brand ids, unless its metadata say that it has their positions, as
+/// `features.arrow` does.
+///
+/// * `brand_ids`: the model's brands, in order.
+///
+/// # Errors
+///
+/// Every column that is missing or of another type, what the model reads, and what is there.
+pub fn match_model(
+    features: &[Feature],
+    brand_ids: &[String],
+    users: &Schema,
+) -> Result<Vec<ModelColumn>, DataError> {
+    let (mut columns, mut problems) = (Vec::new(), Vec::new());
+    for feature in features {
+        match ModelColumn::new(feature, brand_ids, users) {
+            Ok(column) => columns.push(column),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(columns);
+    }
+    let expected = features.iter().map(|f| format!("`{}` ({})", f.name, expected(f)));
+    let found = users.fields().iter().map(|f| format!("`{}` ({})", f.name(), f.data_type()));
+    Err(DataError(format!(
+        "users: {}\nhint: the model reads {}; the columns are {}",
+        problems.join("; "),
+        expected.collect::<Vec<_>>().join(", "),
+        found.collect::<Vec<_>>().join(", ")
+    )))
+}
+
+/// What a model's feature is read from, in words.
+fn expected(feature: &Feature) -> String {
+    match feature.kind {
+        FeatureKind::Dense { dim: 1 } => "a number".to_owned(),
+        FeatureKind::Dense { dim } => format!("a vector of {dim}: a list of numbers"),
+        FeatureKind::Sparse { is_weighted, ids } => {
+            let ids = match ids {
+                IdSpace::Brands => "a list of brand ids",
+                IdSpace::Own => "a list of whole numbers",
+            };
+            if is_weighted {
+                return format!("{ids}, their weights in `{}`", feature.weights_column());
+            }
+            ids.to_owned()
+        }
+    }
+}
+
+impl ModelColumn {
+    fn new(feature: &Feature, brand_ids: &[String], users: &Schema) -> Result<Self, String> {
+        let of = |name: &str| {
+            users.field_with_name(name).map_err(|_| format!("column `{name}` is missing"))
+        };
+        let field = of(&feature.name)?;
+        let found = field.data_type();
+        let item = list_item(found);
+        let is_number = |t: &DataType| t.is_numeric() || *t == DataType::Boolean;
+        let (mut is_fit, mut kind) = (false, feature.kind);
+        match &mut kind {
+            FeatureKind::Dense { dim } => {
+                is_fit = match (found, item) {
+                    (DataType::FixedSizeList(_, length), Some(item)) => {
+                        is_number(item) && usize::try_from(*length) == Ok(*dim)
+                    }
+                    (_, Some(item)) => is_number(item),
+                    (_, None) => *dim == 1 && is_number(found),
+                };
+            }
+            FeatureKind::Sparse { ids, .. } => {
+                let said = features::id_space(field);
+                if let (Some(item), true) = (item, said.is_none_or(|said| said == *ids)) {
+                    is_fit = *item == DataType::Null
+                        || match ids {
+                            IdSpace::Own => item.is_integer(),
+                            IdSpace::Brands => IdKind::of(item).is_ok(),
+                        };
+                    if said == Some(IdSpace::Brands) && *item == DataType::UInt32 {
+                        *ids = IdSpace::Own; // positions are numbers like any others
+                    }
+                }
+            }
+        }
+        if !is_fit {
+            let name = &feature.name;
+            return Err(format!("column `{name}` is `{found}`, expected {}", expected(feature)));
+        }
+        let weights = match feature.kind {
+            FeatureKind::Sparse { is_weighted: true, .. } => Some(feature.weights_column()),
+            _ => None,
+        };
+        if let Some(weights) = &weights {
+            check_weights(weights, of(weights)?.data_type())?;
+        }
+        // The ids are compared as text, so that the model need not say what they were.
+        let texts = StringArray::from_iter_values(brand_ids);
+        let index = IdIndex::new(&texts, item.unwrap_or(found).clone())
+            .map_err(|row| format!("the model has brand `{}` twice", brand_ids[row]))?;
+        let brands =
+            BrandPositions { ids: index, kept: (0..brand_ids.len() as u32).map(Some).collect() };
+        let source = feature.name.clone();
+        let column = FeatureColumn {
+            source: source.clone(),
+            weights,
+            feature: Feature { name: source, kind },
+            length_of: "the model has it",
+        };
+        Ok(Self { column, feature: feature.clone(), brands, seen: BrandsSeen::default() })
+    }
+
+    /// The columns that [`Self::convert`] gives.
+    pub fn fields(&self) -> Vec<Field> {
+        self.feature.fields()
+    }
+
+    /// The feature of a batch of users.
+    ///
+    /// # Errors
+    ///
+    /// As [`FeatureColumn::convert`]; also the position of a brand that the model does not have.
+    pub fn convert(&mut self, users: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let columns = self.column.convert(users, &self.brands)?;
+        if let FeatureKind::Sparse { ids: IdSpace::Brands, .. } = self.feature.kind {
+            let n_brands = self.brands.kept.len();
+            let lists = columns[0].as_list::<i32>();
+            let ids = lists.values().as_primitive::<UInt32Type>();
+            if let Some(at) = ids.values().iter().position(|&id| id as usize >= n_brands) {
+                let row = lists.value_offsets().partition_point(|&end| end as usize <= at) - 1;
+                let found = format!(
+                    "found brand {}, expected 0 to {}, positions of the model's brands",
+                    ids.value(at),
+                    n_brands.saturating_sub(1)
+                );
+                let place = Place { users, column: &self.column.source };
+                return Err(place.fail(row, found).into());
+            }
+        }
+        self.column.count_brands(users, &columns, &self.brands, &mut self.seen)?;
+        Ok(columns)
+    }
+
+    /// Checks, once all users are read, that a list of brands is one: that a brand is unknown is
+    /// nothing special, that all are is a mistake.
+    ///
+    /// # Errors
+    ///
+    /// If there are ids of brands, and the model knows none of them.
+    pub fn check_known(&self) -> Result<(), DataError> {
+        let BrandsSeen { n_ids, n_known, .. } = self.seen;
+        if n_ids == 0 || n_known > 0 {
+            return Ok(());
+        }
+        Err(DataError(format!(
+            "users: column `{}`: none of its {n_ids} brand ids is a brand of the model; expected \
+             ids as `brand_id` of the brands that it was trained with",
+            self.column.source
+        )))
+    }
+}

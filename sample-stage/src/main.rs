@@ -23,7 +23,6 @@ mod draw; // hashes as random numbers
 mod errors; // what DataFusion says when something goes wrong
 mod heap; // the last bound on memory
 mod holdout; // raw tables -> the shared files
-mod labels; // rows of interactions -> labels
 mod order; // the order in which examples are stored
 mod query; // a query in a file, checked and planned
 mod raw; // raw tables: their files, columns and rows

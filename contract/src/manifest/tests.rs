@@ -313,7 +313,7 @@ fn report_stands_for_its_stage_and_a_place_in_a_list_for_its_item() {
 fn settings_are_merged_key_by_key_but_another_kind_replaces_them_all() {
     let file = changed(&[
         ("hidden: [8]", "dropout: 0.3, loss: {kind: bfce, gamma: 3, alpha: 0.5}"),
-        ("  a: {}", "  a: {train: {seed: 8, loss: {gamma: 1}}}"),
+        ("  a: {}", "  a: {train: {seed: 8, loss: {kind: bfce, gamma: 1}}}"),
         ("  b: {}", "  b: {train: {loss: {kind: bce}}}"),
     ]);
     let manifest = file.load(&[]).unwrap();

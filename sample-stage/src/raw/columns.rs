@@ -39,6 +39,27 @@ pub fn of_all(
         }
     }
     let is_inferred = matches!(format, TableFormat::Csv | TableFormat::Json);
+    let mut fields = own_fields(parts, options, is_inferred)?;
+    // A file's own column says more than a folder's name.
+    let keys = parts[0].file.keys.iter().map(|(key, _)| key);
+    let keys = keys.filter(|key| !fields.iter().any(|field| field.name() == *key));
+    let keys: Vec<Field> = keys.map(|key| key_field(key, parts, options)).collect();
+    let n_keys = keys.len();
+    fields.extend(keys);
+    if let Some(name) = options.types.keys().find(|name| !fields.iter().any(|f| f.name() == *name))
+    {
+        let known: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
+        return Err(format!("`types` names the column `{name}`; there are {}", known.join(", ")));
+    }
+    Ok(Columns { why_text: why_text(parts, &fields), schema: Schema::new(fields), n_keys })
+}
+
+/// The columns of all files, in the order in which they first appear.
+fn own_fields(
+    parts: &[Part],
+    options: &TableOptions,
+    is_inferred: bool,
+) -> Result<Vec<Field>, String> {
     let mut fields: Vec<Field> = Vec::new();
     for part in parts {
         for field in part.schema.fields() {
@@ -76,19 +97,13 @@ pub fn of_all(
             }
         }
     }
-    // A file's own column says more than a folder's name.
-    let keys: Vec<&String> = parts[0].file.keys.iter().map(|(key, _)| key).collect();
-    let keys = keys.into_iter().filter(|key| !fields.iter().any(|field| field.name() == *key));
-    let keys: Vec<Field> = keys.map(|key| key_field(key, parts, options)).collect();
-    let n_keys = keys.len();
-    fields.extend(keys);
-    if let Some(name) = options.types.keys().find(|name| !fields.iter().any(|f| f.name() == *name))
-    {
-        let known: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name())).collect();
-        return Err(format!("`types` names the column `{name}`; there are {}", known.join(", ")));
-    }
-    let why_text = fields.iter().filter(|field| *field.data_type() == DataType::Utf8);
-    let why_text = why_text.filter_map(|field| {
+    Ok(fields)
+}
+
+/// As [`Columns::why_text`].
+fn why_text(parts: &[Part], fields: &[Field]) -> Vec<(String, String)> {
+    let texts = fields.iter().filter(|field| *field.data_type() == DataType::Utf8);
+    let with_reason = texts.filter_map(|field| {
         let reason = |part: &Part| {
             let reason =
                 part.schema.field_with_name(field.name()).ok()?.metadata().get(WHY_TEXT)?;
@@ -96,8 +111,7 @@ pub fn of_all(
         };
         Some((field.name().clone(), parts.iter().find_map(reason)?))
     });
-    let why_text = why_text.collect();
-    Ok(Columns { schema: Schema::new(fields), n_keys, why_text })
+    with_reason.collect()
 }
 
 /// Metadata of a file's column of text that also holds numbers: the first value that is none, and

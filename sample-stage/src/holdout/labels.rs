@@ -1,19 +1,27 @@
-//! Rows of interactions -> labels: which user has which brand, and how often it happened.
+//! Rows of interactions -> labels: which user has which brand, and how often it happened; and those
+//! of training users -> `train_interactions`.
+
+use std::sync::Arc;
 
 use anyhow::Result;
 use contract::exit::DataError;
 use contract::ids::{self, IdIndex};
+use contract::ipc::ROWS_PER_BATCH;
 use contract::manifest::UnknownIds;
-use contract::warn_line;
+use contract::run::StageRun;
 use contract::words::plural;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use contract::{tables, warn_line};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
-use crate::holdout::column_type;
+use super::ids::column_type;
+use super::split::Split;
 use crate::raw::RawTables;
 
 /// One label: positions of a user and a brand, and how often it happened.
@@ -174,4 +182,50 @@ pub async fn read(
         is_same
     });
     Ok(read)
+}
+
+/// Writes the labels of training users, in rows a sampling query can read.
+///
+/// * `labels`: of kept brands, `brand` being `brand_idx`.
+pub fn write(
+    stage: &mut StageRun,
+    user_ids: &ArrayRef,
+    brand_ids: &ArrayRef,
+    labels: &[Label],
+    splits: &[Split],
+) -> Result<()> {
+    let fields = vec![
+        Field::new("user_id", user_ids.data_type().clone(), false),
+        Field::new("user_row", DataType::UInt32, false),
+        Field::new("brand_idx", DataType::UInt32, false),
+        Field::new("brand_id", brand_ids.data_type().clone(), false),
+        Field::new("events", DataType::Float64, false),
+    ];
+    let mut writer =
+        stage.writer("train_interactions.arrow", &tables::TRAIN_INTERACTIONS, fields)?;
+    let train: Vec<&Label> =
+        labels.iter().filter(|label| splits[label.user as usize] == Split::Train).collect();
+    let mut n_train = 0;
+    let train_rows: Vec<u32> = splits
+        .iter()
+        .map(|&split| {
+            n_train += u32::from(split == Split::Train);
+            n_train.saturating_sub(1) // of a training user: those before
+        })
+        .collect();
+    for chunk in train.chunks(ROWS_PER_BATCH) {
+        let users = UInt32Array::from_iter_values(chunk.iter().map(|label| label.user));
+        let brand_rows = UInt32Array::from_iter_values(chunk.iter().map(|label| label.brand));
+        writer.write(vec![
+            take(user_ids, &users, None)?,
+            Arc::new(UInt32Array::from_iter_values(
+                chunk.iter().map(|label| train_rows[label.user as usize]),
+            )),
+            Arc::new(brand_rows.clone()),
+            take(brand_ids, &brand_rows, None)?,
+            Arc::new(Float64Array::from_iter_values(chunk.iter().map(|label| label.events))),
+        ])?;
+    }
+    stage.add(writer.finish()?);
+    Ok(())
 }

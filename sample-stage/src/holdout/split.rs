@@ -1,0 +1,102 @@
+//! Users -> training, valid and test users.
+
+use anyhow::Result;
+use contract::exit::DataError;
+use contract::ids;
+use contract::manifest::Holdout;
+use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+
+use crate::draw::{HOLDOUT_DRAW, hashes};
+
+/// What a user is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    Train,
+    Valid,
+    Test,
+}
+
+impl Split {
+    const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+
+    /// As a column of the holdout names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What each user is kept for, in order of the ids.
+///
+/// * `names`: the column that says it, if there is one.
+///
+/// # Errors
+///
+/// A user of whom the column says something else, or a split without a user.
+pub fn split_users(
+    ids: &ArrayRef,
+    names: Option<&StringArray>,
+    holdout: &Holdout,
+) -> Result<Vec<Split>, DataError> {
+    let mut splits = match (&holdout.column, names) {
+        (Some(column), Some(names)) => named(ids, column, names)?,
+        _ => vec![Split::Train; ids.len()],
+    };
+    draw(ids, holdout, &mut splits)?;
+    for split in Split::ALL {
+        if !splits.contains(&split) {
+            let name = split.name();
+            let remedy = match &holdout.column {
+                Some(column) => format!("column `{column}` says `{name}` of none"),
+                None => "make `holdout` larger".to_owned(),
+            };
+            return Err(DataError(format!("users: no user is kept for {name}; {remedy}")));
+        }
+    }
+    Ok(splits)
+}
+
+/// As a column says it.
+fn named(ids: &ArrayRef, column: &str, names: &StringArray) -> Result<Vec<Split>, DataError> {
+    let split = |(row, name): (usize, Option<&str>)| {
+        Split::ALL.into_iter().find(|split| name == Some(split.name())).ok_or_else(|| {
+            let id = ids::shown(ids, row);
+            let found = name.map_or("null".to_owned(), |name| format!("`{name}`"));
+            DataError(format!(
+                "users: column `{column}`: user {id}: found {found}, expected `train`, `valid` or `test`"
+            ))
+        })
+    };
+    names.iter().enumerate().map(split).collect()
+}
+
+/// Of the training users, moves as many to test and valid as the manifest wants: in order of their
+/// draw, the first to test, the next to valid. A column that names valid or test users has decided.
+fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), DataError> {
+    let draws = hashes(ids, holdout.seed as i64, HOLDOUT_DRAW);
+    let mut drawn: Vec<u32> =
+        (0..ids.len() as u32).filter(|&row| splits[row as usize] == Split::Train).collect();
+    drawn.sort_by_key(|&row| (draws[row as usize], row));
+    let n = drawn.len() as f64;
+    let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
+    let n_test = if holdout.column.is_some() { 0 } else { number(holdout.test) };
+    let n_valid = if splits.contains(&Split::Valid) { 0 } else { number(holdout.valid) };
+    if drawn.is_empty()
+        && let Some(column) = &holdout.column
+    {
+        return Err(DataError(format!("users: column `{column}` says `train` of no user")));
+    }
+    if n_test.saturating_add(n_valid) >= drawn.len() {
+        return Err(DataError(format!(
+            "users: {} users cannot give {n_valid} to valid and {n_test} to test and leave one to train on; \
+             make `holdout` smaller", drawn.len()
+        )));
+    }
+    for (i, &row) in drawn[..n_test + n_valid].iter().enumerate() {
+        splits[row as usize] = if i < n_test { Split::Test } else { Split::Valid };
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ pub(crate) mod arrow_file;
 pub mod columns;
 mod error;
 pub mod features;
+pub(crate) mod guard;
 pub mod ipc;
 mod lock;
 pub mod scratch;

@@ -18,6 +18,7 @@ mod source;
 pub mod splitmix;
 mod stage;
 
+pub use files::guard::guarded;
 pub use files::{columns, features, ipc, scratch, tables, thresholds, unreadable, user_file};
 pub use manifest::problems::{Problem, Problems, slips, unused};
 pub use manifest::schema_check::schema_problems;

@@ -13,7 +13,7 @@ use crate::order::{Example, Ordered};
 /// Brands as the statistics need them.
 pub struct Brands {
     volumes: Vec<u64>,
-    tiers: Vec<String>,
+    tiers: Vec<Tier>,
     without_in_valid: u64,
     without_in_test: u64,
 }
@@ -23,17 +23,24 @@ impl Brands {
     ///
     /// # Errors
     ///
-    /// If its metadata lack the brands without positives.
+    /// If its metadata lacks the brands without positives, or a tier is none.
     pub fn new(table: &Table) -> Result<Self> {
         let count = |split: &str| {
             let key = format!("n_brands_without_positives_in_{split}");
             let found = table.metadata(&key).and_then(|text| text.parse().ok());
             found.with_context(|| format!("{}: no `{key}` in its metadata", table.path.display()))
         };
-        let tiers = |batch| texts(batch, "tier").iter().flatten().map(str::to_owned);
+        let named = |name: Option<&str>| Tier::named(name?);
+        let tiers = table.batches.iter().flat_map(|batch| texts(batch, "tier").iter().map(named));
+        let tiers: Option<Vec<Tier>> = tiers.collect();
         Ok(Self {
             volumes: table.batches.iter().flat_map(|b| u64s(b, "volume").to_vec()).collect(),
-            tiers: table.batches.iter().flat_map(tiers).collect(),
+            tiers: tiers.with_context(|| {
+                format!(
+                    "{}: column `tier`: expected `head`, `torso` or `tail`",
+                    table.path.display()
+                )
+            })?,
             without_in_valid: count("valid")?,
             without_in_test: count("test")?,
         })
@@ -186,7 +193,7 @@ fn spread(
 ) -> Spread {
     let of_tier = |tier: Tier| {
         let pairs = brands.tiers.iter().zip(positives);
-        pairs.filter(|(other, _)| other.as_str() == tier.name()).map(|(_, n)| n).sum()
+        pairs.filter(|(other, _)| **other == tier).map(|(_, n)| n).sum()
     };
     Spread {
         rows,

@@ -1,11 +1,9 @@
 //! Arrow IPC files and streams, decoded a record batch at a time.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::{Buffer, MutableBuffer};
@@ -15,6 +13,8 @@ use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, StreamDecoder, read_footer_length};
 use arrow::ipc::{Block, root_as_footer};
 use memmap2::Mmap;
+
+use crate::guarded;
 
 /// What a file starts with.
 pub(crate) const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -199,26 +199,9 @@ fn short() -> ArrowError {
     ArrowError::ParseError("the file is cut short".to_owned())
 }
 
-thread_local! {
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Decodes bytes that may be damaged: the decoder is made for files it can trust, and panics on
-/// some others. Such a panic becomes an error and prints nothing; those of other threads do.
-pub(crate) fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let others = take_hook();
-        set_hook(Box::new(move |info| {
-            if !IS_GUARDED.get() {
-                others(info);
-            }
-        }));
-    });
-    IS_GUARDED.set(true);
-    let decoded = catch_unwind(AssertUnwindSafe(decode));
-    IS_GUARDED.set(false);
-    decoded.unwrap_or_else(|_| Err(ArrowError::ParseError("it is damaged".to_owned())))
+/// As [`guarded`], a panic being an error like others.
+pub(crate) fn decoded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    guarded(decode).unwrap_or_else(|| Err(ArrowError::ParseError("it is damaged".to_owned())))
 }
 
 #[cfg(test)]
@@ -227,9 +210,8 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_decoder_is_an_error() {
-        let err = guarded::<()>(|| panic!("out of range")).unwrap_err();
+        let err = decoded::<()>(|| panic!("out of range")).unwrap_err();
         assert_eq!(err.to_string(), "Parser error: it is damaged");
-        assert!(!IS_GUARDED.get());
-        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
+        assert_eq!(decoded(|| Ok(7)).unwrap(), 7);
     }
 }

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use memmap2::Mmap;
 
-use super::arrow_file::{Batches, Source, Unmapped, guarded};
+use super::arrow_file::{Batches, Source, Unmapped, decoded};
 pub use super::error::Error;
 use super::lock::{open_alone, stands_at};
 use crate::interrupt;
@@ -116,7 +116,7 @@ fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
 
 /// The rows of a file, checked against their contract.
 fn checked(path: &Path, contract: &Contract, source: impl Source) -> Result<Table, Error> {
-    let (schema, batches) = guarded(|| decode(source)).map_err(|err| match err {
+    let (schema, batches) = decoded(|| decode(source)).map_err(|err| match err {
         ArrowError::IoError(_, err) if err.kind() != io::ErrorKind::UnexpectedEof => {
             Error::io(path, err)
         }

@@ -22,6 +22,25 @@ impl Unreadable {
     }
 }
 
+/// First bytes of a file that Git LFS left in place of the real one.
+pub const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Refuses what Git LFS left in place of a file.
+///
+/// * `start`: first bytes of the file, at least as many as [`LFS_POINTER`] has.
+///
+/// # Errors
+///
+/// How to get the file itself.
+pub fn refuse_lfs_pointer(start: &[u8]) -> Result<(), Unreadable> {
+    if start.starts_with(LFS_POINTER) {
+        return Err(Unreadable::content(
+            "is a pointer of Git LFS, not the file itself; run `git lfs pull`",
+        ));
+    }
+    Ok(())
+}
+
 impl From<io::Error> for Unreadable {
     fn from(err: io::Error) -> Self {
         if err.kind() == io::ErrorKind::UnexpectedEof {

@@ -9,9 +9,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::arrow_file::{
-    Batches as FileBatches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, guarded,
+    Batches as FileBatches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, decoded,
 };
-use crate::unreadable::Unreadable;
+use crate::unreadable::{Unreadable, refuse_lfs_pointer};
 
 /// An Arrow file of the user.
 ///
@@ -49,6 +49,7 @@ impl UserFile {
         file.take(START as u64).read_to_end(&mut start).map_err(Unreadable::Io)?;
         let is_stream = start.starts_with(STREAM_MAGIC);
         if !is_stream && !start.starts_with(FILE_MAGIC) {
+            refuse_lfs_pointer(&start)?;
             return Err(Unreadable::Content(other_format(&start)));
         }
         let mut file =
@@ -68,7 +69,7 @@ impl UserFile {
         if schema != self.schema {
             return Err(Self::changed());
         }
-        let next = move || guarded(|| batches.next().transpose()).transpose();
+        let next = move || decoded(|| batches.next().transpose()).transpose();
         Ok(Box::new(std::iter::from_fn(next).map(|batch| batch.map_err(broken))))
     }
 
@@ -79,7 +80,7 @@ impl UserFile {
 
     fn decode(&self) -> Result<(SchemaRef, Decoded), Unreadable> {
         let file = File::open(&self.path).map_err(Unreadable::Io)?;
-        let opened = guarded(|| {
+        let opened = decoded(|| {
             if self.is_stream {
                 let stream = Stream::open(file)?;
                 return Ok((stream.schema.clone(), Box::new(stream) as Decoded));
@@ -117,9 +118,6 @@ fn broken(err: ArrowError) -> Unreadable {
     }
 }
 
-/// First bytes of a file that Git LFS left in place of the real one.
-pub const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-
 /// Bytes that tell formats apart.
 const START: usize = 64;
 
@@ -127,9 +125,6 @@ const START: usize = 64;
 fn other_format(start: &[u8]) -> String {
     let is_text = !start.is_empty() && start.iter().all(|&b| b >= b' ' || b.is_ascii_whitespace());
     let first = start.iter().find(|b| !b.is_ascii_whitespace());
-    if start.starts_with(LFS_POINTER) {
-        return "is a pointer of Git LFS, not the file itself; run `git lfs pull`".to_owned();
-    }
     let (what, read) = match start {
         [] => return "is empty, expected an Arrow IPC file".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => ("a Parquet file", "pq.read_table(NAME)"),

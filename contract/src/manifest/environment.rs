@@ -38,7 +38,10 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_set_and_an_open_brace_are_errors() {
         let missing = expand_environment("${NO_SUCH_VARIABLE}/a").unwrap_err();
-        assert!(missing.contains("environment variable `NO_SUCH_VARIABLE` is not set"), "{missing}");
+        assert!(
+            missing.contains("environment variable `NO_SUCH_VARIABLE` is not set"),
+            "{missing}"
+        );
         let open = expand_environment("a/${PATH").unwrap_err();
         assert!(open.ends_with("`${` is not closed"), "{open}");
     }

@@ -577,8 +577,9 @@ mod tests {
                     assert!(is_known, "{at}: `{key}` is not checked");
                 }
                 if let Some(all) = schema.get("allOf") {
-                    let is_one_reference =
-                        all.as_array().is_some_and(|all| all.len() == 1 && all[0]["$ref"].is_string());
+                    let is_one_reference = all
+                        .as_array()
+                        .is_some_and(|all| all.len() == 1 && all[0]["$ref"].is_string());
                     assert!(is_one_reference, "{at}: `allOf` of more than a reference");
                 }
                 if let Some(format) = schema.get("format") {

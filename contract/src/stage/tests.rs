@@ -99,25 +99,13 @@ fn each_stage_of_each_kind_of_experiment_reads_its_inputs() {
     let folder = Folder::new();
     let cases: [(Stage, &str, &[&str]); 10] = [
         (Stage::Holdout, "", &["users:0", "interactions:0", "brands:0", "interactions.sql"]),
-        (
-            Stage::Sample,
-            "bau",
-            &["sql", "brands", "features", "train_users", "train_interactions"],
-        ),
+        (Stage::Sample, "bau", &["sql", "brands", "features", "train_users", "train_interactions"]),
         (Stage::Train, "bau", &["brands", "features", "examples", "valid"]),
         (Stage::Train, "pretrained", &["brands", "features", "pretrained"]),
         (Stage::Train, "persistence", &["brands", "features"]),
         (Stage::Score, "bau", &["model", "brands", "valid", "test"]),
-        (
-            Stage::Score,
-            "refit",
-            &["model", "brands", "valid", "test", "judged_model", "examples"],
-        ),
-        (
-            Stage::Score,
-            "neighbours",
-            &["model", "brands", "valid", "test", "features", "examples"],
-        ),
+        (Stage::Score, "refit", &["model", "brands", "valid", "test", "judged_model", "examples"]),
+        (Stage::Score, "neighbours", &["model", "brands", "valid", "test", "features", "examples"]),
         (Stage::Score, "pretrained", &["model", "brands", "valid", "test"]),
         (Stage::Score, "persistence", &["model", "brands", "valid", "test"]),
     ];
@@ -271,7 +259,8 @@ fn an_optional_input_may_be_missing_and_is_new_when_it_is_there() {
     assert_eq!(before.inputs["bau/scores"], None);
     folder.write("runs/bau/score/scores.arrow", "scores");
     let after = folder.parts(&plan).unwrap();
-    let changes: Vec<String> = after.changes_since(&before).iter().map(ToString::to_string).collect();
+    let changes: Vec<String> =
+        after.changes_since(&before).iter().map(ToString::to_string).collect();
     assert_eq!(changes, ["input `bau/scores` is new"]);
 }
 

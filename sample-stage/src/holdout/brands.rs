@@ -11,9 +11,7 @@ use contract::manifest::{KeepBrands, Tiers, View};
 use contract::run::StageRun;
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::tables;
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, StringArray, UInt32Array, UInt64Array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field};
 use serde_json::json;

@@ -85,11 +85,7 @@ pub fn with_stored_ids(frame: DataFrame, column: &str, to: &DataType) -> Result<
 /// # Errors
 ///
 /// If it is missing, with the columns there are.
-pub fn column_type(
-    schema: &Schema,
-    table: &str,
-    column: &str,
-) -> Result<DataType, DataError> {
+pub fn column_type(schema: &Schema, table: &str, column: &str) -> Result<DataType, DataError> {
     let field = schema.field_with_name(column).map_err(|_| {
         let found: Vec<_> = schema.fields().iter().map(|f| format!("`{}`", f.name())).collect();
         DataError(format!("{table}: column `{column}` is missing; found {}", found.join(", ")))

@@ -11,9 +11,7 @@ use contract::manifest::UnknownIds;
 use contract::run::StageRun;
 use contract::words::plural;
 use contract::{tables, warn_line};
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, RecordBatch, UInt32Array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::dataframe::DataFrame;

@@ -92,7 +92,8 @@ fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), D
     if n_test.saturating_add(n_valid) >= drawn.len() {
         return Err(DataError(format!(
             "users: {} users cannot give {n_valid} to valid and {n_test} to test and leave one to train on; \
-             make `holdout` smaller", drawn.len()
+             make `holdout` smaller",
+            drawn.len()
         )));
     }
     for (i, &row) in drawn[..n_test + n_valid].iter().enumerate() {

@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use contract::exit::DataError;
 use contract::raw_files::{Compression, RawFile};
-use contract::unreadable::Unreadable;
-use contract::user_file::LFS_POINTER;
+use contract::unreadable::{LFS_POINTER, Unreadable, refuse_lfs_pointer};
 
 /// Characters of a message.
 const LONGEST_MESSAGE: usize = 600;
@@ -28,25 +27,21 @@ pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
 }
 
 /// What to do about what the readers of formats find, who do not say it.
-fn hint(what: &str) -> &'static str {
-    const HINTS: [(&str, &str); 6] = [
-        ("UTF-8", "\nhint: write the file as UTF-8"),
-        ("gzip", "\nhint: it is damaged, or not compressed as its name says; write it again"),
-        ("deflate", "\nhint: it is damaged, or not compressed as its name says; write it again"),
+fn hint(what: &str) -> String {
+    const HINTS: [(&[&str], &str); 4] = [
+        (&["UTF-8"], "write the file as UTF-8"),
+        (&["gzip", "deflate"], "it is damaged, or not compressed as its name says; write it again"),
         (
-            "unequal lengths",
-            "\nhint: every row needs as many fields; one that holds the delimiter needs quotes",
+            &["unequal lengths"],
+            "every row needs as many fields; one that holds the delimiter needs quotes",
         ),
         (
-            "json type",
-            "\nhint: write the column alike in all rows, numbers, text, lists or objects",
-        ),
-        (
-            "Incompatible type",
-            "\nhint: write the column alike in all rows, numbers, text, lists or objects",
+            &["json type", "Incompatible type"],
+            "write the column alike in all rows, numbers, text, lists or objects",
         ),
     ];
-    HINTS.iter().find(|(part, _)| what.contains(part)).map_or("", |(_, hint)| hint)
+    let hint = HINTS.iter().find(|(parts, _)| parts.iter().any(|part| what.contains(part)));
+    hint.map_or_else(String::new, |(_, hint)| format!("\nhint: {hint}"))
 }
 
 /// Finds files that are not data at all, before a format makes something of them.
@@ -58,12 +53,7 @@ pub fn check(file: &RawFile) -> Result<(), Unreadable> {
             "is empty (0 bytes); write it again, or take it away if it holds nothing",
         ));
     }
-    if start == LFS_POINTER {
-        return Err(Unreadable::content(
-            "is a pointer of Git LFS, not the file itself; run `git lfs pull`",
-        ));
-    }
-    Ok(())
+    refuse_lfs_pointer(&start)
 }
 
 /// The file's bytes, decompressed.

@@ -1,11 +1,11 @@
 //! Raw tables of parquet files: read by DataFusion, which skips what a query does not need.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use contract::guarded;
 use contract::raw_files::RawFile;
 use contract::unreadable::Unreadable;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -31,11 +31,8 @@ use crate::errors::without_layers;
 /// The columns and the number of rows of a file, from its footer.
 pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
     let opened = File::open(&file.path)?;
-    // The reader is made for files it can trust.
-    let metadata = catch_unwind(AssertUnwindSafe(|| {
-        ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new())
-    }));
-    let metadata = metadata.map_err(|_| Unreadable::content(NOT_WHOLE))?.map_err(|err| {
+    let metadata = guarded(|| ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()));
+    let metadata = metadata.ok_or_else(|| Unreadable::content(NOT_WHOLE))?.map_err(|err| {
         Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&err.to_string())))
     })?;
     let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
@@ -137,13 +134,13 @@ pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
             }
             Ok(())
         };
-        let failed = match catch_unwind(AssertUnwindSafe(read)) {
-            Ok(Ok(())) => return None,
-            Ok(Err(Unreadable::Content(what))) => {
+        let failed = match guarded(read) {
+            Some(Ok(())) => return None,
+            Some(Err(Unreadable::Content(what))) => {
                 Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&what)))
             }
-            Ok(Err(io)) => io,
-            Err(_) => Unreadable::content(NOT_WHOLE),
+            Some(Err(io)) => io,
+            None => Unreadable::content(NOT_WHOLE),
         };
         Some(open::at(failed, &table.name, &part.file.path))
     })

@@ -49,7 +49,11 @@ pub(super) fn as_list(array: &ArrayRef) -> Result<ListArray> {
     Ok(list.as_list::<i32>().clone())
 }
 
-pub(super) fn dense(array: &ArrayRef, (dim, length_of): (usize, &str), at: Place) -> Result<ArrayRef> {
+pub(super) fn dense(
+    array: &ArrayRef,
+    (dim, length_of): (usize, &str),
+    at: Place,
+) -> Result<ArrayRef> {
     let (values, offsets): (ArrayRef, Option<ListArray>) = if list_item(array.data_type()).is_none()
     {
         (cast(array, &DataType::Float32)?, None)

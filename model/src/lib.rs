@@ -12,8 +12,10 @@ pub mod mlp;
 pub mod own_history;
 pub mod sigmoid;
 
+mod average;
 mod baselines;
 mod file;
+mod reordered;
 
 pub use baselines::{Persistence, Popularity, prior_logits};
 pub use file::{Error, array_columns};
@@ -28,19 +30,19 @@ use ndarray::ArrayViewMut2;
 /// A model of any kind: users' features in, one logit per brand out.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// What it computes
+    /// The parameters
     pub kind: Kind,
-    /// The brands it predicts, as text, in order of its outputs
+    /// The brands that it predicts, as text, in order of its outputs
     pub brand_ids: Vec<String>,
-    /// How it came to be, for people
+    /// How it was made; shown to people, read by no computation
     pub training: serde_json::Value,
 }
 
-/// What a model computes.
+/// A kind of model with its parameters.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "a program holds one or two of them")]
 pub enum Kind {
-    /// A network
+    /// A trained network
     Mlp(Mlp),
     /// The same for every user
     Popularity(Popularity),
@@ -49,7 +51,7 @@ pub enum Kind {
 }
 
 impl Model {
-    /// The features it reads, in order.
+    /// The features that it reads, in order.
     pub fn features(&self) -> &[Feature] {
         match &self.kind {
             Kind::Mlp(mlp) => &mlp.features,
@@ -58,7 +60,7 @@ impl Model {
         }
     }
 
-    /// The features among the columns of a table, as the model reads them.
+    /// Finds the model's features among the columns of a table.
     ///
     /// # Errors
     ///

@@ -1,14 +1,14 @@
 //! The multi-layer perceptron: linear layers with rectifiers between them.
 
 use contract::features::Feature;
+use contract::splitmix::{GOLDEN, mix};
 use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Zip, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
 use crate::own_history::OwnHistory;
-use contract::splitmix::{GOLDEN, mix};
 
 /// The network's parameters.
 #[derive(Debug, Clone)]
@@ -140,78 +140,6 @@ impl Mlp {
         }
     }
 
-    /// One network whose logits are the mean of those of `members`, side by side in one: hidden
-    /// layers as wide as all of theirs together.
-    ///
-    /// # Panics
-    ///
-    /// If there is no member, or they differ in more than their weights.
-    pub fn average(mut members: Vec<Self>) -> Self {
-        assert!(!members.is_empty(), "an average needs a member");
-        if members.len() == 1 {
-            return members.swap_remove(0);
-        }
-        let share = 1.0 / members.len() as f32;
-        let first = &members[0];
-        let is_alike = |m: &Self| {
-            m.features == first.features
-                && m.offsets == first.offsets
-                && m.scales == first.scales
-                && m.layers.len() == first.layers.len()
-        };
-        assert!(members.iter().all(is_alike), "members must read the same");
-        let last = first.layers.len() - 1;
-        let mean = |arrays: Vec<&Array2<f32>>| {
-            let zero = Array2::zeros(arrays[0].dim());
-            arrays.into_iter().fold(zero, |sum, array| sum + array) * share
-        };
-        let beside = |arrays: Vec<&Array2<f32>>, axis: usize| {
-            let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
-            concatenate(Axis(axis), &views).expect("members have the same shapes")
-        };
-        // What feeds the logits directly is averaged, all else stands side by side.
-        let bags = (0..first.bags.len())
-            .map(|i| {
-                let of_members = members.iter().map(|m| &m.bags[i]).collect();
-                if last == 0 { mean(of_members) } else { beside(of_members, 1) }
-            })
-            .collect();
-        let layers = (0..=last)
-            .map(|i| {
-                let weights: Vec<_> = members.iter().map(|m| &m.layers[i].weights).collect();
-                let biases = members.iter().map(|m| &m.layers[i].bias);
-                if i == last {
-                    let sum = biases.fold(Array1::zeros(first.n_brands()), |sum, bias| sum + bias);
-                    let weights =
-                        if last == 0 { mean(weights) } else { beside(weights, 0) * share };
-                    return Layer { weights, bias: sum * share };
-                }
-                let biases: Vec<_> = biases.map(ArrayBase::view).collect();
-                let bias = concatenate(Axis(0), &biases).expect("vectors");
-                let weights = if i == 0 { beside(weights, 1) } else { block_diagonal(&weights) };
-                Layer { weights, bias }
-            })
-            .collect();
-        let own_history = first.own_history.as_ref().map(|own| {
-            let of_members = || members.iter().filter_map(|m| m.own_history.as_ref());
-            let zero = Array1::zeros(own.common.len());
-            OwnHistory {
-                own: mean(of_members().map(|own| &own.own).collect()),
-                common: of_members().fold(zero, |sum, own| sum + &own.common) * share,
-                ..own.clone()
-            }
-        });
-        Self {
-            features: first.features.clone(),
-            offsets: first.offsets.clone(),
-            scales: first.scales.clone(),
-            bags,
-            ids: first.ids.clone(),
-            layers,
-            own_history,
-        }
-    }
-
     /// Every trained array, in one order, as it lies in memory.
     pub fn parameters(&self) -> impl Iterator<Item = &[f32]> {
         let layers = self.layers.iter().flat_map(|layer| {
@@ -257,20 +185,6 @@ pub fn flat(values: &Array2<f32>) -> &[f32] {
 
 fn flat_mut(values: &mut Array2<f32>) -> &mut [f32] {
     values.as_slice_memory_order_mut().expect("parameters are contiguous")
-}
-
-/// The blocks along the diagonal, zeros elsewhere.
-fn block_diagonal(blocks: &[&Array2<f32>]) -> Array2<f32> {
-    let n_rows = blocks.iter().map(|block| block.nrows()).sum();
-    let n_columns = blocks.iter().map(|block| block.ncols()).sum();
-    let mut whole = Array2::zeros((n_rows, n_columns));
-    let (mut row, mut column) = (0, 0);
-    for block in blocks {
-        let (end, right) = (row + block.nrows(), column + block.ncols());
-        whole.slice_mut(s![row..end, column..right]).assign(block);
-        (row, column) = (end, right);
-    }
-    whole
 }
 
 impl Layer {
@@ -409,70 +323,6 @@ mod tests {
         let mut logits = Array2::zeros((1, 1));
         mlp.forward(&batch, &mut Workspace::default(), logits.view_mut(), None);
         assert_eq!(logits, array![[65.25]]);
-    }
-
-    /// Three members of each depth, with dense and listed inputs: the logits of the one are the
-    /// mean of theirs, and its last hidden layer holds theirs side by side.
-    #[test]
-    fn an_average_has_the_mean_logits_of_its_members() {
-        let number = |seed: u64| (mix(seed) >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        let matrix = |rows: usize, columns: usize, seed: u64| {
-            Array2::from_shape_fn((rows, columns), |(i, j)| {
-                number(seed * 1000 + (i * columns + j) as u64)
-            })
-        };
-        let batch = Batch {
-            dense: matrix(5, 3, 1),
-            bags: vec![Bags {
-                offsets: vec![0, 2, 2, 3, 3, 4],
-                ids: vec![0, 3, 1, 2],
-                weights: vec![1.0, 2.0, 0.5, 1.0],
-            }],
-        };
-        for hidden in [vec![], vec![4], vec![4, 6, 5]] {
-            let widths = [vec![3], hidden.clone(), vec![7]].concat();
-            let member = |seed: u64| Mlp {
-                features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 3 } }],
-                offsets: array![0.1, 0.2, 0.3],
-                scales: array![1.0, 2.0, 0.5],
-                ids: Vec::new(),
-                bags: vec![matrix(4, widths[1], seed)],
-                layers: (1..widths.len())
-                    .map(|i| Layer {
-                        weights: matrix(widths[i - 1], widths[i], seed + i as u64),
-                        bias: matrix(1, widths[i], seed + 50 + i as u64).row(0).to_owned(),
-                    })
-                    .collect(),
-                own_history: Some(OwnHistory {
-                    bag: 0,
-                    knots: [0.3, 0.9],
-                    own: matrix(7, 2, seed + 90),
-                    common: matrix(1, 4, seed + 91).row(0).to_owned(),
-                }),
-            };
-            let members: Vec<Mlp> = [100, 200, 300].map(member).to_vec();
-            let logits = |mlp: &Mlp, workspace: &mut Workspace| {
-                let mut logits = Array2::zeros((5, 7));
-                mlp.forward(&batch, workspace, logits.view_mut(), None);
-                logits
-            };
-            let mut workspaces = vec![Workspace::default(); 3];
-            let mut sum = Array2::<f32>::zeros((5, 7));
-            for (mlp, workspace) in members.iter().zip(&mut workspaces) {
-                sum += &logits(mlp, workspace);
-            }
-            let average = Mlp::average(members);
-            let mut workspace = Workspace::default();
-            let gap = logits(&average, &mut workspace) - sum / 3.0;
-            assert!(gap.iter().all(|gap: &f32| gap.abs() < 1e-5), "{hidden:?}: {gap}");
-            if let Some(last) = workspace.hidden.last() {
-                let theirs: Vec<_> =
-                    workspaces.iter().map(|w| w.hidden[hidden.len() - 1].view()).collect();
-                let theirs = concatenate(Axis(1), &theirs).unwrap();
-                assert!((last - &theirs).iter().all(|gap| gap.abs() < 1e-5));
-                assert_eq!(average.hidden_width(), Some(3 * hidden[hidden.len() - 1]));
-            }
-        }
     }
 
     /// 200,000 units at rate 0.3: the kept share has standard deviation 0.001.

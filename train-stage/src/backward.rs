@@ -180,7 +180,8 @@ pub(crate) mod tests {
     use model::mlp::Dropout;
     use ndarray::array;
 
-    use crate::loss::{Labels, Objective};
+    use crate::labels::Labels;
+    use crate::loss::Objective;
 
     /// Numbers without a pattern in [-1, 1]: the fractional parts of multiples of the golden ratio.
     pub(crate) fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {

@@ -1,24 +1,29 @@
 //! The network as a linfa estimator: `Fit` on a `linfa::Dataset`, `Predict` to probabilities.
 
 use contract::features::{Feature, FeatureKind};
+use linfa::DatasetBase;
 use linfa::dataset::AsTargets;
 use linfa::prelude::Fit;
 use linfa::traits::PredictInplace;
-use linfa::{DatasetBase, Float};
 use model::mlp::sigmoid_in_place;
 use model::{Batch, Mlp, Workspace};
-use ndarray::{Array2, ArrayBase, Data, Ix2};
+use ndarray::{Array2, ArrayBase, Axis, Data, Ix2};
 
+use crate::error::Error;
 use crate::examples::ArrayExamples;
-use crate::params::{Error, MlpValidParams};
-use crate::trainer::{Architecture, Task, Trained, train};
+use crate::params::MlpValidParams;
+use crate::task::{Architecture, Task};
+use crate::trainer::{Trained, train};
+
+/// Users whose features and hidden layers are held at a time.
+const BATCH: usize = 1024;
 
 /// A network trained on a `linfa::Dataset`.
 #[derive(Debug, Clone)]
 pub struct FittedMlp {
-    /// The network
+    /// The network, or the average of all members
     pub mlp: Mlp,
-    /// Gradient updates it took, of all members
+    /// Gradient updates of all members together
     pub n_updates: u64,
 }
 
@@ -26,19 +31,17 @@ impl<D, T> Fit<ArrayBase<D, Ix2>, T, Error> for MlpValidParams
 where
     D: Data<Elem = f32>,
     T: AsTargets<Elem = f32, Ix = Ix2>,
-    f32: Float,
 {
     type Object = FittedMlp;
 
     /// Trains on `(n_users, n_features)` records and `(n_users, n_brands)` targets of 0 and 1.
     ///
-    /// Targets are dense here, as linfa has them; for many brands use `train-stage` or
-    /// [`crate::trainer::train`], which read lists.
+    /// For many brands use the program or [`crate::trainer::train`], which read lists of brands
+    /// instead of dense targets.
     fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<FittedMlp, Error> {
         let targets = dataset.as_targets();
-        let examples =
-            ArrayExamples::new(dataset.records().view(), targets).map_err(Error::Data)?;
-        let targets = dataset.as_targets();
+        let records = dataset.records().view();
+        let examples = ArrayExamples::new(records, targets.view()).map_err(Error::Data)?;
         let volumes: Vec<u64> =
             targets.columns().into_iter().map(|column| column.sum() as u64).collect();
         let n_features = dataset.records().ncols();
@@ -74,8 +77,12 @@ where
 impl<D: Data<Elem = f32>> PredictInplace<ArrayBase<D, Ix2>, Array2<f32>> for FittedMlp {
     /// Probabilities `(n_users, n_brands)`.
     fn predict_inplace(&self, records: &ArrayBase<D, Ix2>, probs: &mut Array2<f32>) {
-        let batch = Batch { dense: records.to_owned(), bags: Vec::new() };
-        self.mlp.forward(&batch, &mut Workspace::default(), probs.view_mut(), None);
+        let (mut batch, mut workspace) = (Batch::default(), Workspace::default());
+        let batches = records.axis_chunks_iter(Axis(0), BATCH);
+        for (records, logits) in batches.zip(probs.axis_chunks_iter_mut(Axis(0), BATCH)) {
+            batch.dense = records.to_owned();
+            self.mlp.forward(&batch, &mut workspace, logits, None);
+        }
         sigmoid_in_place(probs.as_slice_mut().expect("made by `default_target`"));
     }
 
@@ -244,6 +251,7 @@ mod tests {
     #[test]
     fn unchecked_params_are_checked_by_fit() {
         let err = fit(TrainParams { epochs: 0, ..quick() }).unwrap_err();
-        assert_eq!(err.to_string(), "epochs: must be at least 1, got 0");
+        let expected = "`epochs`: must be at least 1 and at most 1000000, got 0";
+        assert_eq!(err.to_string(), expected);
     }
 }

@@ -8,6 +8,7 @@ use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
+use crate::labels::Labels;
 use crate::negative_sampling::NegativeSampling;
 use crate::soft_f1::SoftF1;
 
@@ -37,33 +38,6 @@ macro_rules! for_cell {
             }
         }
     };
-}
-
-/// The labels of one example: sorted positions of brands.
-#[derive(Debug, Clone, Copy)]
-pub struct Labels<'a> {
-    /// The brands the user has
-    pub brands: &'a [u32],
-    /// Brands that count neither as had nor as not had, even if they are among `brands`
-    pub ignored: &'a [u32],
-    /// Factor on the example's loss
-    pub weight: f32,
-}
-
-impl Labels<'_> {
-    /// Those of the brands before `brand`, and those from there on.
-    pub(crate) fn split_at(&self, brand: usize) -> (Self, Self) {
-        let split = |list| <[u32]>::split_at(list, list.partition_point(|&b| (b as usize) < brand));
-        let (brands, ignored) = (split(self.brands), split(self.ignored));
-        let part = |brands, ignored| Self { brands, ignored, ..*self };
-        (part(brands.0, ignored.0), part(brands.1, ignored.1))
-    }
-
-    /// Brands that the loss counts as labels: those that are not ignored.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> {
-        let is_counted = |brand: &&u32| self.ignored.binary_search(brand).is_err();
-        self.brands.iter().filter(is_counted).map(|&brand| brand as usize)
-    }
 }
 
 /// What training minimises: the mean over users of `weight · Σ_brands w_brand · loss`.

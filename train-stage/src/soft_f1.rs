@@ -12,7 +12,7 @@ use multiversion::multiversion;
 use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use crate::loss::Labels;
+use crate::labels::Labels;
 
 /// Columns are summed in blocks, each by one thread and in order of the rows.
 const COLUMNS: usize = 256;
@@ -68,13 +68,13 @@ impl SoftF1 {
             }
         });
         for i in 0..n_users {
-            let Labels { brands, ignored, weight } = labels(i);
-            let weight = f64::from(weight);
+            let labels = labels(i);
+            let weight = f64::from(labels.weight);
             let prob = |brand: usize| f64::from(parts(logits[[i, brand]]).p);
-            for &brand in ignored {
+            for &brand in labels.ignored {
                 self.sums[brand as usize] -= weight * prob(brand as usize);
             }
-            for brand in counted(brands, ignored) {
+            for brand in labels.counted() {
                 self.true_positives[brand] += weight * prob(brand);
                 self.sums[brand] += weight;
                 self.labels[brand] += weight;
@@ -101,7 +101,7 @@ impl SoftF1 {
         gradient.clear();
         gradient.extend_from_slice(logits);
         negatives(gradient, &self.absent, labels.weight);
-        for brand in counted(labels.brands, labels.ignored) {
+        for brand in labels.counted() {
             let at = parts(logits[brand]);
             gradient[brand] = labels.weight * self.present[brand] * at.p * at.q;
         }
@@ -109,11 +109,6 @@ impl SoftF1 {
             gradient[brand as usize] = 0.0;
         }
     }
-}
-
-fn counted<'a>(brands: &'a [u32], ignored: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
-    let is_counted = |brand: &&u32| ignored.binary_search(brand).is_err();
-    brands.iter().filter(is_counted).map(|&brand| brand as usize)
 }
 
 /// `weight · slope · p · (1 - p)` in place of each logit.

@@ -290,7 +290,7 @@ mod tests {
     use crate::backward::tests::spread;
     use crate::batches::Batches;
     use crate::examples::{ArrayExamples, Chained, Examples as _};
-    use crate::loss::Labels;
+    use crate::labels::Labels;
 
     const N_BRANDS: usize = 20;
 

@@ -18,7 +18,7 @@ use crate::mlp::{Layer, Mlp};
 use crate::own_history::{self, OwnHistory};
 use crate::{Kind, Model, Persistence, Popularity};
 
-/// Metadata key of an [`Architecture`] as JSON.
+/// Metadata key of a [`Description`] as JSON.
 const ARCHITECTURE_KEY: &str = "architecture";
 
 /// Why a model cannot be used.
@@ -29,9 +29,10 @@ pub struct Error {
     pub(crate) what: String,
 }
 
+/// All of a model but its arrays.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Architecture {
+struct Description {
     kind: String,
     features: Vec<Feature>,
     brand_ids: Vec<String>,
@@ -78,7 +79,7 @@ impl Model {
                 ("persistence", 0)
             }
         };
-        let architecture = Architecture {
+        let description = Description {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
             brand_ids: self.brand_ids.clone(),
@@ -89,7 +90,7 @@ impl Model {
             },
             training: self.training.clone(),
         };
-        let text = serde_json::to_string(&architecture).expect("plain data");
+        let text = serde_json::to_string(&description).expect("plain data");
         (rows.finish(), HashMap::from([(ARCHITECTURE_KEY.to_owned(), text)]))
     }
 
@@ -135,13 +136,12 @@ impl Model {
         let text = table
             .metadata(ARCHITECTURE_KEY)
             .ok_or_else(|| fail("has no architecture in its metadata".into()))?;
-        let architecture: Architecture = serde_json::from_str(text)
+        let description: Description = serde_json::from_str(text)
             .map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
-        check_names(&architecture).map_err(fail)?;
+        check_names(&description).map_err(fail)?;
         let mut arrays = Arrays::of(table).map_err(fail)?;
-        let kind = build(&architecture, &mut arrays).map_err(fail)?;
-        let model =
-            Self { kind, brand_ids: architecture.brand_ids, training: architecture.training };
+        let kind = build(&description, &mut arrays).map_err(fail)?;
+        let model = Self { kind, brand_ids: description.brand_ids, training: description.training };
         if model.n_outputs() != model.brand_ids.len() {
             let what = format!(
                 "gives {} logits, but names {} brands",
@@ -198,18 +198,18 @@ impl Rows {
 }
 
 /// Two brands or two features of one name could not be told apart.
-fn check_names(architecture: &Architecture) -> Result<(), String> {
+fn check_names(description: &Description) -> Result<(), String> {
     fn twice<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
         let mut seen = HashSet::new();
         names.find(|name| !seen.insert(name.as_str()))
     }
-    if architecture.brand_ids.is_empty() {
+    if description.brand_ids.is_empty() {
         return Err("names no brand".to_owned());
     }
-    if let Some(brand) = twice(architecture.brand_ids.iter()) {
+    if let Some(brand) = twice(description.brand_ids.iter()) {
         return Err(format!("names brand `{brand}` twice, expected each once"));
     }
-    match twice(architecture.features.iter().map(|feature| &feature.name)) {
+    match twice(description.features.iter().map(|feature| &feature.name)) {
         Some(name) => Err(format!("reads feature `{name}` twice, expected each once")),
         None => Ok(()),
     }
@@ -267,19 +267,19 @@ impl Arrays {
     }
 }
 
-fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, String> {
-    match architecture.kind.as_str() {
+fn build(description: &Description, arrays: &mut Arrays) -> Result<Kind, String> {
+    match description.kind.as_str() {
         "popularity" => Ok(Kind::Popularity(Popularity { prior: arrays.vector("prior")? })),
-        "persistence" => Ok(Kind::Persistence(persistence(architecture, arrays)?)),
-        "mlp" => Ok(Kind::Mlp(mlp(architecture, arrays)?)),
+        "persistence" => Ok(Kind::Persistence(persistence(description, arrays)?)),
+        "mlp" => Ok(Kind::Mlp(mlp(description, arrays)?)),
         other => {
             Err(format!("is a model of kind `{other}`, expected mlp, popularity or persistence"))
         }
     }
 }
 
-fn persistence(architecture: &Architecture, arrays: &mut Arrays) -> Result<Persistence, String> {
-    let [history] = architecture.features.as_slice() else {
+fn persistence(description: &Description, arrays: &mut Arrays) -> Result<Persistence, String> {
+    let [history] = description.features.as_slice() else {
         return Err("a persistence model reads one feature".to_owned());
     };
     if !is_brands(history) {
@@ -291,16 +291,16 @@ fn persistence(architecture: &Architecture, arrays: &mut Arrays) -> Result<Persi
     Ok(Persistence { history: history.clone(), prior: arrays.vector("prior")? })
 }
 
-fn mlp(architecture: &Architecture, arrays: &mut Arrays) -> Result<Mlp, String> {
-    let n_bags = architecture.features.iter().filter(|f| f.is_sparse()).count();
-    let own_history = architecture.own_history.map(|bag| own_history(bag, arrays));
+fn mlp(description: &Description, arrays: &mut Arrays) -> Result<Mlp, String> {
+    let n_bags = description.features.iter().filter(|f| f.is_sparse()).count();
+    let own_history = description.own_history.map(|bag| own_history(bag, arrays));
     let mlp = Mlp {
-        features: architecture.features.clone(),
+        features: description.features.clone(),
         offsets: arrays.vector("offsets")?,
         scales: arrays.vector("scales")?,
-        ids: ids(architecture, arrays)?,
+        ids: ids(description, arrays)?,
         bags: (0..n_bags).map(|i| arrays.matrix(&format!("bags.{i}"))).collect::<Result<_, _>>()?,
-        layers: (0..architecture.n_layers)
+        layers: (0..description.n_layers)
             .map(|i| {
                 let weights = arrays.matrix(&format!("layers.{i}.weights"))?;
                 Ok(Layer { weights, bias: arrays.vector(&format!("layers.{i}.bias"))? })
@@ -325,8 +325,8 @@ fn own_history(bag: usize, arrays: &mut Arrays) -> Result<OwnHistory, String> {
 }
 
 /// The ids that have a row of weights, as [`Mlp::ids`].
-fn ids(architecture: &Architecture, arrays: &mut Arrays) -> Result<Vec<Vec<u32>>, String> {
-    let sparse = architecture.features.iter().filter(|feature| feature.is_sparse());
+fn ids(description: &Description, arrays: &mut Arrays) -> Result<Vec<Vec<u32>>, String> {
+    let sparse = description.features.iter().filter(|feature| feature.is_sparse());
     let ids = sparse.enumerate().map(|(i, feature)| {
         let name = format!("bags.{i}.ids");
         let Some((_, values)) = arrays.0.remove(&name) else { return Ok(Vec::new()) };
@@ -513,7 +513,7 @@ pub(crate) mod tests {
         );
     }
 
-    /// 2^32 - 1 three times is beyond 64 bits.
+    /// The product of three sides of 2^32 - 1 does not fit in 64 bits.
     #[test]
     fn impossible_arrays_are_rejected() {
         let with = |name: &str, shape: &[u32], data: &[f32]| {

@@ -1,10 +1,10 @@
 //! What training and scoring share: the network, its inputs, and its file.
 //!
-//! * [`Model`]: any kind of model, from a batch of users to logits; `model.arrow`.
+//! * [`Model`]: any kind of model, from a batch of users to logits, and its file `model.arrow`.
 //! * [`mlp`]: the multi-layer perceptron and its forward pass.
 //! * [`own_history`]: a brand's logit from the user's own history of it.
-//! * [`inputs`]: feature columns to batches.
-//! * [`matmul`] and [`sigmoid`]: the arithmetic under both passes.
+//! * [`inputs`]: batches of users from feature columns.
+//! * [`matmul`] and [`sigmoid`]: the arithmetic of the forward and backward pass.
 
 pub mod inputs;
 pub mod matmul;
@@ -34,7 +34,7 @@ pub struct Model {
     pub kind: Kind,
     /// The brands that it predicts, as text, in order of its outputs
     pub brand_ids: Vec<String>,
-    /// How it was made; shown to people, read by no computation
+    /// How it was made; does not change what it computes
     pub training: serde_json::Value,
 }
 
@@ -44,9 +44,9 @@ pub struct Model {
 pub enum Kind {
     /// A trained network
     Mlp(Mlp),
-    /// The same for every user
+    /// The same logits for every user
     Popularity(Popularity),
-    /// The brands the user had before
+    /// The brands that the user had before
     Persistence(Persistence),
 }
 

@@ -10,45 +10,45 @@ use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
 use crate::own_history::OwnHistory;
 
-/// The network's parameters.
+/// A network: its inputs and its parameters.
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    /// What it reads, in order
+    /// The features that it reads, in order
     pub features: Vec<Feature>,
     /// `(n_dense,)`: subtracted from the dense inputs
     pub offsets: Array1<f32>,
-    /// `(n_dense,)`: then multiplied with them
+    /// `(n_dense,)`: factors on the dense inputs after `offsets`
     pub scales: Array1<f32>,
-    /// One per sparse feature, `(n_ids, width of the first layer)`: the first layer's weights for its ids
+    /// For each sparse feature the first layer's weights, `(n_ids, width of the first layer)`
     pub bags: Vec<Array2<f32>>,
-    /// One per sparse feature: the ids that its rows are of, ascending; empty, or no entry, where an
-    /// id is the number of its own row
+    /// For each sparse feature the ids of the rows in `bags`, ascending; empty or missing where an id
+    /// is the number of its row
     pub ids: Vec<Vec<u32>>,
-    /// The layers, the first reading the dense inputs, the last giving the logits
+    /// The first reads the dense inputs, the last gives the logits
     pub layers: Vec<Layer>,
-    /// What a user's own history of a brand adds to its logit
+    /// Adds to a brand's logit from the user's own history of the brand
     pub own_history: Option<OwnHistory>,
 }
 
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// `(n_in, n_out)`, by rows or by columns in memory
+    /// `(n_in, n_out)`; see [`Self::lay_out`] for the order in memory
     pub weights: Array2<f32>,
     /// `(n_out,)`
     pub bias: Array1<f32>,
 }
 
-/// Units left out at random in one update; a function of its seed and the unit's place.
+/// Leaves out hidden units at random; which ones depends on the seed and the unit's place alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
-    /// Chance that a hidden unit is left out
+    /// Probability that a unit is left out, below 1
     pub rate: f32,
-    /// Another for each update
+    /// Should differ between updates
     pub seed: u64,
 }
 
-/// What a forward pass leaves for the backward pass; reused from batch to batch.
+/// Results of a forward pass that the backward pass needs; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
 pub struct Workspace {
     /// `(n_users, n_dense)`: dense inputs after standardisation
@@ -68,9 +68,11 @@ impl Mlp {
         self.layers.len().checked_sub(2).map(|last| self.layers[last].bias.len())
     }
 
-    /// Logits `(n_users, n_brands)` of a batch, overwritten; `dropout` in training only.
+    /// Computes the logits of a batch.
     ///
-    /// The outputs of the hidden layers are left in `workspace`.
+    /// * `workspace`: receives the outputs of the hidden layers.
+    /// * `logits`: `(n_users, n_brands)`, overwritten.
+    /// * `dropout`: in training only.
     pub fn forward(
         &self,
         batch: &Batch,
@@ -87,8 +89,10 @@ impl Mlp {
         }
     }
 
-    /// Logits `(n_users, n)` of the first `n` brands from the last hidden layer, overwritten;
-    /// without what a user's own history adds.
+    /// Computes the logits of the first `n` brands, without what a user's own history adds.
+    ///
+    /// * `hidden`: outputs of the last hidden layer.
+    /// * `logits`: `(n_users, n)`, overwritten.
     pub fn first_logits(&self, hidden: ArrayView2<f32>, mut logits: ArrayViewMut2<f32>) {
         let layer = &self.layers[self.layers.len() - 1];
         let bias = layer.bias.slice(s![..logits.ncols()]);
@@ -120,7 +124,7 @@ impl Mlp {
         }
     }
 
-    /// The linear part of layer `i`.
+    /// Layer `i` without its rectifier.
     fn linear(
         &self,
         i: usize,
@@ -140,7 +144,8 @@ impl Mlp {
         }
     }
 
-    /// Every trained array, in one order, as it lies in memory.
+    /// The values of every trained array: bags, then weights and bias of each layer, then the own
+    /// history. Each in the order of its memory.
     pub fn parameters(&self) -> impl Iterator<Item = &[f32]> {
         let layers = self.layers.iter().flat_map(|layer| {
             [flat(&layer.weights), layer.bias.as_slice().expect("parameters are contiguous")]
@@ -151,7 +156,7 @@ impl Mlp {
         self.bags.iter().map(flat).chain(layers).chain(own)
     }
 
-    /// As [`Self::parameters`], to be changed.
+    /// As [`Self::parameters`], mutable.
     pub fn parameters_mut(&mut self) -> impl Iterator<Item = Parameter<'_>> {
         let matrix = |values| Parameter { values: flat_mut(values), decays: true };
         let layers = self.layers.iter_mut().flat_map(move |layer| {
@@ -168,17 +173,17 @@ impl Mlp {
 
 /// A trained array.
 pub struct Parameter<'a> {
-    /// Its values, as they lie in memory
+    /// In the order of memory
     pub values: &'a mut [f32],
-    /// Whether weight decay is for it
+    /// Whether weight decay applies
     pub decays: bool,
 }
 
-/// A parameter's or gradient's values as they lie in memory.
+/// The values of a parameter or gradient in the order of memory.
 ///
 /// # Panics
 ///
-/// If there are gaps between them.
+/// If the array is not contiguous.
 pub fn flat(values: &Array2<f32>) -> &[f32] {
     values.as_slice_memory_order().expect("parameters are contiguous")
 }
@@ -188,12 +193,12 @@ fn flat_mut(values: &mut Array2<f32>) -> &mut [f32] {
 }
 
 impl Layer {
-    /// Whether the weights of each unit lie side by side in memory.
+    /// Whether the weights of each unit are contiguous in memory.
     pub fn is_by_unit(&self) -> bool {
         self.weights.t().is_standard_layout()
     }
 
-    /// Lays the weights out so that those of each unit lie side by side, or those of each input.
+    /// Makes the weights of each unit contiguous in memory, or else those of each input.
     pub fn lay_out(&mut self, by_unit: bool) {
         self.weights = if by_unit {
             self.weights.t().as_standard_layout().into_owned().reversed_axes()
@@ -216,7 +221,7 @@ impl Workspace {
     }
 }
 
-/// Adds to each user's row the weight rows of their ids. Ids that training never saw add nothing.
+/// Adds to each user's row the weight rows of their ids. Ids without a row add nothing.
 fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) {
     output.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
         for (id, weight) in bags.of(i).filter(|&(id, _)| (id as usize) < weights.nrows()) {
@@ -228,7 +233,7 @@ fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) 
 /// Users that a thread takes at a time.
 const ROWS: usize = 16;
 
-/// Negative units become 0; with dropout some others too, and the rest grow in proportion.
+/// Sets negative units to 0; with dropout some others too, and scales up the rest in proportion.
 fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
     let dropout = dropout.filter(|d| d.rate > 0.0);
     output.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate().for_each(
@@ -244,7 +249,7 @@ fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
     );
 }
 
-/// Not by `max`, which would make a 0 of NaN and so hide it from the loss.
+/// Not by `max`, which would turn NaN into 0 and so hide it from the loss.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn rectify_row(row: &mut [f32]) {
     for z in row {
@@ -255,8 +260,8 @@ fn rectify_row(row: &mut [f32]) {
 fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
     let scale = 1.0 / (1.0 - rate);
     let limit = (f64::from(rate) * (u64::MAX as f64)) as u64;
-    // splitmix64, started anew for each row: the same for any number of threads. The start
-    // is mixed too, or with a small seed many rows would be others moved along.
+    // splitmix64, restarted in each row: the same for any number of threads. The start is mixed
+    // too, or with a small seed many rows would be shifted copies of others.
     let mut state = mix(seed.wrapping_add(i.wrapping_mul(GOLDEN)));
     for z in row {
         state = state.wrapping_add(GOLDEN);
@@ -264,9 +269,9 @@ fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
     }
 }
 
-/// Puts in place of every logit that of the probability `(1 - weight)·p + weight·other`.
+/// Replaces every logit by that of the probability `(1 - weight)·p + weight·other`.
 ///
-/// * `others`, `weights`: as long as `logits`. Where the weight is 0 the logit stays as it is.
+/// * `others`, `weights`: as long as `logits`. Where the weight is 0 the logit is unchanged.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
     use crate::sigmoid::{ln, parts};
@@ -277,7 +282,7 @@ pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
     }
 }
 
-/// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].
+/// Replaces every `z` by `1 / (1 + e^-z)`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn sigmoid_in_place(values: &mut [f32]) {
     for z in values {
@@ -297,7 +302,7 @@ mod tests {
     /// Hidden: [2·1 + 0.5 + 10·3, 2·-1 + 0.5] = [32.5, -1.5] -> [32.5, 0].
     /// Logit: 32.5·2 + 0.25 = 65.25.
     #[test]
-    fn forward_is_the_arithmetic_of_its_layers() {
+    fn a_forward_pass_applies_the_layers_in_order() {
         let mlp = Mlp {
             features: vec![
                 Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 1 } },
@@ -339,7 +344,7 @@ mod tests {
     /// Two independent masks agree in 0.7² + 0.3² = 0.58 of their units; over 199 pairs of rows
     /// of 999 units, with a standard deviation of 0.001.
     #[test]
-    fn dropout_of_a_user_is_not_that_of_the_one_before_moved_along() {
+    fn the_dropout_masks_of_two_users_are_independent() {
         let mut units = Array2::from_elem((200, 1000), 1.0_f32);
         rectify(units.view_mut(), Some(Dropout { rate: 0.3, seed: 7 }));
         for (from, to) in [(0, 0), (1, 0), (0, 1)] {
@@ -353,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_is_no_number_is_neither_cut_nor_hidden() {
+    fn a_unit_that_is_nan_stays_nan() {
         for dropout in [None, Some(Dropout { rate: 0.01, seed: 7 })] {
             let mut units = array![[f32::NAN, -1.0, 2.0]];
             rectify(units.view_mut(), dropout);

@@ -115,8 +115,8 @@ mod tests {
         Dataset::new(records, targets)
     }
 
-    /// 150 examples are two batches of 64 and one of 22. The second layer is wider than the blocks
-    /// that threads share.
+    /// 150 examples are two batches of 64 and one of 22. The second layer is wider than the block of
+    /// columns that one thread sums.
     fn quick() -> TrainParams {
         TrainParams {
             hidden: vec![HiddenWidth(16), HiddenWidth(70)],
@@ -194,9 +194,9 @@ mod tests {
         assert_ne!(bits(&fit(quick()).unwrap()), bits(&fit(without).unwrap()));
     }
 
-    /// Whatever the loss, the depth and the scaling: a NaN may not be cut by a rectifier.
+    /// A rectifier must not turn NaN into 0, whatever the loss, the depth and the scaling.
     #[test]
-    fn a_feature_that_is_no_number_stops_training() {
+    fn a_feature_that_is_nan_stops_training() {
         for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0, alpha: None }, Loss::Mse {}] {
             for hidden in [vec![], vec![HiddenWidth(4)], vec![HiddenWidth(4), HiddenWidth(4)]] {
                 for (standardise, dropout) in [(true, 0.0), (false, 0.0), (false, 0.5)] {
@@ -205,7 +205,7 @@ mod tests {
                     let hidden = hidden.clone();
                     let params = TrainParams { loss, hidden, standardise, dropout, ..quick() };
                     let result: Result<FittedMlp, Error> = MlpParams::new(params).fit(&dataset);
-                    let err = result.expect_err("a NaN is no feature");
+                    let err = result.expect_err("NaN is not a valid feature");
                     assert!(matches!(err, Error::NotFinite { epoch: 1, .. }), "{loss:?}: {err}");
                 }
             }

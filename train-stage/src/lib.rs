@@ -1,6 +1,7 @@
-//! Training examples -> a model.
+//! Trains a network on examples of users and their brands.
 //!
-//! As a library, [`MlpParams`] follows linfa's conventions: checked parameters, `Fit` on a
+//! The program `train-stage` calls [`trainer::train`], which reads lists of brands. For use as a
+//! library, [`MlpParams`] follows linfa's conventions: checked parameters, `Fit` on a
 //! `linfa::Dataset` of features and a 0/1 target matrix, `Predict` to probabilities.
 //!
 //! ```
@@ -9,8 +10,8 @@
 //! use ndarray::array;
 //! use train_stage::MlpParams;
 //!
-//! // Four users with two features; the first brand goes with the first feature, the second
-//! // brand with the second.
+//! // Four users with two features: a user has the first brand if the first feature is 1, the
+//! // second brand if the second is.
 //! let features = array![[0.0_f32, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]];
 //! let y_true = features.clone();
 //! let dataset = Dataset::new(features, y_true);

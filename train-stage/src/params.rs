@@ -33,10 +33,10 @@ impl MlpValidParams {
 
     /// Step size of an update: grows linearly over the warm-up, then falls as `decay` says.
     ///
-    /// * `update`: from 0, of `n_updates` in all.
+    /// * `update`: from 0, of `n_updates` in total.
     pub fn learning_rate(&self, update: u64, n_updates: u64) -> f32 {
         let params = &self.0;
-        // 0.05 as `f32` is a little more than 0.05, by 6e-8 of it at most: of 100 updates 5, not 6.
+        // 0.05 as `f32` is up to 6e-8 of it larger than 0.05: of 100 updates that is 5, not 6.
         let warmup = (f64::from(params.warmup) * n_updates as f64 * (1.0 - 1e-7)).ceil();
         let step = update as f64;
         if step < warmup {
@@ -68,7 +68,7 @@ impl ParamGuard for MlpParams {
         if let Loss::Bfce { alpha: Some(alpha), .. } = p.loss
             && !alpha.is_finite()
         {
-            // Null is also no alpha, which a schema allows.
+            // Written as null, which the schema takes for no alpha.
             problems.push(format!("`loss.alpha`: expected a number, got {alpha}"));
         }
         let sampling = p.negative_sampling;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use contract::manifest::HiddenWidth;
 
-    /// Checks learning rates after `warmup` of 10 updates, of a step size of 0.1.
+    /// Checks learning rates of 10 updates with a step size of 0.1.
     fn assert_rates(warmup: f32, decay: Decay, expected: &[(u64, f32)]) {
         let params = MlpParams::new(TrainParams {
             learning_rate: 0.1,
@@ -152,7 +152,7 @@ mod tests {
             let n_found = (0..n_updates)
                 .filter(|&update| params.learning_rate(update, n_updates) < 1.0)
                 .count();
-            // The last update of warm-up is a whole step already.
+            // The last update of warm-up already has the whole step.
             assert_eq!(n_found + 1, n_warmup, "{warmup} of {n_updates}");
         }
     }

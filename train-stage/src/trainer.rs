@@ -282,16 +282,16 @@ mod tests {
             assert_eq!(merit(&best.history[best.epoch as usize - 1]), most, "{by:?}");
             assert_eq!(best.updates, 4 * u64::from(best.epoch), "{by:?}");
         }
-        // What is learned by heart is wrong for others: the loss is best early.
+        // What is learned by heart is wrong for other users, so the loss is best early.
         let best = trained(TrainParams { select_epoch: SelectEpoch::Loss, ..params() }, None);
         assert!(best.epoch < 10, "{}", best.epoch);
-        // The network kept is that of its epoch: training that ends there gives the same.
+        // The network kept is that of its epoch: a training that ends there gives the same.
         let again = TrainParams { select_epoch: SelectEpoch::Last, ..params() };
         let again = trained(again, Some(best.updates));
         assert!(best.mlp.parameters().eq(again.mlp.parameters()));
     }
 
-    /// Both start from the prior: the first batch costs the same, up to the small first weights.
+    /// Both start from the prior, so the first batch has the same loss up to the small first weights.
     #[test]
     fn a_logit_adjusted_training_starts_from_the_prior_too() {
         let first_loss = |loss: Loss| {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_training_after_as_many_epochs_without_a_better_one() {
+    fn training_ends_after_patience_epochs_without_a_better_one() {
         let params = TrainParams { select_epoch: SelectEpoch::Loss, patience: Some(3), ..params() };
         let trained = trained(params, None);
         assert_eq!(trained.history.len(), trained.epoch as usize + 3);
@@ -312,7 +312,7 @@ mod tests {
 
     /// Ten updates are two epochs of four and half of a third.
     #[test]
-    fn updates_take_the_place_of_epochs() {
+    fn a_number_of_updates_overrides_epochs() {
         let params = TrainParams { updates: Some(10), select_epoch: SelectEpoch::Last, ..params() };
         let trained = trained(params, None);
         let updates: Vec<u64> = trained.history.iter().map(|epoch| epoch.updates).collect();

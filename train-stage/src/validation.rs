@@ -14,14 +14,16 @@ use crate::examples::{ExampleBatch, Examples};
 use crate::labels::Labels;
 use crate::loss::Objective;
 
-/// Users whose logits are held at a time.
+/// Users whose logits are held in memory at a time.
 const BATCH: usize = 1024;
 
-/// Figures on the valid users, at each brand's expected-F1 threshold after calibration, both
-/// fitted on the same users: comparable between epochs, and a little too good.
+/// Figures on the valid users, at each brand's expected-F1 threshold after calibration.
+///
+/// Both are fitted on the same users, so the figures can be compared between epochs but are a little
+/// too good.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
-    /// As the training loss, without the soft F1 term
+    /// The training loss without the soft F1 term
     pub loss: f64,
     /// Mean of the brands' F1
     pub macro_f1: Option<f64>,
@@ -32,7 +34,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// What epochs are compared by; more is better.
+    /// The figure that epochs are compared by; more is better. `None` if it is undefined.
     pub fn merit(&self, by: SelectEpoch) -> Option<f64> {
         let merit = match by {
             SelectEpoch::Last => None,
@@ -44,12 +46,12 @@ impl Figures {
         merit.filter(|merit| merit.is_finite())
     }
 
-    /// All figures.
+    /// All figures, in the order of the fields.
     pub(crate) fn to_array(self) -> [Option<f64>; 4] {
         [Some(self.loss), self.macro_f1, self.user_f1, self.mean_average_precision]
     }
 
-    /// From [`Self::to_array`].
+    /// The inverse of [`Self::to_array`]; `None` without a loss.
     pub(crate) fn from_array(values: [Option<f64>; 4]) -> Option<Self> {
         let [loss, macro_f1, user_f1, mean_average_precision] = values;
         Some(Self { loss: loss?, macro_f1, user_f1, mean_average_precision })

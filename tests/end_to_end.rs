@@ -1209,12 +1209,12 @@ fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
     for until in ["epoch 1 ", "epoch 7 ", "epoch 30 ", "epoch 59 ", "refit bau: epoch 2 "] {
         let run = work.killed("train-stage", &args, until);
         assert!(run.stderr.contains(until), "{}", run.stderr);
-        n_resumed += usize::from(run.stderr.contains("going on from a checkpoint"));
+        n_resumed += usize::from(run.stderr.contains("resuming from a checkpoint"));
     }
     assert_eq!(n_resumed, 4, "all but the first");
     let run = work.run("train-stage", &args);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("refit bau: going on from a checkpoint"), "{}", run.stderr);
+    assert!(run.stderr.contains("refit bau: resuming from a checkpoint"), "{}", run.stderr);
     for file in ["model.arrow", "judged_model.arrow"] {
         let path = format!("runs/bau/train/{file}");
         assert!(work.bytes(&path) == alone.bytes(&path), "{file} differs");
@@ -1346,7 +1346,7 @@ fn a_damaged_checkpoint_is_not_used() {
     let run = work.run("train-stage", &args);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let expected =
-        format!("cannot go on from {checkpoint}: it is damaged or of an earlier version");
+        format!("cannot resume from {checkpoint}: it is damaged or from an earlier version");
     assert!(run.stderr.contains(&expected), "{}", run.stderr);
     assert!(model == work.bytes("runs/bau/train/model.arrow"));
 }

@@ -22,7 +22,11 @@ pub(crate) struct Violation {
 /// What in a value is not as a schema of [`crate::schema`] says, with its place.
 pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
     let found = check(&mut value.clone(), schema).into_iter();
-    found.map(|violation| format!("{}: {}", violation.path.join("."), violation.message)).collect()
+    // The message of a wrong value has its place already.
+    let with_place = |Violation { path, is_key, message }: Violation| {
+        if is_key { format!("{}: {message}", path.join(".")) } else { message }
+    };
+    found.map(with_place).collect()
 }
 
 /// Every violation of `schema` (with its `definitions`) by `value`. Where the schema wants a whole

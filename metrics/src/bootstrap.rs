@@ -11,9 +11,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use std::array;
 
-/// What an experiment predicts for its users, beside the truth.
+/// What an experiment predicts for its users, and the truth.
 ///
-/// Both hold `n_users` lists of brand positions, in any order; a brand that stands twice in a
+/// Both hold `n_users` lists of brand positions, in any order; a brand that appears twice in a
 /// list counts once.
 #[derive(Clone, Copy, Debug)]
 pub struct Decisions<'a> {
@@ -44,13 +44,13 @@ pub struct BrandDraws {
     f1: Vec<f32>,
 }
 
-/// Draws of which the F1 of every brand is kept, at most: 3,000 brands take 12 MB.
+/// The F1 of every brand is kept for this many draws at most: 12 MB for 3,000 brands.
 pub const MAX_BRAND_DRAWS: usize = 1000;
 
 impl BrandDraws {
     /// The central interval of the change of one brand's F1 from `baseline` to this. A draw without
-    /// any of its users shows no change, so a brand of two or three users has 0 in its interval
-    /// whatever happened to them.
+    /// any of its users shows no change, so the interval of a brand with two or three users always
+    /// includes 0.
     ///
     /// * `level`: as in [`percentile_interval`], as is the result.
     pub fn change_of(&self, brand: usize, baseline: &Self, level: f64) -> Option<(f64, f64)> {
@@ -78,7 +78,7 @@ impl BrandDraws {
         sums.into_iter().map(|(sum, n)| sum / f64::from(n)).collect() // 0 / 0 is NaN
     }
 
-    /// Puts the blocks of draws beside each other, brand by brand.
+    /// Joins the blocks of draws, brand by brand.
     fn of_blocks(blocks: &[Block], n_brands: usize, n_draws: usize) -> Self {
         let n_draws = n_draws.min(MAX_BRAND_DRAWS);
         let mut f1 = Vec::with_capacity(n_brands * n_draws);
@@ -108,14 +108,14 @@ const LANES: usize = 16;
 #[repr(align(64))]
 struct Lanes([u32; LANES]);
 
-/// Metrics of the users drawn anew, many times.
+/// Metrics of users drawn with replacement, many times.
 ///
 /// * `decisions`: truth and predictions of the evaluated users.
 /// * `n_brands`: all brand positions are below it.
 /// * `n_draws`: 1,000 for a 95 % interval.
 /// * `seed`: draws of equal seed, draw number and number of users take the same users.
 ///
-/// Returns one value a draw; all NaN without users.
+/// Returns one value per draw; all NaN without users.
 ///
 /// # Panics
 ///
@@ -156,7 +156,7 @@ pub fn point(decisions: &Decisions, n_brands: usize) -> Point {
 
 /// The central interval of the draws.
 ///
-/// * `values`: one a draw; NaN is left out.
+/// * `values`: one per draw; NaN is left out.
 /// * `level`: share of the draws inside, in (0, 1); 0.95 leaves 2.5 % out on each side.
 ///
 /// Returns the two percentiles, interpolated linearly as by default in numpy. `None` if no
@@ -183,7 +183,7 @@ pub fn percentile_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
 ///
 /// # Panics
 ///
-/// If `a` and `b` differ in length: they are not of the same draws then.
+/// If `a` and `b` differ in length, as then they are not of the same draws.
 pub fn paired_interval(a: &[f64], b: &[f64], level: f64) -> Option<(f64, f64)> {
     assert_eq!(a.len(), b.len(), "paired draws have equal numbers");
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -198,7 +198,7 @@ const FN: u32 = 2;
 struct Users {
     /// `(n_users + 1,)`, positions in `cells`.
     offsets: Vec<usize>,
-    /// `3 · brand_idx + kind`: the counter that the user adds to.
+    /// `3 · brand_idx + kind`: the counters that a user adds to.
     cells: Vec<u32>,
     /// `(n_users,)`, `None` for users without a label.
     f1: Vec<Option<f64>>,
@@ -252,12 +252,12 @@ fn fill_sorted(brands: &mut Vec<u32>, list: &[u32], n_brands: usize) {
 }
 
 /// The metrics of `LANES` draws.
-#[expect(clippy::struct_field_names, reason = "the metrics are called so")]
+#[expect(clippy::struct_field_names, reason = "the names of the metrics")]
 struct Block {
     macro_f1: [f64; LANES],
     user_f1: [f64; LANES],
     micro_f1: [f64; LANES],
-    /// `(n_brands,)`, empty beyond the draws of which it is kept.
+    /// `(n_brands,)`, or empty after the first [`MAX_BRAND_DRAWS`] draws.
     brand_f1: Vec<[f32; LANES]>,
 }
 
@@ -333,7 +333,7 @@ fn draw_weights(n_users: usize, first_draw: usize, seed: u64) -> Vec<[u8; LANES]
     let mut weights = vec![[0_u8; LANES]; n_users];
     let n_users = u32::try_from(n_users).expect("user rows are u32");
     for (lane, draw) in (first_draw as u64..).take(LANES).enumerate() {
-        // One generator a draw: it must not matter which draws a thread makes before. The
+        // One generator per draw: it must not matter which draws a thread makes before. The
         // first step spreads the seed, so that seeds 1 and 2 do not share their draws.
         let base = Xoshiro256PlusPlus::seed_from_u64(seed).next_u64();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(base.wrapping_add(draw));
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn identical_decisions_differ_by_exactly_nothing() {
+    fn the_difference_of_identical_decisions_is_exactly_zero() {
         let (labels, predicted) = random_users(80, 10, 2);
         let decisions = of(&labels, &predicted);
         let (a, b) = (bootstrap(&decisions, 10, 100, 4), bootstrap(&decisions, 10, 100, 4));
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_undefined_in_a_draw_is_nan_and_left_out() {
+    fn an_undefined_metric_of_a_draw_is_nan_and_left_out() {
         let empty = owned([]);
         let decisions = of(&empty, &empty);
         let draws = bootstrap(&decisions, 3, 10, 1);

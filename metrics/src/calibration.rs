@@ -1,4 +1,4 @@
-//! Logits to probabilities: Platt scaling, one slope and intercept a brand.
+//! Logits to probabilities: Platt scaling, one slope and intercept per brand.
 //!
 //! A rare brand has too few positives for a curve of its own, so each brand's curve is
 //! pulled towards the one fitted on all brands together ([`fit_pooled`]), the more so the
@@ -37,7 +37,7 @@ pub struct Platt {
 }
 
 impl Platt {
-    /// The curve that takes the model's logits at their word.
+    /// The curve of log-odds equal to the logits.
     pub const IDENTITY: Platt = Platt { slope: 1.0, intercept: 0.0 };
 
     /// Calibrated probability of a logit, in `[0, 1]`.
@@ -54,10 +54,10 @@ impl Platt {
     }
 }
 
-/// One curve a brand, each pulled towards the pooled curve, in parallel over brands.
+/// One curve per brand, each pulled towards the pooled curve, in parallel over brands.
 ///
 /// * `histogram`: logits of users who were not trained on.
-/// * `strength`: see [`fit_ridge`]; [`DEFAULT_STRENGTH`] if there is no better reason.
+/// * `strength`: see [`fit_ridge`]; usually [`DEFAULT_STRENGTH`].
 ///
 /// Returns `(n_brands,)`. A brand without users has the pooled curve.
 pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
@@ -92,7 +92,7 @@ pub fn fit_pooled(histogram: &Histogram) -> Platt {
 /// A brand's curve, pulled towards the pooled one.
 ///
 /// * `brand`: the brand's logits by bin, of users who were not trained on.
-/// * `pooled`: the curve to be pulled to.
+/// * `pooled`: the curve to pull towards.
 /// * `strength`: weight of the pull, in expected positives of the brand; 0 is none.
 ///
 /// Returns the curve that maximises log-likelihood (nats, users at the logits of their bins) minus
@@ -210,7 +210,7 @@ impl Cells {
         /// Newton doubles the digits a step; a separated brand walks to the bound in about 20.
         const MAX_STEPS: usize = 100;
         const MAX_HALVINGS: usize = 40;
-        /// In logits; far below what tells users apart.
+        /// In logits; far below the distance between users.
         const TOLERANCE: f64 = 1e-10;
 
         let mut line = ridge.prior;
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_falls_back() {
+    fn without_both_kinds_of_labels_the_fit_falls_back() {
         assert_eq!(fit_pooled(&one_brand(&[(1.0, 0, 5)])), Platt::IDENTITY);
         assert_eq!(fit_pooled(&one_brand(&[(1.0, 5, 0)])), Platt::IDENTITY);
         let pooled = Platt { slope: 0.8, intercept: 0.3 };

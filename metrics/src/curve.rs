@@ -1,4 +1,4 @@
-//! A brand's way from logits to probabilities, whatever fitted it.
+//! A brand's curve from logits to probabilities, of either kind.
 
 use crate::calibration::{self, Platt};
 use crate::histogram::Histogram;
@@ -19,7 +19,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// The curve that takes the model's logits at their word.
+    /// The curve of log-odds equal to the logits.
     pub const IDENTITY: Curve = Curve::Platt(Platt::IDENTITY);
 
     /// A curve as it is stored: the knots if there are any, else slope and intercept.

@@ -1,21 +1,22 @@
-//! Mean F1 over users at many decisions at once: single thresholds, or shares of the brands'
-//! say ([`crate::gain`]).
+//! Mean F1 over users at many decisions at once: single thresholds, or weights of the mean over
+//! brands ([`crate::gain`]).
 //!
-//! What a user is worth depends on all of a user's brands together, so histograms by brand
-//! cannot tell; this takes a pass over the users.
+//! A user's F1 depends on all brands of the user together, so it cannot be computed from
+//! histograms by brand; this takes a pass over the users.
 
 use crate::gain::{Stake, threshold};
 use crate::lists::Lists;
 use rayon::prelude::*;
 
-/// Shares of the brands to choose from, descending: closer to 0, where users pay less.
+/// Weights of the mean over brands to choose from, descending; closer together near 0, where they
+/// cost users less.
 pub const BRAND_SHARES: [f64; 14] =
     [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
 
 /// Users summed by one task. Fixed, so that sums do not depend on the threads.
 const USERS_PER_TASK: usize = 64;
 
-/// What is swept.
+/// What the candidates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Thresholds,
@@ -34,7 +35,7 @@ pub struct UserSweep {
 impl UserSweep {
     /// Over single thresholds for all brands.
     ///
-    /// * `thresholds`: ascending, as [`crate::threshold_candidates`] makes them.
+    /// * `thresholds`: ascending, for example [`crate::threshold_candidates`].
     pub fn over_thresholds(thresholds: Vec<f64>) -> Self {
         Self::new(Over::Thresholds, thresholds)
     }
@@ -51,7 +52,7 @@ impl UserSweep {
 
     /// Adds a batch of users; those without labels change nothing.
     ///
-    /// * `labels`: one list a user, each brand once.
+    /// * `labels`: one list per user, each brand once.
     /// * `stakes`: `(n_brands,)`, those of the brands.
     /// * `probs`: fills its argument with the `n_brands` calibrated probabilities of a user of the
     ///   batch.
@@ -130,14 +131,14 @@ impl UserSweep {
     }
 
     /// The candidate of the highest mean F1; of equals the last, so the highest threshold.
-    /// `None` without a user.
+    /// `None` without users.
     pub fn best(&self) -> Option<f64> {
         let best = best(&self.sums)?;
         (self.n_users > 0).then(|| self.candidates[best])
     }
 
-    /// The first candidate, so the largest share of the brands, at which the users' mean F1 is at
-    /// most `loss` of its best below it. `None` without a user.
+    /// The first candidate, so the largest share, at which the users' mean F1 is at least
+    /// `1 - loss` times its best. `None` without users.
     pub fn first_within(&self, loss: f64) -> Option<f64> {
         let best = self.sums.iter().copied().fold(0.0, f64::max);
         let is_enough = |&sum: &f64| sum >= best * (1.0 - loss);

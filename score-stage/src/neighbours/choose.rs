@@ -32,7 +32,7 @@ pub fn weights(
     let mut search = WeightSearch::new(groups);
     let alone = Scorer { model, blend: None };
     for users in spread(valid.n_users(), CHOOSING_USERS) {
-        alone.for_each_batch(users, &valid.inputs, "choosing the memory's weight", |scored| {
+        alone.for_each_batch(users, &valid.inputs, "weighing the neighbours", |scored| {
             if let Some(hidden) = scored.hidden {
                 let means = neighbours.label_means(hidden, n_brands);
                 let labels = valid.labels.of_rows(scored.rows());

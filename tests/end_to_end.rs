@@ -157,7 +157,7 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
         (none.code, &*none.stderr),
         (
             4,
-            "pipeline: nothing is selected: no experiment has such a name; there are bau, \
+            "pipeline: nothing is selected: no experiment matches; the experiments are bau, \
              bau_expected_f1, popularity, persistence\n"
         )
     );
@@ -301,7 +301,7 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     fs::create_dir(&model).unwrap();
     let failed = work.pipeline(&["run"]);
     assert_eq!(failed.code, 1);
-    assert!(failed.stderr.contains("hint: fix it, then `pipeline run` goes on from here; `--keep"));
+    assert!(failed.stderr.contains("hint: fix it, then run `pipeline run` again; `--keep-going`"));
     fs::remove_dir(&model).unwrap();
     // A later run of another experiment does not make it forgotten, nor a line of the index that was
     // cut off.
@@ -483,7 +483,7 @@ fn what_nothing_stands_on_is_deleted_when_asked_for() {
     let before = kept();
     let shown = work.pipeline(&["clean", "-n"]);
     assert!(shown.stdout.contains("train of bau, an earlier setting"), "{}", shown.stdout);
-    assert!(shown.stdout.contains("popularity: an experiment that the manifest has no more"));
+    assert!(shown.stdout.contains("popularity: an experiment that is no longer in the manifest"));
     let asked = work.pipeline(&["clean"]);
     assert_eq!((asked.code, kept()), (1, before), "nobody to ask: {}", asked.stderr);
     // What no stage wrote is somebody's: it stays, and so does its folder.

@@ -5,11 +5,14 @@ use contract::Manifest;
 use contract::record::Record;
 use serde_json::Value;
 
-use crate::accept::AcceptedStage;
-use crate::history::Run;
-use crate::run::{Checked, Planned};
-use crate::show::{Explanation, Graph, StageStatus};
-use crate::store::Cleaned;
+use crate::command::accept::AcceptedStage;
+use crate::command::check::Checked;
+use crate::command::clean::Cleaned;
+use crate::command::explain::Explanation;
+use crate::command::graph::Graph;
+use crate::command::preview::Planned;
+use crate::command::status::StageStatus;
+use crate::recorder::Run;
 
 /// What a schema is of.
 #[derive(Clone, Copy, ValueEnum)]

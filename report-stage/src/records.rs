@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use contract::manifest::Experiment;
-use contract::plan::StagePlan;
+use contract::plan::{LOG, StageId, StagePlan};
 use contract::record::{Accepted, Change, Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
@@ -68,10 +68,9 @@ pub struct Provenance {
 /// Where a stage's results come from.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StageTrace {
-    /// `None` for a stage that all share
-    pub experiment: Option<String>,
-    /// Its name
-    pub stage: String,
+    /// Which stage
+    #[serde(flatten)]
+    pub id: StageId,
     /// Hash of all it was made of
     pub fingerprint: String,
     /// Hash of its program
@@ -99,9 +98,9 @@ impl Effort {
         let statistics = sample.as_ref().map(|record| record.summary.clone());
         let has_record = |&stage: &Stage| record(stage).is_some();
         // A stage that the runner has started has a log, even if it failed.
-        let has_begun = stages(experiment).iter().any(|&stage| {
-            manifest.stage_dir(stage, Some(&experiment.name)).join("log.txt").exists()
-        });
+        let has_begun = stages(experiment)
+            .iter()
+            .any(|&stage| manifest.stage_dir(stage, Some(&experiment.name)).join(LOG).exists());
         let (done, open): (Vec<Stage>, Vec<Stage>) =
             stages(experiment).into_iter().partition(has_record);
         Self {
@@ -150,14 +149,14 @@ fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
     plans.into_iter().find_map(|plan| {
         let record = Record::of(&plan)?;
         if !record.has_params_of(&plan) {
-            return Some(format!("`{}` ran with other settings", plan.stage));
+            return Some(format!("`{}` ran with other settings", plan.id.stage));
         }
         let is_other = |input: &&contract::plan::Input| {
             let then = record.parts.inputs.get(&input.name).cloned().flatten();
-            then.is_some_and(|then| now(plan.stage, &input.path).is_some_and(|now| now != then))
+            then.is_some_and(|then| now(plan.id.stage, &input.path).is_some_and(|now| now != then))
         };
         let input = plan.inputs.iter().find(is_other)?;
-        Some(format!("`{}` ran before its input `{}` changed", plan.stage, input.name))
+        Some(format!("`{}` ran before its input `{}` changed", plan.id.stage, input.name))
     })
 }
 
@@ -176,13 +175,13 @@ fn now(stage: Stage, path: &Path) -> Option<String> {
 impl StageTrace {
     /// A sentence for every change that was vouched for.
     pub fn vouched(&self) -> Vec<String> {
-        let label = contract::plan::label(&self.stage, self.experiment.as_deref());
         let sentence = |accepted: &Accepted| {
             let changes: Vec<String> = accepted.changes.iter().map(Change::to_string).collect();
             let (when, changes) = (&accepted.when, changes.join("; "));
             let because = accepted.because.trim_end_matches('.');
             format!(
-                "The stage {label} has not run since a change that was accepted at {when}: {changes}. Reason given: {because}."
+                "The stage {} has not run since a change that was accepted at {when}: {changes}. Reason given: {because}.",
+                self.id
             )
         };
         self.accepted.iter().map(sentence).collect()
@@ -201,8 +200,7 @@ impl Provenance {
         let trace = |plan: &StagePlan| {
             let record = Record::of(plan)?;
             Some(StageTrace {
-                experiment: plan.experiment.clone(),
-                stage: plan.stage.to_string(),
+                id: plan.id.clone(),
                 rows: record.n_rows(),
                 bytes: record.n_bytes(),
                 fingerprint: record.fingerprint,

@@ -295,7 +295,7 @@ pub fn assemble(
     let best_known = || highest(&experiments, &manifest.baseline).filter(|_| nothing.is_none());
     let selected = answer.best.clone().or_else(best_known);
     let is_shown = |stage: &&StageTrace| {
-        let name = stage.experiment.as_ref();
+        let name = stage.id.experiment.as_ref();
         name.is_none_or(|name| experiments.iter().any(|e| e.name == *name))
     };
     let vouched = provenance.stages.iter().filter(is_shown).flat_map(StageTrace::vouched).collect();

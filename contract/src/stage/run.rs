@@ -73,7 +73,7 @@ impl StageRun {
     /// If the stage has no such input.
     pub fn input(&self, name: &str) -> &Path {
         let input = self.plan.inputs.iter().find(|input| input.name == name);
-        &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.label())).path
+        &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.id)).path
     }
 
     /// Reads an input, whose bytes must be those that its stage recorded.
@@ -119,7 +119,7 @@ impl StageRun {
         mut metadata: HashMap<String, String>,
     ) -> Result<Writer, Error> {
         metadata.insert(ipc::FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
-        if let Some(experiment) = &self.plan.experiment {
+        if let Some(experiment) = &self.plan.id.experiment {
             metadata.insert(ipc::EXPERIMENT_KEY.to_owned(), experiment.clone());
         }
         Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
@@ -154,8 +154,8 @@ impl StageRun {
     /// [`Error::Io`]. Killed in between, the stage has no record and will run again.
     pub fn done(self, summary: Value) -> Result<Record, Error> {
         let record = Record {
-            stage: self.plan.stage.name().to_owned(),
-            experiment: self.plan.experiment.clone(),
+            stage: self.plan.id.stage.name().to_owned(),
+            experiment: self.plan.id.experiment.clone(),
             fingerprint: self.fingerprint,
             parts: self.parts,
             outputs: self

@@ -141,8 +141,8 @@ pub fn provenance(report: &Report) -> Section {
     let stage = |stage: &StageTrace| Row {
         class: "",
         cells: vec![
-            Cell::code(stage.experiment.as_deref().unwrap_or("all")),
-            Cell::text(&stage.stage),
+            Cell::code(stage.id.experiment.as_deref().unwrap_or("all")),
+            Cell::text(stage.id.stage.name()),
             Cell::text(short(&stage.fingerprint)),
             Cell::text(short(&stage.program)),
             Cell::text(format::count(stage.rows)),

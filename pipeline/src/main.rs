@@ -9,7 +9,6 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::cli::ManifestArgs;
 use contract::exit;
 use contract::{cli, output, print_line};
-use schema::SchemaName;
 use selection::{Selection, StageName};
 
 mod accept; // results kept after a change that somebody vouches for
@@ -17,6 +16,7 @@ mod child; // a stage's program at work
 mod history; // what each run did
 mod node; // a stage of an experiment: fresh, shared or stale, and why
 mod progress; // what people see of stages at work
+mod reference; // the manifest's keys as a page, docs/MANIFEST.md
 mod run; // runs what is selected, or says what would run
 mod schedule; // which stage runs when
 mod schema; // JSON Schemas of all that is read and written
@@ -146,11 +146,7 @@ enum Command {
         json: bool,
     },
     /// Print a JSON Schema (draft 7): of the manifest, for editors, or of what commands print
-    Schema {
-        /// Of what
-        #[arg(value_name = "NAME", default_value = "manifest")]
-        of: SchemaName,
-    },
+    Schema(schema::SchemaArgs),
 }
 
 #[derive(ClapArgs)]
@@ -244,10 +240,7 @@ fn command(command: Command) -> Result<u8> {
             run::check(&manifest.load()?, json);
             Ok(exit::EXIT_DONE)
         }
-        Command::Schema { of } => {
-            print_line!("{:#}", schema::schema(of));
-            Ok(exit::EXIT_DONE)
-        }
+        Command::Schema(args) => schema::print(&args),
     }
 }
 

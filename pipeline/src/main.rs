@@ -12,7 +12,6 @@ use clap::{Parser, Subcommand};
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
 use contract::{Stage, cli, output, print_line, warn_line};
-use schema::SchemaName;
 
 mod args; // arguments of commands
 mod child; // a stage's program as a child process
@@ -27,6 +26,7 @@ mod outcome; // how runs and stages end
 mod program; // how the stages' programs are called
 mod progress; // what users see of running stages
 mod recorder; // the record of each run
+mod reference; // the manifest's keys as a page, docs/MANIFEST.md
 mod run_dir; // the runner's own files in the folder of results
 mod schedule; // which stage runs when
 mod schema; // JSON Schemas of all that is read and written
@@ -169,11 +169,7 @@ enum Command {
         json: bool,
     },
     /// Print a JSON Schema (draft 7): of the manifest, for editors, or of what commands print
-    Schema {
-        /// Of what
-        #[arg(value_name = "NAME", default_value = "manifest")]
-        of: SchemaName,
-    },
+    Schema(schema::SchemaArgs),
 }
 
 fn main() -> ExitCode {
@@ -220,9 +216,7 @@ fn run(command: Command) -> Result<u8> {
             return command::compare::compare(&manifest, [&a, &b], json);
         }
         Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
-        Command::Schema { of } => {
-            print_line!("{:#}", schema::schema(of));
-        }
+        Command::Schema(args) => return schema::print(&args),
     }
     Ok(EXIT_DONE)
 }

@@ -15,7 +15,10 @@ NOISE ?= 0.5
 DEMO ?= data/demo
 CARGO ?= cargo
 
-BIN := target/debug
+PREFIX ?= $(HOME)/.local
+
+BIN := target/release
+PROGRAMS := pipeline sample-stage train-stage score-stage report-stage demo-data
 SETS := $(foreach set,$(SET),--set '$(set)')
 ARGS := --manifest '$(MANIFEST)' $(SETS)
 DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST) \
@@ -25,13 +28,17 @@ BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
 SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## Build all programs
-	$(CARGO) build --workspace --locked
+	$(CARGO) build --release --workspace --locked
+
+install: build ## Install the programs: PREFIX= (default ~/.local), into its bin folder
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install $(addprefix $(BIN)/,$(PROGRAMS)) '$(DESTDIR)$(PREFIX)/bin'
 
 pipeline: build $(if $(filter pipeline.yaml,$(MANIFEST)),data/demo/oracle.arrow) ## Run every experiment of MANIFEST, as far as it is stale, and make the report
 	$(BIN)/pipeline run $(EXPERIMENT) $(ARGS) $(if $(JOBS),-j $(JOBS))
@@ -75,7 +82,7 @@ need-experiment:
 	@test -n '$(EXPERIMENT)' || { echo "say which: make $(firstword $(MAKECMDGOALS)) EXPERIMENT=bau" >&2; exit 2; }
 
 test: build ## All tests
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --release --workspace --locked
 
 schemas: build ## Write the schemas of all JSON that the runner reads and writes, docs/schemas
 	mkdir -p docs/schemas
@@ -84,9 +91,9 @@ schemas: build ## Write the schemas of all JSON that the runner reads and writes
 
 check: build ## What CI runs: format, lints, documentation, tests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
-	$(CARGO) test --workspace --locked
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --locked
+	$(CARGO) test --release --workspace --locked
 
 bench: bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-peer bench-growth bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
 

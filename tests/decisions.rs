@@ -1,5 +1,5 @@
-//! How decisions are made, over the built programs: policies, neighbours, averages, and that
-//! nothing is chosen on the test users.
+//! How the built programs decide: policies, neighbours, averages, and that nothing is chosen on the
+//! test users.
 
 mod workspace;
 
@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use contract::tables::{Contract, MODEL, PREDICTIONS, SCORES, THRESHOLDS};
 use workspace::Workspace;
 
-/// Everything that chooses something, in one experiment each.
+/// An experiment for everything that chooses something.
 const CHOOSING: &str = "
   chosen_gain:
     train: {members: 2, refit: true}
@@ -45,8 +45,8 @@ fn columns(work: &Workspace, file: &str, contract: &Contract) -> Vec<ArrayRef> {
     table.schema.fields().iter().map(|f| table.whole_column(f.name()).unwrap()).collect()
 }
 
-/// The labels of the test users go round among them: every model, epoch, threshold, weight and
-/// share stays what it was, bit by bit, and only the figures on the test users change.
+/// Each test user gets the labels of another: every model, epoch, threshold, weight and share stays
+/// the same, bit by bit, and only the figures on the test users change.
 #[test]
 fn the_test_labels_choose_nothing() {
     let honest = with_choosing();
@@ -105,7 +105,7 @@ fn the_test_labels_choose_nothing() {
         assert_eq!(&of(&honest, "predicted"), &of(&permuted, "predicted"), "{name}");
         n_changed += usize::from(*of(&honest, "labels") != *of(&permuted, "labels"));
     }
-    assert_eq!(n_changed, names().count() + 2, "the labels did go round");
+    assert_eq!(n_changed, names().count() + 2, "the labels did move");
     let user_f1 = |work: &Workspace| work.report()["experiments"][0]["user"]["f1"].clone();
     assert_ne!(user_f1(&honest), user_f1(&permuted));
 }
@@ -132,10 +132,10 @@ fn decisions_are_the_same_every_time() {
     assert!(one.bytes(memory) == two.bytes(memory));
 }
 
-/// `predict` decides for the test users as scoring did, with neighbours too; for users and for
-/// brands it decides otherwise, from the same scores.
+/// `predict` decides for the test users as scoring did, also with neighbours; `--for users` and
+/// `--for brands` decide differently from the same scores.
 #[test]
-fn the_same_scores_serve_users_and_brands() {
+fn predict_decides_as_scoring_did_or_for_users_or_for_brands() {
     let work = with_choosing();
     assert_eq!(work.pipeline(&["run", "chosen_gain"]).code, 0);
     let predict = |more: &[&str]| {
@@ -164,9 +164,9 @@ fn the_same_scores_serve_users_and_brands() {
     assert_eq!(users[1..], brands[1..], "the scores are the same");
 }
 
-/// Two networks are two trainings: their updates add up, and a killed one goes on.
+/// Two networks are two trainings: their updates add up, and a killed one resumes.
 #[test]
-fn an_average_of_networks_is_recorded_and_goes_on_after_a_kill() {
+fn an_average_of_networks_is_recorded_and_resumes_after_a_kill() {
     let set = ["--set", "train.members=2", "--set", "train.checkpoint_minutes=0"];
     let args = [&["--experiment", "bau"][..], &set].concat();
     let alone = Workspace::tiny();
@@ -192,7 +192,7 @@ fn an_average_of_networks_is_recorded_and_goes_on_after_a_kill() {
 }
 
 #[test]
-fn what_scoring_needs_is_checked_with_the_manifest() {
+fn checking_the_manifest_checks_what_scoring_needs() {
     let work = Workspace::tiny();
     work.edit(
         "pipeline.yaml",

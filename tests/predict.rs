@@ -1,5 +1,5 @@
-//! `score-stage predict` on files that users make: what training accepts it accepts, what training
-//! refuses it refuses, and nothing makes it panic.
+//! `score-stage predict` on files that users make: it accepts what training accepts, refuses what
+//! training refuses, and never panics.
 
 mod workspace;
 
@@ -79,9 +79,9 @@ fn probs(table: &Table) -> Vec<f32> {
     lists.flatten().collect()
 }
 
-/// What a column of three users may not be, and what the message says of it.
+/// Wrong columns of three users, and parts of the message.
 #[test]
-fn what_training_refuses_predict_refuses_too() {
+fn predict_refuses_what_training_refuses() {
     let work = scored();
     let good_ids = || ids(&["a", "b", "c"]);
     let good = [Some([Some(1.0), Some(2.0)]); 3];
@@ -166,9 +166,9 @@ fn what_training_refuses_predict_refuses_too() {
     }
 }
 
-/// Several types of each column: all give the predictions of plain ones.
+/// Every type of each column gives the same predictions.
 #[test]
-fn what_training_accepts_predict_accepts_too() {
+fn predict_accepts_what_training_accepts() {
     let work = scored();
     let plain = batch(vec![
         ("user_id", ids(&["1", "2"])),
@@ -244,7 +244,7 @@ fn what_training_accepts_predict_accepts_too() {
 /// `persistence` predicts the brands of a user's history: a list of their ids, or of positions where
 /// the metadata say so, as in `features.arrow`.
 #[test]
-fn a_history_of_brands_goes_by_their_ids() {
+fn a_history_of_brands_is_read_by_brand_id() {
     let work = scored();
     let with = |past: ArrayRef| {
         let n = past.len();
@@ -336,8 +336,8 @@ fn other_formats_say_how_to_convert_them() {
     );
 }
 
-/// Trained alone, a model has other probabilities than those that the thresholds were fitted to;
-/// trained again to the same, it has the same.
+/// A model trained without scoring has other probabilities than those that the thresholds were
+/// fitted to; trained again to the same result, it has the same.
 #[test]
 fn thresholds_of_another_model_are_refused() {
     let work = scored();
@@ -367,7 +367,7 @@ fn thresholds_of_another_model_are_refused() {
 }
 
 #[test]
-fn nothing_but_a_file_is_written_to() {
+fn an_output_that_is_a_device_a_folder_or_an_input_is_refused() {
     let work = scored();
     fs::create_dir(work.dir.join("folder")).unwrap();
     fs::copy(work.dir.join("runs/holdout/test.arrow"), work.dir.join("users.arrow")).unwrap();
@@ -389,13 +389,13 @@ fn nothing_but_a_file_is_written_to() {
     assert!(work.dir.join("folder").is_dir() && !work.dir.join("new").exists());
 }
 
-/// Numbers that look random and are the same every time.
+/// Pseudorandom numbers, the same every time.
 fn next(state: &mut u64) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) as usize
 }
 
-/// Bytes flipped, overwritten, cut off or moved.
+/// Flips, overwrites, cuts off or moves bytes.
 fn mutate(bytes: &mut Vec<u8>, state: &mut u64) {
     let at = next(state) % bytes.len();
     match next(state) % 5 {
@@ -414,7 +414,7 @@ fn mutate(bytes: &mut Vec<u8>, state: &mut u64) {
     }
 }
 
-/// A few hundred damaged files: each is refused, or read as what it still is.
+/// Each of a few hundred damaged files is refused, or read as what it still is.
 #[test]
 fn damaged_files_never_make_predict_panic() {
     let work = scored();
@@ -446,7 +446,7 @@ fn damaged_files_never_make_predict_panic() {
     assert!(n_refused > 100, "{n_refused}");
 }
 
-/// Brands are bound by their ids: a model that names them in another order is another model.
+/// A model that names the same brands in another order is another model.
 #[test]
 fn brands_in_another_order_are_refused() {
     let work = scored();

@@ -26,6 +26,7 @@ pub mod isotonic;
 pub mod lists;
 pub mod ranked_bins;
 pub mod ranking;
+mod tasks;
 pub mod thresholds;
 pub mod trade_off;
 pub mod user_sweep;

@@ -5,8 +5,8 @@ use crate::calibration::sigmoid;
 use crate::counts::{Counts, macro_f1};
 use crate::gain::{Stake, threshold};
 use crate::lists::Lists;
+use crate::tasks::parts;
 use crate::user_sweep::{BRAND_SHARES, user_f1};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// A decision to try.
@@ -34,8 +34,8 @@ pub struct Outcome {
 /// Lowest and highest threshold tried, and the step between, in log-odds: .01 to .9.
 const LOG_ODDS: (f64, f64, f64) = (-4.5, 2.25, 0.25);
 
-/// Users counted by one task. Fixed, so that sums do not depend on the threads.
-const USERS_PER_TASK: usize = 1024;
+/// Users counted together.
+const USERS_PER_PART: usize = 1024;
 
 /// Counts of many decisions over the same users.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,19 +83,10 @@ impl TradeOff {
         probs: impl Fn(usize, &mut Vec<f32>) + Sync,
     ) {
         let n_brands = self.supports.len();
-        let tasks: Vec<usize> = (0..labels.len()).step_by(USERS_PER_TASK).collect();
-        let parts: Vec<Self> = tasks
-            .into_par_iter()
-            .map(|first| {
-                let mut part = Self::new(n_brands);
-                let mut buffer = Vec::new();
-                for user in first..(first + USERS_PER_TASK).min(labels.len()) {
-                    probs(user, &mut buffer);
-                    part.add_user(&buffer, labels.get(user), stakes);
-                }
-                part
-            })
-            .collect();
+        let empty = || Self::new(n_brands);
+        let parts = parts(labels, USERS_PER_PART, empty, probs, |part, probs, labels| {
+            part.add_user(probs, labels, stakes);
+        });
         for part in &parts {
             self.merge(part);
         }

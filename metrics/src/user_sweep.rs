@@ -6,15 +6,15 @@
 
 use crate::gain::{Stake, threshold};
 use crate::lists::Lists;
-use rayon::prelude::*;
+use crate::tasks::parts;
 
 /// Weights of the mean over brands to choose from, descending; closer together near 0, where they
 /// cost users less.
 pub const BRAND_SHARES: [f64; 14] =
     [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
 
-/// Users summed by one task. Fixed, so that sums do not depend on the threads.
-const USERS_PER_TASK: usize = 64;
+/// Users summed together.
+const USERS_PER_PART: usize = 64;
 
 /// What the candidates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +62,10 @@ impl UserSweep {
         stakes: &[Stake],
         probs: impl Fn(usize, &mut Vec<f32>) + Sync,
     ) {
-        let empty = Self::new(self.over, self.candidates.clone());
-        let tasks: Vec<usize> = (0..labels.len()).step_by(USERS_PER_TASK).collect();
-        let parts: Vec<Self> = tasks
-            .into_par_iter()
-            .map(|first| {
-                let mut part = empty.clone();
-                let mut buffer = Vec::new();
-                for user in first..(first + USERS_PER_TASK).min(labels.len()) {
-                    probs(user, &mut buffer);
-                    part.add_user(&buffer, labels.get(user), stakes);
-                }
-                part
-            })
-            .collect();
+        let empty = || Self::new(self.over, self.candidates.clone());
+        let parts = parts(labels, USERS_PER_PART, empty, probs, |part, probs, labels| {
+            part.add_user(probs, labels, stakes);
+        });
         for part in &parts {
             self.merge(part);
         }

@@ -59,13 +59,14 @@ pub fn score(args: &ExperimentArgs) -> Result<String> {
     Ok(format!(
         "score of {}: {} test users, {per_user:.2} brands predicted per user{chosen} in {:.1} s\n{dir}",
         experiment.name,
-        test.n_users(),
+        test.rows().len(),
         record.secs
     ))
 }
 
-/// The neighbours that are asked, if any are.
+/// The neighbours that are asked.
 struct Asked {
+    /// `None` without `score.memory`
     neighbours: Option<Refit<Neighbours>>,
     /// `(n_brands,)`, the neighbours' share in each probability
     weights: Vec<f32>,
@@ -73,15 +74,7 @@ struct Asked {
     recall: f64,
 }
 
-/// What all passes found.
-struct Results {
-    asked: Asked,
-    valid: Histogram,
-    decider: Decider,
-    tested: Tested,
-}
-
-/// Pass 1: known users through the model, then valid for the weights of least loss.
+/// Pass 1: known users through the model, then the valid users for the weights of least loss.
 fn ask_neighbours(
     stage: &StageRun,
     models: &Refit<Model>,
@@ -94,19 +87,18 @@ fn ask_neighbours(
         return Ok(Asked { neighbours: None, weights: vec![0.0; n_brands], recall: 1.0 });
     };
     let neighbours = build_neighbours(stage, models, valid, params)?;
-    let weights = match params.weight {
-        Some(weight) => vec![weight; n_brands],
-        None => {
-            let groups = if params.by_tier { tiers(brands)? } else { vec![0; n_brands] };
-            choose::weights(neighbours.judged(), models.judged(), valid, groups)?
-        }
+    let weights = if let Some(weight) = params.weight {
+        vec![weight; n_brands]
+    } else {
+        let groups = if params.by_tier { tiers(brands)? } else { vec![0; n_brands] };
+        choose::weights(neighbours.judged(), models.judged(), valid, groups)?
     };
     let recall = choose::recall(neighbours.judged(), models.judged(), valid)?;
     Ok(Asked { neighbours: Some(neighbours), weights, recall })
 }
 
-/// The training users and, once the model has learned from them too, the valid users: but not for
-/// the valid users themselves, who would be their own neighbours.
+/// Neighbours for the test users, and for the valid users. After a refit, those for the test users
+/// include the valid users, who are not to find themselves.
 fn build_neighbours(
     stage: &StageRun,
     models: &Refit<Model>,
@@ -128,7 +120,7 @@ fn build_neighbours(
     Ok(Refit { last: Neighbours::build(&models.last, &known, params)?, judged })
 }
 
-/// The tier of each brand as a number.
+/// The tier of each brand as a number, `(n_brands,)`.
 fn tiers(brands: &Table) -> Result<Vec<usize>, ipc::Error> {
     let names = brands.batches.iter().flat_map(|batch| columns::texts(batch, "tier"));
     let number = |(row, name): (usize, Option<&str>)| {
@@ -155,7 +147,7 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
     }
 }
 
-/// Logits by brand.
+/// Users counted by brand and logit.
 struct Counted {
     /// The valid users
     valid: Histogram,
@@ -163,7 +155,7 @@ struct Counted {
     over: Histogram,
 }
 
-/// Pass 2: valid and, with `over: scored`, the users to be scored, without their labels.
+/// Pass 2: the valid users and, with `over: scored`, the test users without their labels.
 fn count_logits(
     scorers: &Refit<Scorer>,
     valid: &Split,
@@ -171,19 +163,13 @@ fn count_logits(
     params: &ScoreParams,
 ) -> Result<Counted> {
     let mut counted = Histogram::new(scorers.last.model.brand_ids.len());
-    scorers.judged().for_each_batch(
-        0..valid.n_users(),
-        &valid.inputs,
-        "valid users",
-        |scored| {
-            let labels = valid.labels.of_rows(scored.rows());
-            counted.add_rows(scored.cells(), labels.as_lists());
-            Ok(())
-        },
-    )?;
+    scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
+        counted.add_rows(scored.cells(), labels);
+        Ok(())
+    })?;
     let mut over = counted.clone();
     if params.decision.expected_over() == ExpectedOver::Scored {
-        scorers.last.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
+        scorers.last.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
             let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
             over.add_rows(scored.cells(), unlabelled.as_lists());
             Ok(())
@@ -192,7 +178,7 @@ fn count_logits(
     Ok(Counted { valid: counted, over })
 }
 
-/// Pass 3: curves and thresholds from the counts; once more valid for what counts do not tell.
+/// Pass 3: curves and thresholds from the counts; the valid users again for what these cannot tell.
 fn fit_decider(
     stage: &StageRun,
     scorers: &Refit<Scorer>,
@@ -208,18 +194,12 @@ fn fit_decider(
     let Some(mut sweep) = fit::sweep(&counted.valid, &decider, params.decision) else {
         return Ok(decider);
     };
-    scorers.judged().for_each_batch(
-        0..valid.n_users(),
-        &valid.inputs,
-        "valid users",
-        |scored| {
-            let labels = valid.labels.of_rows(scored.rows());
-            sweep.add(labels.as_lists(), decider.stakes(), |user, probs| {
-                decider.probs(scored.logits.row(user), probs);
-            });
-            Ok(())
-        },
-    )?;
+    scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
+        sweep.add(labels, decider.stakes(), |user, probs| {
+            decider.probs(scored.logits.row(user), probs);
+        });
+        Ok(())
+    })?;
     Ok(fit::choose(decider, &sweep, params.decision))
 }
 
@@ -263,19 +243,27 @@ fn decide_test_users(
     let mut n_predicted = 0;
     let fields = table::score_fields(&test.ids, true);
     let mut writer = stage.writer("scores.arrow", &tables::SCORES, fields)?;
-    scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
-        let labels = test.labels.of_rows(scored.rows());
-        histogram.add_rows(scored.cells(), labels.as_lists());
-        trade_off.add(labels.as_lists(), decider.stakes(), |user, probs| {
+    scorer.for_each_labelled(test, test.rows(), "test users", |scored, labels| {
+        histogram.add_rows(scored.cells(), labels);
+        trade_off.add(labels, decider.stakes(), |user, probs| {
             decider.probs(scored.logits.row(user), probs);
         });
         let decisions = decider.decide(scored.logits, top_k);
         n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
-        writer.write(table::scores(&test.ids, scored.first, Some(labels.as_lists()), &decisions))
+        writer.write(table::scores(&test.ids, scored.first, Some(labels), &decisions))
     })?;
     let secs = started.elapsed().as_secs_f64();
     let scores = writer.finish()?;
-    Ok(Tested { scores, histogram, trade_off, n_users: test.n_users(), n_predicted, secs })
+    Ok(Tested { scores, histogram, trade_off, n_users: test.rows().len(), n_predicted, secs })
+}
+
+/// What all passes found.
+struct Results {
+    asked: Asked,
+    /// The valid users
+    valid: Histogram,
+    decider: Decider,
+    tested: Tested,
 }
 
 impl Results {

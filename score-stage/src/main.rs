@@ -23,7 +23,7 @@ use contract::cli::{self, ExperimentArgs, ManifestArgs};
 /// Turn a model's probabilities into decisions
 ///
 /// Without a command, scores one experiment of the manifest: reads its model and the shared
-/// brands, valid and test; writes thresholds, scores, histogram and trade_off under
+/// brands, valid and test; writes thresholds, scores, histogram and trade-off under
 /// `run_dir/EXPERIMENT/score`. Running it twice gives the same bytes.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<String> {
         .for_each_group(|group| {
             let inputs = model.inputs(&group).map_err(DataError)?;
             let mut not_finite = None;
-            scorer.for_each_batch(0..group.n_rows(), &inputs, "users", |scored| {
+            scorer.for_each_batch(&inputs, 0..group.n_rows(), "users", |scored| {
                 let row = first + scored.first;
                 let is_not_finite = |(_, z): &(_, &f32)| !z.is_finite();
                 if let Some(((user, _), _)) = scored.logits.indexed_iter().find(is_not_finite) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use contract::ipc;
 use indicatif::{ProgressBar, ProgressStyle};
+use metrics::Lists;
 use model::{Batch, Inputs, Model, Workspace};
 use ndarray::{Array2, ArrayView2, s};
 
 use crate::neighbours::blend::Blend;
-use crate::split::BATCH;
+use crate::split::{BATCH, Split};
 
 /// A model, with the neighbours that are mixed in.
 pub struct Scorer<'a> {
@@ -42,17 +43,34 @@ impl Scored<'_> {
 }
 
 impl Scorer<'_> {
-    /// Calls `each` with every batch of `users`, in order.
+    /// Calls `each` with every batch of some users of a split, in order, and with their brands.
     ///
-    /// * `what`: the users in words, for the progress bar.
+    /// Arguments and errors as in [`Self::for_each_batch`].
+    pub fn for_each_labelled(
+        &self,
+        split: &Split,
+        users: Range<usize>,
+        what: &'static str,
+        mut each: impl FnMut(Scored, Lists) -> Result<(), ipc::Error>,
+    ) -> Result<(), ipc::Error> {
+        self.for_each_batch(&split.inputs, users, what, |scored| {
+            let labels = split.labels.of_rows(scored.rows());
+            each(scored, labels.as_lists())
+        })
+    }
+
+    /// Calls `each` with every batch of some users, in order.
+    ///
+    /// * `users`: their rows.
+    /// * `what`: label of the progress bar.
     ///
     /// # Errors
     ///
     /// The first error of `each`.
     pub fn for_each_batch(
         &self,
-        users: Range<usize>,
         inputs: &Inputs,
+        users: Range<usize>,
         what: &'static str,
         mut each: impl FnMut(Scored) -> Result<(), ipc::Error>,
     ) -> Result<(), ipc::Error> {

@@ -1,5 +1,7 @@
 //! A split of the holdout, ready to be scored.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use arrow::array::ArrayRef;
 use contract::exit::DataError;
@@ -36,8 +38,8 @@ impl<'a> Split<'a> {
         })
     }
 
-    /// Number of users.
-    pub fn n_users(&self) -> usize {
-        self.inputs.n_users()
+    /// Rows of all users.
+    pub fn rows(&self) -> Range<usize> {
+        0..self.inputs.n_users()
     }
 }

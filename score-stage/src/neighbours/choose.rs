@@ -31,12 +31,11 @@ pub fn weights(
     let n_brands = groups.len();
     let mut search = WeightSearch::new(groups);
     let alone = Scorer { model, blend: None };
-    for users in spread(valid.n_users(), CHOOSING_USERS) {
-        alone.for_each_batch(users, &valid.inputs, "weighing the neighbours", |scored| {
+    for users in spread(valid.rows().len(), CHOOSING_USERS) {
+        alone.for_each_labelled(valid, users, "weighing the neighbours", |scored, labels| {
             if let Some(hidden) = scored.hidden {
                 let means = neighbours.label_means(hidden, n_brands);
-                let labels = valid.labels.of_rows(scored.rows());
-                search.add(scored.logits, means.view(), labels.as_lists());
+                search.add(scored.logits, means.view(), labels);
             }
             Ok(())
         })?;
@@ -48,8 +47,8 @@ pub fn weights(
 pub fn recall(neighbours: &Neighbours, model: &Model, valid: &Split) -> Result<f64> {
     let mut recall = 1.0;
     let alone = Scorer { model, blend: None };
-    let users = 0..valid.n_users().min(RECALL_USERS);
-    alone.for_each_batch(users, &valid.inputs, "checking the search", |scored| {
+    let users = 0..valid.rows().len().min(RECALL_USERS);
+    alone.for_each_batch(&valid.inputs, users, "checking the search", |scored| {
         recall = scored.hidden.map_or(recall, |hidden| neighbours.recall(hidden));
         Ok(())
     })?;

@@ -21,12 +21,12 @@ pub struct RunArgs {
     /// Of the selected experiments, run only those with a stage that failed in its last run
     #[arg(long)]
     pub failed: bool,
-    /// How many stages may run at once, each on its share of the cores [default: the number of cores,
-    /// but at most 4]
+    /// How many stages may run at once, each on its share of the cores [default: one per core, at
+    /// most 4]
     #[arg(short, long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Memory that stages which run at once may take together, such as `8GiB` [default: four fifths
-    /// of the machine's memory]. A stage is expected to take what it took the last time
+    /// Memory that all running stages may take together, such as `8GiB`; a stage is expected to take
+    /// what it took the last time [default: four fifths of the machine's memory]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
     /// Print only failures

@@ -58,16 +58,12 @@ impl<'a> Pending<'a> {
         let State::Stale { fingerprint, .. } = &state else { return Forecast::Known(state) };
         let is_same = |(_, made): &&(_, Option<String>)| made.as_ref() == Some(fingerprint);
         let maker = self.0.iter().find(is_same).and_then(|(maker, _)| maker.experiment.clone());
-        match maker {
-            Some(with) => {
-                self.0.push((id, None));
-                Forecast::Shared { with }
-            }
-            None => {
-                self.0.push((id, Some(fingerprint.clone())));
-                Forecast::Known(state)
-            }
+        if let Some(with) = maker {
+            self.0.push((id, None));
+            return Forecast::Shared { with };
         }
+        self.0.push((id, Some(fingerprint.clone())));
+        Forecast::Known(state)
     }
 }
 

@@ -73,7 +73,9 @@ enum Command {
     },
     /// Show why a stage would run
     ///
-    /// The states are explained in `pipeline status --help`.
+    /// `pipeline status --help` explains the states. With `--run` it shows what became of the stage in
+    /// that run: `ran`, `fresh`, `restored`, `shared with NAME`, `failed`, `blocked` (it could not
+    /// start) or `interrupted`.
     Explain {
         #[command(flatten)]
         manifest: ManifestArgs,

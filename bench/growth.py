@@ -105,7 +105,7 @@ def chart(panels):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/growth")
     parser.add_argument("--users", type=int, nargs="+", default=USERS)
     args = parser.parse_args()

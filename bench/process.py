@@ -27,7 +27,7 @@ def family(pid):
 
 
 def memory_gib(pid):
-    """Resident memory of a process and those that it started: what is no file's, and all of it."""
+    """Resident memory of a process and those that it started, in GiB: anonymous memory, and all."""
     kib = {"RssAnon": 0, "VmRSS": 0}
     for member in family(pid):
         try:

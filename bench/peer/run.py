@@ -89,7 +89,7 @@ def main():
     parser.add_argument("--sampled", type=int, help="users of the uniform sample; half by default")
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/peer")
     args = parser.parse_args()
     args.sampled = args.sampled or args.users // 2

@@ -34,7 +34,7 @@ DECISIONS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=200_000, help="test users")
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/report")
     args = parser.parse_args()
     programs, work = args.programs.resolve(), args.work.resolve()

@@ -84,7 +84,7 @@ def main():
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--updates", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=3, help="of 3,000 brands, two layers of 512")
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/train")
     args = parser.parse_args()
     programs = args.programs.resolve()

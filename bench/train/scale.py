@@ -31,7 +31,7 @@ TRAIN = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug")
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "bench/scratch/train-scale")
     args = parser.parse_args()
     programs, work = args.programs.resolve(), args.work.resolve()

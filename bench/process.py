@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-# Told to PyTorch's malloc, which else gives memory back and takes it again in every update.
+# For PyTorch's malloc, which otherwise returns memory to the system and takes it again in every update.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",

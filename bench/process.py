@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-# Told to PyTorch's malloc, which else gives memory back and takes it again in every update.
+# For PyTorch's malloc, which otherwise returns memory to the system and takes it again in every update.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
@@ -27,7 +27,7 @@ def family(pid):
 
 
 def memory_gib(pid):
-    """Resident memory of a process and those that it started: what is no file's, and all of it."""
+    """Resident memory of a process and those that it started, in GiB: anonymous memory, and all."""
     kib = {"RssAnon": 0, "VmRSS": 0}
     for member in family(pid):
         try:

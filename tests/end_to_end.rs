@@ -433,6 +433,21 @@ fn the_reference_checks_what_our_own_checker_does_not_know() {
     assert_ne!(problems(&serde_json::json!({"type": 7}), &serde_json::json!(7)), [""; 0]);
 }
 
+#[test]
+fn the_manifest_s_reference_is_made_of_its_schema() {
+    let work = Workspace::tiny();
+    for (arguments, path) in [
+        (&["schema"][..], "docs/schemas/manifest.json"),
+        (&["schema", "--format", "markdown"], "docs/MANIFEST.md"),
+    ] {
+        let documented = fs::read_to_string(workspace::root().join(path)).unwrap_or_default();
+        assert!(documented == work.pipeline(arguments).stdout, "{path}: run `make schemas`");
+    }
+    let other = work.pipeline(&["schema", "run", "--format", "markdown"]);
+    assert_eq!(other.code, 2, "{}", other.stderr);
+    assert!(other.stderr.contains("prints the manifest's reference only"), "{}", other.stderr);
+}
+
 /// A failure shows the end of the stage's log; with `--keep-going` the others go on, and the
 /// report is made without it.
 #[test]

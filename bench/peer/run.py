@@ -4,7 +4,7 @@
 the same rule, network, loss, updates, batch, optimiser and decision rule; ours looks at the negatives
 of rare brands for a quarter of each batch (`negative_sampling`), PyTorch at all. The programs take turns.
 Ours makes the holdout, intervals and the report as well. Memory is the largest sum over a program
-and its children, of what is no file's (`anonymous`) and with mapped files (`resident`). Writes
+and its children, without mapped files (`anonymous`) and with them (`resident`). Writes
 bench/out/peer.json.
 """
 

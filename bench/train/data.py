@@ -1,4 +1,4 @@
-"""What all programs of this benchmark share: the stages' files, and one judge for all networks."""
+"""What all programs of this benchmark share: the stages' files, and the code that judges all networks."""
 
 import json
 import pathlib

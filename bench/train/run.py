@@ -4,7 +4,7 @@ PyTorch runs twice: as people write it, and at its best (torch_train.py says how
 told to keep memory). In each round the programs take turns. Ours uses sparse output gradients,
 as it does by default; for the largest networks also sparser ones, and exact ones, whose products
 are compared with the rate of PyTorch's matrix product alone. Macro F1 is on the valid users, found
-by one judge for both; the plain program computes what the best one does, so it is only timed.
+by the same code for both; the plain program computes what the best one does, so it is only timed.
 Writes bench/out/train.json.
 """
 

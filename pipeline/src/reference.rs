@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use contract::words::count;
 use serde_json::{Map, Value};
+use words::{anchor, code, flow, length, listed, or, plain_kinds, sentence};
 
-const HEAD: &str = include_str!("reference_head.md");
+mod words;
+
+const HEAD: &str = include_str!("reference/head.md");
 
 /// A page of tables, one a section of the manifest, without a line break at its end.
 pub fn markdown(schema: &Value) -> String {
@@ -31,7 +33,8 @@ fn add_section(text: &mut String, title: &str, about: &str, rows: &[Row]) {
     let _ = write!(text, "\n\n### {title}\n\n{about}");
     let _ = writeln!(text, "| key | type | default | meaning |\n| --- | --- | --- | --- |");
     for Row { key, kind, default, meaning } in rows {
-        let cells = [&format!("`{key}`"), kind, default, meaning].map(|cell| escape(cell));
+        let meaning = meaning.trim_start_matches("<br>");
+        let cells = [&code(key), kind, default, meaning].map(|cell| cell.replace('|', "\\|"));
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text.truncate(text.trim_end().len());
@@ -172,19 +175,19 @@ impl<'a> Page<'a> {
     /// Rows of an object of which the key `tag` says which others it has: a key that several
     /// variants have alike is one row.
     fn variants(&mut self, path: &str, tag: &str, variants: &[Opened<'a>], rows: &mut Vec<Row>) {
-        let value_of = |variant: &Opened<'a>| {
+        let tag_of = |variant: &Opened<'a>| {
             variant.schema["properties"][tag]["const"].as_str().unwrap_or_default()
         };
         let tag_path = join(path, tag);
         rows.push(Row {
             key: tag_path.clone(),
-            kind: or(variants.iter().map(|variant| code(value_of(variant)))),
+            kind: or(variants.iter().map(|variant| code(tag_of(variant)))),
             default: "required".to_owned(),
-            meaning: variants.iter().map(|v| listed(&code(value_of(v)), v.description)).collect(),
+            meaning: variants.iter().map(|v| listed(&code(tag_of(v)), v.description)).collect(),
         });
         let mut shared: Vec<(Entry<'a>, Vec<String>)> = Vec::new();
         for variant in variants {
-            let value = code(&format!("{tag}: {}", value_of(variant)));
+            let value = code(&format!("{tag}: {}", tag_of(variant)));
             for entry in self.keys_of(*variant, path).into_iter().filter(|e| e.path != tag_path) {
                 match shared.iter_mut().find(|(other, _)| other.is_alike(&entry)) {
                     Some((_, values)) => values.push(value.clone()),
@@ -227,8 +230,7 @@ impl<'a> Page<'a> {
         match self.form(*key) {
             Form::Values(values) => {
                 for value in &values {
-                    let name = code(value.schema["const"].as_str().unwrap_or_default());
-                    meaning.push_str(&listed(&name, value.description));
+                    meaning.push_str(&listed(&code(value_of(value)), value.description));
                 }
             }
             Form::Choices(choices) => {
@@ -254,26 +256,30 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What is written for the key, with its range.
+    /// What may be written for the key, with its range.
     fn kind(&self, key: Opened<'a>) -> String {
-        let kind = match self.form(key) {
-            Form::Keys(_) | Form::Tagged(..) => "object".to_owned(),
+        or(self.kinds(key).into_iter())
+    }
+
+    fn kinds(&self, key: Opened<'a>) -> Vec<String> {
+        let mut kinds = match self.form(key) {
+            Form::Keys(_) | Form::Tagged(..) => vec!["object".to_owned()],
             Form::Names(value) if self.is_plain(self.open(value)) => {
-                format!("map of {}", self.kind(self.open(value)))
+                vec![format!("map of {}", self.kind(self.open(value)))]
             }
-            Form::Names(_) => "map".to_owned(),
-            Form::Values(values) => or(values
-                .iter()
-                .map(|value| code(value.schema["const"].as_str().unwrap_or_default()))),
-            Form::Choices(choices) => {
-                let mut kinds: Vec<String> = choices.iter().map(|c| self.kind(*c)).collect();
-                kinds.dedup();
-                or(kinds.into_iter())
+            Form::Names(_) => vec!["map".to_owned()],
+            Form::Values(values) => values.iter().map(|value| code(value_of(value))).collect(),
+            Form::Choices(choices) => choices.iter().flat_map(|c| self.kinds(*c)).collect(),
+            Form::List(item) => {
+                vec![format!("list{} of {}", length(key.schema), self.kind(item))]
             }
-            Form::List(item) => format!("list of {}{}", self.kind(item), length(key.schema)),
-            Form::Plain => plain_kind(key.schema),
+            Form::Plain => plain_kinds(key.schema),
         };
-        if key.is_nullable { format!("{kind} or `null`") } else { kind }
+        if key.is_nullable {
+            kinds.push(code("null"));
+        }
+        kinds.dedup();
+        kinds
     }
 
     fn is_plain(&self, key: Opened<'a>) -> bool {
@@ -353,6 +359,11 @@ impl Entry<'_> {
     }
 }
 
+/// The one string that a schema allows.
+fn value_of<'a>(key: &Opened<'a>) -> &'a str {
+    key.schema["const"].as_str().unwrap_or_default()
+}
+
 fn text(schema: &Value) -> &str {
     schema["description"].as_str().unwrap_or_default()
 }
@@ -365,121 +376,87 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// As GitHub makes it of a title that is a path.
-fn anchor(path: &str) -> String {
-    path.replace('.', "")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
 
-fn code(text: &str) -> String {
-    format!("`{text}`")
-}
-
-/// An item of a list within a cell.
-fn listed(name: &str, about: &str) -> String {
-    format!("<br>{name}: {}", sentence(about))
-}
-
-/// The first paragraph, on one line, with a full stop.
-fn sentence(text: &str) -> String {
-    let text = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    if text.is_empty() || text.ends_with(['.', '?', '!']) { text } else { text + "." }
-}
-
-fn escape(cell: &str) -> String {
-    cell.replace('|', "\\|")
-}
-
-/// `a, b or c`.
-fn or(items: impl Iterator<Item = String>) -> String {
-    let mut items: Vec<String> = items.collect();
-    match items.pop() {
-        Some(last) if items.is_empty() => last,
-        Some(last) => format!("{} or {last}", items.join(", ")),
-        None => String::new(),
+    /// The tables without the head.
+    fn tables(schema: &Value) -> String {
+        let page = markdown(schema);
+        page.strip_prefix(HEAD.trim_end()).expect("the head comes first").trim().to_owned()
     }
-}
 
-/// A value that holds no other, with its range.
-fn plain_kind(schema: &Value) -> String {
-    let types: Vec<&str> = match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        one => one.as_str().into_iter().collect(),
-    };
-    let is_one = types.iter().filter(|name| **name != "null").count() == 1;
-    let range = if is_one { range(schema) } else { String::new() };
-    let words = types.into_iter().map(|name| match name {
-        "integer" => format!("whole number{range}"),
-        "number" => format!("number{range}"),
-        "boolean" => "`true` or `false`".to_owned(),
-        "null" => "`null`".to_owned(),
-        "string" => match schema["examples"][0].as_str() {
-            Some(example) => format!("string such as {}", code(example)),
-            None => "string".to_owned(),
-        },
-        other => other.to_owned(),
-    });
-    or(words)
-}
+    #[test]
+    fn a_section_has_a_row_for_each_key() {
+        let schema = json!({
+            "properties": {
+                "version": {"type": "integer", "minimum": 1, "maximum": 1, "description": "Of this format"},
+                "train": {"allOf": [{"$ref": "#/definitions/Train"}], "description": "Trains", "default": {}},
+            },
+            "required": ["version"],
+            "definitions": {"Train": {
+                "properties": {
+                    "rate": {"type": "number", "exclusiveMinimum": 0.0, "maximum": 1.0, "default": 0.1_f32, "description": "Step\nsize"},
+                    "seed": {"type": ["integer", "null"], "minimum": 0, "maximum": u64::MAX >> 1, "default": null},
+                    "hidden": {"type": "array", "items": {"type": "integer"}, "maxItems": 64, "default": [256, 2]},
+                },
+            }},
+        });
+        let expected = "\
+### Top level
 
-/// `, 1 to 10`; empty if there is no bound.
-fn range(schema: &Value) -> String {
-    let bound = |name: &str| schema.get(name).map(number);
-    let low = bound("minimum").or(bound("exclusiveMinimum").map(|low| format!("above {low}")));
-    let high = match (bound("maximum"), bound("exclusiveMaximum")) {
-        (Some(high), _) => Some(format!("to {high}")),
-        (None, Some(high)) => Some(format!("below {high}")),
-        (None, None) => None,
-    };
-    match (low, high) {
-        (Some(low), Some(high)) if high == format!("to {low}") => format!(", {low}"),
-        (Some(low), Some(high)) => format!(", {low} {high}"),
-        (Some(low), None) => format!(", {low} or more"),
-        (None, Some(high)) => format!(", {high}"),
-        (None, None) => String::new(),
+| key | type | default | meaning |
+| --- | --- | --- | --- |
+| `version` | whole number (1) | required | Of this format. |
+| `train` | object |  | Trains. Keys: [below](#train). |
+
+### `train`
+
+Trains.
+
+| key | type | default | meaning |
+| --- | --- | --- | --- |
+| `train.rate` | number (above 0 to 1) | `0.1` | Step size. |
+| `train.seed` | whole number (0 to 2^63 - 1) or `null` | none |  |
+| `train.hidden` | list (at most 64) of whole number | `[256, 2]` |  |";
+        assert_eq!(tables(&schema), expected);
     }
-}
 
-/// `, at least 1`; empty if a list may have any length.
-fn length(schema: &Value) -> String {
-    let bound = |name: &str, words: &str| match &schema[name] {
-        Value::Null => String::new(),
-        length => format!(", {words} {length}"),
-    };
-    bound("minItems", "at least") + &bound("maxItems", "at most")
-}
-
-/// A number as people write it: `0.1` where single precision made 0.10000000149011612 of it, and
-/// `2^63 - 1`.
-fn number(value: &Value) -> String {
-    /// From here on a number of ones in binary is written as a power.
-    const LARGE: u64 = 1 << 30;
-    match (value.as_u64(), value.as_f64()) {
-        (Some(whole), _) if whole > LARGE && (whole + 1).is_power_of_two() => {
-            format!("2^{} - 1", (whole + 1).trailing_zeros())
-        }
-        (Some(whole), _) => count(whole),
-        (None, Some(real)) if f64::from(real as f32) == real => (real as f32).to_string(),
-        (None, _) => value.to_string(),
+    #[test]
+    fn a_key_that_several_variants_have_alike_is_one_row() {
+        let variant = |name: &str, about: &str| {
+            let over = json!({"type": "string", "default": "valid", "description": "Of whom"});
+            json!({"properties": {"policy": {"const": name}, "over": over}, "description": about})
+        };
+        let schema = json!({"properties": {"decision": {
+            "oneOf": [variant("gain", "Both"), variant("f1", "Brands"), {"properties": {"policy": {"const": "no"}}}],
+            "default": {"policy": "no"}, "description": "What is predicted",
+        }}});
+        let rows = "\
+| `decision` | object | `{policy: no}` | What is predicted. |
+| `decision.policy` | `gain`, `f1` or `no` | required | `gain`: Both.<br>`f1`: Brands.<br>`no` |
+| `decision.over` | string | `valid` | With `policy: gain` or `policy: f1`: Of whom. |";
+        let tables = tables(&schema);
+        assert!(tables.ends_with(rows), "{tables}");
     }
-}
 
-/// A value on one line, as YAML.
-fn flow(value: &Value) -> String {
-    match value {
-        Value::Object(keys) => {
-            let keys = keys.iter().map(|(key, value)| format!("{key}: {}", flow(value)));
-            format!("{{{}}}", keys.collect::<Vec<_>>().join(", "))
-        }
-        Value::Array(items) => {
-            format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
-        }
-        Value::String(text) => text.clone(),
-        Value::Number(number) => match number.as_f64() {
-            Some(real) if number.is_f64() && f64::from(real as f32) == real => {
-                (real as f32).to_string()
-            }
-            _ => number.to_string(),
-        },
-        other => other.to_string(),
+    #[test]
+    fn a_type_that_is_used_twice_is_listed_once() {
+        let view = json!({"$ref": "#/definitions/View"});
+        let schema = json!({
+            "properties": {"users": view, "brands": view},
+            "required": ["users", "brands"],
+            "definitions": {"View": {"description": "Rows", "anyOf": [
+                {"properties": {"table": {"type": "string", "description": "Its name"}}, "required": ["table"], "description": "A table"},
+                {"type": "string", "description": "A | file"},
+            ]}},
+        });
+        let rows = "\
+| `users` | object or string | required | Rows.<br>string: A \\| file. |
+| `users.table` | string | required | A table. Its name. |
+| `brands` | object or string | required | Rows.<br>string: A \\| file. Keys: as in `users`. |";
+        let tables = tables(&schema);
+        assert!(tables.ends_with(rows), "{tables}");
     }
 }

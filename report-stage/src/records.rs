@@ -68,7 +68,7 @@ pub struct Provenance {
 /// Where a stage's results come from.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StageTrace {
-    /// `None` for a stage that all experiments share
+    /// null for a stage that all experiments share
     pub experiment: Option<String>,
     /// Name of the stage
     pub stage: String,

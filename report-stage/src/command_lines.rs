@@ -21,52 +21,52 @@ pub fn run_one(experiment: &str, args: &ManifestArgs) -> String {
 /// Commands that make the report, or parts of it, again; each with a comment.
 pub fn all(args: &ManifestArgs) -> Vec<String> {
     let rows = [
-        ("make pipeline", "pipeline run", "run what is stale, then make this report"),
         (
-            "make train EXPERIMENT=NAME",
-            "train-stage --experiment NAME",
+            command("make pipeline", "pipeline run", args),
+            "run what is stale, then make this report",
+        ),
+        (
+            command("make train EXPERIMENT=NAME", "train-stage --experiment NAME", args),
             "run one stage of one experiment again",
         ),
-        ("make report", "report-stage", "make this report again"),
+        (command("make report", "report-stage", args), "make this report again"),
+        (line("pipeline compare A B", options(args)), "print what differs between two experiments"),
     ];
-    let rows = rows.map(|(make, program, what)| (command(make, program, args), what));
-    let compare = format!("pipeline compare A B{}", options(args));
-    let rows = rows.into_iter().chain([(compare, "print what differs between two experiments")]);
-    rows.map(|(command, what)| format!("{command}    # {what}")).collect()
+    rows.map(|(command, what)| format!("{command}    # {what}")).to_vec()
 }
 
-/// By `make` where it can pass the settings on, else by the program itself.
+/// By `make` where it can pass the settings on, otherwise by the program itself.
 fn command(make: &str, program: &str, args: &ManifestArgs) -> String {
     // The Makefile splits SET at blanks, expands `$` and puts each part in single quotes.
     let is_for_make = |set: &String| !set.contains([' ', '\t', '\'', '$']);
     if args.set.iter().all(is_for_make) {
-        format!("{make}{}", make_variables(args))
+        line(make, make_variables(args))
     } else {
-        format!("{program}{}", options(args))
+        line(program, options(args))
     }
 }
 
-/// Each with a blank before it, and nothing where the default holds.
-fn make_variables(args: &ManifestArgs) -> String {
-    let mut words = String::new();
+fn line(command: &str, words: Vec<String>) -> String {
+    [vec![command.to_owned()], words].concat().join(" ")
+}
+
+fn make_variables(args: &ManifestArgs) -> Vec<String> {
+    let mut words = Vec::new();
     if !is_default(&args.manifest) {
-        words += &format!(" MANIFEST={}", quoted(&args.manifest.display().to_string()));
+        words.push(format!("MANIFEST={}", quoted(&args.manifest.display().to_string())));
     }
     if !args.set.is_empty() {
-        words += &format!(" SET={}", quoted(&args.set.join(" ")));
+        words.push(format!("SET={}", quoted(&args.set.join(" "))));
     }
     words
 }
 
-/// Each with a blank before it, and nothing where the default holds.
-fn options(args: &ManifestArgs) -> String {
-    let mut words = String::new();
+fn options(args: &ManifestArgs) -> Vec<String> {
+    let mut words = Vec::new();
     if !is_default(&args.manifest) {
-        words += &format!(" --manifest {}", quoted(&args.manifest.display().to_string()));
+        words.push(format!("--manifest {}", quoted(&args.manifest.display().to_string())));
     }
-    for set in &args.set {
-        words += &format!(" --set {}", quoted(set));
-    }
+    words.extend(args.set.iter().map(|set| format!("--set {}", quoted(set))));
     words
 }
 

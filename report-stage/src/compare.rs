@@ -27,7 +27,7 @@ pub fn n_intervals(n_bands: usize) -> usize {
 pub struct Change {
     /// Experiment minus baseline
     pub abs: Option<f64>,
-    /// `abs` as a fraction of the baseline's value; `None` where that is 0
+    /// `abs` as a fraction of the baseline's value; null where that is 0
     pub rel: Option<f64>,
 }
 
@@ -36,7 +36,7 @@ pub struct Change {
 pub struct Judged {
     /// Experiment minus baseline
     pub abs: Option<f64>,
-    /// `abs` as a fraction of the baseline's value; `None` where that is 0
+    /// `abs` as a fraction of the baseline's value; null where that is 0
     pub rel: Option<f64>,
     /// The central 95 % of the change over the paired bootstrap draws
     pub ci95: Option<[f64; 2]>,
@@ -54,7 +54,7 @@ impl Judged {
     }
 }
 
-/// All changes against the baseline; each is `None` if one of the two has no scores.
+/// All changes against the baseline; each is null if one of the two has no scores.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Delta {
     /// Item macro F1

@@ -102,7 +102,7 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ),
     (
         "training rows",
-        "Examples that training reads, clones included. Users: the distinct users among them. Labels: those that the examples show. Brands without: brands that no example has.",
+        "Examples that training reads, clones included. Users: the distinct users among them. Labels: those that the examples show. Missing brands: brands that no example has.",
     ),
     (
         "updates",

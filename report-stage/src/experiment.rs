@@ -31,14 +31,14 @@ pub struct Experiment {
     pub warning: Option<String>,
     /// Why the figures do not match the manifest, if so
     pub outdated: Option<String>,
-    /// What follows from the intervals; `None` for the baseline and where nothing is compared
+    /// What follows from the intervals; null for the baseline and where nothing is compared
     pub outcomes: Option<Outcomes>,
     /// What was measured
     #[serde(flatten)]
     pub figures: Figures,
     /// Changes against the baseline
     pub delta: Delta,
-    /// What the sample did to the training users; `None` for a model without one
+    /// What the sample did to the training users; null for a model without one
     pub sample: Option<SampleStatistics>,
     /// Training examples
     pub train_rows: Option<u64>,

@@ -26,7 +26,7 @@ pub fn ks(top_k: usize) -> Vec<usize> {
     KS.into_iter().filter(|&k| k <= top_k).collect()
 }
 
-/// The figures of an experiment; each is `None` where it is undefined or not known.
+/// The figures of an experiment; each is null where it is undefined or not known.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Figures {
     /// Brands that reach each F1
@@ -79,7 +79,7 @@ pub struct Item {
 pub struct VolumeItem {
     /// Least training users of a brand
     pub from: u64,
-    /// A brand has fewer training users than this; `None` for the largest brands
+    /// A brand has fewer training users than this; null for the largest brands
     pub below: Option<u64>,
     /// Brands of the band
     pub n_brands: u64,

@@ -49,9 +49,13 @@ pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
     Page {
         title: format!("Experiments compared with `{}`", report.baseline),
         subtitle: format!(
-            "{}, {} of them with at least one of {}; {} labels per user.",
+            "{}, {} with at least one of {}; {} labels per user.",
             plural(report.n_test_users, "test user"),
-            format::count(report.n_users_with_labels),
+            if report.n_users_with_labels == report.n_test_users {
+                "all".to_owned()
+            } else {
+                format!("{} of them", format::count(report.n_users_with_labels))
+            },
             plural(report.n_brands, "brand"),
             format::mean(report.labels_per_user),
         ),

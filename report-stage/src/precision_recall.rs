@@ -13,7 +13,7 @@ pub struct TierCurve {
     /// Recall and precision if the pairs of a user and a brand of the tier were predicted from the
     /// most probable one down; recall ascends
     pub curve: Vec<[f64; 2]>,
-    /// Recall and precision of the decisions taken; `None` without a prediction or a label
+    /// Recall and precision of the decisions taken; null without a prediction or a label
     pub taken: Option<[f64; 2]>,
     /// Quartiles of the brands' thresholds
     pub thresholds: Option<Quartiles>,

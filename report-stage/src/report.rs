@@ -47,7 +47,7 @@ pub struct Report {
     pub selected: Option<String>,
     /// Brands of each tier
     pub tiers: ByTier<u64>,
-    /// Labels of brands that are not predicted, which no figure counts; `None` if not known
+    /// Labels of brands that are not predicted, which no figure counts; null if not known
     pub left_out: Option<LeftOut>,
     /// What predicting every brand for every user would reach
     pub floor: Floor,
@@ -80,7 +80,7 @@ pub struct TopBrand {
     pub tier: &'static str,
     /// Test users that have it
     pub support: u64,
-    /// F1 in each experiment; `None` where undefined or not known
+    /// F1 in each experiment; null where undefined or not known
     pub f1: IndexMap<String, Option<f64>>,
 }
 

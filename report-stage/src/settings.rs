@@ -87,17 +87,18 @@ pub fn words(differs: &Map<String, Value>) -> String {
         .join("; ")
 }
 
-/// A value as YAML on one line.
+/// A value as YAML on one line, without what is not set.
 pub fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
         }
+        Value::Null => "not set".to_owned(),
         Value::Object(map) => {
-            let entries: Vec<String> =
-                map.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect();
-            format!("{{{}}}", entries.join(", "))
+            let entries = map.iter().filter(|(_, value)| !value.is_null());
+            let entries = entries.map(|(key, value)| format!("{key}: {}", flow(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
         Value::Number(number) if number.is_f64() => {
             number.as_f64().expect("just asked").to_string()
@@ -136,5 +137,11 @@ mod tests {
             "train.hidden: [512, 512]; train.loss: {kind: bfce, gamma: 2}; sample.sql: a.sql"
         );
         assert_eq!(words(&Map::new()), "nothing");
+        let without =
+            json!({"sample.sql": null, "score.memory": {"neighbours": 200, "weight": null}});
+        assert_eq!(
+            words(without.as_object().unwrap()),
+            "sample.sql: not set; score.memory: {neighbours: 200}"
+        );
     }
 }

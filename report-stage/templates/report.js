@@ -1,7 +1,7 @@
 // Searches, sorts and pages the table of all brands. The rest of the page works without a script.
 (function () {
   "use strict";
-  const PAGE = 100;
+  const PAGE = 25;
   const at = (id) => document.getElementById("brands-" + id);
   if (!at("data")) return;
   const { brands, experiments, meanings } = JSON.parse(at("data").textContent);

@@ -80,7 +80,7 @@ fn facts(report: &Report, best: &Experiment, base: &Experiment) -> Vec<Fact> {
                 format::maybe_count(theirs.buckets[low]),
                 format::count_change(change.abs, change.rel)
             ),
-            ..fact(format!("Brands with an F1 ≥ {low}"), "F1 bucket")
+            ..fact(format!("Brands with F1 ≥ {low}"), "F1 bucket")
         }
     }));
     facts

@@ -26,7 +26,7 @@ pub fn section(view: &View) -> Section {
 }
 
 fn chart(view: &View, e: &Experiment, baseline: Option<&[(f64, f64)]>) -> Chart {
-    let place = Place { left: 34.0, top: 22.0, width: 190.0, height: 110.0 };
+    let place = Place { left: 46.0, top: 22.0, width: 182.0, height: 110.0 };
     let y = (Scale::Sqrt(view.report.n_brands as f64), "brands");
     let mut panel = Panel::new(place, &e.name, (Scale::Linear(0.0, 1.0), "F1 at least"), y);
     if let Some(baseline) = baseline.filter(|_| !view.is_baseline(e)) {

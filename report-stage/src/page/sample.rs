@@ -37,7 +37,7 @@ fn table(view: &View) -> Table {
         ("Tail labels", "head, torso, tail"),
         ("Imbalance ratio", "mean imbalance ratio"),
         ("SCUMBLE", "SCUMBLE"),
-        ("Brands without", "training rows"),
+        ("Missing brands", "training rows"),
     ];
     let mut columns = vec![Column::words("Experiment")];
     columns.extend(titles.map(|(title, term)| Column::number(title).of(term)));

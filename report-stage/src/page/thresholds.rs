@@ -39,9 +39,9 @@ fn thresholds(view: &View) -> Table {
             let at = curve.and_then(|curve| curve.thresholds);
             let taken = curve.and_then(|curve| curve.taken);
             let threshold = at.map_or(DASH.to_owned(), |at| format::probability(at.median));
-            let range = at.map(|at| {
-                format!("{} to {}", format::probability(at.lower), format::probability(at.upper))
-            });
+            let quarters = at.map(|at| [at.lower, at.upper].map(format::probability));
+            let range = quarters.filter(|[lower, upper]| lower != upper);
+            let range = range.map(|[lower, upper]| format!("{lower} to {upper}"));
             [
                 Cell::number(threshold, why(e)).with(range),
                 Cell::number(format::metric(taken.map(|[_, precision]| precision)), why(e)),
@@ -51,7 +51,7 @@ fn thresholds(view: &View) -> Table {
         Tier::ALL.into_iter().flat_map(of_tier).collect()
     };
     Table {
-        caption: "Each tier: median threshold with the range of the middle half of the brands, and precision and recall of all predictions"
+        caption: "For each tier: median threshold, with the range of the middle half of the brands where thresholds differ; precision and recall of all predictions"
             .to_owned(),
         columns,
         rows: view.rows(cells),

@@ -1,5 +1,4 @@
-//! Nothing is lost and nothing half written, at whatever moment a program is killed or a file cannot
-//! be written.
+//! No result is lost or half written, whenever a program is killed or a file cannot be written.
 
 mod workspace;
 
@@ -14,9 +13,9 @@ use workspace::{Workspace, binary};
 
 const KILLS: u32 = 50;
 
-/// Half of the times the runner is killed, else one of its stages; then `pipeline run` ends with the
-/// bytes of an undisturbed run. It goes from one setting to another and back: half of the times there
-/// are the results of the other, else nothing. With the second a checkpoint follows each update.
+/// Every second time the runner is killed, otherwise one of its stages; then `pipeline run` ends with
+/// the bytes of an undisturbed run. The settings alternate. Half of the runs find the results of the
+/// other setting, the others find none. The second setting writes a checkpoint after each update.
 #[test]
 fn a_killed_run_is_made_whole_by_the_next() {
     const SETTINGS: [&str; 2] = ["epochs: 3", "checkpoint_minutes: 0, epochs: 20"];
@@ -31,16 +30,16 @@ fn a_killed_run_is_made_whole_by_the_next() {
 
     let work = small();
     let (mut n_stages_killed, mut n_left_alone, mut n_resumed) = (0, 0, 0);
-    // How long a run takes, by what it finds and its setting: learned from each that ends before it is
-    // killed, as one measured on a busy machine would put most kills behind the end on an idle one.
+    // How long a run takes, by what it finds and its setting. Learned from each run that ends before it
+    // is killed: a time measured on a busy machine would put most kills after the end on an idle one.
     let mut took = [[Duration::from_secs(2); 2]; 2];
     let mut last = SETTINGS[0];
     for kill in 0..KILLS {
-        // Runner and stage, nothing and earlier results, one setting and the other in turn: those who
+        // Runner and stage, nothing and earlier results, one setting and the other in turn. Runs that
         // find results find those of the other setting.
         let (has_earlier, which) = (kill % 4 >= 2, ((kill + kill / 4) % 2) as usize);
         let runs = work.dir.join("runs");
-        // What is kept would be restored.
+        // Kept results would be restored.
         let old = if has_earlier { runs.join(".kept") } else { runs };
         if old.exists() {
             fs::remove_dir_all(old).unwrap();
@@ -49,17 +48,17 @@ fn a_killed_run_is_made_whole_by_the_next() {
         assert!(!has_earlier || last != SETTINGS[which], "kill {kill} finds nothing to do");
         last = SETTINGS[which];
         let took = &mut took[usize::from(has_earlier)][which];
-        // Spread over the run in an order that looks like none: multiples of a number prime to 97.
+        // Spread over the run in no apparent order: multiples of a number coprime to 97.
         let moment = *took * (kill * 37 % 97) / 97;
         let mut runner = start(&work);
         let started = Instant::now();
-        // Most kills wait for a stage to be at work; the others hit the runner between stages too.
+        // Most kills wait until a stage is running; the others also hit the runner between stages.
         let waits = kill % 8 >= 3;
-        let mut at_work = None;
+        let mut running = None;
         while runner.try_wait().unwrap().is_none() {
             if started.elapsed() >= moment {
-                at_work = child_of(runner.id());
-                if at_work.is_some() || !waits {
+                running = child_of(runner.id());
+                if running.is_some() || !waits {
                     break;
                 }
             }
@@ -67,15 +66,15 @@ fn a_killed_run_is_made_whole_by_the_next() {
         }
         if runner.try_wait().unwrap().is_some() {
             *took = started.elapsed();
-        } else if let Some(stage) = at_work.filter(|_| kill % 2 == 1) {
+        } else if let Some(stage) = running.filter(|_| kill % 2 == 1) {
             n_stages_killed += u32::from(kill_now(stage));
             runner.wait().unwrap();
         } else {
             runner.kill().unwrap();
             runner.wait().unwrap();
-            if let Some(stage) = at_work {
+            if let Some(stage) = running {
                 n_left_alone += 1;
-                assert!(ends(stage), "a killed runner leaves nothing at work");
+                assert!(ends(stage), "a killed runner leaves no stage running");
             }
         }
 
@@ -104,7 +103,7 @@ fn a_full_disk_is_an_error_that_leaves_earlier_results_whole() {
     let mut failed_stages = BTreeSet::new();
     for kib in [1, 2, 4, 6, 8, 12, 16, 64] {
         let work = small();
-        // Half of the times there are earlier results, of other settings.
+        // Every second time there are earlier results, of other settings.
         let has_earlier = kib % 4 == 0;
         if has_earlier {
             assert_eq!(work.pipeline(&["run"]).code, 0);
@@ -148,7 +147,7 @@ fn a_read_only_folder_is_an_error_that_leaves_earlier_results_whole() {
     work.edit("pipeline.yaml", "epochs: 3,", "epochs: 4,");
     let folder = work.dir.join("runs/bau/train");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
-    // Permissions do not bind the administrator, unless that power is given up.
+    // Permissions do not bind root, unless its capabilities are dropped.
     let is_bound = File::create(folder.join("try")).is_err();
     let mut command = if is_bound {
         Command::new(binary("pipeline"))
@@ -159,7 +158,7 @@ fn a_read_only_folder_is_an_error_that_leaves_earlier_results_whole() {
         command
     };
     let Ok(run) = command.args(["run", "bau"]).current_dir(&work.dir).output() else {
-        eprintln!("skipped: no `setpriv`, without which nothing is read-only for this user");
+        eprintln!("skipped: root needs `setpriv` to make a folder read-only, and there is none");
         return;
     };
     let stderr = String::from_utf8_lossy(&run.stderr);
@@ -198,12 +197,12 @@ fn start(work: &Workspace) -> Child {
         .unwrap()
 }
 
-/// A process that another has started, if there is one now.
+/// A running child of a process, if there is one.
 fn child_of(parent: u32) -> Option<u32> {
     let is_child = |process: &u32| {
         let stat = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat"));
         let stat = stat.unwrap_or_default();
-        // After the name, in brackets: the state and the parent.
+        // After the name in parentheses: the state and the parent.
         let mut rest = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         rest.next().is_some_and(|state| state != "Z") && rest.next() == Some(&parent.to_string())
     };
@@ -211,7 +210,7 @@ fn child_of(parent: u32) -> Option<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_child)
 }
 
-/// Whether a process is gone within two seconds.
+/// Whether a process ends within two seconds.
 fn ends(process: u32) -> bool {
     let stat = Path::new("/proc").join(process.to_string()).join("stat");
     (0..200).any(|_| {

@@ -28,7 +28,7 @@ BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
 SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,10 +84,11 @@ need-experiment:
 test: build ## All tests
 	$(CARGO) test --release --workspace --locked
 
-schemas: build ## Write the schemas of all JSON that the runner reads and writes, docs/schemas
+schemas: build ## Write docs/schemas, the schemas of all JSON, and docs/MANIFEST.md
 	mkdir -p docs/schemas
 	for name in $(SCHEMAS); do $(BIN)/pipeline schema $$name > docs/schemas/$$name.json; done
 	$(BIN)/report-stage schema > docs/schemas/report.json
+	$(BIN)/pipeline schema --format markdown > docs/MANIFEST.md
 
 check: build ## What CI runs: format, lints, documentation, tests
 	$(CARGO) fmt --all --check
@@ -95,7 +96,7 @@ check: build ## What CI runs: format, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --locked
 	$(CARGO) test --release --workspace --locked
 
-bench: bench-sample bench-train bench-train-scale bench-neighbours bench-report bench-peer bench-growth bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
+bench: bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-peer bench-growth bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
 
 bench/.venv: bench/requirements.txt
 	python3 -m venv bench/.venv
@@ -116,6 +117,9 @@ bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users
 
 bench-report: build bench/.venv ## The report of ten experiments, 200,000 test users, 3,000 brands
 	bench/.venv/bin/python bench/report/run.py
+
+bench-tables: pipeline bench/.venv ## docs/TABLES.md against the demo's results and a tiny data set
+	bench/.venv/bin/python bench/tables/read_model.py
 
 bench-peer: build bench/.venv ## The whole pipeline against DuckDB, PyTorch and numpy: PEER_USERS=
 	bench/.venv/bin/python bench/peer/run.py --users $(PEER_USERS)

@@ -306,7 +306,7 @@ pub fn trade_off(table: &Table) -> Result<Vec<Alternative>, Error> {
         for row in 0..batch.num_rows() {
             let kind = kinds.value(row);
             let Some(kind) = AlternativeKind::named(kind) else {
-                let found = format!("kind `{kind}`, expected threshold or brand_share");
+                let found = format!("kind `{kind}`, expected `threshold` or `brand_share`");
                 return Err(table.broken(&TRADE_OFF, found));
             };
             alternatives.push(Alternative {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Int64Array, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::datatypes::Field;
 use contract::columns::{ListBuilder, nullable_f64s, texts};
 use contract::ipc::{self, Writer};
-use contract::tables::{HISTOGRAM, HISTOGRAM_MORE, PER_BRAND, SCORES};
+use contract::tables::{HISTOGRAM, HISTOGRAM_MORE, PER_BRAND, SCORES, TRADE_OFF};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -351,6 +351,25 @@ fn logits_of_a_histogram_must_lie_in_their_bin() {
     assert_eq!(output.status.code(), Some(5));
     let stderr = String::from_utf8(output.stderr).unwrap();
     let expected = "logits from -2.41 to 2.41 in bin 600 of brand 0, expected logits of that bin";
+    assert!(stderr.contains(expected), "{stderr}");
+}
+
+#[test]
+fn an_unknown_kind_of_alternative_is_rejected() {
+    let dir = pipeline();
+    let one = |value: f64| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
+    let columns = vec![
+        Arc::new(StringArray::from(vec!["luck"])) as ArrayRef,
+        one(0.5),
+        one(0.5),
+        one(0.5),
+        Arc::new(UInt64Array::from(vec![1])),
+    ];
+    write(&dir.path().join("runs/good/score/trade_off.arrow"), &TRADE_OFF, columns);
+    let output = run(&dir, &[]);
+    assert_eq!(output.status.code(), Some(5));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = "trade_off.arrow: kind `luck`, expected `threshold` or `brand_share`\nhint:";
     assert!(stderr.contains(expected), "{stderr}");
 }
 

@@ -153,7 +153,7 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
         (none.code, &*none.stderr),
         (
             4,
-            "pipeline: nothing is selected: no experiment has such a name; there are bau, \
+            "pipeline: nothing is selected: no experiment matches; the experiments are bau, \
              bau_expected_f1, popularity, persistence\n"
         )
     );
@@ -297,7 +297,7 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     fs::create_dir(&model).unwrap();
     let failed = work.pipeline(&["run"]);
     assert_eq!(failed.code, 1);
-    assert!(failed.stderr.contains("hint: fix it, then `pipeline run` goes on from here; `--keep"));
+    assert!(failed.stderr.contains("hint: fix it, then run `pipeline run` again; `--keep-going`"));
     fs::remove_dir(&model).unwrap();
     // A later run of another experiment does not make it forgotten, nor a line of the index that was
     // cut off.
@@ -479,7 +479,7 @@ fn clean_deletes_what_no_experiment_uses() {
     let before = kept();
     let shown = work.pipeline(&["clean", "-n"]);
     assert!(shown.stdout.contains("train of bau, an earlier setting"), "{}", shown.stdout);
-    assert!(shown.stdout.contains("popularity: an experiment that the manifest has no more"));
+    assert!(shown.stdout.contains("popularity: an experiment that is no longer in the manifest"));
     let asked = work.pipeline(&["clean"]);
     assert_eq!((asked.code, kept()), (1, before), "nobody to ask: {}", asked.stderr);
     // What no stage wrote is somebody's: it stays, and so does its folder.
@@ -1205,12 +1205,12 @@ fn a_killed_training_resumes_and_ends_with_the_same_bytes() {
     for until in ["epoch 1 ", "epoch 7 ", "epoch 30 ", "epoch 59 ", "refit bau: epoch 2 "] {
         let run = work.killed("train-stage", &args, until);
         assert!(run.stderr.contains(until), "{}", run.stderr);
-        n_resumed += usize::from(run.stderr.contains("going on from a checkpoint"));
+        n_resumed += usize::from(run.stderr.contains("resuming from a checkpoint"));
     }
     assert_eq!(n_resumed, 4, "all but the first");
     let run = work.run("train-stage", &args);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("refit bau: going on from a checkpoint"), "{}", run.stderr);
+    assert!(run.stderr.contains("refit bau: resuming from a checkpoint"), "{}", run.stderr);
     for file in ["model.arrow", "judged_model.arrow"] {
         let path = format!("runs/bau/train/{file}");
         assert!(work.bytes(&path) == alone.bytes(&path), "{file} differs");
@@ -1342,7 +1342,7 @@ fn a_damaged_checkpoint_is_not_used() {
     let run = work.run("train-stage", &args);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let expected =
-        format!("cannot go on from {checkpoint}: it is damaged or of an earlier version");
+        format!("cannot resume from {checkpoint}: it is damaged or from an earlier version");
     assert!(run.stderr.contains(&expected), "{}", run.stderr);
     assert!(model == work.bytes("runs/bau/train/model.arrow"));
 }

@@ -81,7 +81,7 @@ fn a_killed_run_is_made_whole_by_the_next() {
 
         let again = work.pipeline(&["run"]);
         assert_eq!(again.code, 0, "after kill {kill}:\n{}", again.stderr);
-        n_resumed += u32::from(again.stderr.contains("going on from a checkpoint"));
+        n_resumed += u32::from(again.stderr.contains("resuming from a checkpoint"));
         for (file, bytes) in &expected[which] {
             assert!(work.bytes(file) == *bytes, "after kill {kill}: {file} differs");
         }

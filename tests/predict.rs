@@ -128,7 +128,7 @@ fn what_training_refuses_predict_refuses_too() {
                 vectors(good),
                 good_ages(),
             ),
-            &["`user_id` holds 1 nulls"],
+            &["`user_id` holds 1 null, expected none"],
         ),
         (
             with(Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0])), vectors(good), good_ages()),

@@ -1,5 +1,4 @@
-//! Bins of neighbouring logits: which users of a brand are told apart, and which are counted
-//! together.
+//! Bins of neighbouring logits: which users of a brand are counted together.
 //!
 //! The [`EXACT`] highest logits of a brand each have a bin of their own. Below them a bin is at
 //! most 1/`FINENESS` as wide as its distance from the lowest of these. So the bins follow the
@@ -10,8 +9,8 @@ use std::cmp::Ordering;
 
 /// Highest logits of a brand that are kept exactly, each with all of its users.
 ///
-/// So all is exact of data sets with no more users, and what is decided about a rare brand, whose
-/// threshold lies among them.
+/// So the figures of a data set with no more users are exact, and so are the decisions about a
+/// rare brand, whose threshold lies among these.
 pub const EXACT: usize = 512;
 
 /// Bins are narrower than their distance from the exact logits by this factor or up to double.
@@ -69,7 +68,7 @@ impl Bin {
         self.positives + self.negatives
     }
 
-    /// The logit that stands for all of them.
+    /// The logit that represents all of them: the middle.
     pub fn logit(&self) -> f64 {
         f64::midpoint(f64::from(self.low), f64::from(self.high))
     }
@@ -129,7 +128,7 @@ impl Cell {
     ///
     /// It is the widest that ends at least [`FINENESS`] of its widths below the floor and crosses
     /// no step. As the floor rises a cell stays or becomes part of a wider one, never of two: so
-    /// bins made for a lower floor can be taken together for a higher one.
+    /// bins made for a lower floor can be merged for a higher one.
     #[inline]
     fn of(position: i64, floor: i64) -> Self {
         let widest = match position {
@@ -151,7 +150,7 @@ fn level(position: i64, floor: i64) -> u32 {
     level - u32::from(is_near && level > 0)
 }
 
-/// Takes together the bins below the exact ones that share a cell.
+/// Merges the bins below the exact ones that share a cell.
 ///
 /// * `bins`: ascending, no two of the same lowest logit.
 fn coarsen(bins: &mut Vec<Bin>) {
@@ -225,7 +224,7 @@ fn interleave(mine: &[Bin], theirs: &[Bin]) -> Vec<Bin> {
 
 /// Counts many users of one brand at a time; its buffers serve one brand after the other.
 pub(crate) struct Counter {
-    /// A slot a cell, by ascending logit: first the cells as wide as a step, then the narrower
+    /// A slot per cell, by ascending logit: first the cells as wide as a step, then the narrower
     slots: Vec<Slot>,
     /// By slot
     positives: Vec<u32>,
@@ -267,7 +266,7 @@ impl Counter {
         /// Logits whose slots are found before any is looked up.
         const TOGETHER: usize = 64;
 
-        // Nearly all users lie below the exact logits, whose lowest can only rise: a slot each.
+        // Nearly all users lie below the exact logits, whose lowest can only rise: they have slots.
         let floor = bins.len().checked_sub(EXACT).map(|i| bins[i].low);
         let floor = floor.or_else(|| Self::floor(logits)).unwrap_or(f32::NEG_INFINITY);
         let has_slot = |logit: f32| logit >= LOGIT_MIN && logit < LOGIT_MAX.min(floor);

@@ -11,9 +11,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use std::array;
 
-/// What an experiment predicts for its users, beside the truth.
+/// What an experiment predicts for its users, and the truth.
 ///
-/// Both hold `n_users` lists of brand positions, in any order; a brand that stands twice in a
+/// Both hold `n_users` lists of brand positions, in any order; a brand that appears twice in a
 /// list counts once.
 #[derive(Clone, Copy, Debug)]
 pub struct Decisions<'a> {
@@ -44,13 +44,13 @@ pub struct BrandDraws {
     f1: Vec<f32>,
 }
 
-/// Draws of which the F1 of every brand is kept, at most: 3,000 brands take 12 MB.
+/// The F1 of every brand is kept for this many draws at most: 12 MB for 3,000 brands.
 pub const MAX_BRAND_DRAWS: usize = 1000;
 
 impl BrandDraws {
     /// The central interval of the change of one brand's F1 from `baseline` to this. A draw without
-    /// any of its users shows no change, so a brand of two or three users has 0 in its interval
-    /// whatever happened to them.
+    /// any of its users shows no change, so the interval of a brand with two or three users always
+    /// includes 0.
     ///
     /// * `level`: as in [`percentile_interval`], as is the result.
     pub fn change_of(&self, brand: usize, baseline: &Self, level: f64) -> Option<(f64, f64)> {
@@ -78,7 +78,7 @@ impl BrandDraws {
         sums.into_iter().map(|(sum, n)| sum / f64::from(n)).collect() // 0 / 0 is NaN
     }
 
-    /// Puts the blocks of draws beside each other, brand by brand.
+    /// Joins the blocks of draws, brand by brand.
     fn of_blocks(blocks: &[Block], n_brands: usize, n_draws: usize) -> Self {
         let n_draws = n_draws.min(MAX_BRAND_DRAWS);
         let mut f1 = Vec::with_capacity(n_brands * n_draws);
@@ -108,14 +108,14 @@ const LANES: usize = 16;
 #[repr(align(64))]
 struct Lanes([u32; LANES]);
 
-/// Metrics of the users drawn anew, many times.
+/// Metrics of users drawn with replacement, many times.
 ///
 /// * `decisions`: truth and predictions of the evaluated users.
 /// * `n_brands`: all brand positions are below it.
 /// * `n_draws`: 1,000 for a 95 % interval.
 /// * `seed`: draws of equal seed, draw number and number of users take the same users.
 ///
-/// Returns one value a draw; all NaN without users.
+/// Returns one value per draw; all NaN without users.
 ///
 /// # Panics
 ///
@@ -156,7 +156,7 @@ pub fn point(decisions: &Decisions, n_brands: usize) -> Point {
 
 /// The central interval of the draws.
 ///
-/// * `values`: one a draw; NaN is left out.
+/// * `values`: one per draw; NaN is left out.
 /// * `level`: share of the draws inside, in (0, 1); 0.95 leaves 2.5 % out on each side.
 ///
 /// Returns the two percentiles, interpolated linearly as by default in numpy. `None` if no
@@ -183,7 +183,7 @@ pub fn percentile_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
 ///
 /// # Panics
 ///
-/// If `a` and `b` differ in length: they are not of the same draws then.
+/// If `a` and `b` differ in length, as then they are not of the same draws.
 pub fn paired_interval(a: &[f64], b: &[f64], level: f64) -> Option<(f64, f64)> {
     assert_eq!(a.len(), b.len(), "paired draws have equal numbers");
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -198,7 +198,7 @@ const FN: u32 = 2;
 struct Users {
     /// `(n_users + 1,)`, positions in `cells`.
     offsets: Vec<usize>,
-    /// `3 · brand_idx + kind`: the counter that the user adds to.
+    /// `3 · brand_idx + kind`: the counters that a user adds to.
     cells: Vec<u32>,
     /// `(n_users,)`, `None` for users without a label.
     f1: Vec<Option<f64>>,
@@ -252,12 +252,12 @@ fn fill_sorted(brands: &mut Vec<u32>, list: &[u32], n_brands: usize) {
 }
 
 /// The metrics of `LANES` draws.
-#[expect(clippy::struct_field_names, reason = "the metrics are called so")]
+#[expect(clippy::struct_field_names, reason = "the names of the metrics")]
 struct Block {
     macro_f1: [f64; LANES],
     user_f1: [f64; LANES],
     micro_f1: [f64; LANES],
-    /// `(n_brands,)`, empty beyond the draws of which it is kept.
+    /// `(n_brands,)`, or empty after the first [`MAX_BRAND_DRAWS`] draws.
     brand_f1: Vec<[f32; LANES]>,
 }
 
@@ -333,7 +333,7 @@ fn draw_weights(n_users: usize, first_draw: usize, seed: u64) -> Vec<[u8; LANES]
     let mut weights = vec![[0_u8; LANES]; n_users];
     let n_users = u32::try_from(n_users).expect("user rows are u32");
     for (lane, draw) in (first_draw as u64..).take(LANES).enumerate() {
-        // One generator a draw: it must not matter which draws a thread makes before. The
+        // One generator per draw: it must not matter which draws a thread makes before. The
         // first step spreads the seed, so that seeds 1 and 2 do not share their draws.
         let base = Xoshiro256PlusPlus::seed_from_u64(seed).next_u64();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(base.wrapping_add(draw));
@@ -348,34 +348,23 @@ fn draw_weights(n_users: usize, first_draw: usize, seed: u64) -> Vec<[u8; LANES]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{macro_f1, precision, recall, reference, sum};
+    use crate::{OwnedLists, macro_f1, precision, recall, reference, sum};
 
-    /// Lists that own their arrays.
-    struct Owned {
-        offsets: Vec<usize>,
-        values: Vec<u32>,
+    fn owned(lists: impl IntoIterator<Item = Vec<u32>>) -> OwnedLists {
+        let mut owned = OwnedLists::default();
+        lists.into_iter().for_each(|list| owned.push(&list));
+        owned
     }
 
-    impl Owned {
-        fn new(lists: impl IntoIterator<Item = Vec<u32>>) -> Owned {
-            let mut owned = Owned { offsets: vec![0], values: Vec::new() };
-            for list in lists {
-                owned.values.extend(list);
-                owned.offsets.push(owned.values.len());
-            }
-            owned
-        }
-
-        fn lists(&self) -> Lists<'_> {
-            Lists { offsets: &self.offsets, values: &self.values }
-        }
+    fn of<'a>(labels: &'a OwnedLists, predicted: &'a OwnedLists) -> Decisions<'a> {
+        Decisions { labels: labels.as_lists(), predicted: predicted.as_lists() }
     }
 
     /// Users with labels of `n_brands` brands, and predictions that hit about half of them.
-    fn random_users(n_users: usize, n_brands: u32, seed: u64) -> (Owned, Owned) {
+    fn random_users(n_users: usize, n_brands: u32, seed: u64) -> (OwnedLists, OwnedLists) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut predicted = Vec::new();
-        let labels = Owned::new((0..n_users).map(|_| {
+        let labels = owned((0..n_users).map(|_| {
             let n_labels = rng.random_range(0..6_u32);
             let labels: Vec<u32> = (0..n_labels).map(|_| rng.random_range(0..n_brands)).collect();
             predicted.push(
@@ -386,14 +375,14 @@ mod tests {
             );
             labels
         }));
-        (labels, Owned::new(predicted))
+        (labels, owned(predicted))
     }
 
     /// One brand that every user has; it is predicted for the first `n_hits` of them.
-    fn one_brand(n_users: usize, n_hits: usize) -> (Owned, Owned) {
+    fn one_brand(n_users: usize, n_hits: usize) -> (OwnedLists, OwnedLists) {
         (
-            Owned::new(vec![vec![0]; n_users]),
-            Owned::new((0..n_users).map(|user| if user < n_hits { vec![0] } else { vec![] })),
+            owned(vec![vec![0]; n_users]),
+            owned((0..n_users).map(|user| if user < n_hits { vec![0] } else { vec![] })),
         )
     }
 
@@ -408,9 +397,9 @@ mod tests {
 
     #[test]
     fn a_point_counts_hits_and_both_errors() {
-        let labels = Owned::new([vec![2, 0], vec![1], vec![]]);
-        let predicted = Owned::new([vec![0, 1, 0], vec![], vec![2]]);
-        let point = point(&Decisions { labels: labels.lists(), predicted: predicted.lists() }, 4);
+        let labels = owned([vec![2, 0], vec![1], vec![]]);
+        let predicted = owned([vec![0, 1, 0], vec![], vec![2]]);
+        let point = point(&of(&labels, &predicted), 4);
         let counts = |tp, fp, fn_| Counts { tp, fp, fn_ };
         assert_eq!(
             point.brands,
@@ -424,9 +413,9 @@ mod tests {
     #[test]
     fn the_point_metrics_agree_with_scikit_learn() {
         let users = reference::users();
-        let labels = Owned::new(users.iter().map(|user| user.labels.clone()));
-        let predicted = Owned::new(users.iter().map(|user| user.predicted.clone()));
-        let point = point(&Decisions { labels: labels.lists(), predicted: predicted.lists() }, 6);
+        let labels = owned(users.iter().map(|user| user.labels.clone()));
+        let predicted = owned(users.iter().map(|user| user.predicted.clone()));
+        let point = point(&of(&labels, &predicted), 6);
         for (value, name) in [
             (macro_f1(&point.brands), "macro_f1"),
             (f1(sum(&point.brands)), "micro_f1"),
@@ -453,7 +442,7 @@ mod tests {
     #[test]
     fn a_draw_is_the_point_of_the_resampled_users() {
         let (labels, predicted) = random_users(50, 8, 1);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let draws = bootstrap(&decisions, 8, 20, 9);
         assert_eq!(draws.macro_f1.len(), 20);
         for draw in [0, 15, 16, 19] {
@@ -464,11 +453,10 @@ mod tests {
                     let weight = usize::from(weights[user][draw % LANES]);
                     copies.extend(std::iter::repeat_n(list.to_vec(), weight));
                 }
-                Owned::new(copies)
+                owned(copies)
             };
             let (labels, predicted) = (drawn(decisions.labels), drawn(decisions.predicted));
-            let slow =
-                point(&Decisions { labels: labels.lists(), predicted: predicted.lists() }, 8);
+            let slow = point(&of(&labels, &predicted), 8);
             for (fast, slow) in [
                 (draws.macro_f1[draw], macro_f1(&slow.brands)),
                 (draws.micro_f1[draw], f1(sum(&slow.brands))),
@@ -485,7 +473,7 @@ mod tests {
     #[test]
     fn the_spread_of_the_draws_is_the_standard_error() {
         let (labels, predicted) = one_brand(400, 120);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let draws = bootstrap(&decisions, 1, 4000, 3);
         let error = (0.3_f64 * 0.7 / 400.0).sqrt();
         // 4,000 draws know a standard deviation to 1 / sqrt(8000) = 1.1 %, the mean to 0.0004.
@@ -508,7 +496,7 @@ mod tests {
             .filter(|&world| {
                 let n_hits = (0..200).filter(|_| rng.random_bool(0.4)).count();
                 let (labels, predicted) = one_brand(200, n_hits);
-                let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+                let decisions = of(&labels, &predicted);
                 let draws = bootstrap(&decisions, 1, 400, world);
                 let (low, high) = percentile_interval(&draws.user_f1, 0.95).unwrap();
                 low <= 0.4 && 0.4 <= high
@@ -518,9 +506,9 @@ mod tests {
     }
 
     #[test]
-    fn identical_decisions_differ_by_exactly_nothing() {
+    fn the_difference_of_identical_decisions_is_exactly_zero() {
         let (labels, predicted) = random_users(80, 10, 2);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let (a, b) = (bootstrap(&decisions, 10, 100, 4), bootstrap(&decisions, 10, 100, 4));
         assert!(standard_deviation(&a.macro_f1) > 0.01);
         assert_eq!(paired_interval(&a.macro_f1, &b.macro_f1, 0.95), Some((0.0, 0.0)));
@@ -536,7 +524,7 @@ mod tests {
     fn pairing_makes_a_small_change_visible() {
         let draws = [120, 116].map(|n_hits| {
             let (labels, predicted) = one_brand(400, n_hits);
-            let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+            let decisions = of(&labels, &predicted);
             bootstrap(&decisions, 1, 2000, 6).user_f1
         });
         let (low, high) = paired_interval(&draws[0], &draws[1], 0.95).unwrap();
@@ -547,7 +535,7 @@ mod tests {
     #[test]
     fn the_draws_are_the_same_for_any_number_of_threads() {
         let (labels, predicted) = random_users(120, 12, 7);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let draw = |n_threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
             let draws = pool.install(|| bootstrap(&decisions, 12, 100, 8));
@@ -560,7 +548,7 @@ mod tests {
     #[test]
     fn the_mean_of_all_brands_is_the_macro_f1_of_the_draw() {
         let (labels, predicted) = random_users(50, 8, 1);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let draws = bootstrap(&decisions, 8, 20, 9);
         let means = draws.brands.mean(0..8);
         assert_eq!(means.len(), 20);
@@ -579,12 +567,9 @@ mod tests {
             1..=50 => vec![1],
             _ => vec![],
         };
-        let labels = Owned::new((0..200).map(has));
-        let nothing = Owned::new(vec![vec![]; 200]);
-        let draw = |predicted: &Owned| {
-            let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
-            bootstrap(&decisions, 3, 400, 2).brands
-        };
+        let labels = owned((0..200).map(has));
+        let nothing = owned(vec![vec![]; 200]);
+        let draw = |predicted: &OwnedLists| bootstrap(&of(&labels, predicted), 3, 400, 2).brands;
         let (found, missed) = (draw(&labels), draw(&nothing));
         assert_eq!(found.change_of(0, &missed, 0.95), Some((0.0, 1.0)));
         assert_eq!(found.change_of(1, &missed, 0.95), Some((1.0, 1.0)));
@@ -595,16 +580,16 @@ mod tests {
     #[test]
     fn a_longer_bootstrap_begins_with_the_same_draws() {
         let (labels, predicted) = random_users(60, 5, 3);
-        let decisions = Decisions { labels: labels.lists(), predicted: predicted.lists() };
+        let decisions = of(&labels, &predicted);
         let (short, long) = (bootstrap(&decisions, 5, 21, 1), bootstrap(&decisions, 5, 50, 1));
         assert_eq!(short.macro_f1, long.macro_f1[..21]);
         assert_ne!(long.macro_f1[0].to_bits(), long.macro_f1[1].to_bits());
     }
 
     #[test]
-    fn what_is_undefined_in_a_draw_is_nan_and_left_out() {
-        let empty = Owned::new([]);
-        let decisions = Decisions { labels: empty.lists(), predicted: empty.lists() };
+    fn an_undefined_metric_of_a_draw_is_nan_and_left_out() {
+        let empty = owned([]);
+        let decisions = of(&empty, &empty);
         let draws = bootstrap(&decisions, 3, 10, 1);
         assert_eq!(draws.macro_f1.len(), 10);
         assert!(draws.macro_f1.iter().chain(&draws.user_f1).all(|value| value.is_nan()));
@@ -626,7 +611,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "brand 3 of 3")]
     fn a_brand_out_of_range_is_refused() {
-        let lists = Owned::new([vec![3]]);
-        point(&Decisions { labels: lists.lists(), predicted: lists.lists() }, 3);
+        let lists = owned([vec![3]]);
+        point(&of(&lists, &lists), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Logits to probabilities: Platt scaling, one slope and intercept a brand.
+//! Logits to probabilities: Platt scaling, one slope and intercept per brand.
 //!
 //! A rare brand has too few positives for a curve of its own, so each brand's curve is
 //! pulled towards the one fitted on all brands together ([`fit_pooled`]), the more so the
@@ -37,7 +37,7 @@ pub struct Platt {
 }
 
 impl Platt {
-    /// The curve that takes the model's logits at their word.
+    /// The curve of log-odds equal to the logits.
     pub const IDENTITY: Platt = Platt { slope: 1.0, intercept: 0.0 };
 
     /// Calibrated probability of a logit, in `[0, 1]`.
@@ -54,10 +54,10 @@ impl Platt {
     }
 }
 
-/// One curve a brand, each pulled towards the pooled curve, in parallel over brands.
+/// One curve per brand, each pulled towards the pooled curve, in parallel over brands.
 ///
 /// * `histogram`: logits of users who were not trained on.
-/// * `strength`: see [`fit_ridge`]; [`DEFAULT_STRENGTH`] if there is no better reason.
+/// * `strength`: see [`fit_ridge`]; usually [`DEFAULT_STRENGTH`].
 ///
 /// Returns `(n_brands,)`. A brand without users has the pooled curve.
 pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
@@ -85,14 +85,14 @@ pub fn fit_pooled(histogram: &Histogram) -> Platt {
     }
     let cells = Cells::new(brand);
     let centre = cells.mean_logit(|_| 1.0);
-    let prior = Curve { slope: 1.0, level: centre };
+    let prior = Line { slope: 1.0, level: centre };
     cells.centred(centre).maximise(Ridge { prior, on_slope: 0.0, on_level: 0.0 }).platt(centre)
 }
 
 /// A brand's curve, pulled towards the pooled one.
 ///
 /// * `brand`: the brand's logits by bin, of users who were not trained on.
-/// * `pooled`: the curve to be pulled to.
+/// * `pooled`: the curve to pull towards.
 /// * `strength`: weight of the pull, in expected positives of the brand; 0 is none.
 ///
 /// Returns the curve that maximises log-likelihood (nats, users at the logits of their bins) minus
@@ -125,7 +125,7 @@ pub fn fit_ridge(brand: BrandHistogram, pooled: Platt, strength: f64) -> Platt {
     let centre = cells.mean_logit(information);
     let cells = cells.centred(centre);
     let variance = cells.mean(|offset| information(offset + centre), |offset| offset * offset);
-    let prior = Curve {
+    let prior = Line {
         slope: pooled.slope.clamp(SLOPE_MIN, SLOPE_MAX),
         level: pooled.slope * centre + pooled.intercept,
     };
@@ -140,22 +140,22 @@ struct Cells {
     users: Vec<f64>,
 }
 
-/// `sigmoid(slope · offset + level)`, the offset being the logit minus a centre.
+/// Log-odds `slope · offset + level`, the offset being the logit minus a centre.
 #[derive(Clone, Copy)]
-struct Curve {
+struct Line {
     slope: f64,
     level: f64,
 }
 
-/// A curve to stay close to, and the weights of the squared distances, halved.
+/// A line to stay close to, and the weights of the squared distances, halved.
 #[derive(Clone, Copy)]
 struct Ridge {
-    prior: Curve,
+    prior: Line,
     on_slope: f64,
     on_level: f64,
 }
 
-/// The objective at a curve: value, gradient, negative Hessian.
+/// The objective at a line: value, gradient, negative Hessian.
 struct Quadratic {
     value: f64,
     by_slope: f64,
@@ -165,7 +165,7 @@ struct Quadratic {
     level_level: f64,
 }
 
-impl Curve {
+impl Line {
     fn platt(self, centre: f64) -> Platt {
         Platt { slope: self.slope, intercept: self.level - self.slope * centre }
     }
@@ -206,44 +206,43 @@ impl Cells {
     ///
     /// The objective is concave. Its slope is kept in the box: a slope at a bound that wants
     /// to leave is held there while the level moves alone.
-    fn maximise(&self, ridge: Ridge) -> Curve {
+    fn maximise(&self, ridge: Ridge) -> Line {
         /// Newton doubles the digits a step; a separated brand walks to the bound in about 20.
         const MAX_STEPS: usize = 100;
         const MAX_HALVINGS: usize = 40;
-        /// In logits; far below what tells users apart.
+        /// In logits; far below the distance between users.
         const TOLERANCE: f64 = 1e-10;
 
-        let mut curve = ridge.prior;
-        let mut here = self.evaluate(curve, ridge);
+        let mut line = ridge.prior;
+        let mut here = self.evaluate(line, ridge);
         for _ in 0..MAX_STEPS {
-            let is_held = (curve.slope <= SLOPE_MIN && here.by_slope <= 0.0)
-                || (curve.slope >= SLOPE_MAX && here.by_slope >= 0.0);
+            let is_held = (line.slope <= SLOPE_MIN && here.by_slope <= 0.0)
+                || (line.slope >= SLOPE_MAX && here.by_slope >= 0.0);
             let (slope_step, level_step) = here.newton_step(is_held);
             let mut size = 1.0;
             let next = (0..MAX_HALVINGS).find_map(|_| {
-                let curve = Curve {
-                    slope: (curve.slope + size * slope_step).clamp(SLOPE_MIN, SLOPE_MAX),
-                    level: curve.level + size * level_step,
+                let line = Line {
+                    slope: (line.slope + size * slope_step).clamp(SLOPE_MIN, SLOPE_MAX),
+                    level: line.level + size * level_step,
                 };
                 size *= 0.5;
-                let there = self.evaluate(curve, ridge);
-                (there.value >= here.value).then_some((curve, there))
+                let there = self.evaluate(line, ridge);
+                (there.value >= here.value).then_some((line, there))
             });
             // No gain at any step: the value is flat to the last digit.
-            let Some((next_curve, next_here)) = next else { break };
-            let moved =
-                (next_curve.slope - curve.slope).abs() + (next_curve.level - curve.level).abs();
-            (curve, here) = (next_curve, next_here);
+            let Some((next_line, next_here)) = next else { break };
+            let moved = (next_line.slope - line.slope).abs() + (next_line.level - line.level).abs();
+            (line, here) = (next_line, next_here);
             if moved < TOLERANCE {
                 break;
             }
         }
-        curve
+        line
     }
 
-    fn evaluate(&self, curve: Curve, ridge: Ridge) -> Quadratic {
-        let slope_off = curve.slope - ridge.prior.slope;
-        let level_off = curve.level - ridge.prior.level;
+    fn evaluate(&self, line: Line, ridge: Ridge) -> Quadratic {
+        let slope_off = line.slope - ridge.prior.slope;
+        let level_off = line.level - ridge.prior.level;
         let mut at = Quadratic {
             value: -0.5 * (ridge.on_slope * slope_off.powi(2) + ridge.on_level * level_off.powi(2)),
             by_slope: -ridge.on_slope * slope_off,
@@ -255,7 +254,7 @@ impl Cells {
         for ((&offset, &positives), &users) in
             self.logits.iter().zip(&self.positives).zip(&self.users)
         {
-            let z = curve.slope * offset + curve.level;
+            let z = line.slope * offset + line.level;
             // With e = exp(-|z|) nothing overflows: ln(1 + e^z) = max(z, 0) + ln(1 + e).
             let e = (-z.abs()).exp();
             let prob = if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
@@ -430,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_falls_back() {
+    fn without_both_kinds_of_labels_the_fit_falls_back() {
         assert_eq!(fit_pooled(&one_brand(&[(1.0, 0, 5)])), Platt::IDENTITY);
         assert_eq!(fit_pooled(&one_brand(&[(1.0, 5, 0)])), Platt::IDENTITY);
         let pooled = Platt { slope: 0.8, intercept: 0.3 };

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_denominator_is_undefined() {
+    fn a_ratio_without_a_denominator_is_undefined() {
         assert_eq!(precision(counts(0, 0, 5)), None);
         assert_eq!(recall(counts(0, 5, 0)), None);
         assert_eq!(f1(Counts::default()), None);

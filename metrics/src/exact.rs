@@ -1,8 +1,8 @@
 //! Figures from bins against the same ones from a list of all users, for any scale of the logits.
 
 use crate::{
-    Counts, Curve, Histogram, Lists, Objective, average_precision, best_f1, counts_at, expected,
-    f1, macro_f1, sum, tune_global,
+    Counts, Curve, Histogram, Objective, OwnedLists, average_precision, best_f1, counts_at,
+    expected, f1, macro_f1, sum, tune_global,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 /// A logit, and whether the user has the brand.
 type User = (f32, bool);
 
-/// What a model may do to its logits without changing their order.
+/// Offset and scale: what a model may do to its logits without changing their order.
 const SCALES: [(f32, f32); 6] =
     [(0.0, 1.0), (0.0, 1.0 / 50.0), (-7.0, 1.0), (-7.0, 0.005), (-7.0, 1e-3), (3.0, 1.0 / 50.0)];
 
@@ -35,14 +35,13 @@ fn histogram(brands: &[Vec<User>]) -> Histogram {
     let n_users = brands[0].len();
     for first in (0..n_users).step_by(4096) {
         let rows = first..n_users.min(first + 4096);
-        let (mut logits, mut offsets, mut values) = (Vec::new(), vec![0], Vec::new());
+        let (mut logits, mut labels) = (Vec::new(), OwnedLists::default());
         for row in rows {
             logits.extend(brands.iter().map(|users| users[row].0));
             let has = (0..brands.len() as u32).filter(|&brand| brands[brand as usize][row].1);
-            values.extend(has);
-            offsets.push(values.len());
+            labels.push(&has.collect::<Vec<_>>());
         }
-        histogram.add_rows(&logits, Lists { offsets: &offsets, values: &values });
+        histogram.add_rows(&logits, labels.as_lists());
     }
     histogram
 }

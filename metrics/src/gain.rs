@@ -9,7 +9,7 @@
 //! `share · (2p - F_b) / size_b + (1 - share) · (2p - F_u) / size_u > 0`,
 //!
 //! a threshold between `F_b / 2` and `F_u / 2`. A rare brand has a small `size` and decides
-//! itself who gets it; of a large brand one user more or less is nothing to it, and the user
+//! itself who gets it; to a large brand one user more or less matters little, and the user
 //! decides. That is why one decision can serve both.
 //!
 //! # Source
@@ -19,29 +19,29 @@
 
 use crate::thresholds::Expected;
 
-/// One side's part in a decision: `weight · (2p - f1)`.
+/// What a prediction of probability `p` is worth to one side: `weight · (2p - f1)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stake {
-    /// Best F1 expected there.
+    /// Best F1 expected of this brand or user.
     pub f1: f64,
     /// How much a unit of `2p - f1` changes the mean.
     pub weight: f64,
 }
 
-/// A brand's part.
+/// What a prediction is worth to its brand.
 pub type BrandStake = Stake;
 
-/// A user's part.
+/// What a prediction is worth to its user.
 pub type UserStake = Stake;
 
 impl Stake {
-    /// Of a brand, one of `n_brands`; its size is counted in users per user.
+    /// Of one of `n_brands` brands; its size is a share of the users.
     pub fn of_brand(expected: &Expected, n_brands: usize) -> BrandStake {
         let size = expected.predicted + expected.positives;
         Stake { f1: expected.f1, weight: 1.0 / (size.max(f64::MIN_POSITIVE) * n_brands as f64) }
     }
 
-    /// Of a user.
+    /// Of one user.
     ///
     /// * `probs`: the user's probabilities.
     pub fn of_user(probs: &[f32]) -> UserStake {
@@ -61,7 +61,7 @@ impl Stake {
                 best = (f1, i + 1);
             }
         }
-        // Of whom nothing is expected, nothing is gained.
+        // A user with no expected positives gains nothing.
         let weight = if best.0 > 0.0 { 1.0 / (best.1 as f64 + positives) } else { 0.0 };
         Stake { f1: best.0, weight }
     }

@@ -14,7 +14,7 @@ const CACHE_LINE: usize = 16;
 
 /// Users by brand, bin of the logit ([`crate::bins`]), and whether they have the brand.
 ///
-/// It depends on the users alone, not on their order or on how they came in parts.
+/// It depends on the users alone, not on their order or on how they were split into parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     /// By brand, each ascending
@@ -24,12 +24,12 @@ pub struct Histogram {
 /// One brand's part of a [`Histogram`].
 #[derive(Clone, Copy, Debug)]
 pub struct BrandHistogram<'a> {
-    /// By ascending logit, none empty.
+    /// By ascending logit; none is empty.
     pub bins: &'a [Bin],
 }
 
 impl Histogram {
-    /// A histogram without a user.
+    /// A histogram with no users.
     pub fn new(n_brands: usize) -> Histogram {
         Histogram { brands: vec![Vec::new(); n_brands] }
     }
@@ -62,7 +62,7 @@ impl Histogram {
     /// If the shapes disagree, or a label is not below `n_brands`.
     pub fn add_rows(&mut self, logits: &[f32], labels: Lists) {
         let n_brands = self.n_brands();
-        assert_eq!(logits.len(), labels.len() * n_brands, "one logit a user and brand");
+        assert_eq!(logits.len(), labels.len() * n_brands, "one logit per user and brand");
         if logits.is_empty() {
             return;
         }

@@ -26,8 +26,8 @@ pub fn mean_imbalance_ratio(positives: &[u64]) -> Option<f64> {
 /// SCUMBLE of a set of examples: the mean over those that have a label of
 /// `1 - geometric mean / arithmetic mean` of their brands' imbalance ratios.
 ///
-/// 0 if no example mixes brands of different frequency; toward 1 the more rare brands stand
-/// beside common ones, so that no example can be added for one without adding for the other.
+/// 0 if no example mixes brands of different frequency. The closer to 1, the more often rare and
+/// common brands share examples, so that none can be added for one without the other.
 #[derive(Debug, Clone)]
 pub struct Scumble {
     ratios: Vec<f64>,
@@ -47,7 +47,7 @@ impl Scumble {
         Self { ratios, logs, sum: 0.0, n_examples: 0 }
     }
 
-    /// Adds an example with these brands (each a position in `positives`); one without is passed over.
+    /// Adds an example with these brands (each a position in `positives`); one without is ignored.
     pub fn add(&mut self, brands: &[u32]) {
         if brands.is_empty() {
             return;

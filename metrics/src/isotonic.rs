@@ -1,16 +1,9 @@
 //! Logits to probabilities without a formula: the curve that never falls and fits best.
 //!
 //! It can follow any bend, and needs many positives for that: with few it is a staircase of
-//! noise. So only brands with [`MIN_POSITIVES`] get one.
+//! noise.
 
-use crate::calibration;
-use crate::curve::Curve;
-use crate::histogram::{BrandHistogram, Histogram};
-use rayon::prelude::*;
-
-/// Fewest positives of a brand for a curve of this kind: each block of ten of them then knows
-/// its probability to about a third.
-pub const MIN_POSITIVES: u64 = 100;
+use crate::histogram::BrandHistogram;
 
 /// Straight lines between knots, level beyond them.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,31 +62,10 @@ impl Isotonic {
     }
 }
 
-/// One curve a brand: of this kind where it has enough positives, else Platt's.
-///
-/// * `histogram`: logits of users who were not trained on.
-/// * `strength`: of the pull of Platt's curves, see [`calibration::fit`].
-///
-/// Returns `(n_brands,)`.
-pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Curve> {
-    let platts = calibration::fit(histogram, strength);
-    platts
-        .into_par_iter()
-        .enumerate()
-        .map(|(brand_idx, platt)| {
-            let brand = histogram.brand(brand_idx);
-            if brand.support() < MIN_POSITIVES {
-                return Curve::Platt(platt);
-            }
-            Curve::Isotonic(fit_brand(brand))
-        })
-        .collect()
-}
-
 /// The curve that never falls and has the least squared error.
 ///
-/// Neighbouring bins in which the share of positives falls are merged until it rises everywhere;
-/// a knot stands at the mean logit of each block.
+/// Neighbouring bins in which the share of positives falls are pooled until it rises everywhere;
+/// a knot lies at the mean logit of each pool.
 ///
 /// # Panics
 ///
@@ -102,33 +74,32 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Curve> {
 /// # Source
 ///
 /// Pool adjacent violators (Ayer et al. 1955; Zadrozny and Elkan 2002 for calibration).
-pub fn fit_brand(brand: BrandHistogram) -> Isotonic {
-    let mut blocks: Vec<Block> = Vec::new();
+pub fn fit(brand: BrandHistogram) -> Isotonic {
+    let mut pools: Vec<Pool> = Vec::new();
     for bin in brand.bins {
         let users = bin.users() as f64;
-        let mut block =
-            Block { users, positives: bin.positives as f64, logits: users * bin.logit() };
-        while let Some(before) = blocks.pop_if(|before| before.share() >= block.share()) {
-            block.users += before.users;
-            block.positives += before.positives;
-            block.logits += before.logits;
+        let mut pool = Pool { users, positives: bin.positives as f64, logits: users * bin.logit() };
+        while let Some(before) = pools.pop_if(|before| before.share() >= pool.share()) {
+            pool.users += before.users;
+            pool.positives += before.positives;
+            pool.logits += before.logits;
         }
-        blocks.push(block);
+        pools.push(pool);
     }
-    let logits = blocks.iter().map(|block| (block.logits / block.users) as f32).collect();
-    let probs = blocks.iter().map(|block| block.share() as f32).collect();
-    Isotonic::from_knots(logits, probs).expect("blocks ascend")
+    let logits = pools.iter().map(|pool| (pool.logits / pool.users) as f32).collect();
+    let probs = pools.iter().map(|pool| pool.share() as f32).collect();
+    Isotonic::from_knots(logits, probs).expect("pools ascend")
 }
 
-/// Bins taken together.
-struct Block {
+/// Neighbouring bins taken together.
+struct Pool {
     users: f64,
     positives: f64,
     /// Summed over users
     logits: f64,
 }
 
-impl Block {
+impl Pool {
     fn share(&self) -> f64 {
         self.positives / self.users
     }
@@ -137,15 +108,15 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::one_brand;
+    use crate::histogram::{Histogram, one_brand};
     use proptest::prelude::*;
 
     /// Shares .1, .5, .3, .8 by rising logit: the middle two, of 10 and 30 users, become
     /// (5 + 9) / 40 = .35 at the mean logit of their users.
     #[test]
-    fn bins_whose_share_falls_are_merged() {
+    fn bins_whose_share_falls_are_pooled() {
         let cells = [(-2.0, 1, 9), (0.0, 5, 5), (1.0, 9, 21), (3.0, 8, 2)];
-        let isotonic = fit_brand(one_brand(&cells).brand(0));
+        let isotonic = fit(one_brand(&cells).brand(0));
         let (logits, probs) = isotonic.knots();
         assert_eq!(probs, [0.1, 0.35, 0.8]);
         assert!((f64::from(logits[1]) - 0.75).abs() < 1e-6); // (10 · 0 + 30 · 1) / 40
@@ -172,16 +143,6 @@ mod tests {
         assert!(Isotonic::from_knots(vec![], vec![]).is_none());
     }
 
-    #[test]
-    fn a_brand_with_few_positives_has_platts_curve() {
-        let cells =
-            |positives| vec![(-1.0, positives / 2, 50), (1.0, positives - positives / 2, 10)];
-        for (positives, is_isotonic) in [(MIN_POSITIVES - 1, false), (MIN_POSITIVES, true)] {
-            let curves = fit(&one_brand(&cells(positives)), calibration::DEFAULT_STRENGTH);
-            assert_eq!(matches!(curves[0], Curve::Isotonic(_)), is_isotonic, "{positives}");
-        }
-    }
-
     proptest! {
         /// The fit keeps the number of positives, never falls, and beats every constant.
         #[test]
@@ -192,7 +153,7 @@ mod tests {
             for &(logit, is_positive) in &users {
                 histogram.add(0, logit, is_positive);
             }
-            let curve = fit_brand(histogram.brand(0));
+            let curve = fit(histogram.brand(0));
             let (logits, probs) = curve.knots();
             prop_assert!(logits.is_sorted() && probs.is_sorted());
             for &(logit, _) in &users {

@@ -2,12 +2,12 @@
 //!
 //! No file, clock or global random state is touched here, and every result is the same
 //! for any number of threads. Metrics count first (`u64`), then apply one formula
-//! (`f64`); what is undefined is `None`, never a silent 0.
+//! (`f64`); an undefined result is `None`, never a silent 0.
 //!
 //! The way from logits to decisions and their quality:
 //!
 //! 1. [`Histogram`] counts, per brand, the logits of the users with and without the label;
-//! 2. [`calibration`] turns logits into probabilities, one [`Curve`] a brand;
+//! 2. [`calibration`] turns logits into probabilities, one [`Curve`] per brand;
 //! 3. [`thresholds`] chooses the probability from which a brand is predicted; [`gain`] weighs
 //!    what a prediction is worth to its brand against what it is worth to its user;
 //! 4. [`point`] and [`bootstrap()`] measure the decisions, with [`counts`] for the formulas;

@@ -78,7 +78,7 @@ impl OwnedLists {
         self.offsets.push(self.values.len());
     }
 
-    /// No list, with the room that it has.
+    /// Removes all lists, but keeps the memory.
     pub fn clear(&mut self) {
         self.offsets.truncate(1);
         self.values.clear();

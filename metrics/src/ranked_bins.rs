@@ -1,4 +1,4 @@
-//! The bins of many brands in one order, as a single threshold passes them.
+//! The bins of many brands in one order, by descending probability.
 
 use crate::curve::Curve;
 use crate::histogram::Histogram;
@@ -24,7 +24,7 @@ impl RankedBin {
     }
 }
 
-/// Bins by descending probability; those of one probability are tied.
+/// Bins by descending probability; bins of the same probability are tied.
 ///
 /// * `brands`: positions of the brands, each with its curve.
 pub fn ranked_bins<'a>(

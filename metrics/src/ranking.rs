@@ -5,7 +5,7 @@
 
 /// Share of the first `k` brands that are labels.
 ///
-/// * `ranked`: brand positions, best first; what lies beyond `k` is not looked at.
+/// * `ranked`: brand positions, best first; those after the first `k` are ignored.
 /// * `labels`: the user's brands, ascending.
 ///
 /// Returns hits / `k` in `[0, 1]`. The divisor is `k` even for a shorter list or fewer

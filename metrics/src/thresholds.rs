@@ -1,8 +1,8 @@
-//! From which probability on a brand is predicted, and what a choice is worth.
+//! The probability from which a brand is predicted, and what a threshold is worth.
 //!
 //! A threshold is a calibrated probability; a brand is predicted when `prob >= threshold`.
-//! Here a bin of the histogram is decided as a whole, by the probability of its logit: users are
-//! told apart as far as their bins are ([`crate::bins`]).
+//! Here a bin of the histogram ([`crate::bins`]) is decided as a whole, by the probability of its
+//! logit.
 
 use crate::bins::Bin;
 use crate::calibration::sigmoid;
@@ -20,7 +20,7 @@ pub enum Objective {
     MacroF1,
 }
 
-/// What a brand's probabilities promise.
+/// The F1 to expect of a brand, by its probabilities.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
     /// Highest F1 that any threshold is expected to reach, in `(0, 1]`.
@@ -75,8 +75,8 @@ pub fn expected(brand: BrandHistogram, curve: &Curve) -> Option<Expected> {
 /// Probability from which a brand is predicted about as often as it is expected (`PCut`).
 ///
 /// Arguments as in [`expected`]. Returns the probability at the lower end of a bin, so that the
-/// number of users predicted comes nearest to the sum of all users' probabilities, but is not 0.
-/// `None` where nobody is expected.
+/// number of users predicted is nearest to the sum of all users' probabilities, but not 0.
+/// `None` where nobody is expected to have the brand.
 ///
 /// # Source
 ///
@@ -99,7 +99,7 @@ pub fn expected_volume_threshold(brand: BrandHistogram, curve: &Curve) -> Option
     last.filter(|_| wanted > 0.0).map(from)
 }
 
-/// Of each bin the users, and how many of them are expected to have the brand.
+/// For each bin its users, and how many of them are expected to have the brand.
 fn users_and_hits(brand: BrandHistogram, curve: &Curve) -> Vec<(f64, f64)> {
     let of_bin = |bin: &Bin| {
         let users = bin.users() as f64;
@@ -108,10 +108,10 @@ fn users_and_hits(brand: BrandHistogram, curve: &Curve) -> Vec<(f64, f64)> {
     brand.bins.iter().map(of_bin).collect()
 }
 
-/// A brand's best threshold on labelled users (`SCut`), pulled to another one.
+/// A brand's best threshold on labelled users (`SCut`), pulled towards another one.
 ///
-/// * `pull_to`: a probability, as that of [`Expected::threshold`].
-/// * `strength`: weight of the pull in positives of the brand; 0 is none. A brand with this
+/// * `pull_to`: a probability, for example [`Expected::threshold`].
+/// * `strength`: weight of the pull in positives of the brand; 0 is no pull. A brand with this
 ///   many positives gets the probability half-way in log-odds.
 ///
 /// `None` where no user has the brand and nothing pulls.
@@ -156,8 +156,8 @@ pub fn counts_at(brand: BrandHistogram, curve: &Curve, threshold: f64) -> Counts
 
 /// The best F1 that any threshold reaches on these very labels: a ceiling, not a rule.
 ///
-/// Returns the logit (not a probability) from which on to predict, the lowest of a bin or
-/// minus infinity for everybody, and the counts there. Of equals the highest threshold wins.
+/// Returns the logit (not a probability) to predict from, the lowest of a bin or minus infinity for
+/// everybody, and the counts there. Of equals the highest threshold wins.
 /// Thresholds are tried between bins. `None` where no user has the brand.
 pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
     let support = brand.support();
@@ -186,7 +186,7 @@ pub fn best_f1(brand: BrandHistogram) -> Option<(f64, Counts)> {
 ///
 /// If `curves` has another length than the histogram has brands.
 pub fn tune_global(histogram: &Histogram, curves: &[Curve], objective: Objective) -> Option<f64> {
-    assert_eq!(curves.len(), histogram.n_brands(), "one curve a brand");
+    assert_eq!(curves.len(), histogram.n_brands(), "one curve per brand");
     let nobody = |brand| Counts { tp: 0, fp: 0, fn_: histogram.support(brand) };
     let mut counts: Vec<Counts> = (0..curves.len()).map(nobody).collect();
     let mut total: Counts = counts.iter().copied().sum();
@@ -219,8 +219,8 @@ pub fn tune_global(histogram: &Histogram, curves: &[Curve], objective: Objective
     best.map(|(_, threshold)| threshold)
 }
 
-/// The mean of values of which one changes at a time, summed together with what rounding loses
-/// (Neumaier 1974): after millions of changes as good as a new sum.
+/// The mean of values of which one changes at a time. What rounding loses is summed too (Neumaier
+/// 1974), so that after millions of changes it is as exact as a new sum.
 #[derive(Default)]
 struct RunningMean {
     sum: f64,
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_user_or_no_label_is_undefined() {
+    fn without_users_or_labels_the_results_are_undefined() {
         let empty = Histogram::new(1);
         assert_eq!(expected(empty.brand(0), &Curve::IDENTITY), None);
         assert_eq!(expected_volume_threshold(empty.brand(0), &Curve::IDENTITY), None);

@@ -1,5 +1,5 @@
-//! What the same probabilities would give, for brands and for users, if they were decided
-//! otherwise: a picture of the conflict between item and user level, not a choice.
+//! What other decisions would give brands and users from the same probabilities: a picture of the
+//! conflict between item and user level, not a choice.
 
 use crate::calibration::sigmoid;
 use crate::counts::{Counts, macro_f1};
@@ -9,7 +9,7 @@ use crate::user_sweep::{BRAND_SHARES, user_f1};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// A decision that could be taken.
+/// A decision to try.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Candidate {
     /// One threshold for all brands.
@@ -18,7 +18,7 @@ pub enum Candidate {
     BrandShare(f64),
 }
 
-/// What a decision gives.
+/// The result of a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     /// The decision.
@@ -27,14 +27,14 @@ pub struct Outcome {
     pub macro_f1: Option<f64>,
     /// Mean F1 over users with a label.
     pub user_f1: Option<f64>,
-    /// Predictions for all users.
+    /// Predictions, summed over users.
     pub n_predicted: u64,
 }
 
 /// Lowest and highest threshold tried, and the step between, in log-odds: .01 to .9.
 const LOG_ODDS: (f64, f64, f64) = (-4.5, 2.25, 0.25);
 
-/// Users counted together. Fixed, so that sums do not depend on the threads.
+/// Users counted by one task. Fixed, so that sums do not depend on the threads.
 const USERS_PER_TASK: usize = 1024;
 
 /// Counts of many decisions over the same users.
@@ -42,9 +42,9 @@ const USERS_PER_TASK: usize = 1024;
 pub struct TradeOff {
     /// Ascending.
     thresholds: Vec<f64>,
-    /// `(n_brands, 2, n_steps)`, users predicted, then those of them who have the brand, as steps:
-    /// what a candidate has more than the candidate before, so that a cell which a range of
-    /// candidates predicts changes two numbers.
+    /// `(n_brands, 2, n_steps)`: users predicted, then those of them who have the brand. Each number
+    /// is the difference to the candidate before, so that a cell predicted by a range of candidates
+    /// changes two numbers.
     brands: Vec<i32>,
     /// `(n_brands,)`, users who have the brand.
     supports: Vec<u64>,
@@ -54,7 +54,7 @@ pub struct TradeOff {
 }
 
 impl TradeOff {
-    /// Nobody counted yet.
+    /// With no users counted.
     pub fn new(n_brands: usize) -> Self {
         let (low, high, step) = LOG_ODDS;
         let n_thresholds = ((high - low) / step) as u32 + 1;
@@ -72,7 +72,7 @@ impl TradeOff {
 
     /// Counts a batch of users.
     ///
-    /// * `labels`: one list a user, each brand once, ascending.
+    /// * `labels`: one list per user, each brand once, ascending.
     /// * `stakes`: `(n_brands,)`, those of the brands.
     /// * `probs`: fills its argument with the `n_brands` calibrated probabilities of a user of the
     ///   batch.
@@ -147,7 +147,7 @@ impl TradeOff {
         let n_thresholds = self.thresholds.len();
         let n_reached = self.thresholds.partition_point(|&threshold| threshold <= p);
         // The threshold goes from the brand's own to the user's own as the share falls, so most cells
-        // are predicted at every share or at none. A user of whom nothing is expected has no threshold.
+        // are predicted at every share or at none. A user with no expected positives has no threshold.
         let n_candidates = self.user_f1.len();
         let shares = match (p >= brand.f1 / 2.0, p >= user.f1 / 2.0) {
             (true, true) if user.weight > 0.0 => n_thresholds..n_candidates,
@@ -169,7 +169,7 @@ impl TradeOff {
         self.n_users += other.n_users;
     }
 
-    /// What each decision gives: thresholds ascending, then brand shares descending.
+    /// The result of each decision: thresholds ascending, then brand shares descending.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let mut counts = vec![Vec::with_capacity(self.supports.len()); self.user_f1.len()];
         let n_steps = self.n_steps();
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::counts::{f1, mean_defined};
     use crate::thresholds::expected;
-    use crate::{Curve, Histogram};
+    use crate::{Curve, Histogram, OwnedLists};
 
     const N_BRANDS: usize = 3;
     const N_USERS: usize = 3000;
@@ -261,13 +261,13 @@ mod tests {
 
     fn trade_off(n_threads: usize) -> Vec<Outcome> {
         let mut histogram = Histogram::new(N_BRANDS);
-        let (mut offsets, mut values) = (vec![0], Vec::new());
+        let mut labels = OwnedLists::default();
         for user in 0..N_USERS {
             for brand in 0..N_BRANDS {
                 histogram.add(brand, log_odds(user, brand), has(user, brand));
-                values.extend(has(user, brand).then_some(brand as u32));
             }
-            offsets.push(values.len());
+            let has = (0..N_BRANDS as u32).filter(|&brand| has(user, brand as usize));
+            labels.push(&has.collect::<Vec<_>>());
         }
         let stake = |brand| {
             let expected = expected(histogram.brand(brand), &Curve::IDENTITY).unwrap();
@@ -277,7 +277,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
         pool.install(|| {
             let mut trade_off = TradeOff::new(N_BRANDS);
-            trade_off.add(Lists { offsets: &offsets, values: &values }, &stakes, |user, probs| {
+            trade_off.add(labels.as_lists(), &stakes, |user, probs| {
                 probs.clear();
                 probs.extend((0..N_BRANDS).map(|brand| prob(user, brand)));
             });
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn without_users_nothing_is_known() {
+    fn without_users_the_outcomes_are_undefined() {
         let outcomes = TradeOff::new(2).outcomes();
         assert!(outcomes.iter().all(|o| o.user_f1.is_none() && o.macro_f1.is_none()));
     }

@@ -1,16 +1,22 @@
-//! Mean F1 over users at many decisions at once: single thresholds, or shares of the brands'
-//! say ([`crate::gain`]).
+//! Mean F1 over users at many decisions at once: single thresholds, or weights of the mean over
+//! brands ([`crate::gain`]).
 //!
-//! What a user is worth depends on all of a user's brands together, so histograms by brand
-//! cannot tell; this takes a pass over the users.
+//! A user's F1 depends on all brands of the user together, so it cannot be computed from
+//! histograms by brand; this takes a pass over the users.
 
 use crate::gain::{Stake, threshold};
+use crate::lists::Lists;
+use rayon::prelude::*;
 
-/// Shares of the brands to choose from, descending: closer to 0, where users pay less.
+/// Weights of the mean over brands to choose from, descending; closer together near 0, where they
+/// cost users less.
 pub const BRAND_SHARES: [f64; 14] =
     [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
 
-/// What is swept.
+/// Users summed by one task. Fixed, so that sums do not depend on the threads.
+const USERS_PER_TASK: usize = 64;
+
+/// What the candidates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Thresholds,
@@ -29,7 +35,7 @@ pub struct UserSweep {
 impl UserSweep {
     /// Over single thresholds for all brands.
     ///
-    /// * `thresholds`: ascending, as [`crate::threshold_candidates`] makes them.
+    /// * `thresholds`: ascending, for example [`crate::threshold_candidates`].
     pub fn over_thresholds(thresholds: Vec<f64>) -> Self {
         Self::new(Over::Thresholds, thresholds)
     }
@@ -44,18 +50,38 @@ impl UserSweep {
         Self { over, candidates, sums, n_users: 0 }
     }
 
-    /// The same sweep without a user, for a part of them.
-    #[must_use]
-    pub fn empty(&self) -> Self {
-        Self::new(self.over, self.candidates.clone())
+    /// Adds a batch of users; those without labels change nothing.
+    ///
+    /// * `labels`: one list per user, each brand once.
+    /// * `stakes`: `(n_brands,)`, those of the brands.
+    /// * `probs`: fills its argument with the `n_brands` calibrated probabilities of a user of the
+    ///   batch.
+    pub fn add(
+        &mut self,
+        labels: Lists,
+        stakes: &[Stake],
+        probs: impl Fn(usize, &mut Vec<f32>) + Sync,
+    ) {
+        let empty = Self::new(self.over, self.candidates.clone());
+        let tasks: Vec<usize> = (0..labels.len()).step_by(USERS_PER_TASK).collect();
+        let parts: Vec<Self> = tasks
+            .into_par_iter()
+            .map(|first| {
+                let mut part = empty.clone();
+                let mut buffer = Vec::new();
+                for user in first..(first + USERS_PER_TASK).min(labels.len()) {
+                    probs(user, &mut buffer);
+                    part.add_user(&buffer, labels.get(user), stakes);
+                }
+                part
+            })
+            .collect();
+        for part in &parts {
+            self.merge(part);
+        }
     }
 
-    /// Adds a user; one without labels changes nothing.
-    ///
-    /// * `probs`: `(n_brands,)`, calibrated.
-    /// * `labels`: brands that the user has.
-    /// * `stakes`: `(n_brands,)`, those of the brands.
-    pub fn add(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
+    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
         if labels.is_empty() {
             return;
         }
@@ -97,13 +123,7 @@ impl UserSweep {
         }
     }
 
-    /// Adds the sums of other users.
-    ///
-    /// # Panics
-    ///
-    /// If they were swept over something else.
-    pub fn merge(&mut self, other: &Self) {
-        assert_eq!(self.over, other.over, "merged sweeps must be over the same");
+    fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
             *mine += theirs;
         }
@@ -111,14 +131,14 @@ impl UserSweep {
     }
 
     /// The candidate of the highest mean F1; of equals the last, so the highest threshold.
-    /// `None` without a user.
+    /// `None` without users.
     pub fn best(&self) -> Option<f64> {
         let best = best(&self.sums)?;
         (self.n_users > 0).then(|| self.candidates[best])
     }
 
-    /// The first candidate, so the largest share of the brands, at which the users' mean F1 is at
-    /// most `loss` of its best below it. `None` without a user.
+    /// The first candidate, so the largest share, at which the users' mean F1 is at least
+    /// `1 - loss` times its best. `None` without users.
     pub fn first_within(&self, loss: f64) -> Option<f64> {
         let best = self.sums.iter().copied().fold(0.0, f64::max);
         let is_enough = |&sum: &f64| sum >= best * (1.0 - loss);
@@ -153,9 +173,9 @@ mod tests {
         }
         let candidates = threshold_candidates(&histogram, &[Curve::IDENTITY]);
         let mut sweep = UserSweep::over_thresholds(candidates);
-        sweep.add(&[0.6, 0.35, 0.1], &[0, 1], &[]);
-        sweep.add(&[0.1, 0.7, 0.4], &[1, 2], &[]);
-        sweep.add(&[0.9, 0.9, 0.9], &[], &[]);
+        sweep.add_user(&[0.6, 0.35, 0.1], &[0, 1], &[]);
+        sweep.add_user(&[0.1, 0.7, 0.4], &[1, 2], &[]);
+        sweep.add_user(&[0.9, 0.9, 0.9], &[], &[]);
         let best = sweep.best().unwrap();
         assert!((best - 0.225).abs() < 1e-6, "{best}"); // half-way from .1 to .35
     }
@@ -178,7 +198,7 @@ mod tests {
             .collect();
         let mut sweep = UserSweep::over_brand_shares();
         for i in 0..50 {
-            sweep.add(&[0.9, if i < 10 { 0.1 } else { 0.01 }], &[0], &stakes);
+            sweep.add_user(&[0.9, if i < 10 { 0.1 } else { 0.01 }], &[0], &stakes);
         }
         let means: Vec<f64> = sweep.sums.iter().map(|sum| sum / sweep.n_users as f64).collect();
         assert!(means[0] < 0.98 && means[13] > 0.9999, "{means:?}");
@@ -197,13 +217,12 @@ mod tests {
         let stakes = [0.1, 0.5, 0.9].map(|f1| Stake { f1, weight: 1.0 });
         let thresholds = UserSweep::over_thresholds(vec![0.2, 0.5]);
         for sweep in [thresholds, UserSweep::over_brand_shares()] {
-            let mut whole = sweep.empty();
-            let mut merged = sweep.empty();
+            let mut whole = sweep.clone();
+            let mut merged = sweep.clone();
             for (probs, labels) in &users {
-                whole.add(probs, labels, &stakes);
-                let mut part = sweep.empty();
-                part.add(probs, labels, &stakes);
-                merged.merge(&part);
+                whole.add_user(probs, labels, &stakes);
+                let labels = Lists { offsets: &[0, 2], values: labels };
+                merged.add(labels, &stakes, |_, into| *into = probs.to_vec());
             }
             assert_eq!(whole, merged);
             assert_ne!(whole, sweep);

@@ -1,4 +1,4 @@
-//! Models that cost nothing and belong in every report.
+//! Models without training, to compare trained ones with.
 
 use contract::features::Feature;
 use ndarray::{Array1, ArrayViewMut2};
@@ -6,27 +6,28 @@ use ndarray::{Array1, ArrayViewMut2};
 use crate::inputs::Batch;
 use crate::sigmoid::logit;
 
-/// The same for every user: each brand's prevalence among training users.
+/// Predicts each brand's prevalence among training users, for every user.
 #[derive(Debug, Clone)]
 pub struct Popularity {
     /// `(n_brands,)`: logit of the prevalence
     pub prior: Array1<f32>,
 }
 
-/// The brands that the user had before: those get a high probability, all others a low one.
+/// Predicts a high probability for the brands that the user had before, a low one for all others.
 #[derive(Debug, Clone)]
 pub struct Persistence {
-    /// The feature with the brands a user had
+    /// The feature with the brands that a user had
     pub history: Feature,
     /// `(n_brands,)`: logit of the prevalence; orders brands within both groups
     pub prior: Array1<f32>,
 }
 
-/// Logits of `persistence` lie this far on either side of 0, so that 0.5 parts the groups.
+/// Logits of `persistence` lie this far on either side of 0, so that a threshold of 0.5 separates
+/// the two groups.
 const PERSISTENCE_LOGIT: f32 = 7.0;
 
-/// Share of the prior in the logits of `persistence`: priors lie between -14 and 14, so
-/// a quarter cannot move a brand across 0.
+/// Share of the prior in the logits of `persistence`. Priors lie between -14 and 14, so a quarter
+/// cannot move a brand across 0.
 const PRIOR_SHARE: f32 = 0.25;
 
 /// Logit of each brand's prevalence among `n_users` training users, with half a user added
@@ -73,7 +74,7 @@ mod tests {
             name: "past".into(),
             kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
         };
-        // 999 of 1,000 users, 1 of 1,000, none of 1,000: the extremes of a prior.
+        // Had by 999, 1 and none of 1,000 users: the extremes of a prior.
         let model = Persistence { history, prior: prior_logits(&[999, 1, 0], 1000) };
         let batch = Batch {
             dense: Array2::zeros((1, 0)),

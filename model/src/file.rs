@@ -1,4 +1,4 @@
-//! `model.arrow`: a model's arrays as rows, what they are to each other as metadata.
+//! `model.arrow`: a model's arrays as rows, its architecture as metadata.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,32 +18,33 @@ use crate::mlp::{Layer, Mlp};
 use crate::own_history::{self, OwnHistory};
 use crate::{Kind, Model, Persistence, Popularity};
 
-/// Metadata key of the architecture.
+/// Metadata key of a [`Description`] as JSON.
 const ARCHITECTURE_KEY: &str = "architecture";
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {what}")]
 pub struct Error {
-    path: String,
-    what: String,
+    pub(crate) path: String,
+    pub(crate) what: String,
 }
 
+/// All of a model but its arrays.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Architecture {
+struct Description {
     kind: String,
     features: Vec<Feature>,
     brand_ids: Vec<String>,
     n_layers: usize,
-    /// Position among the sparse features
+    /// Position of the history among the sparse features
     #[serde(default, skip_serializing_if = "Option::is_none")]
     own_history: Option<usize>,
     training: serde_json::Value,
 }
 
 impl Model {
-    /// The model's rows, as columns of `model.arrow`, and its metadata.
+    /// The columns of `model.arrow`, and its metadata.
     pub fn to_columns(&self) -> (Vec<ArrayRef>, HashMap<String, String>) {
         let mut rows = Rows::default();
         let (kind, n_layers) = match &self.kind {
@@ -54,7 +55,7 @@ impl Model {
                     rows.matrix(&format!("bags.{i}"), bag);
                 }
                 for (i, ids) in mlp.ids.iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
-                    // Every id is below 2^24, so that 32 bits hold it exactly.
+                    // Every id is below 2^24, so `f32` holds it exactly.
                     let ids: Vec<f32> = ids.iter().map(|&id| id as f32).collect();
                     rows.vector(&format!("bags.{i}.ids"), &Array1::from(ids));
                 }
@@ -78,7 +79,7 @@ impl Model {
                 ("persistence", 0)
             }
         };
-        let architecture = Architecture {
+        let description = Description {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
             brand_ids: self.brand_ids.clone(),
@@ -89,11 +90,11 @@ impl Model {
             },
             training: self.training.clone(),
         };
-        let text = serde_json::to_string(&architecture).expect("plain data");
+        let text = serde_json::to_string(&description).expect("plain data");
         (rows.finish(), HashMap::from([(ARCHITECTURE_KEY.to_owned(), text)]))
     }
 
-    /// Writes the model to a file of its own.
+    /// Writes the model to a file.
     ///
     /// # Errors
     ///
@@ -105,27 +106,27 @@ impl Model {
         writer.finish()?.commit()
     }
 
-    /// The model of a table.
+    /// Reads the model of a table.
     ///
     /// # Errors
     ///
-    /// An array that is missing or does not fit the others.
+    /// What is wrong with its metadata, or with an array that is missing or does not fit the others.
     pub fn from_table(table: &Table) -> Result<Self, Error> {
         Ok(Self::from_table_with(table)?.0)
     }
 
-    /// Hash of what the model computes: of its arrays, features and brands, not of how it came to
-    /// be. Trained again to the same result it is the same.
+    /// Hash of what the model computes, which is its arrays, features and brands but not
+    /// [`Model::training`]. Two trainings with the same result have the same hash.
     pub fn hash(&self) -> String {
         let plain = Self { training: serde_json::Value::Null, ..self.clone() };
         let (columns, metadata) = plain.to_columns();
         let schema = Arc::new(Schema::new(MODEL.fields()));
         let rows = RecordBatch::try_new(schema, columns).expect("the columns of a model");
-        let texts = metadata.values().map(String::as_str); // of the architecture, the only one
-        hash_rows(texts, [rows]).expect("it is one batch")
+        let texts = metadata.values().map(String::as_str); // just one, the architecture
+        hash_rows(texts, [rows]).expect("a single batch can be hashed")
     }
 
-    /// The model of a table, and the arrays in it that are no part of the model.
+    /// Reads the model of a table, and the values of its arrays that do not belong to the model.
     ///
     /// # Errors
     ///
@@ -135,13 +136,12 @@ impl Model {
         let text = table
             .metadata(ARCHITECTURE_KEY)
             .ok_or_else(|| fail("has no architecture in its metadata".into()))?;
-        let architecture: Architecture = serde_json::from_str(text)
+        let description: Description = serde_json::from_str(text)
             .map_err(|err| fail(format!("its architecture cannot be read: {err}")))?;
-        check_names(&architecture).map_err(fail)?;
-        let mut arrays = arrays(table).map_err(fail)?;
-        let kind = build(&architecture, &mut arrays).map_err(fail)?;
-        let model =
-            Self { kind, brand_ids: architecture.brand_ids, training: architecture.training };
+        check_names(&description).map_err(fail)?;
+        let mut arrays = Arrays::of(table).map_err(fail)?;
+        let kind = build(&description, &mut arrays).map_err(fail)?;
+        let model = Self { kind, brand_ids: description.brand_ids, training: description.training };
         if model.n_outputs() != model.brand_ids.len() {
             let what = format!(
                 "gives {} logits, but names {} brands",
@@ -150,7 +150,7 @@ impl Model {
             );
             return Err(fail(what));
         }
-        Ok((model, arrays.into_iter().map(|(name, (_, values))| (name, values)).collect()))
+        Ok((model, arrays.0.into_iter().map(|(name, (_, values))| (name, values)).collect()))
     }
 
     fn n_outputs(&self) -> usize {
@@ -160,64 +160,9 @@ impl Model {
             Kind::Persistence(model) => model.prior.len(),
         }
     }
-
-    /// The same model with its outputs, and its inputs that are brands, in another order of brands.
-    ///
-    /// # Errors
-    ///
-    /// If the model does not predict one of `brand_ids`.
-    pub fn reordered(&self, brand_ids: &[String], path: &str) -> Result<Self, Error> {
-        if self.brand_ids == brand_ids {
-            return Ok(self.clone());
-        }
-        let place: HashMap<&str, usize> =
-            self.brand_ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
-        let lacking: Vec<&String> =
-            brand_ids.iter().filter(|id| !place.contains_key(id.as_str())).collect();
-        if let Some(first) = lacking.first() {
-            let what = format!(
-                "the model predicts {} brands, the data has {}; {} of them it does not know, the first is `{first}`",
-                self.brand_ids.len(),
-                brand_ids.len(),
-                lacking.len()
-            );
-            return Err(Error { path: path.to_owned(), what });
-        }
-        let order: Vec<usize> = brand_ids.iter().map(|id| place[id.as_str()]).collect();
-        let mut model = self.clone();
-        model.brand_ids = brand_ids.to_vec();
-        match &mut model.kind {
-            Kind::Popularity(model) => model.prior = model.prior.select(ndarray::Axis(0), &order),
-            Kind::Persistence(model) => model.prior = model.prior.select(ndarray::Axis(0), &order),
-            Kind::Mlp(mlp) => {
-                let last = mlp.layers.last_mut().expect("a network has a layer");
-                last.weights = last.weights.select(ndarray::Axis(1), &order);
-                last.bias = last.bias.select(ndarray::Axis(0), &order);
-                let sparse = mlp.features.iter().filter_map(|feature| match feature.kind {
-                    FeatureKind::Sparse { ids, .. } => Some(ids),
-                    FeatureKind::Dense { .. } => None,
-                });
-                for (bag, _) in
-                    mlp.bags.iter_mut().zip(sparse).filter(|(_, ids)| *ids == IdSpace::Brands)
-                {
-                    // A brand that no training user had in this list has no row: as good as zeros.
-                    let row = |&i: &usize| (i < bag.nrows()).then(|| bag.row(i).to_owned());
-                    let width = bag.ncols();
-                    let rows: Vec<Array1<f32>> =
-                        order.iter().map(|i| row(i).unwrap_or(Array1::zeros(width))).collect();
-                    let views: Vec<_> = rows.iter().map(Array1::view).collect();
-                    *bag = ndarray::stack(ndarray::Axis(0), &views).expect("rows of one width");
-                }
-                if let Some(own) = &mut mlp.own_history {
-                    own.own = own.own.select(ndarray::Axis(0), &order);
-                }
-            }
-        }
-        Ok(model)
-    }
 }
 
-/// One more array, which is no part of the model, as columns of `model.arrow`.
+/// An array that does not belong to the model, as columns of `model.arrow`.
 pub fn array_columns(name: &str, values: &[f32]) -> Vec<ArrayRef> {
     let mut rows = Rows::default();
     rows.push(name, &[values.len() as u32], values);
@@ -252,148 +197,152 @@ impl Rows {
     }
 }
 
-/// A brand or a feature that is named twice could not be told from its namesake.
-fn check_names(architecture: &Architecture) -> Result<(), String> {
+/// Two brands or two features of one name could not be told apart.
+fn check_names(description: &Description) -> Result<(), String> {
     fn twice<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
         let mut seen = HashSet::new();
         names.find(|name| !seen.insert(name.as_str()))
     }
-    if architecture.brand_ids.is_empty() {
+    if description.brand_ids.is_empty() {
         return Err("names no brand".to_owned());
     }
-    if let Some(brand) = twice(architecture.brand_ids.iter()) {
+    if let Some(brand) = twice(description.brand_ids.iter()) {
         return Err(format!("names brand `{brand}` twice, expected each once"));
     }
-    match twice(architecture.features.iter().map(|feature| &feature.name)) {
+    match twice(description.features.iter().map(|feature| &feature.name)) {
         Some(name) => Err(format!("reads feature `{name}` twice, expected each once")),
         None => Ok(()),
     }
 }
 
-type Arrays = HashMap<String, (Vec<usize>, Vec<f32>)>;
+/// Shape and values of the arrays in a file, by name.
+struct Arrays(HashMap<String, (Vec<usize>, Vec<f32>)>);
 
-fn arrays(table: &Table) -> Result<Arrays, String> {
-    let mut arrays = HashMap::new();
-    for batch in &table.batches {
-        let names = columns::texts(batch, "name");
-        let (shapes, data) =
-            (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
-        for (i, name) in names.iter().enumerate() {
-            let name = name.unwrap_or_default();
-            let shape: Vec<usize> = shapes.get(i).iter().map(|&n| n as usize).collect();
-            let values = data.get(i);
-            let n_values = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-            if n_values != Some(values.len()) {
-                return Err(format!(
-                    "array `{name}` has shape {shape:?}, but {} values",
-                    values.len()
-                ));
-            }
-            if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
-                return Err(format!("array `{name}` holds {bad}, expected finite numbers"));
-            }
-            if arrays.insert(name.to_owned(), (shape, values.to_vec())).is_some() {
-                return Err(format!("array `{name}` appears twice, expected once"));
+impl Arrays {
+    fn of(table: &Table) -> Result<Self, String> {
+        let mut arrays = HashMap::new();
+        for batch in &table.batches {
+            let names = columns::texts(batch, "name");
+            let (shapes, data) =
+                (columns::u32_lists(batch, "shape"), columns::f32_lists(batch, "data"));
+            for (i, name) in names.iter().enumerate() {
+                let name = name.unwrap_or_default();
+                let shape: Vec<usize> = shapes.get(i).iter().map(|&n| n as usize).collect();
+                let values = data.get(i);
+                let n_values = shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
+                if n_values != Some(values.len()) {
+                    return Err(format!(
+                        "array `{name}` has shape {shape:?}, but {} values",
+                        values.len()
+                    ));
+                }
+                if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
+                    return Err(format!("array `{name}` holds {bad}, expected finite numbers"));
+                }
+                if arrays.insert(name.to_owned(), (shape, values.to_vec())).is_some() {
+                    return Err(format!("array `{name}` appears twice, expected once"));
+                }
             }
         }
+        Ok(Self(arrays))
     }
-    Ok(arrays)
+
+    fn take<const N: usize>(&mut self, name: &str) -> Result<([usize; N], Vec<f32>), String> {
+        let (shape, data) =
+            self.0.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
+        let shape = shape.try_into().map_err(|shape: Vec<usize>| {
+            format!("array `{name}` has shape {shape:?}, expected {N} dimensions")
+        })?;
+        Ok((shape, data))
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Array1<f32>, String> {
+        let ([_], data) = self.take(name)?;
+        Ok(Array1::from(data))
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Array2<f32>, String> {
+        let (shape, data) = self.take::<2>(name)?;
+        Ok(Array2::from_shape_vec(shape, data).expect("shape checked when read"))
+    }
 }
 
-fn build(architecture: &Architecture, arrays: &mut Arrays) -> Result<Kind, String> {
-    let ids = take_ids(architecture, arrays)?;
-    let mut take = |name: &str, n_dims: usize| {
-        let (shape, data) =
-            arrays.remove(name).ok_or_else(|| format!("array `{name}` is missing"))?;
-        if shape.len() != n_dims {
-            return Err(format!(
-                "array `{name}` has shape {shape:?}, expected {n_dims} dimensions"
-            ));
-        }
-        Ok((shape, data))
-    };
-    match architecture.kind.as_str() {
-        "popularity" => {
-            Ok(Kind::Popularity(Popularity { prior: Array1::from(take("prior", 1)?.1) }))
-        }
-        "persistence" => {
-            let [history] = architecture.features.as_slice() else {
-                return Err("a persistence model reads one feature".to_owned());
-            };
-            if !is_brands(history) {
-                let history = history.describe();
-                return Err(format!(
-                    "a persistence model reads a list of brands, its feature is {history}"
-                ));
-            }
-            Ok(Kind::Persistence(Persistence {
-                history: history.clone(),
-                prior: Array1::from(take("prior", 1)?.1),
-            }))
-        }
-        "mlp" => {
-            let matrix = |(shape, data): (Vec<usize>, Vec<f32>)| {
-                Array2::from_shape_vec((shape[0], shape[1]), data).expect("shape checked when read")
-            };
-            let n_bags = architecture.features.iter().filter(|f| f.is_sparse()).count();
-            let mlp = Mlp {
-                features: architecture.features.clone(),
-                offsets: Array1::from(take("offsets", 1)?.1),
-                scales: Array1::from(take("scales", 1)?.1),
-                ids,
-                bags: (0..n_bags)
-                    .map(|i| Ok(matrix(take(&format!("bags.{i}"), 2)?)))
-                    .collect::<Result<_, String>>()?,
-                layers: (0..architecture.n_layers)
-                    .map(|i| {
-                        let weights = matrix(take(&format!("layers.{i}.weights"), 2)?);
-                        let bias = Array1::from(take(&format!("layers.{i}.bias"), 1)?.1);
-                        Ok(Layer { weights, bias })
-                    })
-                    .collect::<Result<_, String>>()?,
-                own_history: architecture
-                    .own_history
-                    .map(|bag| {
-                        let knots = take("own_history.knots", 1)?.1;
-                        Ok::<_, String>(OwnHistory {
-                            bag,
-                            knots: knots.try_into().map_err(|knots: Vec<f32>| {
-                                format!("`own_history.knots` has {} values", knots.len())
-                            })?,
-                            own: matrix(take("own_history.own", 2)?),
-                            common: Array1::from(take("own_history.common", 1)?.1),
-                        })
-                    })
-                    .transpose()?,
-            };
-            check_shapes(&mlp)?;
-            Ok(Kind::Mlp(mlp))
-        }
+fn build(description: &Description, arrays: &mut Arrays) -> Result<Kind, String> {
+    match description.kind.as_str() {
+        "popularity" => Ok(Kind::Popularity(Popularity { prior: arrays.vector("prior")? })),
+        "persistence" => Ok(Kind::Persistence(persistence(description, arrays)?)),
+        "mlp" => Ok(Kind::Mlp(mlp(description, arrays)?)),
         other => {
             Err(format!("is a model of kind `{other}`, expected mlp, popularity or persistence"))
         }
     }
 }
 
-/// The ids that rows of sparse features are of, as [`Mlp::ids`].
-fn take_ids(architecture: &Architecture, arrays: &mut Arrays) -> Result<Vec<Vec<u32>>, String> {
-    let sparse = architecture.features.iter().filter(|feature| feature.is_sparse());
+fn persistence(description: &Description, arrays: &mut Arrays) -> Result<Persistence, String> {
+    let [history] = description.features.as_slice() else {
+        return Err("a persistence model reads one feature".to_owned());
+    };
+    if !is_brands(history) {
+        let history = history.describe();
+        return Err(format!(
+            "a persistence model reads a list of brands, its feature is {history}"
+        ));
+    }
+    Ok(Persistence { history: history.clone(), prior: arrays.vector("prior")? })
+}
+
+fn mlp(description: &Description, arrays: &mut Arrays) -> Result<Mlp, String> {
+    let n_bags = description.features.iter().filter(|f| f.is_sparse()).count();
+    let own_history = description.own_history.map(|bag| own_history(bag, arrays));
+    let mlp = Mlp {
+        features: description.features.clone(),
+        offsets: arrays.vector("offsets")?,
+        scales: arrays.vector("scales")?,
+        ids: ids(description, arrays)?,
+        bags: (0..n_bags).map(|i| arrays.matrix(&format!("bags.{i}"))).collect::<Result<_, _>>()?,
+        layers: (0..description.n_layers)
+            .map(|i| {
+                let weights = arrays.matrix(&format!("layers.{i}.weights"))?;
+                Ok(Layer { weights, bias: arrays.vector(&format!("layers.{i}.bias"))? })
+            })
+            .collect::<Result<_, String>>()?,
+        own_history: own_history.transpose()?,
+    };
+    check_shapes(&mlp)?;
+    Ok(mlp)
+}
+
+fn own_history(bag: usize, arrays: &mut Arrays) -> Result<OwnHistory, String> {
+    let ([_], knots) = arrays.take("own_history.knots")?;
+    Ok(OwnHistory {
+        bag,
+        knots: knots
+            .try_into()
+            .map_err(|knots: Vec<f32>| format!("`own_history.knots` has {} values", knots.len()))?,
+        own: arrays.matrix("own_history.own")?,
+        common: arrays.vector("own_history.common")?,
+    })
+}
+
+/// The ids that have a row of weights, as [`Mlp::ids`].
+fn ids(description: &Description, arrays: &mut Arrays) -> Result<Vec<Vec<u32>>, String> {
+    let sparse = description.features.iter().filter(|feature| feature.is_sparse());
     let ids = sparse.enumerate().map(|(i, feature)| {
         let name = format!("bags.{i}.ids");
-        let Some((_, values)) = arrays.remove(&name) else { return Ok(Vec::new()) };
+        let Some((_, values)) = arrays.0.remove(&name) else { return Ok(Vec::new()) };
         if is_brands(feature) {
             return Err(format!("array `{name}` names ids, but the feature holds brands"));
         }
         let is_id = |value: &f32| *value >= 0.0 && *value <= MAX_ID as f32 && value.fract() == 0.0;
         if !values.iter().all(is_id) || !values.is_sorted_by(|a, b| a < b) {
-            return Err(format!("array `{name}` holds no ascending ids"));
+            return Err(format!("array `{name}` does not hold ascending ids"));
         }
         Ok(values.into_iter().map(|id| id as u32).collect())
     });
     ids.collect()
 }
 
-fn is_brands(feature: &Feature) -> bool {
+pub(crate) fn is_brands(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::Sparse { ids: IdSpace::Brands, .. })
 }
 
@@ -463,11 +412,11 @@ fn check_own_history(mlp: &Mlp) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ndarray::array;
 
-    fn model() -> Model {
+    pub(crate) fn model() -> Model {
         let history = Feature {
             name: "past".into(),
             kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
@@ -526,11 +475,11 @@ mod tests {
         let text = metadata.get_mut(ARCHITECTURE_KEY).unwrap();
         assert!(text.contains(from), "{text}");
         *text = text.replacen(from, to, 1);
-        read_back((columns, metadata)).expect_err("it is no model any more")
+        read_back((columns, metadata)).expect_err("it is not a valid model")
     }
 
     #[test]
-    fn a_layout_that_cannot_be_is_refused() {
+    fn an_impossible_architecture_is_rejected() {
         assert_eq!(
             edited(r#"["a","b","c"]"#, r#"["a","b","a"]"#),
             "names brand `a` twice, expected each once"
@@ -564,9 +513,9 @@ mod tests {
         );
     }
 
-    /// 2^32 - 1 three times is beyond 64 bits.
+    /// The product of three sides of 2^32 - 1 does not fit in 64 bits.
     #[test]
-    fn arrays_that_cannot_be_are_refused() {
+    fn impossible_arrays_are_rejected() {
         let with = |name: &str, shape: &[u32], data: &[f32]| {
             let kind = Kind::Popularity(Popularity { prior: array![1.0, 2.0, 3.0] });
             let (_, metadata) = Model { kind, ..model() }.to_columns();
@@ -585,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_rows_are_of_are_kept() {
+    fn the_ids_of_rows_read_back_as_written() {
         let mut model = model();
         let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
         let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Own };
@@ -601,7 +550,7 @@ mod tests {
             read_back(model.to_columns()).unwrap_err()
         };
         assert_eq!(with_ids(vec![7]), "bags.1 has 2 rows, but names 1 ids");
-        assert_eq!(with_ids(vec![7, 7]), "array `bags.1.ids` holds no ascending ids");
+        assert_eq!(with_ids(vec![7, 7]), "array `bags.1.ids` does not hold ascending ids");
     }
 
     #[test]
@@ -617,26 +566,5 @@ mod tests {
         let Kind::Mlp(mlp) = &mut other.kind else { panic!("it is an mlp") };
         mlp.layers[1].bias[0] += 1.0;
         assert_ne!(other.hash(), hash);
-    }
-
-    #[test]
-    fn reordering_moves_outputs_and_brand_inputs_together() {
-        let ids = ["c", "a", "b"].map(str::to_owned);
-        let moved = model().reordered(&ids, "m").unwrap();
-        let Kind::Mlp(mlp) = moved.kind else { panic!("an mlp stays one") };
-        assert_eq!(mlp.layers[1].bias, array![9.0, 7.0, 8.0]);
-        assert_eq!(mlp.layers[1].weights.row(0), array![3.0, 1.0, 2.0]);
-        assert_eq!(mlp.bags[0], array![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]);
-        assert_eq!(mlp.own_history.unwrap().own.column(0), array![20.0, 0.0, 10.0]);
-    }
-
-    #[test]
-    fn a_brand_that_the_model_does_not_know_is_an_error() {
-        let ids = ["a", "x"].map(str::to_owned);
-        let message = model().reordered(&ids, "m.arrow").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "m.arrow: the model predicts 3 brands, the data has 2; 1 of them it does not know, the first is `x`"
-        );
     }
 }

@@ -1,16 +1,17 @@
-//! Feature columns of a table -> batches of users.
+//! Gathers batches of users from the feature columns of a table.
 
-use contract::columns::{self, ListSlices};
+use arrow::array::RecordBatch;
+use contract::columns::{self, BatchIndex, ListSlices};
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::Table;
 use ndarray::Array2;
 
-/// Features of a batch of users, reused from batch to batch.
+/// Features of a batch of users; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
     /// `(n_users, n_dense)`: all dense features side by side, as they are in the table
     pub dense: Array2<f32>,
-    /// One per sparse feature, in order
+    /// One for each sparse feature, in order
     pub bags: Vec<Bags>,
 }
 
@@ -19,18 +20,18 @@ pub struct Batch {
 pub struct Bags {
     /// User `i` has `ids[offsets[i]..offsets[i + 1]]`
     pub offsets: Vec<usize>,
-    /// The ids
+    /// Rows of weights, user after user; a number without a row adds nothing
     pub ids: Vec<u32>,
-    /// A weight for each id; 1 where the feature has none
+    /// One for each id; 1 where the feature has no weights
     pub weights: Vec<f32>,
 }
 
 impl Bags {
     /// Adds a user.
     ///
-    /// * `weights`: one for each id; 1 each if there are none.
-    /// * `known`: ids whose places are rows of weights, ascending; others are left out. If it is
-    ///   empty all are kept as they are.
+    /// * `weights`: one for each id; 1 each by default.
+    /// * `known`: the ids that have a row of weights, ascending; others are left out. If it is empty,
+    ///   every id is the number of its row.
     fn push(&mut self, ids: &[u32], weights: Option<&[f32]>, known: &[u32]) {
         if known.is_empty() {
             self.ids.extend_from_slice(ids);
@@ -55,7 +56,7 @@ impl Bags {
         self.ids[range.clone()].iter().copied().zip(self.weights[range].iter().copied())
     }
 
-    /// No user, with the room that it has.
+    /// Removes all users and keeps the allocations.
     fn clear(&mut self) {
         self.offsets.clear();
         self.offsets.push(0);
@@ -70,7 +71,7 @@ impl Batch {
         self.dense.nrows()
     }
 
-    /// Takes the users of two batches with the same features, in place of its own.
+    /// Replaces its users by those of two batches with the same features.
     ///
     /// * `is_second`: for each user in turn, whether it is the next one of `second` or of `first`.
     pub fn merge(
@@ -102,20 +103,35 @@ impl Batch {
     }
 }
 
-/// The feature columns of a table that a model reads. Nothing is copied until a batch is gathered.
+/// The columns of a table that a model reads; [`Self::gather`] copies from them.
 pub struct Inputs<'a> {
-    /// First row of each part, and the number of rows at the end
-    starts: Vec<usize>,
-    parts: Vec<Vec<Column<'a>>>,
+    index: BatchIndex,
+    /// The features' columns in each record batch
+    parts: Vec<Vec<FeatureColumn<'a>>>,
     n_dense: usize,
     n_bags: usize,
     /// As [`crate::Mlp::ids`]
     ids: Vec<Vec<u32>>,
 }
 
-enum Column<'a> {
+enum FeatureColumn<'a> {
     Dense { values: &'a [f32], dim: usize },
     Sparse { ids: ListSlices<'a, u32>, weights: Option<ListSlices<'a, f32>> },
+}
+
+impl<'a> FeatureColumn<'a> {
+    fn of(batch: &'a RecordBatch, feature: &Feature) -> Self {
+        match feature.kind {
+            FeatureKind::Dense { .. } => {
+                let (values, dim) = columns::dense(batch, &feature.name);
+                Self::Dense { values, dim }
+            }
+            FeatureKind::Sparse { is_weighted, .. } => Self::Sparse {
+                ids: columns::u32_lists(batch, &feature.name),
+                weights: is_weighted.then(|| columns::f32_lists(batch, &feature.weights_column())),
+            },
+        }
+    }
 }
 
 impl<'a> Inputs<'a> {
@@ -123,7 +139,7 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     ///
-    /// The feature that the table does not have, and what it has.
+    /// The first feature that the table does not have, and those that it has.
     pub fn new(table: &'a Table, features: &[Feature]) -> Result<Self, String> {
         let found = contract::features::of_schema(&table.schema);
         if let Some(missing) = features.iter().find(|feature| !found.contains(feature)) {
@@ -135,29 +151,20 @@ impl<'a> Inputs<'a> {
                 found.join(", ")
             ));
         }
-        let mut starts = vec![0];
-        let mut parts = Vec::new();
-        for batch in &table.batches {
-            let column = |feature: &Feature| match feature.kind {
-                FeatureKind::Dense { .. } => {
-                    let (values, dim) = columns::dense(batch, &feature.name);
-                    Column::Dense { values, dim }
-                }
-                FeatureKind::Sparse { is_weighted, .. } => Column::Sparse {
-                    ids: columns::u32_lists(batch, &feature.name),
-                    weights: is_weighted
-                        .then(|| columns::f32_lists(batch, &feature.weights_column())),
-                },
-            };
-            parts.push(features.iter().map(column).collect());
-            starts.push(starts[starts.len() - 1] + batch.num_rows());
-        }
+        let part =
+            |batch| features.iter().map(|feature| FeatureColumn::of(batch, feature)).collect();
         let n_dense = features.iter().map(Feature::n_dense).sum();
         let n_bags = features.iter().filter(|feature| feature.is_sparse()).count();
-        Ok(Self { starts, parts, n_dense, n_bags, ids: vec![Vec::new(); n_bags] })
+        Ok(Self {
+            index: BatchIndex::of(&table.batches),
+            parts: table.batches.iter().map(part).collect(),
+            n_dense,
+            n_bags,
+            ids: vec![Vec::new(); n_bags],
+        })
     }
 
-    /// The same with ids as rows of weights.
+    /// Turns ids into the numbers of their rows of weights.
     ///
     /// * `ids`: as [`crate::Mlp::ids`].
     #[must_use]
@@ -169,10 +176,10 @@ impl<'a> Inputs<'a> {
 
     /// Number of users in the table.
     pub fn n_users(&self) -> usize {
-        self.starts[self.starts.len() - 1]
+        self.index.n_rows()
     }
 
-    /// Copies the users of `rows` into `batch`.
+    /// Replaces the users in `batch` by those of `rows`.
     pub fn gather(&self, rows: impl ExactSizeIterator<Item = usize>, batch: &mut Batch) {
         if batch.dense.dim() != (rows.len(), self.n_dense) {
             batch.dense = Array2::zeros((rows.len(), self.n_dense));
@@ -180,20 +187,19 @@ impl<'a> Inputs<'a> {
         batch.bags.resize_with(self.n_bags, Bags::default);
         batch.bags.iter_mut().for_each(Bags::clear);
         for (i, row) in rows.enumerate() {
-            let part = self.starts.partition_point(|&start| start <= row) - 1;
-            let row = row - self.starts[part];
+            let (part, row) = self.index.find(row);
             let mut next_dense = 0;
             let mut bags = batch.bags.iter_mut().zip(&self.ids);
             let mut into = batch.dense.row_mut(i);
             let into = into.as_slice_mut().expect("rows of a fresh array are contiguous");
             for column in &self.parts[part] {
                 match column {
-                    Column::Dense { values, dim } => {
+                    FeatureColumn::Dense { values, dim } => {
                         into[next_dense..next_dense + dim]
                             .copy_from_slice(&values[row * dim..(row + 1) * dim]);
                         next_dense += dim;
                     }
-                    Column::Sparse { ids, weights } => {
+                    FeatureColumn::Sparse { ids, weights } => {
                         let (bags, known) = bags.next().expect("one for each sparse feature");
                         bags.push(ids.get(row), weights.map(|weights| weights.get(row)), known);
                     }

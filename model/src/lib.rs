@@ -1,10 +1,10 @@
 //! What training and scoring share: the network, its inputs, and its file.
 //!
-//! * [`Model`]: any kind of model, from a batch of users to logits; `model.arrow`.
+//! * [`Model`]: any kind of model, from a batch of users to logits, and its file `model.arrow`.
 //! * [`mlp`]: the multi-layer perceptron and its forward pass.
 //! * [`own_history`]: a brand's logit from the user's own history of it.
-//! * [`inputs`]: feature columns to batches.
-//! * [`matmul`] and [`sigmoid`]: the arithmetic under both passes.
+//! * [`inputs`]: batches of users from feature columns.
+//! * [`matmul`] and [`sigmoid`]: the arithmetic of the forward and backward pass.
 
 pub mod inputs;
 pub mod matmul;
@@ -12,8 +12,10 @@ pub mod mlp;
 pub mod own_history;
 pub mod sigmoid;
 
+mod average;
 mod baselines;
 mod file;
+mod reordered;
 
 pub use baselines::{Persistence, Popularity, prior_logits};
 pub use file::{Error, array_columns};
@@ -28,28 +30,28 @@ use ndarray::ArrayViewMut2;
 /// A model of any kind: users' features in, one logit per brand out.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// What it computes
+    /// The parameters
     pub kind: Kind,
-    /// The brands it predicts, as text, in order of its outputs
+    /// The brands that it predicts, as text, in order of its outputs
     pub brand_ids: Vec<String>,
-    /// How it came to be, for people
+    /// How it was made; does not change what it computes
     pub training: serde_json::Value,
 }
 
-/// What a model computes.
+/// A kind of model with its parameters.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "a program holds one or two of them")]
 pub enum Kind {
-    /// A network
+    /// A trained network
     Mlp(Mlp),
-    /// The same for every user
+    /// The same logits for every user
     Popularity(Popularity),
-    /// The brands the user had before
+    /// The brands that the user had before
     Persistence(Persistence),
 }
 
 impl Model {
-    /// The features it reads, in order.
+    /// The features that it reads, in order.
     pub fn features(&self) -> &[Feature] {
         match &self.kind {
             Kind::Mlp(mlp) => &mlp.features,
@@ -58,7 +60,7 @@ impl Model {
         }
     }
 
-    /// The features among the columns of a table, as the model reads them.
+    /// Finds the model's features among the columns of a table.
     ///
     /// # Errors
     ///

@@ -3,15 +3,15 @@
 use gemm::{Parallelism, gemm};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-/// Products of fewer multiplications are not worth a second thread.
+/// Below this many multiplications a second thread does not pay off.
 const SMALL: usize = 1 << 18;
 
 /// `c = a · b`, or `c += a · b`.
 ///
 /// * `a`: `(n, k)`, `b`: `(k, m)`, `c`: `(n, m)`; any strides.
 ///
-/// Each cell of `c` is summed over `k` in an order that follows from shapes, strides and the
-/// machine's caches, so the number of threads does not change a bit of it.
+/// Each cell of `c` is summed over `k` in an order that depends on shapes, strides and the
+/// machine's caches, so the number of threads changes no bit of the result.
 ///
 /// # Panics
 ///

@@ -1,54 +1,54 @@
 //! The multi-layer perceptron: linear layers with rectifiers between them.
 
 use contract::features::Feature;
+use contract::splitmix::{GOLDEN, mix};
 use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayBase, ArrayView2, ArrayViewMut2, Axis, Zip, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
 use crate::own_history::OwnHistory;
-use contract::splitmix::{GOLDEN, mix};
 
-/// The network's parameters.
+/// A network: its inputs and its parameters.
 #[derive(Debug, Clone)]
 pub struct Mlp {
-    /// What it reads, in order
+    /// The features that it reads, in order
     pub features: Vec<Feature>,
     /// `(n_dense,)`: subtracted from the dense inputs
     pub offsets: Array1<f32>,
-    /// `(n_dense,)`: then multiplied with them
+    /// `(n_dense,)`: factors on the dense inputs after `offsets`
     pub scales: Array1<f32>,
-    /// One per sparse feature, `(n_ids, width of the first layer)`: the first layer's weights for its ids
+    /// For each sparse feature the first layer's weights, `(n_ids, width of the first layer)`
     pub bags: Vec<Array2<f32>>,
-    /// One per sparse feature: the ids that its rows are of, ascending; empty, or no entry, where an
-    /// id is the number of its own row
+    /// For each sparse feature the ids of the rows in `bags`, ascending; empty or missing where an id
+    /// is the number of its row
     pub ids: Vec<Vec<u32>>,
-    /// The layers, the first reading the dense inputs, the last giving the logits
+    /// The first reads the dense inputs, the last gives the logits
     pub layers: Vec<Layer>,
-    /// What a user's own history of a brand adds to its logit
+    /// Adds to a brand's logit from the user's own history of the brand
     pub own_history: Option<OwnHistory>,
 }
 
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// `(n_in, n_out)`, by rows or by columns in memory
+    /// `(n_in, n_out)`; see [`Self::lay_out`] for the order in memory
     pub weights: Array2<f32>,
     /// `(n_out,)`
     pub bias: Array1<f32>,
 }
 
-/// Units left out at random in one update; a function of its seed and the unit's place.
+/// Leaves out hidden units at random; which ones depends on the seed and the unit's place alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
-    /// Chance that a hidden unit is left out
+    /// Probability that a unit is left out, below 1
     pub rate: f32,
-    /// Another for each update
+    /// Should differ between updates
     pub seed: u64,
 }
 
-/// What a forward pass leaves for the backward pass; reused from batch to batch.
+/// Results of a forward pass that the backward pass needs; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
 pub struct Workspace {
     /// `(n_users, n_dense)`: dense inputs after standardisation
@@ -68,9 +68,11 @@ impl Mlp {
         self.layers.len().checked_sub(2).map(|last| self.layers[last].bias.len())
     }
 
-    /// Logits `(n_users, n_brands)` of a batch, overwritten; `dropout` in training only.
+    /// Computes the logits of a batch.
     ///
-    /// The outputs of the hidden layers are left in `workspace`.
+    /// * `workspace`: receives the outputs of the hidden layers.
+    /// * `logits`: `(n_users, n_brands)`, overwritten.
+    /// * `dropout`: in training only.
     pub fn forward(
         &self,
         batch: &Batch,
@@ -87,8 +89,10 @@ impl Mlp {
         }
     }
 
-    /// Logits `(n_users, n)` of the first `n` brands from the last hidden layer, overwritten;
-    /// without what a user's own history adds.
+    /// Computes the logits of the first `n` brands, without what a user's own history adds.
+    ///
+    /// * `hidden`: outputs of the last hidden layer.
+    /// * `logits`: `(n_users, n)`, overwritten.
     pub fn first_logits(&self, hidden: ArrayView2<f32>, mut logits: ArrayViewMut2<f32>) {
         let layer = &self.layers[self.layers.len() - 1];
         let bias = layer.bias.slice(s![..logits.ncols()]);
@@ -120,7 +124,7 @@ impl Mlp {
         }
     }
 
-    /// The linear part of layer `i`.
+    /// Layer `i` without its rectifier.
     fn linear(
         &self,
         i: usize,
@@ -140,79 +144,8 @@ impl Mlp {
         }
     }
 
-    /// One network whose logits are the mean of those of `members`, side by side in one: hidden
-    /// layers as wide as all of theirs together.
-    ///
-    /// # Panics
-    ///
-    /// If there is no member, or they differ in more than their weights.
-    pub fn average(mut members: Vec<Self>) -> Self {
-        assert!(!members.is_empty(), "an average needs a member");
-        if members.len() == 1 {
-            return members.swap_remove(0);
-        }
-        let share = 1.0 / members.len() as f32;
-        let first = &members[0];
-        let is_alike = |m: &Self| {
-            m.features == first.features
-                && m.offsets == first.offsets
-                && m.scales == first.scales
-                && m.layers.len() == first.layers.len()
-        };
-        assert!(members.iter().all(is_alike), "members must read the same");
-        let last = first.layers.len() - 1;
-        let mean = |arrays: Vec<&Array2<f32>>| {
-            let zero = Array2::zeros(arrays[0].dim());
-            arrays.into_iter().fold(zero, |sum, array| sum + array) * share
-        };
-        let beside = |arrays: Vec<&Array2<f32>>, axis: usize| {
-            let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
-            concatenate(Axis(axis), &views).expect("members have the same shapes")
-        };
-        // What feeds the logits directly is averaged, all else stands side by side.
-        let bags = (0..first.bags.len())
-            .map(|i| {
-                let of_members = members.iter().map(|m| &m.bags[i]).collect();
-                if last == 0 { mean(of_members) } else { beside(of_members, 1) }
-            })
-            .collect();
-        let layers = (0..=last)
-            .map(|i| {
-                let weights: Vec<_> = members.iter().map(|m| &m.layers[i].weights).collect();
-                let biases = members.iter().map(|m| &m.layers[i].bias);
-                if i == last {
-                    let sum = biases.fold(Array1::zeros(first.n_brands()), |sum, bias| sum + bias);
-                    let weights =
-                        if last == 0 { mean(weights) } else { beside(weights, 0) * share };
-                    return Layer { weights, bias: sum * share };
-                }
-                let biases: Vec<_> = biases.map(ArrayBase::view).collect();
-                let bias = concatenate(Axis(0), &biases).expect("vectors");
-                let weights = if i == 0 { beside(weights, 1) } else { block_diagonal(&weights) };
-                Layer { weights, bias }
-            })
-            .collect();
-        let own_history = first.own_history.as_ref().map(|own| {
-            let of_members = || members.iter().filter_map(|m| m.own_history.as_ref());
-            let zero = Array1::zeros(own.common.len());
-            OwnHistory {
-                own: mean(of_members().map(|own| &own.own).collect()),
-                common: of_members().fold(zero, |sum, own| sum + &own.common) * share,
-                ..own.clone()
-            }
-        });
-        Self {
-            features: first.features.clone(),
-            offsets: first.offsets.clone(),
-            scales: first.scales.clone(),
-            bags,
-            ids: first.ids.clone(),
-            layers,
-            own_history,
-        }
-    }
-
-    /// Every trained array, in one order, as it lies in memory.
+    /// The values of every trained array: bags, then weights and bias of each layer, then the own
+    /// history. Each in the order of its memory.
     pub fn parameters(&self) -> impl Iterator<Item = &[f32]> {
         let layers = self.layers.iter().flat_map(|layer| {
             [flat(&layer.weights), layer.bias.as_slice().expect("parameters are contiguous")]
@@ -223,7 +156,7 @@ impl Mlp {
         self.bags.iter().map(flat).chain(layers).chain(own)
     }
 
-    /// As [`Self::parameters`], to be changed.
+    /// As [`Self::parameters`], mutable.
     pub fn parameters_mut(&mut self) -> impl Iterator<Item = Parameter<'_>> {
         let matrix = |values| Parameter { values: flat_mut(values), decays: true };
         let layers = self.layers.iter_mut().flat_map(move |layer| {
@@ -240,17 +173,17 @@ impl Mlp {
 
 /// A trained array.
 pub struct Parameter<'a> {
-    /// Its values, as they lie in memory
+    /// In the order of memory
     pub values: &'a mut [f32],
-    /// Whether weight decay is for it
+    /// Whether weight decay applies
     pub decays: bool,
 }
 
-/// A parameter's or gradient's values as they lie in memory.
+/// The values of a parameter or gradient in the order of memory.
 ///
 /// # Panics
 ///
-/// If there are gaps between them.
+/// If the array is not contiguous.
 pub fn flat(values: &Array2<f32>) -> &[f32] {
     values.as_slice_memory_order().expect("parameters are contiguous")
 }
@@ -259,27 +192,13 @@ fn flat_mut(values: &mut Array2<f32>) -> &mut [f32] {
     values.as_slice_memory_order_mut().expect("parameters are contiguous")
 }
 
-/// The blocks along the diagonal, zeros elsewhere.
-fn block_diagonal(blocks: &[&Array2<f32>]) -> Array2<f32> {
-    let n_rows = blocks.iter().map(|block| block.nrows()).sum();
-    let n_columns = blocks.iter().map(|block| block.ncols()).sum();
-    let mut whole = Array2::zeros((n_rows, n_columns));
-    let (mut row, mut column) = (0, 0);
-    for block in blocks {
-        let (end, right) = (row + block.nrows(), column + block.ncols());
-        whole.slice_mut(s![row..end, column..right]).assign(block);
-        (row, column) = (end, right);
-    }
-    whole
-}
-
 impl Layer {
-    /// Whether the weights of each unit lie side by side in memory.
+    /// Whether the weights of each unit are contiguous in memory.
     pub fn is_by_unit(&self) -> bool {
         self.weights.t().is_standard_layout()
     }
 
-    /// Lays the weights out so that those of each unit lie side by side, or those of each input.
+    /// Makes the weights of each unit contiguous in memory, or else those of each input.
     pub fn lay_out(&mut self, by_unit: bool) {
         self.weights = if by_unit {
             self.weights.t().as_standard_layout().into_owned().reversed_axes()
@@ -302,7 +221,7 @@ impl Workspace {
     }
 }
 
-/// Adds to each user's row the weight rows of their ids. Ids that training never saw add nothing.
+/// Adds to each user's row the weight rows of their ids. Ids without a row add nothing.
 fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) {
     output.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
         for (id, weight) in bags.of(i).filter(|&(id, _)| (id as usize) < weights.nrows()) {
@@ -314,7 +233,7 @@ fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) 
 /// Users that a thread takes at a time.
 const ROWS: usize = 16;
 
-/// Negative units become 0; with dropout some others too, and the rest grow in proportion.
+/// Sets negative units to 0; with dropout some others too, and scales up the rest in proportion.
 fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
     let dropout = dropout.filter(|d| d.rate > 0.0);
     output.axis_chunks_iter_mut(Axis(0), ROWS).into_par_iter().enumerate().for_each(
@@ -330,7 +249,7 @@ fn rectify(mut output: ArrayViewMut2<f32>, dropout: Option<Dropout>) {
     );
 }
 
-/// Not by `max`, which would make a 0 of NaN and so hide it from the loss.
+/// Not by `max`, which would turn NaN into 0 and so hide it from the loss.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn rectify_row(row: &mut [f32]) {
     for z in row {
@@ -341,8 +260,8 @@ fn rectify_row(row: &mut [f32]) {
 fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
     let scale = 1.0 / (1.0 - rate);
     let limit = (f64::from(rate) * (u64::MAX as f64)) as u64;
-    // splitmix64, started anew for each row: the same for any number of threads. The start
-    // is mixed too, or with a small seed many rows would be others moved along.
+    // splitmix64, restarted in each row: the same for any number of threads. The start is mixed
+    // too, or with a small seed many rows would be shifted copies of others.
     let mut state = mix(seed.wrapping_add(i.wrapping_mul(GOLDEN)));
     for z in row {
         state = state.wrapping_add(GOLDEN);
@@ -350,9 +269,9 @@ fn drop_out(i: u64, row: &mut [f32], Dropout { rate, seed }: Dropout) {
     }
 }
 
-/// Puts in place of every logit that of the probability `(1 - weight)·p + weight·other`.
+/// Replaces every logit by that of the probability `(1 - weight)·p + weight·other`.
 ///
-/// * `others`, `weights`: as long as `logits`. Where the weight is 0 the logit stays as it is.
+/// * `others`, `weights`: as long as `logits`. Where the weight is 0 the logit is unchanged.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
     use crate::sigmoid::{ln, parts};
@@ -363,7 +282,7 @@ pub fn mix_probabilities(logits: &mut [f32], others: &[f32], weights: &[f32]) {
     }
 }
 
-/// Puts `1 / (1 + e^-z)` in place of every `z`, by [`crate::sigmoid`].
+/// Replaces every `z` by `1 / (1 + e^-z)`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn sigmoid_in_place(values: &mut [f32]) {
     for z in values {
@@ -383,7 +302,7 @@ mod tests {
     /// Hidden: [2·1 + 0.5 + 10·3, 2·-1 + 0.5] = [32.5, -1.5] -> [32.5, 0].
     /// Logit: 32.5·2 + 0.25 = 65.25.
     #[test]
-    fn forward_is_the_arithmetic_of_its_layers() {
+    fn a_forward_pass_applies_the_layers_in_order() {
         let mlp = Mlp {
             features: vec![
                 Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 1 } },
@@ -411,70 +330,6 @@ mod tests {
         assert_eq!(logits, array![[65.25]]);
     }
 
-    /// Three members of each depth, with dense and listed inputs: the logits of the one are the
-    /// mean of theirs, and its last hidden layer holds theirs side by side.
-    #[test]
-    fn an_average_has_the_mean_logits_of_its_members() {
-        let number = |seed: u64| (mix(seed) >> 40) as f32 / (1 << 23) as f32 - 1.0;
-        let matrix = |rows: usize, columns: usize, seed: u64| {
-            Array2::from_shape_fn((rows, columns), |(i, j)| {
-                number(seed * 1000 + (i * columns + j) as u64)
-            })
-        };
-        let batch = Batch {
-            dense: matrix(5, 3, 1),
-            bags: vec![Bags {
-                offsets: vec![0, 2, 2, 3, 3, 4],
-                ids: vec![0, 3, 1, 2],
-                weights: vec![1.0, 2.0, 0.5, 1.0],
-            }],
-        };
-        for hidden in [vec![], vec![4], vec![4, 6, 5]] {
-            let widths = [vec![3], hidden.clone(), vec![7]].concat();
-            let member = |seed: u64| Mlp {
-                features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 3 } }],
-                offsets: array![0.1, 0.2, 0.3],
-                scales: array![1.0, 2.0, 0.5],
-                ids: Vec::new(),
-                bags: vec![matrix(4, widths[1], seed)],
-                layers: (1..widths.len())
-                    .map(|i| Layer {
-                        weights: matrix(widths[i - 1], widths[i], seed + i as u64),
-                        bias: matrix(1, widths[i], seed + 50 + i as u64).row(0).to_owned(),
-                    })
-                    .collect(),
-                own_history: Some(OwnHistory {
-                    bag: 0,
-                    knots: [0.3, 0.9],
-                    own: matrix(7, 2, seed + 90),
-                    common: matrix(1, 4, seed + 91).row(0).to_owned(),
-                }),
-            };
-            let members: Vec<Mlp> = [100, 200, 300].map(member).to_vec();
-            let logits = |mlp: &Mlp, workspace: &mut Workspace| {
-                let mut logits = Array2::zeros((5, 7));
-                mlp.forward(&batch, workspace, logits.view_mut(), None);
-                logits
-            };
-            let mut workspaces = vec![Workspace::default(); 3];
-            let mut sum = Array2::<f32>::zeros((5, 7));
-            for (mlp, workspace) in members.iter().zip(&mut workspaces) {
-                sum += &logits(mlp, workspace);
-            }
-            let average = Mlp::average(members);
-            let mut workspace = Workspace::default();
-            let gap = logits(&average, &mut workspace) - sum / 3.0;
-            assert!(gap.iter().all(|gap: &f32| gap.abs() < 1e-5), "{hidden:?}: {gap}");
-            if let Some(last) = workspace.hidden.last() {
-                let theirs: Vec<_> =
-                    workspaces.iter().map(|w| w.hidden[hidden.len() - 1].view()).collect();
-                let theirs = concatenate(Axis(1), &theirs).unwrap();
-                assert!((last - &theirs).iter().all(|gap| gap.abs() < 1e-5));
-                assert_eq!(average.hidden_width(), Some(3 * hidden[hidden.len() - 1]));
-            }
-        }
-    }
-
     /// 200,000 units at rate 0.3: the kept share has standard deviation 0.001.
     #[test]
     fn dropout_keeps_its_share_and_the_mean() {
@@ -489,7 +344,7 @@ mod tests {
     /// Two independent masks agree in 0.7² + 0.3² = 0.58 of their units; over 199 pairs of rows
     /// of 999 units, with a standard deviation of 0.001.
     #[test]
-    fn dropout_of_a_user_is_not_that_of_the_one_before_moved_along() {
+    fn the_dropout_masks_of_two_users_are_independent() {
         let mut units = Array2::from_elem((200, 1000), 1.0_f32);
         rectify(units.view_mut(), Some(Dropout { rate: 0.3, seed: 7 }));
         for (from, to) in [(0, 0), (1, 0), (0, 1)] {
@@ -503,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_is_no_number_is_neither_cut_nor_hidden() {
+    fn a_unit_that_is_nan_stays_nan() {
         for dropout in [None, Some(Dropout { rate: 0.01, seed: 7 })] {
             let mut units = array![[f32::NAN, -1.0, 2.0]];
             rectify(units.view_mut(), dropout);

@@ -1,4 +1,4 @@
-//! A direct path from a user's own history of a brand to that brand's logit.
+//! What a user's own history of a brand adds to the brand's logit.
 
 use contract::features::Feature;
 use ndarray::parallel::prelude::*;
@@ -9,18 +9,18 @@ use crate::inputs::Bags;
 /// Terms of a user's history of a brand; see [`OwnHistory::terms`].
 pub const N_TERMS: usize = 4;
 
-/// The first of them, for which each brand has weights of its own.
+/// The first of the terms, for which each brand has its own weights.
 pub const N_OWN_TERMS: usize = 2;
 
 /// What a brand in a user's history adds to its logit: `Σ_t (common[t] + own[brand, t])·term_t`.
 ///
-/// The common weights carry what all brands share, as a learned function of the weight in the
-/// history; a brand's own, which start at zero, how it differs.
+/// The common weights are a learned function of the weight in the history, shared by all brands. A
+/// brand's own weights say how it differs; training starts them at zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnHistory {
-    /// Position of the feature among the sparse ones
+    /// Position of the history among the sparse features
     pub bag: usize,
-    /// Where the common function bends, in `ln(1 + weight)`
+    /// Values of `ln(1 + weight)` at which the common function bends
     pub knots: [f32; N_TERMS - N_OWN_TERMS],
     /// `(n_brands, N_OWN_TERMS)`
     pub own: Array2<f32>,
@@ -29,9 +29,11 @@ pub struct OwnHistory {
 }
 
 impl OwnHistory {
-    /// Terms of a weight `w` in the history, such as a number of events: `1`, `x = ln(1 + w)`, and
-    /// how far `x` is beyond each knot. With their weights they are a broken line in `x`: a brand
-    /// bought once is another case than a brand bought weekly.
+    /// The terms of a weight `w` in the history, such as a number of events: `1`, `x = ln(1 + w)`,
+    /// and how far `x` is beyond each knot.
+    ///
+    /// Their weighted sum is piecewise linear in `x`, as a brand bought once differs from a brand
+    /// bought weekly.
     pub fn terms(&self, weight: f32) -> [f32; N_TERMS] {
         let x = weight.max(0.0).ln_1p();
         [1.0, x, (x - self.knots[0]).max(0.0), (x - self.knots[1]).max(0.0)]
@@ -44,7 +46,7 @@ impl OwnHistory {
 
     /// Adds to each user's logits what the brands in their history add.
     ///
-    /// * `bags`: the history of the batch's users; ids are `brand_idx`.
+    /// * `bags`: the histories of the batch's users; ids are `brand_idx`.
     /// * `logits`: `(n_users, n_brands)`.
     pub fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
         logits.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {

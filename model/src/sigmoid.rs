@@ -1,11 +1,11 @@
 //! The sigmoid and its logarithms, in a form that compilers turn into vector code.
 //!
-//! `libm`'s `exp` and `ln` are calls, twenty times slower over a batch. The functions here
-//! are branch-free polynomials, within 3e-7 of the exact value, relative.
+//! `libm`'s `exp` and `ln` are calls, twenty times slower over a batch. The functions here are
+//! branch-free polynomials with a relative error of at most 3e-7.
 #![expect(clippy::inline_always, reason = "these must be part of the caller's vector loop")]
 #![expect(clippy::excessive_precision, reason = "the published coefficients")]
 
-/// What every loss needs of a logit `z`, computed once from `e^-|z|`.
+/// The sigmoid of a logit `z` and its logarithms, all computed from `e^-|z|`.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts {
     /// `σ(z)`
@@ -19,8 +19,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// `(1 - weight)·p + weight·other` and its complement, each from its own side so that neither
-    /// loses its digits.
+    /// `(1 - weight)·p + weight·other` and its complement. Each is computed from `p` or `q` itself,
+    /// so that neither loses digits.
     #[inline(always)]
     pub fn mixed(self, other: f32, weight: f32) -> (f32, f32) {
         let p = self.p + weight * (other - self.p);
@@ -33,7 +33,7 @@ impl Parts {
 #[inline(always)]
 pub fn parts(z: f32) -> Parts {
     let e = exp(-z.abs());
-    // 1 / (1 + e) and e / (2 + e), for the logarithm, by one division: it is the slowest step.
+    // 1 / (1 + e) and, for the logarithm, e / (2 + e) share one division, the slowest step.
     let inverse = 1.0 / ((1.0 + e) * (2.0 + e));
     let larger = (2.0 + e) * inverse;
     let smaller = e * larger;
@@ -54,7 +54,7 @@ pub fn parts(z: f32) -> Parts {
 pub fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_375;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Not `max`, which would make a number of NaN.
+    // Not `max`, which would replace NaN by a number.
     let clamped = if x < -87.3 { -87.3 } else { x };
     // Adding 1.5·2^23 rounds to a whole number and leaves it in the lowest bits: no conversion,
     // which compilers do not vectorise.
@@ -74,12 +74,12 @@ pub fn exp(x: f32) -> f32 {
 
 const ROUNDING: f32 = 12_582_912.0;
 
-/// `ln(x)` for normal positive `x`, within 2e-7 relative or absolute, whichever is more; no
-/// number for what is none.
+/// `ln(x)` for normal positive `x`, with an error of 2e-7 relative or absolute, whichever is more;
+/// NaN for NaN.
 ///
 /// Cephes `logf`: `x = 2^n·m` with `m` in `[sqrt(1/2), sqrt(2))`, a polynomial in `m - 1`.
 #[inline(always)]
-#[expect(clippy::eq_op, reason = "only a number less itself is 0")]
+#[expect(clippy::eq_op, reason = "NaN - NaN is NaN")]
 pub fn ln(x: f32) -> f32 {
     const SQRT_HALF: u32 = 0x3f35_04f3;
     let bits = x.to_bits().wrapping_sub(SQRT_HALF);
@@ -96,7 +96,7 @@ pub fn ln(x: f32) -> f32 {
     poly = poly * r + 2.000_071_48e-1;
     poly = poly * r - 2.499_999_4e-1;
     poly = poly * r + 3.333_333_1e-1;
-    // The bits of what is no number would pass for one: `x - x` is 0, or no number either.
+    // The arithmetic on bits would turn NaN into a number; `x - x` is 0, or NaN.
     r - 0.5 * r2 + r * r2 * poly + n * std::f32::consts::LN_2 + (x - x)
 }
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_stays_none() {
+    fn nan_stays_nan() {
         let Parts { p, q, nll_positive, nll_negative } = parts(f32::NAN);
         assert!([p, q, nll_positive, nll_negative].iter().all(|part| part.is_nan()));
     }

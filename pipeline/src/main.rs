@@ -1,33 +1,41 @@
 //! Runs the pipeline: which stage of which experiment is stale, in what order, run it.
 //!
-//! Results are files and each stage leaves a record, `stage.json`; the runner keeps nothing else.
+//! Results are files and each stage leaves a record, `stage.json`. There is no other state that decides
+//! what runs.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use args::{NothingSelected, RunArgs, Selection};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Parser, Subcommand};
 use contract::cli::ManifestArgs;
-use contract::exit;
-use contract::{cli, output, print_line};
-use schema::SchemaName;
-use selection::{Selection, StageName};
+use contract::exit::EXIT_DONE;
+use contract::{Stage, cli, output, print_line, warn_line};
 
-mod accept; // results kept after a change that somebody vouches for
-mod child; // a stage's program at work
-mod history; // what each run did
-mod node; // a stage of an experiment: fresh, shared or stale, and why
-mod progress; // what people see of stages at work
-mod run; // runs what is selected, or says what would run
+mod args; // arguments of commands
+mod child; // a stage's program as a child process
+mod command; // a file for each command
+mod forecast; // what a run would find
+mod freshness; // whether a stage's results are up to date, and why not
+mod graph; // which stage needs which
+mod machine; // what runs run on
+#[cfg(test)]
+mod made_up; // records and stages for tests
+mod outcome; // how runs and stages end
+mod program; // how the stages' programs are called
+mod progress; // what users see of running stages
+mod recorder; // the record of each run
+mod reference; // the manifest's keys as a page, docs/MANIFEST.md
+mod run_dir; // the runner's own files in the folder of results
 mod schedule; // which stage runs when
 mod schema; // JSON Schemas of all that is read and written
-mod selection; // experiments and stages named on the command line
-mod show; // status, explanations and graphs for people
 mod store; // results kept by fingerprint
 
-/// Run the experiments of a manifest, as far as they are stale
+/// Run the stale stages of the experiments in a manifest
 ///
-/// Reads pipeline.yaml and the records of earlier runs; runs the stage programs that stand
-/// beside this one. A stage whose inputs, parameters and program have not changed is skipped.
+/// Reads pipeline.yaml and the records of earlier runs, and runs the stage programs, which are in the
+/// same folder as this one. A stage is skipped if its inputs, parameters and program have not changed.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -37,80 +45,94 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run what is stale and make the report
+    /// Run stale stages and update the report
+    ///
+    /// For each stage it prints `running` with the reason, or why it does not run: `fresh` (its
+    /// results are up to date), `restored` (results of an earlier setting took their place again) or
+    /// `shared with NAME` (another experiment made the same results). Ctrl-C once lets running stages
+    /// save what they can, twice ends them at once; the next run continues from there.
     Run(RunArgs),
-    /// Say of every stage whether it is fresh
+    /// Show whether each stage is fresh, and why not
+    ///
+    /// States:
+    ///   fresh    The results are up to date; a run skips the stage.
+    ///   kept     A run would not compute anything, as the right results are kept in `.kept`. Either
+    ///            `restored`: they are of an earlier setting of the same experiment; or `shared with
+    ///            NAME`: that experiment made them.
+    ///   stale    A run would run the stage, for the reason shown.
+    ///   waiting  A stage before it would run first, so its state is not known yet (`after STAGE`);
+    ///            or it would share results that another experiment is about to make.
+    ///   blocked  The stage cannot run: a file is missing or cannot be read.
+    #[command(verbatim_doc_comment)]
     Status {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Say why a stage would run
+    /// Show why a stage would run
+    ///
+    /// The states are explained in `pipeline status --help`.
     Explain {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// Experiment of the manifest; any for holdout and report
+        /// Experiment of the manifest; for holdout and report, any of them
         experiment: String,
         /// Stage of the experiment
-        stage: StageName,
-        /// What a past run found, by its name in `history`; `last` is the last one
+        stage: Stage,
+        /// Show why it ran in a past run: an id shown by `pipeline history`, or `last`
         #[arg(long, value_name = "ID")]
         run: Option<String>,
-        /// Print JSON: every part that changed, with its old and new value
+        /// Print JSON: every changed part with its old and new value
         #[arg(long)]
         json: bool,
     },
-    /// Keep the results of stale stages after a change that you vouch for; the report says so
+    /// Keep the results of stale stages after a change that you vouch for
+    ///
+    /// The records of the stages then say that they are made of the changed parts. The report lists
+    /// what was accepted, and the reason, until the stages run again.
     Accept {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// What to accept
         #[command(flatten)]
         selection: Selection,
         /// Why the results are still right
-        #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        #[arg(long, value_name = "REASON", value_parser = NonEmptyStringValueParser::new())]
         because: String,
-        /// Only show what would be accepted
+        /// Only print what would be accepted
         #[arg(short = 'n', long)]
         dry_run: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List the runs so far: when, with what outcome, by what command
+    /// List past runs: when, how they ended, with which arguments
     History {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// Print JSON: also every stage, with its reasons, fingerprint, time and memory
+        /// Print JSON, with every stage: its result, reasons, fingerprint, time and memory
         #[arg(long)]
         json: bool,
     },
     /// Print which stage needs which
     Graph {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// How to print it
+        /// Output format
         #[arg(long, value_name = "FORMAT", default_value = "text")]
-        format: show::GraphFormat,
+        format: command::graph::GraphFormat,
         /// Print JSON
         #[arg(long, conflicts_with = "format")]
         json: bool,
     },
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Print what differs between two experiments: settings and figures, with intervals
     Compare {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
         /// Experiment to compare with
@@ -121,24 +143,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Delete results that nothing of the manifest stands on any more, after asking
+    /// Delete results that nothing in the manifest refers to, after asking
+    ///
+    /// That is, kept results of settings that no experiment has, and results of experiments that are
+    /// no longer in the manifest. Files that no stage wrote are left and listed.
     Clean {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// Only show what would be deleted
+        /// Only print what would be deleted
         #[arg(short = 'n', long)]
         dry_run: bool,
-        /// Do not ask
+        /// Delete without asking
         #[arg(long)]
         yes: bool,
-        /// Print JSON; asks nothing, so it needs `--yes` or `-n`
+        /// Print JSON; needs `--yes` or `-n`, as it does not ask
         #[arg(long)]
         json: bool,
     },
-    /// Check the manifest and say what it holds
+    /// Check the manifest and list its experiments
     Check {
-        /// The manifest
         #[command(flatten)]
         manifest: ManifestArgs,
         /// Print JSON
@@ -146,109 +169,63 @@ enum Command {
         json: bool,
     },
     /// Print a JSON Schema (draft 7): of the manifest, for editors, or of what commands print
-    Schema {
-        /// Of what
-        #[arg(value_name = "NAME", default_value = "manifest")]
-        of: SchemaName,
-    },
-}
-
-#[derive(ClapArgs)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-struct RunArgs {
-    /// The manifest
-    #[command(flatten)]
-    manifest: ManifestArgs,
-    /// What to run
-    #[command(flatten)]
-    selection: Selection,
-    /// Of these only the experiments of which a stage failed when it last ran
-    #[arg(long)]
-    failed: bool,
-    /// Stages that run at once, each on its share of the cores; by default as many as there are
-    /// cores, four at most
-    #[arg(short, long, value_name = "NUM", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-    /// Memory that stages that run at once may take together, as `8GiB`; by default four fifths of
-    /// the machine's. What a stage took the last time is what it is expected to take
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// Say only what fails
-    #[arg(short, long)]
-    quiet: bool,
-    /// Run also what is fresh
-    #[arg(long)]
-    force: bool,
-    /// Go on with other experiments after one has failed
-    #[arg(short, long)]
-    keep_going: bool,
-    /// Only say what would run
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-    /// Print JSON: what the run did, in place of the report's table
-    #[arg(long)]
-    json: bool,
+    Schema(schema::SchemaArgs),
 }
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
-    match command(args.command) {
-        Ok(code) => ExitCode::from(output::ended("pipeline", code)),
-        Err(err) => cli::failed("pipeline", &err),
-    }
+    let code = match run(args.command) {
+        Ok(code) => code,
+        Err(err) if err.is::<NothingSelected>() => {
+            warn_line!("pipeline: {err}");
+            NothingSelected::EXIT_CODE
+        }
+        Err(err) => return cli::failed("pipeline", &err),
+    };
+    ExitCode::from(output::ended("pipeline", code))
 }
 
 /// Does what a command says; the result is the exit code.
-fn command(command: Command) -> Result<u8> {
+fn run(command: Command) -> Result<u8> {
     match command {
-        Command::Run(args) => run::run(&args),
-        Command::Status { manifest, json } => {
-            show::status(&manifest.load()?, json)?;
-            Ok(exit::EXIT_DONE)
-        }
+        Command::Run(args) => return command::run::run(&args),
+        Command::Status { manifest, json } => command::status::status(&manifest.load()?, json)?,
         Command::Explain { manifest, experiment, stage, run, json } => {
-            let (loaded, stage) = (manifest.load()?, stage.into());
+            let loaded = manifest.load()?;
             match run {
-                Some(id) => show::explain_past(&loaded, &experiment, stage, &id, json)?,
-                None => show::explain(&loaded, &experiment, stage, json)?,
+                Some(id) => {
+                    command::explain::explain_past(&loaded, &experiment, stage, &id, json)?;
+                }
+                None => command::explain::explain(&loaded, &experiment, stage, json)?,
             }
-            Ok(exit::EXIT_DONE)
         }
         Command::Accept { manifest, selection, because, dry_run, json } => {
             let loaded = manifest.load()?;
             let nodes = selection.nodes(&loaded, &selection.experiments(&loaded)?)?;
-            accept::accept(&loaded, &nodes, &because, dry_run, json)
+            command::accept::accept(&loaded, &nodes, &because, dry_run, json)?;
         }
-        Command::History { manifest, json } => {
-            history::history(&manifest.load()?, json);
-            Ok(exit::EXIT_DONE)
-        }
+        Command::History { manifest, json } => command::history::history(&manifest.load()?, json),
         Command::Graph { manifest, format, json } => {
-            show::graph(&manifest.load()?, if json { None } else { Some(format) })?;
-            Ok(exit::EXIT_DONE)
+            command::graph::graph(&manifest.load()?, if json { None } else { Some(format) })?;
         }
-        Command::Completions { shell } => {
-            let mut command = <Args as clap::CommandFactory>::command();
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "pipeline", &mut script);
-            print_line!("{}", String::from_utf8_lossy(&script).trim_end());
-            Ok(exit::EXIT_DONE)
-        }
+        Command::Completions { shell } => completions(shell),
         Command::Clean { manifest, dry_run, yes, json } => {
-            let loaded = manifest.load()?;
-            let _lock = if dry_run { None } else { Some(run::lock(&loaded.run_dir)?) };
-            store::clean(&loaded, dry_run, yes, json)
+            command::clean::clean(&manifest.load()?, dry_run, yes, json)?;
         }
-        Command::Compare { manifest, a, b, json } => run::compare(&manifest, [&a, &b], json),
-        Command::Check { manifest, json } => {
-            run::check(&manifest.load()?, json);
-            Ok(exit::EXIT_DONE)
+        Command::Compare { manifest, a, b, json } => {
+            return command::compare::compare(&manifest, [&a, &b], json);
         }
-        Command::Schema { of } => {
-            print_line!("{:#}", schema::schema(of));
-            Ok(exit::EXIT_DONE)
-        }
+        Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
+        Command::Schema(args) => return schema::print(&args),
     }
+    Ok(EXIT_DONE)
+}
+
+fn completions(shell: clap_complete::Shell) {
+    let mut command = <Args as clap::CommandFactory>::command();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "pipeline", &mut script);
+    print_line!("{}", String::from_utf8_lossy(&script).trim_end());
 }
 
 #[cfg(test)]
@@ -256,7 +233,27 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_well_formed() {
         super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn stages_are_named_on_the_command_line_as_everywhere_else() {
+        use clap::ValueEnum as _;
+        use contract::Stage;
+
+        for stage in Stage::value_variants() {
+            assert_eq!(stage.to_possible_value().unwrap().get_name(), stage.name());
+            assert_eq!(serde_json::json!(stage), stage.name());
+        }
+    }
+
+    #[test]
+    fn the_help_of_status_explains_every_state() {
+        let mut command = super::Args::command();
+        let help = command.find_subcommand_mut("status").unwrap().render_long_help().to_string();
+        for word in ["fresh", "kept", "restored", "shared with", "stale", "waiting", "blocked"] {
+            assert!(help.contains(word), "{word}: {help}");
+        }
     }
 }

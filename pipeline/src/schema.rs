@@ -1,19 +1,36 @@
 //! JSON Schemas (draft 7) of all that the runner reads and writes.
 
-use clap::ValueEnum;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
 use contract::Manifest;
+use contract::exit::{EXIT_DONE, UsageError};
+use contract::print_line;
 use contract::record::Record;
 use serde_json::Value;
 
-use crate::accept::AcceptedStage;
-use crate::history::Run;
-use crate::run::{Checked, Planned};
-use crate::show::{Explanation, Graph, StageStatus};
-use crate::store::Cleaned;
+use crate::command::accept::AcceptedStage;
+use crate::command::check::Checked;
+use crate::command::clean::Cleaned;
+use crate::command::explain::Explanation;
+use crate::command::graph::Graph;
+use crate::command::preview::Planned;
+use crate::command::status::StageStatus;
+use crate::recorder::Run;
+use crate::reference;
 
-/// What a schema is of.
+/// Which schema to print, and how.
+#[derive(Args)]
+pub struct SchemaArgs {
+    /// What the schema describes
+    #[arg(value_name = "NAME", default_value = "manifest")]
+    name: SchemaName,
+    /// `markdown` prints a reference for readers; of the manifest only
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    format: SchemaFormat,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
-pub enum SchemaName {
+enum SchemaName {
     /// The manifest, pipeline.yaml
     Manifest,
     /// A stage's record, stage.json
@@ -38,8 +55,34 @@ pub enum SchemaName {
     Check,
 }
 
-/// The schema of this name.
-pub fn schema(name: SchemaName) -> Value {
+#[derive(Clone, Copy, ValueEnum)]
+enum SchemaFormat {
+    /// JSON Schema (draft 7), for programs and editors
+    Json,
+    /// docs/MANIFEST.md
+    Markdown,
+}
+
+/// Prints a schema; the result is the exit code.
+///
+/// # Errors
+///
+/// [`UsageError`] if Markdown is asked for of anything but the manifest.
+pub fn print(args: &SchemaArgs) -> Result<u8> {
+    match (args.format, args.name) {
+        (SchemaFormat::Json, name) => print_line!("{:#}", schema(name)),
+        (SchemaFormat::Markdown, SchemaName::Manifest) => {
+            print_line!("{}", reference::markdown(&Manifest::schema()));
+        }
+        (SchemaFormat::Markdown, _) => {
+            let what = "`--format markdown` prints the manifest's reference only\nhint: leave out the name, or print JSON";
+            return Err(UsageError(what.to_owned()).into());
+        }
+    }
+    Ok(EXIT_DONE)
+}
+
+fn schema(name: SchemaName) -> Value {
     match name {
         SchemaName::Manifest => Manifest::schema(),
         SchemaName::Record => contract::schema::<Record>(),

@@ -1,32 +1,16 @@
 //! Results kept by fingerprint, so that an earlier setting is restored instead of computed again
 //! and experiments that share a stage share its results.
 //!
-//! A result is a folder of hard links beside the experiments' own: what is kept and stands in an
-//! experiment's folder at once takes no disk twice.
+//! A result is a folder of hard links: a file that is kept and also in an experiment's folder takes
+//! its disk space once.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, Metadata};
-use std::io::{self, BufRead as _, IsTerminal as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use contract::exit;
+use anyhow::{Context as _, Result};
 use contract::hashes::Hashes;
-use contract::plan::{JUDGED_MODEL, RECORD, label};
+use contract::plan::RECORD;
 use contract::record::Record;
-use contract::words;
-use contract::{Manifest, Stage, print_line, warn_line};
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::json;
-
-use crate::child::LOG;
-use crate::node::{State, forecast, nodes};
-use crate::run::load_hashes;
-
-/// Folder of what is kept, in the results' folder.
-const FOLDER: &str = ".kept";
 
 /// Where results are kept.
 pub struct Store {
@@ -34,27 +18,32 @@ pub struct Store {
 }
 
 impl Store {
-    /// That of a folder of results.
+    /// The store of a folder of results.
     pub fn of(run_dir: &Path) -> Self {
-        Self { dir: run_dir.join(FOLDER) }
+        Self { dir: run_dir.join(".kept") }
     }
 
-    /// What was made of just these parts, if it is kept and whole.
+    /// Its folder, with a folder for each fingerprint.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The results with this fingerprint, if they are kept and undamaged.
     pub fn find(&self, fingerprint: &str, hashes: &mut Hashes) -> Option<(PathBuf, Record)> {
         let dir = self.dir.join(fingerprint);
-        let record = Record::load(&dir.join("stage.json"))?;
+        let record = Record::load(&dir.join(RECORD))?;
         let is_whole = record.fingerprint == fingerprint && record.damage(&dir, hashes).is_none();
         is_whole.then_some((dir, record))
     }
 
-    /// Keeps a stage's results. On a file system without hard links nothing is kept: copies would
-    /// take the disk twice.
+    /// Keeps a stage's results. On a file system without hard links nothing is kept, because copies
+    /// would take the disk space twice.
     ///
     /// # Errors
     ///
     /// If the folder cannot be written.
     pub fn keep(&self, from: &Path, record: &Record, hashes: &mut Hashes) -> Result<()> {
-        // Who vouched for results did so for one experiment, and not for ever.
+        // A user accepts results for one experiment and until its stage runs again.
         if !record.accepted.is_empty() || self.find(&record.fingerprint, hashes).is_some() {
             return Ok(());
         }
@@ -62,285 +51,137 @@ impl Store {
         let partial = self.dir.join(format!(".{}.partial", record.fingerprint));
         let _ = fs::remove_dir_all(&partial); // left by a run that was killed
         fs::create_dir_all(&partial)
-            .with_context(|| format!("cannot make {}", partial.display()))?;
+            .with_context(|| format!("cannot create {}", partial.display()))?;
         for name in record.outputs.keys() {
             if fs::hard_link(from.join(name), partial.join(name)).is_err() {
                 let _ = fs::remove_dir_all(&partial);
                 return Ok(());
             }
         }
-        record.save(&partial.join("stage.json"))?;
-        let _ = fs::remove_dir_all(&dir); // spoilt, or it would have been found
+        record.save(&partial.join(RECORD))?;
+        let _ = fs::remove_dir_all(&dir); // damaged, or it would have been found
         fs::rename(&partial, &dir).with_context(|| format!("cannot keep {}", dir.display()))
     }
 }
 
-/// Puts results in a stage's folder; the files are shared, not copied.
+/// Puts kept results into a stage's folder; the files are linked, not copied, where that is possible.
 ///
 /// # Errors
 ///
-/// If a file cannot be linked.
+/// If a file cannot be linked or copied.
 pub fn take_over(from: &Path, record: &Record, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let own = to.join("stage.json");
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    // Without a record the stage runs again, should this be interrupted.
+    let own = to.join(RECORD);
     if own.exists() {
         fs::remove_file(&own).with_context(|| format!("cannot replace {}", own.display()))?;
     }
     for name in record.outputs.keys() {
         let link = to.join(format!(".{name}.link"));
         let _ = fs::remove_file(&link); // left by a run that was killed
-        let linked = fs::hard_link(from.join(name), &link)
-            .or_else(|_| fs::copy(from.join(name), &link).map(drop)); // some file systems have no links
-        linked
+        fs::hard_link(from.join(name), &link)
+            .or_else(|_| fs::copy(from.join(name), &link).map(|_| ()))
             .and_then(|()| fs::rename(&link, to.join(name)))
-            .with_context(|| format!("cannot share {}", from.join(name).display()))?;
+            .with_context(|| format!("cannot restore {}", from.join(name).display()))?;
     }
     record.save(&own)?;
     Ok(())
 }
 
-/// What was deleted, or would be.
-#[derive(Serialize, JsonSchema)]
-pub struct Cleaned {
-    /// The folders
-    folders: Vec<Unused>,
-    /// Disk that it frees
-    bytes: u64,
-    /// Whether they are deleted
-    is_deleted: bool,
-    /// Files in them that no stage wrote, which are left where they are
-    left: Vec<PathBuf>,
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
 
-/// A folder that nothing of the manifest refers to.
-#[derive(Serialize, JsonSchema)]
-struct Unused {
-    path: PathBuf,
-    /// What it holds
-    what: String,
-    /// Disk that deleting it frees
-    bytes: u64,
-    /// Files that stages wrote, which are deleted; the folder goes with the last file in it
-    #[serde(skip)]
-    files: Vec<PathBuf>,
-}
+    use contract::record::Accepted;
+    use tempfile::TempDir;
 
-/// Deletes kept results that no experiment of the manifest stands on, and folders of experiments
-/// that the manifest has no more; shows them and asks first. What no stage wrote stays.
-///
-/// # Errors
-///
-/// If a folder cannot be read or deleted, or there is nobody to ask.
-pub fn clean(manifest: &Manifest, dry_run: bool, yes: bool, as_json: bool) -> Result<u8> {
-    let mut hashes = load_hashes(manifest);
-    let folders = unused(manifest, &mut hashes)?;
-    let bytes: u64 = folders.iter().map(|folder| folder.bytes).sum();
-    let total = format!("{} folders, {} MiB", folders.len(), words::count(bytes >> 20));
-    if !as_json {
-        for Unused { path, what, bytes, .. } in &folders {
-            print_line!("{}: {what}, {} MiB", path.display(), words::count(bytes >> 20));
-        }
-    }
-    let is_asked = !dry_run && !folders.is_empty();
-    let is_deleted = is_asked && (yes || is_agreed(&total, as_json)?);
-    if is_deleted {
-        folders.iter().try_for_each(Unused::delete)?;
-    }
-    let left: Vec<PathBuf> = folders.iter().flat_map(Unused::left).collect();
-    for path in left.iter().filter(|_| !as_json) {
-        print_line!("left: {}, which no stage wrote", path.display());
-    }
-    if as_json {
-        print_line!("{:#}", json!(Cleaned { folders, bytes, is_deleted, left }));
-    } else if folders.is_empty() {
-        print_line!("nothing to delete in {}", manifest.run_dir.display());
-    } else if is_deleted {
-        print_line!("deleted {total}");
-    } else if dry_run {
-        print_line!("{total}");
-    } else {
-        print_line!("nothing was deleted");
-    }
-    Ok(exit::EXIT_DONE)
-}
+    use super::*;
+    use crate::made_up::{self, record_of};
 
-/// Asks whether to delete.
-fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
-    if as_json || !io::stdin().is_terminal() {
-        bail!("nothing was deleted: there is nobody to ask\nhint: add `--yes`, or `-n` to see");
-    }
-    warn_line!("delete {total}? [y/N]");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
-}
-
-fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
-    let nodes = nodes(manifest, &[])?;
-    let store = Store::of(&manifest.run_dir);
-    // What stands in the experiments' folders, and what the manifest's settings would restore.
-    let there = nodes.iter().filter_map(|node| Some(Record::of(&node.plan)?.fingerprint));
-    let mut referenced: BTreeSet<String> = there.collect();
-    for state in forecast(&nodes, false, &store, hashes) {
-        if let State::Kept { record, .. } = state {
-            referenced.insert(record.fingerprint);
-        }
-    }
-    let mut unused = Vec::new();
-    for path in folders(&manifest.run_dir.join(FOLDER)) {
-        let files = kept_files(&path);
-        let is_others = files.is_empty() && !files_below(&path).is_empty();
-        if !referenced.contains(&name_of(&path)) && !is_others {
-            let record = Record::load(&path.join("stage.json"));
-            let what = record.map_or("not finished".to_owned(), |record| match record.experiment {
-                Some(experiment) if manifest.experiment(&experiment).is_err() => {
-                    format!("{} of {experiment}, which the manifest has no more", record.stage)
-                }
-                experiment => {
-                    let stage = label(&record.stage, experiment.as_deref());
-                    format!("{stage}, an earlier setting")
-                }
-            });
-            unused.push(Unused { bytes: 0, path, what, files });
-        }
-    }
-    let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
-    for path in folders(&manifest.run_dir) {
-        let name = name_of(&path);
-        // Only what a stage has written: a folder of another kind is somebody else's.
-        let is_of_stages =
-            Stage::OF_EXPERIMENT.iter().any(|s| path.join(s.name()).join("stage.json").exists());
-        if is_of_stages && !shared.contains(&&*name) && manifest.experiment(&name).is_err() {
-            let what = "an experiment that the manifest has no more".to_owned();
-            let dirs = Stage::OF_EXPERIMENT.map(|stage| (stage, path.join(stage.name())));
-            let files = dirs.iter().flat_map(|(stage, dir)| files_of_stage(*stage, dir)).collect();
-            unused.push(Unused { bytes: 0, path, what, files });
-        }
-    }
-    count_freed(&mut unused);
-    Ok(unused)
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Folders in a folder, in order.
-fn folders(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| is_folder(path)).collect();
-    folders.sort();
-    folders
-}
-
-impl Unused {
-    /// Deletes what stages wrote, then each folder that is empty.
-    fn delete(&self) -> Result<()> {
-        for file in &self.files {
-            fs::remove_file(file).with_context(|| format!("cannot delete {}", file.display()))?;
-        }
-        // From the inside out; one that holds something else stays.
-        let stages = Stage::OF_EXPERIMENT.map(|stage| self.path.join(stage.name()));
-        let stages = stages.into_iter().filter(|dir| is_folder(dir));
-        for dir in stages.chain([self.path.clone()]) {
-            match fs::remove_dir(&dir) {
-                Err(err) if err.kind() != io::ErrorKind::DirectoryNotEmpty => {
-                    return Err(err).with_context(|| format!("cannot delete {}", dir.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+    /// A stage's folder with the results of fingerprint `f`, and a store that is still empty.
+    fn results() -> (TempDir, PathBuf, Record, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("a/train");
+        let record = record_of(
+            &from,
+            made_up::parts("f"),
+            &[("model.arrow", "weights"), ("history.arrow", "losses")],
+        );
+        let store = Store::of(dir.path());
+        (dir, from, record, store)
     }
 
-    /// Files that stay, as no stage wrote them.
-    fn left(&self) -> Vec<PathBuf> {
-        let mut left = files_below(&self.path);
-        left.retain(|file| !self.files.contains(file));
-        left.sort();
-        left
+    #[test]
+    fn kept_results_are_found_by_their_fingerprint_and_are_links() {
+        let (_dir, from, record, store) = results();
+        let mut hashes = Hashes::default();
+        assert!(store.find(&record.fingerprint, &mut hashes).is_none(), "nothing is kept yet");
+        store.keep(&from, &record, &mut hashes).unwrap();
+        let (kept, found) = store.find(&record.fingerprint, &mut hashes).unwrap();
+        assert_eq!((&found.fingerprint, &found.outputs), (&record.fingerprint, &record.outputs));
+        let inode = |dir: &Path| fs::metadata(dir.join("model.arrow")).unwrap().ino();
+        assert_eq!(inode(&kept), inode(&from));
+        assert!(store.find("another", &mut hashes).is_none());
     }
-}
 
-/// Files of kept results: those that their record lists; where they were not finished, all, as
-/// only the runner writes there.
-fn kept_files(dir: &Path) -> Vec<PathBuf> {
-    let is_partial = name_of(dir).ends_with(".partial");
-    let files = files_in(dir).filter(|file| is_partial || is_recorded(dir, file));
-    files.collect()
-}
-
-/// Files of a stage in its folder: results, record, log, checkpoints and what was not finished.
-fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
-    // Of a stage that failed there is no record.
-    let results: &[&str] = match stage {
-        Stage::Sample => &["examples.arrow"],
-        Stage::Train => &["model.arrow", JUDGED_MODEL, "history.arrow"],
-        Stage::Score => &[
-            "scores.arrow",
-            "thresholds.arrow",
-            "histogram.arrow",
-            "trade_off.arrow",
-            "memory.arrow",
-        ],
-        Stage::Holdout | Stage::Report => &[],
-    };
-    let is_own = |file: &PathBuf| {
-        let name = name_of(file);
-        let is_checkpoint = stage == Stage::Train
-            && name.starts_with("checkpoint")
-            && file.extension().is_some_and(|extension| extension == "arrow");
-        let is_unfinished = name.starts_with('.')
-            && file.extension().is_some_and(|end| end == "partial" || end == "link");
-        name == LOG
-            || results.contains(&&*name)
-            || is_checkpoint
-            || is_unfinished
-            || is_recorded(dir, file)
-    };
-    files_in(dir).filter(is_own).collect()
-}
-
-/// Whether a file is a record, or the record beside it lists it.
-fn is_recorded(dir: &Path, file: &Path) -> bool {
-    name_of(file) == RECORD
-        || Record::load(&dir.join(RECORD)).is_some_and(|r| r.outputs.contains_key(&name_of(file)))
-}
-
-/// Files in a folder itself.
-fn files_in(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| !is_folder(path))
-}
-
-/// Whether it is a folder itself; a link to one is somebody's file.
-fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-/// Counts what deleting the files frees: a file with several names is freed with the last of them,
-/// and counted with the first.
-fn count_freed(folders: &mut [Unused]) {
-    let metadata = |file: &PathBuf| fs::symlink_metadata(file).ok();
-    let files: Vec<Vec<Metadata>> =
-        folders.iter().map(|folder| folder.files.iter().filter_map(metadata).collect()).collect();
-    let mut n_names: HashMap<u64, u64> = HashMap::new();
-    for file in files.iter().flatten() {
-        *n_names.entry(file.ino()).or_default() += 1;
+    #[test]
+    fn damaged_kept_results_are_not_found_and_are_kept_anew() {
+        let (_dir, from, record, store) = results();
+        store.keep(&from, &record, &mut Hashes::default()).unwrap();
+        let (kept, _) = store.find(&record.fingerprint, &mut Hashes::default()).unwrap();
+        // Of the same size: only the hash shows it.
+        fs::remove_file(kept.join("model.arrow")).unwrap();
+        fs::write(kept.join("model.arrow"), "wejghts").unwrap();
+        assert!(store.find(&record.fingerprint, &mut Hashes::default()).is_none());
+        store.keep(&from, &record, &mut Hashes::default()).unwrap();
+        let (kept, _) = store.find(&record.fingerprint, &mut Hashes::default()).unwrap();
+        assert_eq!(fs::read_to_string(kept.join("model.arrow")).unwrap(), "weights");
     }
-    for (folder, files) in folders.iter_mut().zip(files) {
-        for file in files {
-            if n_names.remove(&file.ino()) == Some(file.nlink()) {
-                folder.bytes += file.len();
-            }
-        }
-    }
-}
 
-/// All files in a folder and those below it; what a link leads to is not.
-fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let below = |path: PathBuf| if is_folder(&path) { files_below(&path) } else { vec![path] };
-    entries.flat_map(|entry| below(entry.path())).collect()
+    #[test]
+    fn accepted_results_are_not_kept_for_other_experiments() {
+        let (_dir, from, mut record, store) = results();
+        let (when, because) = ("now".to_owned(), "a reason".to_owned());
+        record.accepted.push(Accepted { when, because, changes: Vec::new() });
+        store.keep(&from, &record, &mut Hashes::default()).unwrap();
+        assert!(store.find(&record.fingerprint, &mut Hashes::default()).is_none());
+    }
+
+    #[test]
+    fn results_with_a_missing_file_are_not_kept() {
+        let (_dir, from, record, store) = results();
+        fs::remove_file(from.join("history.arrow")).unwrap();
+        store.keep(&from, &record, &mut Hashes::default()).unwrap();
+        assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0, "not even in part");
+    }
+
+    #[test]
+    fn results_that_are_taken_over_replace_the_files_and_the_record() {
+        let (dir, from, record, store) = results();
+        store.keep(&from, &record, &mut Hashes::default()).unwrap();
+        let to = dir.path().join("b/train");
+        let earlier = record_of(&to, made_up::parts("g"), &[("model.arrow", "other weights")]);
+        assert_ne!(earlier.fingerprint, record.fingerprint);
+        fs::write(to.join(".model.arrow.link"), "of a run that was killed").unwrap();
+
+        let (kept, found) = store.find(&record.fingerprint, &mut Hashes::default()).unwrap();
+        take_over(&kept, &found, &to).unwrap();
+        let now = Record::load(&to.join(RECORD)).unwrap();
+        assert_eq!(now.fingerprint, record.fingerprint);
+        assert!(now.damage(&to, &mut Hashes::default()).is_none());
+        assert!(!to.join(".model.arrow.link").exists());
+        // The kept ones are still there for others.
+        assert!(store.find(&record.fingerprint, &mut Hashes::default()).is_some());
+    }
+
+    #[test]
+    fn results_that_are_taken_over_in_part_have_no_record() {
+        let (dir, from, record, _) = results();
+        let to = dir.path().join("b/train");
+        record_of(&to, made_up::parts("g"), &[("model.arrow", "other weights")]);
+        fs::remove_file(from.join("model.arrow")).unwrap();
+        let err = take_over(&from, &record, &to).unwrap_err().to_string();
+        assert!(err.starts_with("cannot restore ") && err.ends_with("model.arrow"), "{err}");
+        assert!(!to.join(RECORD).exists());
+    }
 }

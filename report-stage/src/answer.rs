@@ -3,27 +3,28 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::compare::{self, Outcomes};
+use crate::compare::Judged;
+use crate::experiment::Experiment;
 use crate::format;
-use crate::report::Experiment;
+use crate::verdict::Outcomes;
 
-/// Which experiments are better, by the rule of `definitions`.
+/// Which experiments are better, by name and in sentences.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Answer {
-    /// Of those that beat the baseline, the one with the highest item macro F1
+    /// The experiment with the highest item macro F1 of those that beat the baseline
     pub best: Option<String>,
-    /// Better at one level at least, worse at none
+    /// Experiments that are better at one level at least and worse at none
     pub beats_baseline: Vec<String>,
-    /// Better at one level, worse at the other
+    /// Experiments that are better at one level and worse at the other
     pub trade_offs: Vec<String>,
-    /// Without scores
+    /// Experiments without scores
     pub missing: Vec<String>,
-    /// The same in sentences
+    /// The answer in sentences
     pub text: Vec<String>,
-    /// The first of them
+    /// The first sentence
     #[serde(skip)]
     pub headline: String,
-    /// Those that give no figures
+    /// The sentences without figures, but for the headline
     #[serde(skip)]
     pub remarks: Vec<String>,
 }
@@ -47,7 +48,7 @@ pub fn answer(experiments: &[Experiment], baseline: &str, nothing: Option<&str>)
     };
     let mut best: Option<&Experiment> = None;
     for candidate in experiments.iter().filter(|e| answer.beats_baseline.contains(&e.name)) {
-        // Of equals the first in the manifest wins.
+        // Of equal ones the first in the manifest wins.
         if best.is_none_or(|best| candidate.figures.item.macro_f1 > best.figures.item.macro_f1) {
             best = Some(candidate);
         }
@@ -73,9 +74,9 @@ fn headline(
     baseline: &str,
 ) -> String {
     match (base, best) {
-        (None, _) => format!(
-            "The baseline `{baseline}` has no scores, so nothing is compared with it: all changes are missing."
-        ),
+        (None, _) => {
+            format!("The baseline `{baseline}` has no scores, so nothing is compared with it.")
+        }
         (Some(_), None) if !is_compared => {
             format!("Only the baseline `{baseline}` has scores, so nothing is compared.")
         }
@@ -89,30 +90,29 @@ fn headline(
 }
 
 fn figures(base: &Experiment, best: &Experiment) -> String {
-    let line = |what: &str, ours, base, delta: &compare::Judged| {
-        let change = format::change(delta.abs, delta.rel);
+    let line = |what: &str, ours, base, delta: &Judged| {
+        let from = format::from(delta.abs);
         let interval = format::interval(delta.ci95)
             .map_or_else(String::new, |i| format!(", 95% interval {i}"));
         format!(
-            "{what} {} against {}: {change}{interval}.",
+            "{what} is {}, {from} {}: {}{interval}.",
             format::metric(ours),
-            format::metric(base)
+            format::metric(base),
+            format::change(delta.abs, delta.rel)
         )
     };
     let (ours, theirs) = (&best.figures, &base.figures);
+    let item = line("Item macro F1", ours.item.macro_f1, theirs.item.macro_f1, &best.delta.item_f1);
+    let user = line("User F1", ours.user.f1, theirs.user.f1, &best.delta.user_f1);
     let brands = best.delta.brands.map_or_else(String::new, |brands| {
         format!(
-            " {} brands are better, {} worse, {} show no clear change.",
+            " Brands: {} better, {} worse, {} with no clear change.",
             format::count(brands.better),
             format::count(brands.worse),
             format::count(brands.no_clear_change)
         )
     });
-    format!(
-        "{} {}{brands}",
-        line("Item macro F1", ours.item.macro_f1, theirs.item.macro_f1, &best.delta.item_f1),
-        line("User F1", ours.user.f1, theirs.user.f1, &best.delta.user_f1),
-    )
+    format!("{item} {user}{brands}")
 }
 
 fn remarks(answer: &Answer, base: Option<&Experiment>) -> Vec<String> {
@@ -120,56 +120,16 @@ fn remarks(answer: &Answer, base: Option<&Experiment>) -> Vec<String> {
     if let Some(warning) = base.and_then(|base| base.warning.as_ref()) {
         text.push(format!("The baseline itself is {warning}."));
     }
-    let others: Vec<String> = answer
-        .beats_baseline
-        .iter()
-        .filter(|name| Some(*name) != answer.best.as_ref())
-        .cloned()
-        .collect();
+    let is_other = |name: &&String| Some(*name) != answer.best.as_ref();
+    let others: Vec<String> = answer.beats_baseline.iter().filter(is_other).cloned().collect();
     for (intro, names) in [
-        ("Also beating the baseline, with a lower item macro F1: ", &others),
+        ("Also better than the baseline, with a lower item macro F1: ", &others),
         ("Better at one level but worse at the other: ", &answer.trade_offs),
-        ("Without scores, so not compared: ", &answer.missing),
+        ("No scores, so not compared: ", &answer.missing),
     ] {
         if !names.is_empty() {
-            text.push(format!("{intro}{}.", listed(names)));
+            text.push(format!("{intro}{}.", format::names(names)));
         }
     }
     text
-}
-
-/// What a reader must know to read the figures right.
-pub fn notes(experiments: &[Experiment], baseline: &str) -> Vec<String> {
-    let mut notes = Vec::new();
-    if experiments.iter().any(|e| e.name == baseline && !e.is_ok()) {
-        notes.push(format!("The baseline `{baseline}` has no scores; no change can be shown."));
-    }
-    let trained = experiments.iter().filter(|e| e.is_ok()).filter_map(|e| Some((e, e.updates?)));
-    let mut trained: Vec<(&Experiment, u64)> = trained.collect();
-    trained.sort_by_key(|(e, _)| e.name != baseline);
-    if let Some(&(reference, first)) = trained.first() {
-        trained.retain(|&(e, updates)| e.name == reference.name || updates != first);
-        let list: Vec<String> = trained
-            .iter()
-            .map(|(e, updates)| format!("`{}` {}", e.name, format::count(*updates)))
-            .collect();
-        if list.len() > 1 {
-            notes.push(format!(
-                "Not all experiments were trained for as many gradient updates as the others, so part of a \
-                 difference may be the length of training: {}.",
-                list.join(", ")
-            ));
-        }
-    }
-    for e in experiments {
-        if let Some(reason) = &e.outdated {
-            notes.push(format!("The figures of `{}` are not up to date: {reason}.", e.name));
-        }
-    }
-    notes
-}
-
-/// Names as code, in a sentence.
-pub fn listed(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

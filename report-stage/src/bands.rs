@@ -1,11 +1,12 @@
-//! Brands put together by volume or by F1.
+//! Brands grouped by volume or by F1.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::load::Brand;
 
-/// Bands of volume in use: 1-3-10 steps from 10 up, all below 10 together. Largest brands first.
+/// The volume bands that have brands, the largest first: steps of 1, 3, 10 from 10 up, and one band
+/// below 10.
 pub fn volume_bands(brands: &[Brand]) -> Vec<VolumeBand> {
     let mut edges = vec![0, 10];
     while edges.last().is_some_and(|&edge| edge < u64::MAX / 10) {
@@ -27,27 +28,27 @@ pub fn volume_bands(brands: &[Brand]) -> Vec<VolumeBand> {
     bands
 }
 
-/// Brands of about one volume.
+/// Brands of similar volume.
 #[derive(Clone, Debug)]
 pub struct VolumeBand {
-    /// Training users, at least
+    /// Least training users of a brand
     pub from: u64,
-    /// Training users, fewer than; `None` for the largest brands
+    /// A brand has fewer training users than this; `None` for the largest brands
     pub below: Option<u64>,
-    /// Their `brand_idx`
+    /// The `brand_idx` of the brands
     pub members: Vec<usize>,
 }
 
-/// Brands by F1, for the shape of the distribution.
+/// Number of brands in a range of F1.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct F1Band {
-    /// F1 at least; the first band holds 0 alone
+    /// Least F1 of the band, which ends where the next begins; the first band holds only 0
     pub from: f64,
-    /// Brands up to the next band
+    /// Brands in the band
     pub n: u64,
 }
 
-/// Lower ends of the bands of F1 above 0.
+/// Lower ends of the bands of F1. The first holds only 0, the second what is above 0.
 const F1_BANDS: [f64; 12] = [0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
 /// Counts brands by F1.
@@ -66,7 +67,7 @@ mod tests {
     use contract::brands::Tier;
     use serde_json::Value;
 
-    /// Zero has a band of its own; .05 and .1 begin theirs.
+    /// Zero has its own band; .05 and .1 each start one.
     #[test]
     fn every_f1_is_in_one_band() {
         let bands = f1_bands([0.0, 0.01, 0.05, 0.1, 0.19, 1.0].into_iter());
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn bands_of_volume_hold_every_brand_once() {
+    fn every_brand_is_in_one_volume_band() {
         let brand =
             |volume| Brand { id: Value::Null, name: String::new(), volume, tier: Tier::Tail };
         let volumes = [4000, 300, 299, 10, 9, 0].map(brand);

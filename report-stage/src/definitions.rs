@@ -1,26 +1,23 @@
-//! What the report's words and figures mean; docs/REPORT.md says the same.
+//! What the report's terms mean; docs/REPORT.md says the same.
 
 use indexmap::IndexMap;
 
-/// Every word and its meaning, in the order of the report.
+/// Every term and its meaning, in the order of the report.
 const DEFINITIONS: [(&str, &str); 37] = [
     (
         "F1",
-        "2·tp / (2·tp + fp + fn), from counts of test users: tp are predicted and have the brand, fp are predicted and have it not, fn have it and are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
+        "2·tp / (2·tp + fp + fn). Of the test users, tp have the brand and are predicted to have it, fp are predicted but do not have it, fn have it but are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
     ),
     (
         "item level",
-        "F1 of each brand, then the unweighted mean over the brands where it is defined. A brand that test users have but that is never predicted has F1 0 and is included.",
+        "F1 of each brand, then the unweighted mean over the brands where it is defined (macro F1). A brand that test users have but that is never predicted has an F1 of 0 and is included.",
     ),
     (
         "user level",
-        "F1 of each test user who has at least one label, then the mean over those users. Precision is the mean over those of them who have a prediction.",
+        "F1 of each test user with at least one label, then the mean over those users. A label is a predicted brand that the user has. Precision is the mean over those of them who have a prediction.",
     ),
-    ("median", "F1 that half of the users with a label reach and half do not exceed."),
-    (
-        "worst tenth",
-        "Mean F1 of the tenth of the users, of those with a label, who have the lowest F1.",
-    ),
+    ("median", "F1 of the user in the middle, of all users with a label ordered by F1."),
+    ("worst tenth", "Mean F1 of the tenth of the users with a label whose F1 is lowest."),
     (
         "no correct brand",
         "Users with a label for whom no prediction is right, or nothing is predicted.",
@@ -28,104 +25,104 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ("micro F1", "F1 of the counts summed over all brands."),
     (
         "change",
-        "Experiment minus baseline, or minus the experiment it is compared with; in brackets as a share of that one's value. The interval is the central 95% of the change over the paired bootstrap draws of the test users. A draw without any user of a tier or band of volume shows no change there.",
+        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The interval is the central 95% of the change over the paired bootstrap draws of the test users. In a draw without any user of a tier or volume band, the change there counts as 0.",
     ),
     (
         "brands better, worse",
-        "Brands whose own interval of the change of F1 lies wholly above or below 0; all others show no clear change. A draw without any of a brand's users shows no change, so a brand of two or three test users is in neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
+        "A brand is better or worse if the 95% interval of its own change of F1 lies entirely above or below 0; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
     ),
     ("support", "Test users who have the brand."),
     ("volume", "Distinct training users who have the brand, before sampling."),
     (
         "head, torso, tail",
-        "Brands by volume: the head is the fewest largest brands that together hold a given share of the training labels, the tail the smallest brands that together hold at most a given share, the torso what lies between.",
+        "Tiers of brands by volume. The head is as many of the largest brands as it takes to hold a given share of the training labels; the tail is as many of the smallest brands as hold at most a given share; the torso is what lies between.",
     ),
-    ("F1 bucket", "Number of brands whose F1 is defined and at least the bound."),
+    ("F1 bucket", "Number of brands whose F1 is defined and at least this bound."),
     (
         "never predicted",
-        "Brands that no test user is predicted to have: no probability reaches the threshold, or under the policies `top_k` and `gain` other brands come first.",
+        "Brands that are predicted for no test user: no probability reaches the threshold or, under the policies `top_k` and `gain`, other brands come first.",
     ),
-    ("predictions per user", "Brands predicted for a test user, the mean over all of them."),
+    ("predictions per user", "Brands predicted for a test user, as the mean over all test users."),
     (
         "P@k, R@k, nDCG@k",
-        "Of a user's k most probable brands: share that are labels; share of the user's labels among them; discounted gain relative to the best order. Mean over users with a label.",
+        "Of a user's k most probable brands: P@k is the share that are labels, R@k the share of the user's labels that are among them, nDCG@k the discounted gain relative to the best possible order. Each is the mean over users with a label.",
     ),
     (
         "MAP",
-        "Average precision of each brand over the test users ranked by its logit, then the mean over brands with support. Users of one logit are tied. Of a brand with more than 512 different logits those below the 512 highest are ranked by narrow bins that follow the spread of its logits: the mean is then right to three digits, whatever the scale of the logits.",
+        "Mean average precision: the average precision of each brand over the test users ranked by its logit (the model's output before the sigmoid), then the mean over brands with support. Users with equal logits are tied. For a brand with more than 512 different logits, those below the 512 highest are ranked in narrow bins that follow the spread of its logits; the mean is then right to three digits, whatever the scale of the logits.",
     ),
     (
         "mean imbalance ratio",
-        "For each brand that has a label, labels of the most common brand over its own; then the mean over those brands (MeanIR, Charte et al. 2015). 1 is even.",
+        "Labels of the most common brand divided by those of each brand that has a label, then the mean over those brands (MeanIR, Charte et al. 2015). 1 means that all brands are equally common.",
     ),
     (
         "SCUMBLE",
-        "1 minus the geometric over the arithmetic mean of the imbalance ratios of a row's brands; then the mean over rows with a label (Charte et al. 2019). 0 if rare and common brands never share a row, toward 1 the more they do: then a row added for a rare brand adds to common ones too.",
+        "How much rare and common brands share rows: 1 minus the geometric mean divided by the arithmetic mean of the imbalance ratios of a row's brands, then the mean over rows with a label (Charte et al. 2019). 0 means that they never share a row. The closer to 1, the more a row added for a rare brand adds to common ones too.",
     ),
     (
         "trivial floor",
-        "Predicting every brand for every user: F1 is 2π / (1 + π) for a brand of prevalence π among the test users. No model is needed for it.",
+        "What predicting every brand for every user would reach, without any model. F1 is then 2π / (1 + π) for a brand that a share π of the test users has.",
     ),
     (
         "ceiling",
-        "F1 of each brand at the threshold that is best on the test users themselves: a bound on what any choice of thresholds could reach with these logits, not a result. Mean over brands with support. Thresholds are tried between any two of the 512 highest logits, and below them between narrow bins.",
+        "F1 of each brand at the threshold that is best on the test users themselves, then the mean over brands with support: a bound on what any choice of thresholds could reach with these logits, not a result. Thresholds are tried between any two of the 512 highest logits and, below them, between narrow bins.",
     ),
     (
         "threshold",
-        "The calibrated probability from which a brand is predicted: set by the manifest, chosen on valid users, or expected from the probabilities alone, which with `over: scored` are those of the users to be decided.",
+        "A brand is predicted where its calibrated probability is at least the threshold. Thresholds are set in the manifest, chosen on the valid users, or derived from the probabilities alone; with `over: scored`, those are the probabilities of the users to be decided on.",
     ),
     (
         "precision and recall of a tier",
-        "Of the counts summed over the brands of the tier. The curve ranks all pairs of a test user and a brand of the tier by calibrated probability.",
+        "Precision and recall of the counts summed over the brands of the tier. The curve ranks all pairs of a test user and a brand of the tier by calibrated probability.",
     ),
     (
         "expected labels",
-        "Sum of the probabilities over users and brands, or over one brand. Calibrated probabilities expect as many labels as there are.",
+        "Sum of the probabilities over users and brands, or over the users of one brand. Calibrated probabilities expect as many labels as there are.",
     ),
     (
         "calibration error",
-        "How far the labels expected are from those found, summed over brands (or over bands of probability), over all labels. 0 is right everywhere, 1 is off by as many as there are.",
+        "Absolute difference between expected and found labels, summed over brands (or over bands of probability), divided by the number of labels. 0 means right everywhere; 1 means off by as many labels as there are.",
     ),
     (
         "band of probability",
-        "Pairs of a test user and a brand by their probability: how many there are, its mean, and the share of them that are labels.",
+        "Pairs of a test user and a brand, grouped by their probability: the number of pairs, their mean probability, and the share of them that are labels.",
     ),
     ("audience", "Test users predicted to have a brand."),
     (
         "audience ratio",
-        "Users predicted to have a brand over those who have it, over brands that a test user has.",
+        "Users predicted to have a brand divided by users who have it, for brands with support.",
     ),
     (
         "chosen on valid",
-        "What scoring chose on the valid users. Brand share, of the policy `gain`: weight of the mean F1 over brands in what a prediction gains, the mean over users having the rest; 1 is each brand's own threshold, 0 each user's own list. Memory weight: share of the nearest training users' labels in a probability, the model having the rest.",
+        "What scoring chose on the valid users. Brand share, of the policy `gain`: the weight of the mean F1 over brands when a prediction's gain is computed; the mean over users has the rest. 1 means a threshold for each brand, 0 a list for each user. Memory weight: the weight of the nearest training users' labels in a probability; the model has the rest.",
     ),
     (
         "other decisions",
-        "What the same probabilities would give with one threshold for all brands, or with the policy `gain`; the value is the threshold, or the brand share.",
+        "What the same probabilities would give with one threshold for all brands, or with the policy `gain`. The value is the threshold or the brand share.",
     ),
     (
         "training rows",
-        "Examples that training reads, clones counted; users are those among them, each once; without: brands that no example has. Labels are those that the examples show.",
+        "Examples that training reads, clones included. Users: the distinct users among them. Labels: those that the examples show. Brands without: brands that no example has.",
     ),
     (
         "updates",
-        "Gradient updates, one a batch, of all networks of an experiment together; kept after: how many the model that is used had seen, chosen on the valid users.",
+        "Gradient updates, one for each batch, of all networks of an experiment together. Kept after: how many the model in use had seen, chosen on the valid users.",
     ),
     (
         "figures on valid",
-        "Measured after an epoch on at most 20,000 valid users: the loss, mean average precision, and F1 at the thresholds that training uses. They choose the epoch, nothing else.",
+        "Measured after each epoch on at most 20,000 valid users: the loss, mean average precision, and F1 at the thresholds that training uses. They choose the epoch and nothing else.",
     ),
     (
         "seconds",
-        "Wall time of a stage when it last ran, on whatever machine, with whatever else was running.",
+        "Wall time of a stage's last run, on whatever machine, with whatever else was running.",
     ),
     (
         "written",
-        "Rows and bytes that a stage wrote when it last ran, and the largest memory that its process held.",
+        "Rows and bytes that a stage wrote in its last run, and the peak memory of its process.",
     ),
     (
         "verdict",
-        "A level is better or worse if the 95% interval of its change against the baseline lies wholly above or below 0, else there is no clear change; item level goes by macro F1. An experiment in which more than half of all brands are never predicted is called not working.",
+        "A level is better or worse if the 95% interval of its change against the baseline lies entirely above or below 0; otherwise there is no clear change. Item level is judged by macro F1. An experiment that never predicts more than half of the brands is called not working.",
     ),
     (
         "beats the baseline",
@@ -133,22 +130,22 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ),
 ];
 
-/// As they stand in `report.json`.
+/// All terms and their meanings, as `report.json` has them.
 pub fn definitions() -> IndexMap<String, String> {
     DEFINITIONS.map(|(term, text)| (term.to_owned(), text.to_owned())).into_iter().collect()
 }
 
-/// The meaning of a word.
+/// The meaning of a term.
 ///
 /// # Panics
 ///
-/// If it has none: headings name words of this file only.
+/// If the term is not defined: headings link only to terms of this file.
 pub fn meaning(term: &str) -> &'static str {
     let found = DEFINITIONS.iter().find(|(known, _)| *known == term);
     found.unwrap_or_else(|| panic!("`{term}` is not defined")).1
 }
 
-/// For links to a word.
+/// The HTML id of a term's definition.
 pub fn term_id(term: &str) -> String {
     let slug = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     format!("term-{}", term.chars().map(slug).collect::<String>())
@@ -160,13 +157,13 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_word_has_its_own_place() {
+    fn every_term_has_an_id_of_its_own() {
         let ids: HashSet<String> = DEFINITIONS.iter().map(|(term, _)| term_id(term)).collect();
         assert_eq!(ids.len(), DEFINITIONS.len());
     }
 
     #[test]
-    fn the_guide_defines_the_same_words() {
+    fn the_guide_defines_the_same_terms() {
         let guide = include_str!("../../docs/REPORT.md");
         for (term, text) in DEFINITIONS {
             let line = format!("- **{term}**: {text}");

@@ -1,18 +1,17 @@
 //! One experiment's figures, from its decisions for the test users.
 
-use std::collections::BTreeMap;
-
-use indexmap::IndexMap;
+use contract::brands::{ByTier, Tier};
 use metrics::{
     Counts, Histogram, Point, average_precision, best_f1, f1, macro_f1, mean_defined, ndcg_at,
     point, precision, precision_at, recall, recall_at, sum,
 };
-use schemars::JsonSchema;
-use serde::Serialize;
 
-use crate::bands::{F1Band, VolumeBand, f1_bands, volume_bands};
+use crate::bands::{VolumeBand, f1_bands, volume_bands};
+use crate::figures::{
+    AtK, Buckets, Ceiling, Figures, Floor, Item, Micro, NeverPredicted, TierItem, User, VolumeItem,
+    unknown,
+};
 use crate::load::{Brand, Scores};
-use contract::brands::{ByTier, Tier};
 
 /// An experiment on the test users.
 #[derive(Clone)]
@@ -25,176 +24,12 @@ pub struct Evaluation {
     pub figures: Figures,
 }
 
-/// How many brands reach each F1, by the F1 as the manifest writes it. `None`: not known.
-pub type Buckets = IndexMap<String, Option<u64>>;
-
-/// A metric of the best `k` brands, by `k`.
-pub type AtK = BTreeMap<usize, Option<f64>>;
-
-/// What the report says of an experiment. All is `None` where undefined or not known.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Figures {
-    /// Brands by F1
-    pub buckets: Buckets,
-    /// Per brand, then the mean over brands
-    pub item: Item,
-    /// Per user, then the mean over users with a label
-    pub user: User,
-    /// Of the counts summed over brands
-    pub micro: Micro,
-    /// Mean average precision over brands with a test user
-    pub map: Option<f64>,
-    /// Each brand's best threshold on the test users themselves: a bound, not a result
-    pub ceiling: Ceiling,
-    /// Brands that no test user has or is predicted to have: their F1 is undefined
-    pub n_undefined: Option<u64>,
-    /// Brands that no test user is predicted to have
-    pub n_never_predicted: Option<u64>,
-    /// Which those are
-    pub never_predicted: NeverPredicted,
-    /// Mean over all test users
-    pub predictions_per_user: Option<f64>,
-    /// Brands by F1; those where it is undefined are in none
-    pub f1_bands: Vec<F1Band>,
-}
-
-/// Item level: the unweighted mean over brands.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Item {
-    /// Over `n_defined` brands
-    pub macro_f1: Option<f64>,
-    /// Over `n_precision` brands
-    pub macro_precision: Option<f64>,
-    /// Over `n_recall` brands
-    pub macro_recall: Option<f64>,
-    /// Brands with `tp + fp + fn > 0`
-    pub n_defined: Option<u64>,
-    /// Brands that are predicted at least once
-    pub n_precision: Option<u64>,
-    /// Brands that at least one test user has
-    pub n_recall: Option<u64>,
-    /// The same by volume
-    pub by_tier: ByTier<TierItem>,
-    /// By bands of volume, the largest brands first
-    pub by_volume: Vec<VolumeItem>,
-}
-
-/// Item level of the brands of a band of volume.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct VolumeItem {
-    /// Training users, at least
-    pub from: u64,
-    /// Training users, fewer than; `None` for the largest brands
-    pub below: Option<u64>,
-    /// Brands of the band
-    pub n_brands: u64,
-    /// Over `n_defined` brands
-    pub macro_f1: Option<f64>,
-    /// Brands with `tp + fp + fn > 0`
-    pub n_defined: Option<u64>,
-}
-
-/// Item level of one tier.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct TierItem {
-    /// Over `n_defined` brands
-    pub macro_f1: Option<f64>,
-    /// Over the brands that are predicted
-    pub macro_precision: Option<f64>,
-    /// Over the brands that a test user has
-    pub macro_recall: Option<f64>,
-    /// Brands with `tp + fp + fn > 0`
-    pub n_defined: Option<u64>,
-    /// Brands by F1
-    pub buckets: Buckets,
-}
-
-/// User level: the mean over users with at least one label.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct User {
-    /// Over `n_users` users
-    pub f1: Option<f64>,
-    /// Over `n_with_predictions` users
-    pub precision: Option<f64>,
-    /// Over `n_users` users
-    pub recall: Option<f64>,
-    /// Users with a label
-    pub n_users: Option<u64>,
-    /// Of those, users with a prediction
-    pub n_with_predictions: Option<u64>,
-    /// Of those, users for whom no prediction is right
-    pub n_without_hit: Option<u64>,
-    /// Mean F1 of the tenth of the users with the lowest
-    pub worst_tenth_f1: Option<f64>,
-    /// Median of F1
-    pub median_f1: Option<f64>,
-    /// Share of the best `k` brands that are labels
-    #[schemars(with = "BTreeMap<String, Option<f64>>")]
-    pub precision_at: AtK,
-    /// Share of the labels among the best `k` brands
-    #[schemars(with = "BTreeMap<String, Option<f64>>")]
-    pub recall_at: AtK,
-    /// Normalised discounted cumulative gain
-    #[schemars(with = "BTreeMap<String, Option<f64>>")]
-    pub ndcg_at: AtK,
-}
-
-/// The counts summed over brands.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Micro {
-    /// `2·tp / (2·tp + fp + fn)`
-    pub f1: Option<f64>,
-    /// `tp / (tp + fp)`
-    pub precision: Option<f64>,
-    /// `tp / (tp + fn)`
-    pub recall: Option<f64>,
-}
-
-/// The best that thresholds could do with these logits.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct Ceiling {
-    /// Over brands with a test user
-    pub macro_f1: Option<f64>,
-    /// Brands by F1
-    pub buckets: Buckets,
-}
-
-/// Brands that are never predicted.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct NeverPredicted {
-    /// Of those, brands that at least one test user has: their F1 is 0
-    pub n_with_support: Option<u64>,
-    /// All of those, by volume
-    pub by_tier: ByTier<Option<u64>>,
-}
-
-/// The figures of an experiment without scores: every key is there, nothing is known.
-pub fn unknown(f1_buckets: &[f64], ks: &[usize]) -> Figures {
-    let buckets: Buckets = f1_buckets.iter().map(|low| (low.to_string(), None)).collect();
-    let at_k: AtK = ks.iter().map(|&k| (k, None)).collect();
-    Figures {
-        item: Item {
-            by_tier: ByTier::of(|_| TierItem { buckets: buckets.clone(), ..TierItem::default() }),
-            ..Item::default()
-        },
-        user: User {
-            precision_at: at_k.clone(),
-            recall_at: at_k.clone(),
-            ndcg_at: at_k,
-            ..User::default()
-        },
-        ceiling: Ceiling { buckets: buckets.clone(), ..Ceiling::default() },
-        buckets,
-        ..Figures::default()
-    }
-}
-
 /// Measures an experiment's decisions.
 ///
 /// * `brands`: by `brand_idx`.
 /// * `test`: logits of the test users by brand, for average precision and the ceiling.
 /// * `f1_buckets`: the report counts the brands that reach each.
-/// * `ks`: lengths of the list of best brands to measure, none longer than the list.
+/// * `ks`: lengths of the list of most probable brands to measure, none longer than the list.
 pub fn evaluate(
     brands: &[Brand],
     scores: &Scores,
@@ -203,36 +38,14 @@ pub fn evaluate(
     ks: &[usize],
 ) -> Evaluation {
     let Point { brands: counts, user_f1 } = point(&scores.decisions(), brands.len());
-    let in_tier = |tier: Tier| -> Vec<Counts> {
-        let of_tier = brands.iter().zip(&counts).filter(|(brand, _)| brand.tier == tier);
-        of_tier.map(|(_, &counts)| counts).collect()
+    let item = Item {
+        by_tier: by_tier(brands, &counts, f1_buckets),
+        by_volume: by_volume(brands, &counts),
+        ..item_level(&counts)
     };
-    let n_never = |counts: &[Counts]| counts.iter().filter(|c| c.predicted() == 0).count() as u64;
-
-    let mut item = item_level(&counts);
-    item.by_tier = ByTier::of(|tier| {
-        let counts = in_tier(tier);
-        let Item { macro_f1, macro_precision, macro_recall, n_defined, .. } = item_level(&counts);
-        let buckets = buckets(f1_buckets, counts.iter().map(|&c| f1(c)));
-        TierItem { macro_f1, macro_precision, macro_recall, n_defined, buckets }
-    });
-    item.by_volume = volume_bands(brands)
-        .into_iter()
-        .map(|VolumeBand { from, below, members }| {
-            let counts: Vec<Counts> = members.iter().map(|&brand| counts[brand]).collect();
-            let Item { macro_f1, n_defined, .. } = item_level(&counts);
-            VolumeItem { from, below, n_brands: members.len() as u64, macro_f1, n_defined }
-        })
-        .collect();
     let total = sum(&counts);
-    let histogram_of = |brand_idx| test.map(|test: &Histogram| test.brand(brand_idx));
-    let average_precision: Vec<_> =
-        (0..brands.len()).map(|i| histogram_of(i).and_then(average_precision)).collect();
-    let ceiling = match test {
-        Some(test) => ceiling(test, f1_buckets),
-        None => unknown(f1_buckets, &[]).ceiling,
-    };
-
+    let of_brand = |brand_idx| test.and_then(|test| average_precision(test.brand(brand_idx)));
+    let average_precision: Vec<Option<f64>> = (0..brands.len()).map(of_brand).collect();
     let figures = Figures {
         buckets: buckets(f1_buckets, counts.iter().map(|&c| f1(c))),
         n_undefined: item.n_defined.map(|n| brands.len() as u64 - n),
@@ -240,18 +53,51 @@ pub fn evaluate(
         user: User { f1: user_f1, ..user_level(scores, ks) },
         micro: Micro { f1: f1(total), precision: precision(total), recall: recall(total) },
         map: mean_defined(average_precision.iter().copied()),
-        ceiling,
-        n_never_predicted: Some(n_never(&counts)),
+        ceiling: match test {
+            Some(test) => ceiling(test, f1_buckets),
+            None => unknown(f1_buckets, &[]).ceiling,
+        },
+        n_never_predicted: Some(n_never(counts.iter())),
         never_predicted: NeverPredicted {
-            n_with_support: Some(
-                counts.iter().filter(|c| c.predicted() == 0 && c.support() > 0).count() as u64,
-            ),
-            by_tier: ByTier::of(|tier| Some(n_never(&in_tier(tier)))),
+            n_with_support: Some(n_never(counts.iter().filter(|c| c.support() > 0))),
+            by_tier: ByTier::of(|tier| Some(n_never(in_tier(tier, brands, &counts)))),
         },
         predictions_per_user: per_user(total.predicted(), scores.n_users()),
         f1_bands: f1_bands(counts.iter().filter_map(|&c| f1(c))),
     };
     Evaluation { counts, average_precision, figures }
+}
+
+/// The counts of a tier's brands.
+fn in_tier<'a>(
+    tier: Tier,
+    brands: &'a [Brand],
+    counts: &'a [Counts],
+) -> impl Iterator<Item = &'a Counts> {
+    let of_tier = brands.iter().zip(counts).filter(move |(brand, _)| brand.tier == tier);
+    of_tier.map(|(_, counts)| counts)
+}
+
+fn n_never<'a>(counts: impl Iterator<Item = &'a Counts>) -> u64 {
+    counts.filter(|c| c.predicted() == 0).count() as u64
+}
+
+fn by_tier(brands: &[Brand], counts: &[Counts], f1_buckets: &[f64]) -> ByTier<TierItem> {
+    ByTier::of(|tier| {
+        let counts: Vec<Counts> = in_tier(tier, brands, counts).copied().collect();
+        let Item { macro_f1, macro_precision, macro_recall, n_defined, .. } = item_level(&counts);
+        let buckets = buckets(f1_buckets, counts.iter().map(|&c| f1(c)));
+        TierItem { macro_f1, macro_precision, macro_recall, n_defined, buckets }
+    })
+}
+
+fn by_volume(brands: &[Brand], counts: &[Counts]) -> Vec<VolumeItem> {
+    let of_band = |VolumeBand { from, below, members }| {
+        let counts: Vec<Counts> = members.iter().map(|&brand: &usize| counts[brand]).collect();
+        let Item { macro_f1, n_defined, .. } = item_level(&counts);
+        VolumeItem { from, below, n_brands: members.len() as u64, macro_f1, n_defined }
+    };
+    volume_bands(brands).into_iter().map(of_band).collect()
 }
 
 /// Mean of a total over all test users, `None` if there is none.
@@ -260,7 +106,7 @@ pub fn per_user(total: u64, n_users: usize) -> Option<f64> {
 }
 
 /// Brands whose F1 is defined and reaches each bound.
-pub fn buckets(f1_buckets: &[f64], f1s: impl Iterator<Item = Option<f64>> + Clone) -> Buckets {
+fn buckets(f1_buckets: &[f64], f1s: impl Iterator<Item = Option<f64>> + Clone) -> Buckets {
     let n_from = |low: f64| f1s.clone().flatten().filter(|&f1| f1 >= low).count() as u64;
     f1_buckets.iter().map(|&low| (low.to_string(), Some(n_from(low)))).collect()
 }
@@ -280,7 +126,7 @@ fn item_level(counts: &[Counts]) -> Item {
 
 fn user_level(scores: &Scores, ks: &[usize]) -> User {
     type RankingMetric = fn(&[u32], &[u32], usize) -> Option<f64>;
-    let (labels, predicted) = (scores.labels.lists(), scores.predicted.lists());
+    let (labels, predicted) = (scores.labels.as_lists(), scores.predicted.as_lists());
     let counts: Vec<Counts> = labels
         .iter()
         .zip(predicted.iter())
@@ -289,19 +135,19 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
         .collect();
     let ranking = |metric: RankingMetric| -> AtK {
         let mean = |k| {
-            let users = scores.top_brands.lists().iter().zip(labels.iter());
+            let users = scores.top_brands.as_lists().iter().zip(labels.iter());
             mean_defined(users.map(|(ranked, labels)| metric(ranked, labels, k)))
         };
         ks.iter().map(|&k| (k, mean(k))).collect()
     };
     let mut f1s: Vec<f64> = counts.iter().filter_map(|&c| f1(c)).collect();
     f1s.sort_by(f64::total_cmp);
-    let worst = &f1s[..f1s.len().div_ceil(10)];
+    let worst_tenth = &f1s[..f1s.len().div_ceil(10)];
     User {
         n_without_hit: Some(counts.iter().filter(|c| c.tp == 0).count() as u64),
-        worst_tenth_f1: mean_defined(worst.iter().map(|&f1| Some(f1))),
+        worst_tenth_f1: mean_defined(worst_tenth.iter().map(|&f1| Some(f1))),
         median_f1: median(&f1s),
-        f1: None, // with the brands' counts, above
+        f1: None, // counted together with the brands, by `point`
         precision: mean_defined(counts.iter().map(|&c| precision(c))),
         recall: mean_defined(counts.iter().map(|&c| recall(c))),
         n_users: Some(counts.len() as u64),
@@ -312,7 +158,7 @@ fn user_level(scores: &Scores, ks: &[usize]) -> User {
     }
 }
 
-/// Of ascending values; `None` without any.
+/// Median of ascending values; `None` without any.
 pub fn median(sorted: &[f64]) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     Some(f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)]))
@@ -333,17 +179,6 @@ fn ceiling(test: &Histogram, f1_buckets: &[f64]) -> Ceiling {
     }
 }
 
-/// What predicting every brand for every user would reach: no model is needed for that.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Floor {
-    /// Mean over all brands of `2π / (1 + π)`, `π` being the brand's prevalence among test users
-    pub macro_f1: Option<f64>,
-    /// Mean over users with a label
-    pub user_f1: Option<f64>,
-    /// Brands by F1
-    pub buckets: Buckets,
-}
-
 /// The floor of the test users.
 ///
 /// * `supports`: `(n_brands,)`, test users that have the brand.
@@ -352,7 +187,7 @@ pub fn floor(supports: &[u64], scores: &Scores, f1_buckets: &[f64]) -> Floor {
     let n_users = scores.n_users() as u64;
     let everyone = |tp: u64, n: u64| f1(Counts { tp, fp: n - tp, fn_: 0 });
     let brands = supports.iter().map(|&support| everyone(support, n_users));
-    let users = scores.labels.lists().iter().filter(|labels| !labels.is_empty());
+    let users = scores.labels.as_lists().iter().filter(|labels| !labels.is_empty());
     Floor {
         macro_f1: mean_defined(brands.clone()),
         user_f1: mean_defined(
@@ -365,8 +200,9 @@ pub fn floor(supports: &[u64], scores: &Scores, f1_buckets: &[f64]) -> Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::UserLists;
     use arrow::array::Int64Array;
+    use indexmap::IndexMap;
+    use metrics::OwnedLists;
     use std::sync::Arc;
 
     const BOUNDS: [f64; 2] = [0.5, 0.1];
@@ -376,12 +212,8 @@ mod tests {
         [Tier::Head, Tier::Torso, Tier::Tail, Tier::Tail].map(brand).into()
     }
 
-    fn lists(rows: [&[u32]; 4]) -> UserLists {
-        let mut lists = UserLists::default();
-        for row in rows {
-            lists.push(row);
-        }
-        lists
+    fn lists(rows: [&[u32]; 4]) -> OwnedLists {
+        rows.into_iter().collect()
     }
 
     /// Counts as tp, fp, fn: brand 0: 2, 0, 0; brand 1: 0, 2, 1; brand 2: 0, 0, 1; brand 3: none.

@@ -1,14 +1,14 @@
-//! Numbers as the report prints them. What is undefined or not known is a dash.
+//! Numbers and names as the report prints them. What is undefined or not known is a dash.
 
 pub use contract::words::count;
 
-/// In place of a number that is undefined or not known.
+/// Printed for a number that is undefined or not known.
 pub const DASH: &str = "–";
 
-/// A real minus sign, as wide as a plus.
+/// The minus sign, which is as wide as a plus.
 const MINUS: char = '−';
 
-/// A count that may not be known.
+/// A count, or a dash.
 pub fn maybe_count(n: Option<u64>) -> String {
     n.map_or_else(|| DASH.to_owned(), count)
 }
@@ -41,10 +41,24 @@ pub fn secs(value: Option<f64>) -> String {
     format!("{}.{}", count(tenths / 10), tenths % 10)
 }
 
-/// A change of a metric and its share of the baseline: `+0.0110 (+20.0%)`.
+/// A change of a metric, and as a percentage of the baseline's value: `+0.0110 (+20.0%)`.
 pub fn change(abs: Option<f64>, rel: Option<f64>) -> String {
     let Some(abs) = abs else { return DASH.to_owned() };
     format!("{}{}", signed(abs, 4), relative(rel))
+}
+
+/// Between a value and the baseline's: `0.185, up from 0.068`.
+pub fn from(abs: Option<f64>) -> &'static str {
+    match abs {
+        Some(abs) if abs > 0.0 => "up from",
+        Some(abs) if abs < 0.0 => "down from",
+        _ => "against",
+    }
+}
+
+/// Names of the manifest as code, in a sentence.
+pub fn names<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A change of a metric alone: `+0.011`.
@@ -52,7 +66,7 @@ pub fn points(abs: Option<f64>) -> String {
     abs.map_or_else(|| DASH.to_owned(), |abs| signed(abs, 3))
 }
 
-/// A change of a count and its share of the baseline: `−243 (−81.0%)`.
+/// A change of a count, and as a percentage of the baseline's value: `−243 (−81.0%)`.
 pub fn count_change(abs: Option<f64>, rel: Option<f64>) -> String {
     let Some(abs) = abs else { return DASH.to_owned() };
     let sign = sign_of(abs, abs != 0.0);
@@ -77,12 +91,12 @@ pub fn tick(value: f64) -> String {
     format!("{sign}{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// A share of the baseline, in brackets: ` (+20.0%)`; nothing where it is not known.
+/// A change as a percentage of the baseline's value, in brackets: ` (+20.0%)`; empty where not known.
 pub fn relative(rel: Option<f64>) -> String {
     rel.map_or_else(String::new, |rel| format!(" ({}%)", signed(100.0 * rel, 1)))
 }
 
-/// With its sign, none where it rounds to 0.
+/// A number with its sign, without one where it rounds to 0.
 fn signed(value: f64, digits: usize) -> String {
     let text = format!("{:.digits$}", value.abs());
     let is_nonzero = text.chars().any(|c| ('1'..='9').contains(&c));

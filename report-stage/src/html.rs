@@ -1,5 +1,5 @@
-//! The report as one HTML file that needs nothing else: no request, and no script but for the
-//! table of all brands.
+//! The report as one self-contained HTML file. It requests nothing, and only the table of all brands
+//! has a script.
 
 use contract::output::visible;
 use minijinja::syntax::SyntaxConfig;
@@ -16,8 +16,7 @@ const TEMPLATES: [(&str, &str); 5] = [
     ("report.js", include_str!("../templates/report.js")),
 ];
 
-/// Writes the page as HTML. Every text is escaped; names of brands are data, and a browser obeys no
-/// character in them.
+/// Writes the page as HTML. All text is escaped: names of brands are data and may hold any character.
 pub fn render(page: &Page) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|name| match name {
@@ -34,7 +33,7 @@ pub fn render(page: &Page) -> Result<String, minijinja::Error> {
     Ok(visible(&html).into_owned())
 }
 
-/// Escapes a sentence, then sets what stands between backticks as code.
+/// Escapes a sentence, then marks the text between backticks as code.
 fn prose(text: &str) -> String {
     let parts = text.split('`').enumerate().map(|(i, part)| {
         let part = HtmlEscape(part).to_string();
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_are_escaped_before_their_code_is_set() {
+    fn sentences_are_escaped_before_their_code_is_marked() {
         assert_eq!(
             prose("`a` beats <i> & \"b\""),
             "<code>a</code> beats &lt;i&gt; &amp; &quot;b&quot;"
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_the_network_for_nothing() {
+    fn the_page_requests_nothing_from_the_network() {
         for (name, source) in TEMPLATES {
             for reference in
                 ["http:", "https:", "src=", "@import", "url(", "<link", "fetch(", "import("]
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_out_from_its_ground_in_both_themes() {
+    fn text_has_enough_contrast_in_both_themes() {
         let css = include_str!("../templates/report.css");
         let (_, opacity) = css.split_once("stroke-opacity: ").unwrap();
         let opacity: f64 = opacity[..opacity.find(';').unwrap()].parse().unwrap();

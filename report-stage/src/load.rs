@@ -1,24 +1,26 @@
-//! Tables as read, to plain values; what a table's contract cannot say is checked here.
+//! From Arrow tables to plain values. Checks what a table's contract cannot say.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use contract::brands::Tier;
-use contract::columns::{f32s, f64s, nullable_f64s, texts, u32_lists, u32s, u64s};
+use contract::columns::{ListColumn, f32s, f64s, nullable_f64s, texts, u32s, u64s};
 use contract::ids::id_texts;
 use contract::ipc::{Error, Table};
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
-use contract::tables::{BRANDS, Contract, HISTOGRAM, HISTOGRAM_MORE, SCORES, THRESHOLDS};
+use contract::tables::{
+    BRANDS, Contract, HISTOGRAM, HISTOGRAM_MORE, SCORES, THRESHOLDS, TRADE_OFF,
+};
 use contract::thresholds::BrandThreshold;
-use metrics::{Bin, Curve, Decisions, Histogram, Lists, N_STEPS, Platt, step_centre, step_of};
+use metrics::{Bin, Curve, Decisions, Histogram, N_STEPS, OwnedLists, Platt, step_centre, step_of};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 /// The predicted brands, by `brand_idx`: largest first.
 pub struct Brands {
-    /// One a brand
+    /// By `brand_idx`
     pub list: Vec<Brand>,
-    /// The `brand_id` column, for the table of figures per brand
+    /// The `brand_id` column, by `brand_idx`
     pub ids: ArrayRef,
     /// Labels of brands that are not predicted; `None` if the table does not say
     pub left_out: Option<LeftOut>,
@@ -28,13 +30,12 @@ pub struct Brands {
 
 /// One brand.
 pub struct Brand {
-    /// Source identifier, a number or a text
+    /// Source identifier: a whole number or a string
     pub id: Value,
-    /// As the data call it: any text
+    /// From the user's data, so it may hold any character
     pub name: String,
     /// Distinct training users that have it, before sampling
     pub volume: u64,
-    /// By volume
     pub tier: Tier,
 }
 
@@ -42,58 +43,35 @@ pub struct Brand {
 pub struct Scores {
     /// The `user_id` column
     pub user_ids: ArrayRef,
-    /// Per user the brands that it has, ascending
-    pub labels: UserLists,
+    /// Per user the brands that they have, ascending
+    pub labels: OwnedLists,
     /// Per user the brands that are predicted, ascending
-    pub predicted: UserLists,
+    pub predicted: OwnedLists,
     /// Per user the most probable brands, best first
-    pub top_brands: UserLists,
+    pub top_brands: OwnedLists,
 }
 
 impl Scores {
     /// Number of test users.
     pub fn n_users(&self) -> usize {
-        self.labels.lists().len()
+        self.labels.len()
     }
 
     /// Predictions beside the truth.
     pub fn decisions(&self) -> Decisions<'_> {
-        Decisions { labels: self.labels.lists(), predicted: self.predicted.lists() }
+        Decisions { labels: self.labels.as_lists(), predicted: self.predicted.as_lists() }
     }
 }
 
-/// Lists of `brand_idx`, one a user.
-#[derive(Default, PartialEq)]
-pub struct UserLists {
-    offsets: Vec<usize>,
-    values: Vec<u32>,
-}
-
-impl UserLists {
-    /// As the metrics read them.
-    pub fn lists(&self) -> Lists<'_> {
-        Lists { offsets: &self.offsets, values: &self.values }
-    }
-
-    /// Adds a user.
-    pub fn push(&mut self, list: &[u32]) {
-        if self.offsets.is_empty() {
-            self.offsets.push(0);
-        }
-        self.values.extend_from_slice(list);
-        self.offsets.push(self.values.len());
-    }
-}
-
-/// One pass of training over the examples. Timings are left out: they differ from run to run.
+/// One pass of training over the examples. Without times, which differ from run to run.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[expect(clippy::struct_field_names, reason = "the columns are called so")]
+#[expect(clippy::struct_field_names, reason = "named after the columns of the table")]
 pub struct Epoch {
     /// From 1
     pub epoch: u32,
-    /// Mean loss of the examples
+    /// Mean loss over the examples
     pub train_loss: f64,
-    /// Mean loss of the valid users
+    /// Mean loss over the valid users
     pub valid_loss: f64,
     /// Item macro F1 on the valid users
     pub valid_macro_f1: Option<f64>,
@@ -101,23 +79,44 @@ pub struct Epoch {
     pub valid_user_f1: Option<f64>,
     /// Mean average precision on the valid users
     pub valid_map: Option<f64>,
-    /// Gradient updates so far
+    /// Gradient updates since the start of training
     pub updates: Option<u64>,
 }
 
-/// What a decision that was not taken would have given.
+/// What another decision would have given the test users.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Alternative {
-    /// `threshold`, one for all brands, or `brand_share`, of policy `gain`
-    pub kind: String,
-    /// The threshold or the share
+    /// Which decision
+    pub kind: AlternativeKind,
+    /// The threshold or the share, between 0 and 1
     pub value: f64,
     /// Item macro F1
     pub macro_f1: Option<f64>,
     /// Mean over users with a label
     pub user_f1: Option<f64>,
-    /// For all test users together
+    /// Predictions for all test users together
     pub n_predicted: u64,
+}
+
+/// A kind of decision with one number to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlternativeKind {
+    /// One threshold for all brands
+    Threshold,
+    /// The policy `gain` with this brand share
+    BrandShare,
+}
+
+impl AlternativeKind {
+    /// The kind of this name in `trade_off.arrow`.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "threshold" => Some(Self::Threshold),
+            "brand_share" => Some(Self::BrandShare),
+            _ => None,
+        }
+    }
 }
 
 /// `brands.arrow`.
@@ -167,12 +166,12 @@ pub fn scores(table: &Table, n_brands: usize) -> Result<Scores, Error> {
     })
 }
 
-/// The test users' part of `histogram.arrow`; without `logit_low` and `logit_high`, all users of a
-/// bin count as if their logit were its centre.
+/// The rows of `histogram.arrow` for the test users. Without `logit_low` and `logit_high`, all users
+/// of a bin count as if their logit were its centre.
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if a brand or a bin is out of range, or logits are not those of their bin.
+/// [`Error::Broken`] if a brand or a bin is out of range, or a logit does not lie in its bin.
 pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error> {
     let mut bins: Vec<Vec<Bin>> = vec![Vec::new(); n_brands];
     for batch in &table.batches {
@@ -206,7 +205,7 @@ pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error
     Ok(Histogram::from_bins(bins))
 }
 
-/// Whether a histogram has the columns of [`HISTOGRAM_MORE`].
+/// Whether a histogram has the optional columns of [`HISTOGRAM_MORE`].
 fn has_logits(table: &Table, batch: &RecordBatch) -> Result<bool, Error> {
     let mut n_found = 0;
     for column in HISTOGRAM_MORE {
@@ -242,8 +241,8 @@ pub struct Threshold {
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if there is not one row a brand, in order, a value cannot be, or they are of
-/// other brands.
+/// [`Error::Broken`] if there is not one row for each brand, in order, if a value is out of range, or
+/// if the thresholds were fitted for other brands.
 pub fn thresholds(table: &Table, brands: &Brands) -> Result<Vec<Threshold>, Error> {
     let n_brands = brands.list.len();
     contract::thresholds::check_brands(table, &id_texts(&*brands.ids))?;
@@ -260,7 +259,9 @@ pub fn thresholds(table: &Table, brands: &Brands) -> Result<Vec<Threshold>, Erro
         Some(Threshold { curve, prob: row.threshold })
     };
     let all: Option<Vec<Threshold>> = rows.into_iter().map(threshold).collect();
-    all.ok_or_else(|| table.broken(&THRESHOLDS, "its knots are no curve"))
+    all.ok_or_else(|| {
+        table.broken(&THRESHOLDS, "the knots of a calibration curve do not form a rising curve")
+    })
 }
 
 /// `history.arrow`.
@@ -291,50 +292,51 @@ pub fn history(table: &Table) -> Vec<Epoch> {
 }
 
 /// `trade_off.arrow`.
-pub fn trade_off(table: &Table) -> Vec<Alternative> {
+///
+/// # Errors
+///
+/// [`Error::Broken`] if a kind is not known.
+pub fn trade_off(table: &Table) -> Result<Vec<Alternative>, Error> {
     let mut alternatives = Vec::new();
     for batch in &table.batches {
         let (kinds, values) = (texts(batch, "kind"), f64s(batch, "value"));
         let macro_f1 = nullable_f64s(batch, "macro_f1");
         let user_f1 = nullable_f64s(batch, "user_f1");
         let n_predicted = u64s(batch, "n_predicted");
-        alternatives.extend((0..batch.num_rows()).map(|row| Alternative {
-            kind: kinds.value(row).to_owned(),
-            value: values[row],
-            macro_f1: macro_f1[row],
-            user_f1: user_f1[row],
-            n_predicted: n_predicted[row],
-        }));
-    }
-    alternatives
-}
-
-fn user_lists(
-    table: &Table,
-    name: &str,
-    n_brands: usize,
-    ascends: bool,
-) -> Result<UserLists, Error> {
-    let mut lists = UserLists { offsets: vec![0], values: Vec::new() };
-    for batch in &table.batches {
-        for list in u32_lists(batch, name).iter() {
-            let row = lists.offsets.len() - 1;
-            if let Some(brand) = list.iter().find(|&&brand| brand as usize >= n_brands) {
-                let found = format!(
-                    "`{name}` of row {row} has brand {brand}, expected one of {n_brands} brands"
-                );
-                return Err(table.broken(&SCORES, found));
-            }
-            if ascends && !list.is_sorted_by(|a, b| a < b) {
-                let found = format!(
-                    "`{name}` of row {row} does not ascend, expected each brand once, in order"
-                );
-                return Err(table.broken(&SCORES, found));
-            }
-            lists.push(list);
+        for row in 0..batch.num_rows() {
+            let kind = kinds.value(row);
+            let Some(kind) = AlternativeKind::named(kind) else {
+                let found = format!("kind `{kind}`, expected threshold or brand_share");
+                return Err(table.broken(&TRADE_OFF, found));
+            };
+            alternatives.push(Alternative {
+                kind,
+                value: values[row],
+                macro_f1: macro_f1[row],
+                user_f1: user_f1[row],
+                n_predicted: n_predicted[row],
+            });
         }
     }
-    Ok(lists)
+    Ok(alternatives)
+}
+
+/// A list column of `scores.arrow`.
+fn user_lists(
+    table: &Table,
+    name: &'static str,
+    n_brands: usize,
+    ascends: bool,
+) -> Result<OwnedLists, Error> {
+    let column = ListColumn::of(&table.batches, name);
+    column.check_brands(n_brands).map_err(|found| table.broken(&SCORES, found))?;
+    let is_in_order = |list: &&[u32]| list.is_sorted_by(|a, b| a < b);
+    if let Some(row) = column.iter().position(|list| ascends && !is_in_order(&list)) {
+        let found =
+            format!("row {row}: `{name}` does not ascend, expected each brand once, in order");
+        return Err(table.broken(&SCORES, found));
+    }
+    Ok(column.iter().collect())
 }
 
 fn whole(table: &Table, contract: &Contract, name: &str) -> Result<ArrayRef, Error> {

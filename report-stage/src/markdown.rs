@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use contract::output::{visible, visible_line};
 
-use crate::page::{Block, Cell, Column, Page, Table};
+use crate::page::Page;
+use crate::page::blocks::{Block, Cell, Column, Table};
 
-/// Sections that are open; a reader unfolds the others.
+/// Ids of the sections that are open; a reader unfolds the others.
 const OPEN: [&str; 3] = ["experiments", "distributions", "tiers"];
 
-/// Writes the page as GitHub-flavoured Markdown. What is drawn or folded is left to the HTML: a
-/// pull request has no room for it.
+/// Writes the page as GitHub-flavoured Markdown. Charts and folds are left to the HTML: a pull
+/// request has no room for them.
 pub fn render(page: &Page) -> String {
     let mut text = format!("# {}\n\n{}\n", page.title, page.subtitle);
     for paragraph in &page.card.text {
@@ -76,8 +77,7 @@ fn line(cells: impl Iterator<Item = String>) -> String {
 fn cell(Cell { text, detail, is_code, tone, .. }: &Cell) -> String {
     let text = code_or_data(text, *is_code);
     let text = match tone {
-        Some(tone) if *tone == "better" || tone.starts_with("up") => format!("▲ {text}"),
-        Some(_) => format!("▼ {text}"),
+        Some(tone) => format!("{} {text}", tone.arrow()),
         None => text,
     };
     match detail {
@@ -86,12 +86,12 @@ fn cell(Cell { text, detail, is_code, tone, .. }: &Cell) -> String {
     }
 }
 
-/// Names of the manifest hold letters, digits, `_` and `-` only, so they are safe as code.
+/// Names of the manifest consist of letters, digits, `_` and `-`, so they are safe as code.
 fn code_or_data(text: &str, is_code: bool) -> String {
     if is_code { format!("`{text}`") } else { escape(text) }
 }
 
-/// Any text as itself, on one line: nothing in it is markup.
+/// Escapes a text, so that nothing in it is markup, and puts it on one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in visible_line(text).chars() {
@@ -109,6 +109,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::blocks::Row;
 
     #[test]
     fn data_is_never_markup() {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_to_the_right() {
+    fn numbers_are_aligned_to_the_right() {
         let column = |title: &str, is_code, is_number| Column {
             title: title.to_owned(),
             is_code,
@@ -135,7 +136,7 @@ mod tests {
         let table = Table {
             caption: "F1".to_owned(),
             columns: vec![column("Brand", false, false), column("big_1", true, true)],
-            rows: vec![crate::page::Row { class: "", cells }],
+            rows: vec![Row::of(cells)],
         };
         let mut text = String::new();
         write_table(&mut text, &table);

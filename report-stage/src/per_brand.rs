@@ -9,15 +9,15 @@ use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use contract::output::visible;
+use contract::run::StageRun;
 use contract::tables::{Kind, PER_BRAND};
-use metrics::{Counts, Curve, Histogram, f1, precision, recall};
+use metrics::{Counts, f1, precision, recall};
 
-use crate::calibration::expected_users;
 use crate::evaluate::Evaluation;
-use crate::load::{Brands, Threshold};
-use crate::report::Trial;
+use crate::load::Brands;
+use crate::trial::Trial;
 
-/// Columns beside those of the contract.
+/// Columns that the contract does not have.
 const THRESHOLD: &str = "threshold";
 const AVERAGE_PRECISION: &str = "average_precision";
 const EXPECTED_BEFORE: &str = "expected_before";
@@ -26,8 +26,23 @@ const F1_CHANGE: &str = "f1_change";
 const F1_CHANGE_LOW: &str = "f1_change_low";
 const F1_CHANGE_HIGH: &str = "f1_change_high";
 
-/// The columns; `brand_id` is of the type that the brands' table has.
-pub fn fields(brands: &Brands) -> Vec<Field> {
+/// Writes both files: a row for each brand in each experiment with scores.
+pub fn write(run: &mut StageRun, trials: &[Trial], brands: &Brands) -> anyhow::Result<()> {
+    let fields = fields(brands);
+    let mut rows = run.writer("per_brand.arrow", &PER_BRAND, fields.clone())?;
+    let mut csv = Csv::new(fields);
+    for trial in trials {
+        if let Some(columns) = columns(trial, brands) {
+            csv.write(columns.clone())?;
+            rows.write(columns)?;
+        }
+    }
+    run.add(rows.finish()?);
+    Ok(run.add_text("per_brand.csv", &csv.finish())?)
+}
+
+/// The columns; `brand_id` has the same type as in `brands.arrow`.
+fn fields(brands: &Brands) -> Vec<Field> {
     let of_contract = PER_BRAND.columns.iter().map(|column| {
         let is_id = column.kind == Kind::Id;
         let data_type =
@@ -47,21 +62,8 @@ pub fn fields(brands: &Brands) -> Vec<Field> {
     of_contract.chain(more).collect()
 }
 
-/// Users expected to have each brand, by the model's probabilities and by the calibrated ones.
-pub fn expected(
-    n_brands: usize,
-    test: Option<&Histogram>,
-    thresholds: Option<&[Threshold]>,
-) -> Option<Vec<[f64; 2]>> {
-    let (test, thresholds) = test.zip(thresholds)?;
-    let of_brand = |brand: usize| {
-        [&Curve::IDENTITY, &thresholds[brand].curve].map(|curve| expected_users(test, brand, curve))
-    };
-    Some((0..n_brands).map(of_brand).collect())
-}
-
-/// One experiment's rows, one a brand; `None` without scores.
-pub fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
+/// One experiment's rows, one for each brand; `None` without scores.
+fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
     let scored = trial.scored.as_ref()?;
     let Evaluation { counts, average_precision, .. } = &scored.evaluation;
     let list = &brands.list;
@@ -100,25 +102,19 @@ pub fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
     ])
 }
 
-/// The same rows as comma-separated values; undefined is empty. Texts are as [`cell`] writes them.
-pub struct Csv {
+/// The same rows as comma-separated values; undefined is empty. Strings are as [`cell`] writes them.
+struct Csv {
     schema: SchemaRef,
     writer: arrow::csv::Writer<Vec<u8>>,
 }
 
 impl Csv {
-    /// Nothing but the header.
-    pub fn new(fields: Vec<Field>) -> Self {
+    fn new(fields: Vec<Field>) -> Self {
         let writer = WriterBuilder::new().with_header(true).build(Vec::new());
         Self { schema: Arc::new(Schema::new(fields)), writer }
     }
 
-    /// Adds rows.
-    ///
-    /// # Errors
-    ///
-    /// None in memory.
-    pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
+    fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
         let columns = columns.into_iter().map(|column| match column.as_string_opt::<i32>() {
             Some(texts) => {
                 Arc::new(texts.iter().map(|text| text.map(cell)).collect::<StringArray>())
@@ -129,14 +125,13 @@ impl Csv {
         self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
-    /// The whole text.
-    pub fn finish(self) -> String {
-        String::from_utf8(self.writer.into_inner()).expect("columns are numbers and texts")
+    fn finish(self) -> String {
+        String::from_utf8(self.writer.into_inner()).expect("columns are numbers and strings")
     }
 }
 
-/// A text as a spreadsheet shows it. One that a spreadsheet would run as a formula gets an apostrophe
-/// before it, as OWASP recommends against CSV injection; control characters are shown.
+/// A string that a spreadsheet shows as it is. What a spreadsheet would run as a formula gets an
+/// apostrophe in front, as OWASP recommends against CSV injection; control characters are escaped.
 fn cell(text: &str) -> String {
     const STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
@@ -149,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_run_as_a_formula() {
+    fn no_string_is_run_as_a_formula() {
         for text in ["=HYPERLINK(\"x\")", "+1", "-1+1", "@sum", "\tx", "＝1"] {
             assert_eq!(cell(text), format!("'{text}"));
         }

@@ -1,36 +1,36 @@
-//! Precision against recall of the brands of each tier, and where their thresholds lie.
+//! Precision against recall of the brands of each tier, and the range of their thresholds.
 
+use contract::brands::ByTier;
 use metrics::{Counts, Curve, Histogram, RankedBin, precision, ranked_bins, recall, sum};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::load::{Brand, Threshold};
-use contract::brands::ByTier;
 
-/// Of the brands of one tier, on the test users.
+/// Precision and recall of the brands of one tier on the test users.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TierCurve {
     /// Recall and precision if the pairs of a user and a brand of the tier were predicted from the
     /// most probable one down; recall ascends
     pub curve: Vec<[f64; 2]>,
-    /// Recall and precision of the decisions taken; `None` where nothing is predicted or found
+    /// Recall and precision of the decisions taken; `None` without a prediction or a label
     pub taken: Option<[f64; 2]>,
-    /// Of the brands' thresholds
+    /// Quartiles of the brands' thresholds
     pub thresholds: Option<Quartiles>,
 }
 
-/// Where a tier's thresholds lie.
+/// Quartiles of thresholds; each is the threshold of a brand.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Quartiles {
-    /// The lowest
+    /// Lowest threshold
     pub min: f64,
-    /// A quarter of the brands has this or a lower one
+    /// First quartile
     pub lower: f64,
-    /// One half
+    /// Second quartile
     pub median: f64,
-    /// Three quarters
+    /// Third quartile
     pub upper: f64,
-    /// The highest
+    /// Highest threshold
     pub max: f64,
 }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn quartiles_are_values_that_are_there() {
+    fn quartiles_are_values_of_the_list() {
         let found = quartiles(vec![5.0, 1.0, 2.0, 3.0, 4.0]).unwrap();
         assert_eq!(found, Quartiles { min: 1.0, lower: 2.0, median: 3.0, upper: 4.0, max: 5.0 });
     }

@@ -1,10 +1,10 @@
-//! What the records of the stages say: what an experiment took, and what it was made from.
+//! What the records of the stages say: the effort of an experiment, and where its results come from.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use contract::manifest::Experiment;
-use contract::plan::StagePlan;
+use contract::plan::{LOG, StageId, StagePlan};
 use contract::record::{Accepted, Change, Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
@@ -12,16 +12,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What an experiment took. `None` where no stage recorded it.
+/// Effort and circumstances of an experiment; `None` where no stage recorded it.
 #[derive(Clone, Debug, Default)]
 pub struct Effort {
     /// What the sample did to the training users
     pub sample: Option<SampleStatistics>,
     /// Training examples
     pub train_rows: Option<u64>,
-    /// Gradient updates
+    /// Gradient updates of all its networks
     pub updates: Option<u64>,
-    /// After how many of them the model that was kept stood, by its figures on the valid users
+    /// Updates that the model in use had seen; chosen on the valid users
     pub updates_kept: Option<u64>,
     /// What scoring chose on the valid users: `brand_share`, `memory_weights`
     pub chosen: Value,
@@ -29,13 +29,13 @@ pub struct Effort {
     pub is_truth: bool,
     /// Wall time
     pub secs: Secs,
-    /// Why the scores are not those that the manifest describes, if so
+    /// Why the scores do not match the manifest, if so
     pub outdated: Option<String>,
-    /// The first stage that left no record, if another one did
+    /// The first stage without a record, if the experiment has begun
     pub stopped_at: Option<Stage>,
 }
 
-/// Wall time of an experiment's stages: the only figures that differ from run to run.
+/// Wall time of an experiment's stages in seconds. It differs from run to run.
 #[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 pub struct Secs {
     /// Drawing the examples
@@ -46,43 +46,42 @@ pub struct Secs {
     pub score: Option<f64>,
 }
 
-/// What the whole report was made from.
+/// What the report was made from.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Provenance {
     /// Version of the project
     pub version: &'static str,
-    /// The manifest, as given on the command line
+    /// Path of the manifest, as given on the command line
     pub manifest: String,
-    /// BLAKE3 of its bytes
+    /// BLAKE3 of the manifest's bytes
     pub manifest_blake3: Option<String>,
     /// BLAKE3 of the raw files and queries that the users were read from, by name
     pub data: BTreeMap<String, Option<String>>,
-    /// Settings that all experiments share
+    /// The manifest's `holdout`, which all experiments share
     pub holdout: Value,
     /// Every stage with a record
     pub stages: Vec<StageTrace>,
-    /// Commands that make it again
+    /// Shell commands that make the report again, each with a comment
     pub commands: Vec<String>,
 }
 
 /// Where a stage's results come from.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StageTrace {
-    /// `None` for a stage that all share
-    pub experiment: Option<String>,
-    /// Its name
-    pub stage: String,
-    /// Hash of all it was made of
+    /// Which stage
+    #[serde(flatten)]
+    pub id: StageId,
+    /// Hash of everything the results depend on
     pub fingerprint: String,
-    /// Hash of its program
+    /// Hash of the stage's program
     pub program: String,
     /// Rows written
     pub rows: u64,
     /// Bytes written
     pub bytes: u64,
-    /// Largest resident memory
+    /// Largest resident memory of the process
     pub peak_memory_bytes: Option<u64>,
-    /// Changes since then that somebody vouched for
+    /// Changes since the stage ran that somebody vouched for
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
 }
@@ -99,9 +98,9 @@ impl Effort {
         let statistics = sample.as_ref().map(|record| record.summary.clone());
         let has_record = |&stage: &Stage| record(stage).is_some();
         // A stage that the runner has started has a log, even if it failed.
-        let has_begun = stages(experiment).iter().any(|&stage| {
-            manifest.stage_dir(stage, Some(&experiment.name)).join("log.txt").exists()
-        });
+        let has_begun = stages(experiment)
+            .iter()
+            .any(|&stage| manifest.stage_dir(stage, Some(&experiment.name)).join(LOG).exists());
         let (done, open): (Vec<Stage>, Vec<Stage>) =
             stages(experiment).into_iter().partition(has_record);
         Self {
@@ -121,7 +120,7 @@ impl Effort {
         }
     }
 
-    /// In place of a verdict where there are no scores.
+    /// The verdict on an experiment without scores.
     pub fn no_scores(&self) -> String {
         match self.stopped_at {
             Some(stage) => format!("no scores: it stopped at {stage}"),
@@ -135,14 +134,14 @@ fn stages(experiment: &Experiment) -> Vec<Stage> {
     Stage::OF_EXPERIMENT.into_iter().filter(has).collect()
 }
 
-/// What scoring chose on the valid users, of what a policy may leave open.
+/// What scoring chose on the valid users, where the manifest leaves the choice to it.
 fn chosen(score: &Record) -> Value {
     let keys = ["brand_share", "memory_weights"];
     let found = keys.map(|key| (key.to_owned(), score.summary[key].clone()));
     found.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
 }
 
-/// The first reason why an experiment's scores are not what its settings and files would give now.
+/// The first reason why an experiment's scores do not match its settings and files, if any.
 fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
     let plans = [manifest.plan(Stage::Holdout, None)]
         .into_iter()
@@ -150,24 +149,24 @@ fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
     plans.into_iter().find_map(|plan| {
         let record = Record::of(&plan)?;
         if !record.has_params_of(&plan) {
-            return Some(format!("`{}` ran with other settings", plan.stage));
+            return Some(format!("`{}` ran with other settings", plan.id.stage));
         }
         let is_other = |input: &&contract::plan::Input| {
             let then = record.parts.inputs.get(&input.name).cloned().flatten();
-            then.is_some_and(|then| now(plan.stage, &input.path).is_some_and(|now| now != then))
+            then.is_some_and(|then| now(plan.id.stage, &input.path).is_some_and(|now| now != then))
         };
         let input = plan.inputs.iter().find(is_other)?;
-        Some(format!("`{}` ran before its input `{}` changed", plan.stage, input.name))
+        Some(format!("`{}` ran before its input `{}` changed", plan.id.stage, input.name))
     })
 }
 
-/// The hash of what an input holds now: as its stage recorded it, or of the file if it is small.
+/// The hash of an input's content now: as its stage recorded it, or computed if the file is small.
 fn now(stage: Stage, path: &Path) -> Option<String> {
     match Output::recorded(path) {
         Some(Output { content, blake3, .. }) => {
             Some(if content.is_empty() { blake3 } else { content })
         }
-        // Raw tables can be large; whether they changed is for the runner to say.
+        // Raw tables can be large; the runner checks whether they changed.
         None if stage == Stage::Holdout => None,
         None => ipc::hash_file(path).ok(),
     }
@@ -176,13 +175,13 @@ fn now(stage: Stage, path: &Path) -> Option<String> {
 impl StageTrace {
     /// A sentence for every change that was vouched for.
     pub fn vouched(&self) -> Vec<String> {
-        let label = contract::plan::label(&self.stage, self.experiment.as_deref());
         let sentence = |accepted: &Accepted| {
             let changes: Vec<String> = accepted.changes.iter().map(Change::to_string).collect();
             let (when, changes) = (&accepted.when, changes.join("; "));
             let because = accepted.because.trim_end_matches('.');
             format!(
-                "The stage {label} has not run since a change that was accepted at {when}: {changes}. Reason given: {because}."
+                "The stage {} has not run since a change that was accepted at {when}: {changes}. Reason given: {because}.",
+                self.id
             )
         };
         self.accepted.iter().map(sentence).collect()
@@ -201,8 +200,7 @@ impl Provenance {
         let trace = |plan: &StagePlan| {
             let record = Record::of(plan)?;
             Some(StageTrace {
-                experiment: plan.experiment.clone(),
-                stage: plan.stage.to_string(),
+                id: plan.id.clone(),
                 rows: record.n_rows(),
                 bytes: record.n_bytes(),
                 fingerprint: record.fingerprint,

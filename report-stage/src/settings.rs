@@ -1,4 +1,4 @@
-//! An experiment's settings as the manifest writes them, and what differs between two.
+//! An experiment's settings as the manifest writes them, and what differs between two experiments.
 
 use std::path::Path;
 
@@ -6,7 +6,12 @@ use contract::Manifest;
 use contract::manifest::Experiment;
 use serde_json::{Map, Value, json};
 
-/// The manifest's values of an experiment, without what changes no result.
+/// The F1 that brands are counted by.
+pub fn f1_buckets(manifest: &Manifest) -> Vec<f64> {
+    manifest.report.f1_buckets.iter().map(|bucket| bucket.0).collect()
+}
+
+/// The manifest's values of an experiment, without those that do not change its results.
 pub fn settings(experiment: &Experiment, manifest: &Manifest) -> Value {
     let dir = manifest.path.parent().unwrap_or(Path::new(""));
     let relative = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
@@ -24,7 +29,7 @@ pub fn settings(experiment: &Experiment, manifest: &Manifest) -> Value {
     tidy(json!({"sample": sample, "train": train, "score": score}))
 }
 
-/// Numbers that were `f32` get the digits that the manifest wrote: 0.001, not 0.0010000000475.
+/// Gives numbers that were `f32` the digits that the manifest has: 0.001, not 0.0010000000475.
 fn tidy(value: Value) -> Value {
     match value {
         Value::Object(map) => map.into_iter().map(|(key, value)| (key, tidy(value))).collect(),
@@ -40,7 +45,7 @@ fn tidy(value: Value) -> Value {
     }
 }
 
-/// What is not as in the baseline, by `stage.key`; a query's parameters one by one.
+/// What differs from the baseline, by `stage.key`; a query's parameters one by one.
 pub fn differences(ours: &Value, baseline: &Value) -> Map<String, Value> {
     let (ours, baseline) = (leaves(ours), leaves(baseline));
     let gone = baseline.keys().filter(|key| !ours.contains_key(*key));
@@ -48,7 +53,7 @@ pub fn differences(ours: &Value, baseline: &Value) -> Map<String, Value> {
     ours.into_iter().filter(|(key, value)| baseline.get(key) != Some(value)).chain(gone).collect()
 }
 
-/// The value of a key of [`differences`]; null where it is not set.
+/// The value of a key of [`differences`]; null where the key is not set.
 pub fn leaf(settings: &Value, key: &str) -> Value {
     leaves(settings).shift_remove(key).unwrap_or_default()
 }
@@ -63,7 +68,7 @@ fn leaves(settings: &Value) -> Map<String, Value> {
                         params.iter().map(|(k, v)| (format!("{stage}.{key}.{k}"), v.clone())),
                     );
                 }
-                value => drop(leaves.insert(format!("{stage}.{key}"), value.clone())),
+                value => leaves.extend([(format!("{stage}.{key}"), value.clone())]),
             }
         }
     }
@@ -82,7 +87,7 @@ pub fn words(differs: &Map<String, Value>) -> String {
         .join("; ")
 }
 
-/// As YAML on one line, as the manifest writes it.
+/// A value as YAML on one line.
 pub fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,20 +1,21 @@
-//! What the stage says on the terminal: the experiments in one table and where the report is, or
-//! what differs between two of them.
+//! What the program prints: a table of the experiments and the paths of the report, or what differs
+//! between two experiments.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
-
-use crate::compare::{Change, Judged};
-use crate::evaluate::{AtK, Figures};
-use crate::format;
-use crate::report::{Experiment, Report, SHOWN_KS};
-use crate::settings;
 use contract::brands::Tier;
 
-/// The experiments, then the answer, then the files.
+use crate::compare::{Change, Judged};
+use crate::experiment::Experiment;
+use crate::figures::{AtK, Figures, SHOWN_KS};
+use crate::format;
+use crate::report::Report;
+use crate::settings;
+
+/// The experiments, then the answer, the notes and the files.
 pub fn render(report: &Report, dir: &Path) -> String {
     let mut titles = vec!["experiment", "item F1", "change", "user F1", "change"]
         .into_iter()
@@ -31,7 +32,7 @@ pub fn render(report: &Report, dir: &Path) -> String {
     format!("{table}\n{answer}\n{}\n{}", notes(report), files.join("\n"))
 }
 
-/// What a reader must know, a line each.
+/// The notes, a line each.
 fn notes(report: &Report) -> String {
     let notes = report.notes.iter().map(|note| format!("note: {note}\n"));
     notes.collect::<Vec<_>>().concat()
@@ -68,7 +69,7 @@ pub fn compare(report: &Report) -> String {
     };
     let base = named(true).expect("a report has its baseline");
     let Some(ours) = named(false) else {
-        return format!("{} is compared with itself: nothing differs", base.name);
+        return format!("{} is compared with itself, so nothing differs", base.name);
     };
     let mut text = format!("{} against {}: {}\n", ours.name, base.name, ours.verdict);
     text += &notes(report);
@@ -84,15 +85,17 @@ pub fn compare(report: &Report) -> String {
     let titles = ["", &base.name, &ours.name, "change", "95% interval"].map(str::to_owned);
     let _ = write!(text, "{}", table(titles.to_vec(), rows.into_iter(), &(1..5)));
     if let Some(brands) = ours.delta.brands {
-        let [better, worse, open] =
+        let [better, worse, unclear] =
             [brands.better, brands.worse, brands.no_clear_change].map(format::count);
-        let _ =
-            write!(text, "\nbrands: {better} better, {worse} worse, {open} without clear change");
+        let _ = write!(
+            text,
+            "\nbrands: {better} better, {worse} worse, {unclear} with no clear change"
+        );
     }
     text
 }
 
-/// A row for each figure that is not the same.
+/// A row for each figure that differs.
 fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
     let (a, b, delta) = (&base.figures, &ours.figures, &ours.delta);
     let mut rows = Vec::new();

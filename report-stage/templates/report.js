@@ -1,4 +1,4 @@
-// The table of all brands: searched, sorted and paged. All else on the page works without.
+// Searches, sorts and pages the table of all brands. The rest of the page works without a script.
 (function () {
   "use strict";
   const PAGE = 100;
@@ -38,7 +38,7 @@
 
   const state = { by: columns.findIndex((column) => column.title === "Volume"), descending: true, page: 0 };
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-  // Undefined comes last whichever way is sorted.
+  // Undefined comes last in both directions.
   const order = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null);
     const way = typeof a === "number" && typeof b === "number" ? a - b : collator.compare(a, b);
@@ -78,7 +78,7 @@
     );
     const last = Math.min(first + PAGE, rows.length);
     at("status").textContent = rows.length
-      ? `${count(first + 1)} to ${count(last)} of ${count(rows.length)} brands`
+      ? `${count(first + 1)} to ${count(last)} of ${count(rows.length)} ${rows.length === 1 ? "brand" : "brands"}`
       : "No brand matches.";
     at("previous").disabled = state.page === 0;
     at("next").disabled = state.page >= pages - 1;

@@ -1,7 +1,7 @@
-//! The page in a headless Chromium without a network: no message, no request, the table of all
-//! brands searches and sorts, both themes, a desktop and a phone.
+//! The page in a headless Chromium without a network, on a desktop and a phone, in both themes: it
+//! logs nothing, requests nothing, and the table of all brands searches and sorts.
 //!
-//! Skipped, with a message, where no Chromium is found; `CHROMIUM` names another one.
+//! Skipped with a message where no Chromium is found; the variable `CHROMIUM` names one.
 
 mod fixture;
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use fixture::{pipeline, read, run_well};
 
-/// What a page said and what its script found.
+/// What a page logged and what the script found.
 struct Visit {
     console: Vec<String>,
     findings: Value,
@@ -99,13 +99,13 @@ const LOOK: &str = "
     };";
 
 #[test]
-fn the_page_is_silent_and_whole_in_every_window() {
+fn the_page_logs_nothing_and_fits_every_window() {
     let Some(chromium) = chromium() else { return };
     let html = page();
     let windows = [
         DESKTOP,
         Window { is_dark: true, ..DESKTOP },
-        Window { size: (500, 900), is_dark: false }, // the narrowest that it opens
+        Window { size: (500, 900), is_dark: false }, // the narrowest that Chromium opens
     ];
     let mut grounds = Vec::new();
     for window in &windows {
@@ -169,9 +169,9 @@ fn all_brands_are_searched_sorted_and_compared() {
     is("bau", serde_json::json!(of_bau));
 }
 
-/// The tests above would see a message: a page that logs one is heard.
+/// The tests above would fail if the page logged a message.
 #[test]
-fn a_message_of_a_page_is_heard() {
+fn a_message_that_a_page_logs_is_detected() {
     let Some(chromium) = chromium() else { return };
     let html = page();
     let Visit { console, .. } =

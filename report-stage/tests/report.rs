@@ -210,7 +210,7 @@ fn without_any_scores_the_error_names_the_command() {
 }
 
 #[test]
-fn experiments_scored_on_other_users_are_refused() {
+fn experiments_scored_on_different_users_are_rejected() {
     let dir = pipeline();
     let path = dir.path().join("runs/good/score/scores.arrow");
     let none = || {
@@ -233,8 +233,8 @@ fn experiments_scored_on_other_users_are_refused() {
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(
         stderr,
-        "report-stage: experiment `good` was scored on other test users than `bau`: found 1 users, expected the same 60 \
-         with the same labels\nhint: rerun `make pipeline`\n"
+        "report-stage: experiment `good` was scored on other test users than `bau`: found 1 user, expected the same 60 \
+         with the same labels\nhint: run `make pipeline` again\n"
     );
 }
 
@@ -275,21 +275,21 @@ fn without_labels_no_figure_is_shown_and_nothing_is_judged() {
 }
 
 #[test]
-fn one_test_user_judges_nothing() {
-    let report = nothing_to_judge(1, labels, "there is one test user only");
+fn nothing_is_judged_with_one_test_user() {
+    let report = nothing_to_judge(1, labels, "there is only one test user");
     near(&report["experiments"][1]["item"]["macro_f1"], 1.0 / 3.0); // brand 0 of 0, 1 and 2
 }
 
 #[test]
-fn few_test_users_are_warned_of() {
+fn few_test_users_get_a_note() {
     let dir = pipeline();
     let stdout = run_well(&dir, &[]);
-    let note = "There are 60 test users only, so the intervals mean little.";
+    let note = "With only 60 test users, the intervals mean little.";
     assert!(stdout.contains(note) && read(&dir, "report.md").contains(note), "{stdout}");
 }
 
 #[test]
-fn labels_that_are_left_out_are_told() {
+fn labels_that_are_left_out_are_reported() {
     let dir = pipeline();
     run_well(&dir, &[]);
     assert_eq!(report(&dir)["left_out"], Value::Null, "the table does not say");
@@ -308,20 +308,20 @@ fn labels_that_are_left_out_are_told() {
 }
 
 #[test]
-fn a_brand_that_is_not_there_is_a_broken_table() {
+fn a_brand_out_of_range_is_rejected() {
     let dir = pipeline();
     write_experiment(&dir.path().join("runs/good"), |_| vec![9]);
     let stderr = String::from_utf8(run(&dir, &[]).stderr).unwrap();
     assert!(
         stderr.contains(
-            "scores.arrow: `predicted` of row 0 has brand 9, expected one of 4 brands\nhint:"
+            "scores.arrow: row 0: `predicted` has brand 9, expected a position below the number of brands, 4\nhint:"
         ),
         "{stderr}"
     );
 }
 
-/// Bin 600 is from logit 2.406 to 2.434. Two rows of a bin, as score-stage writes them, and one
-/// whose logit is not of its bin.
+/// Bin 600 holds logits from 2.406 to 2.434. Two rows of a bin, as score-stage writes them, then one
+/// whose logit lies outside its bin.
 #[test]
 fn logits_of_a_histogram_must_lie_in_their_bin() {
     let dir = pipeline();
@@ -419,9 +419,9 @@ fn a_report_of_one_experiment_compares_nothing() {
     assert!(!html.contains("NaN") && !html.contains("inf"), "no chart divides by nothing");
 }
 
-/// A hover shows it, a click leads to it; columns of single experiments are named by their caption.
+/// Shown on hover and behind a link; columns of single experiments are explained by their caption.
 #[test]
-fn every_column_of_numbers_has_its_definition() {
+fn every_column_of_numbers_links_to_its_definition() {
     let dir = pipeline();
     run_well(&dir, &[]);
     let html = read(&dir, "report.html");
@@ -442,7 +442,7 @@ fn compare_prints_what_differs_and_writes_nothing() {
         "good against bau: better at both levels",
         "train.hidden: [256, 256] -> [512]",
         "+0.7778 (+350.0%)",
-        "brands: 3 better, 0 worse, 0 without clear change",
+        "brands: 3 better, 0 worse, 0 with no clear change",
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }

@@ -1,4 +1,4 @@
-//! Decisions from logits, by thresholds that are already there.
+//! Decisions from logits, by thresholds that were fitted before.
 
 use contract::manifest::TopBy;
 use metrics::gain::threshold;
@@ -9,24 +9,24 @@ use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use crate::top_k::{Numbered, keep_largest, largest_first};
 
-/// Where no threshold is defined, as without any valid user, a brand is never predicted.
+/// The threshold of a brand where none is defined, as without valid users: it is never predicted.
 pub const NEVER: f64 = 1.0;
 
-/// What is known of a brand.
+/// What was fitted for a brand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrandRule {
     /// From logits to probabilities
     pub curve: Curve,
-    /// The probability from which it is predicted, where the policy goes by brands
+    /// The probability from which it is predicted; used by [`Rule::Brand`] alone
     pub threshold: f64,
-    /// What its probabilities promise; `None` where there was no user to tell
+    /// The F1 to expect of it; `None` where there was no user to expect it from
     pub expected: Option<Expected>,
 }
 
-/// What is predicted.
+/// Which brands are predicted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// Every brand from its own threshold on
+    /// Every brand whose probability reaches its threshold
     Brand,
     /// The best brands of each user
     TopK {
@@ -35,7 +35,7 @@ pub enum Rule {
         /// Which come first
         by: TopBy,
     },
-    /// What gains for both views; see [`metrics::gain`]
+    /// What gains for brands and users; see [`metrics::gain`]
     Gain {
         /// Weight of the mean over brands
         brand_share: f64,
@@ -46,18 +46,18 @@ pub enum Rule {
 pub struct Decider {
     brands: Vec<BrandRule>,
     rule: Rule,
-    /// The logit, before calibration, from which a brand is predicted by its own threshold
+    /// `(n_brands,)`: the logit, before calibration, at which a brand reaches its threshold
     cuts: Vec<f32>,
     stakes: Vec<Stake>,
-    /// Slope and intercept of each brand's curve, apart from the brands so that a loop over them is
-    /// vectorised; of curves that have none, 0
+    /// Slope and intercept of each brand's curve, in arrays of their own so that a loop over them is
+    /// vectorised; 0 for isotonic curves
     slopes: Vec<f64>,
     intercepts: Vec<f64>,
-    /// Brands whose curve is another
+    /// Brands whose curve is isotonic, ascending
     isotonic: Vec<usize>,
 }
 
-/// What is decided for a user.
+/// The decisions for one user.
 pub struct UserDecision {
     /// Brands that are predicted, in order of `brand_idx`
     pub predicted: Vec<u32>,
@@ -79,7 +79,7 @@ impl Decider {
     /// * `brands`: by `brand_idx`.
     pub fn new(brands: Vec<BrandRule>, rule: Rule) -> Self {
         let cuts = brands.iter().map(|b| b.curve.logit_of(b.threshold) as f32).collect();
-        // Where nothing is known of a brand: a threshold of 1, as `NEVER`.
+        // Without an expected F1: one that makes the threshold, which is its half, `NEVER`.
         let unknown = Expected { f1: 2.0 * NEVER, predicted: 0.0, positives: 0.0 };
         let stake =
             |b: &BrandRule| Stake::of_brand(b.expected.as_ref().unwrap_or(&unknown), brands.len());
@@ -118,12 +118,12 @@ impl Decider {
         self.brands.len()
     }
 
-    /// What is known of each brand.
+    /// What was fitted for each brand.
     pub fn brands(&self) -> &[BrandRule] {
         &self.brands
     }
 
-    /// What is predicted.
+    /// Which brands are predicted.
     pub fn rule(&self) -> Rule {
         self.rule
     }
@@ -185,7 +185,7 @@ impl Decider {
                         let gain = |(&z, stake): (&f32, &Stake)| {
                             ((2.0 * f64::from(parts(z).p) - stake.f1) * stake.weight) as f32
                         };
-                        probs.clear(); // lent to the gains
+                        probs.clear(); // the buffer holds gains here
                         probs.extend(calibrated.iter().zip(&self.stakes).map(gain));
                         best(probs, k, ranked);
                     }
@@ -276,7 +276,7 @@ mod tests {
 
     /// Knots (-1, .2) and (1, .8): logit 0 is .5 and reaches the threshold of .5, -.1 does not.
     #[test]
-    fn a_curve_of_knots_decides_as_a_slope_does() {
+    fn an_isotonic_curve_decides_as_platts_does() {
         let curve = Curve::Isotonic(Isotonic::from_knots(vec![-1.0, 1.0], vec![0.2, 0.8]).unwrap());
         let rule = BrandRule { curve, threshold: 0.5, expected: None };
         let decisions =
@@ -290,7 +290,7 @@ mod tests {
     /// the users: a prediction gains (1.8 - .95) / 1; brand 2 expects .1 in a hundredth:
     /// (.2 - .1) / .02 = 5; brand 1, expecting .9, loses.
     #[test]
-    fn a_users_list_goes_by_probability_or_by_gain() {
+    fn a_users_list_has_the_most_probable_brands_or_the_largest_gains() {
         let known = |f1, share| Some(Expected { f1, predicted: share, positives: share });
         let mut brands = vec![brand(1.0, 0.0, 0.5); 3];
         brands[0].expected = known(0.95, 0.5);
@@ -309,7 +309,7 @@ mod tests {
     /// At a share of 1 the rule is each brand's threshold, half of its expected F1; at 0 the
     /// user's: p = .9, .5, .1 make 1.5 positives; F(2) = 2.8 / 3.5 = .8, so .4.
     #[test]
-    fn gain_goes_from_the_brands_threshold_to_the_users() {
+    fn the_brand_share_moves_from_the_users_threshold_to_the_brands() {
         let known = |f1| Some(Expected { f1, predicted: 0.1, positives: 0.1 });
         let mut brands = vec![brand(1.0, 0.0, 0.5); 3];
         brands[0].expected = known(0.8);

@@ -4,7 +4,7 @@ use contract::manifest::{Calibration, Decision, GlobalMetric, ScoreParams};
 use contract::statistics::Prevalence;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
 use metrics::{
-    Curve, Histogram, Objective, Platt, UserSweep, expected, expected_volume_threshold, isotonic,
+    Curve, Histogram, Objective, Platt, UserSweep, curve, expected, expected_volume_threshold,
     threshold_candidates, tune_global, tuned_threshold,
 };
 use model::sigmoid::logit;
@@ -14,7 +14,8 @@ use crate::decide::{BrandRule, Decider, NEVER, Rule};
 
 /// Fits calibration and thresholds on the valid users.
 ///
-/// * `over`: the users over whom F1 is expected; only their number in each bin is used.
+/// * `over`: the users over whom F1 is expected; only their number in each bin is used, not their
+///   labels.
 /// * `prevalence`: of each brand before and after sampling, for [`Calibration::Prior`].
 ///
 /// What depends on the valid users one by one is left to [`choose`]; see [`sweep`].
@@ -30,7 +31,7 @@ pub fn fit(
         Calibration::Platt => {
             calibration::fit(valid, DEFAULT_STRENGTH).into_iter().map(Curve::from).collect()
         }
-        Calibration::Isotonic => isotonic::fit(valid, DEFAULT_STRENGTH),
+        Calibration::Isotonic => curve::fit_isotonic(valid, DEFAULT_STRENGTH),
         Calibration::Prior => prevalence.map_or(vec![Curve::IDENTITY; n_brands], from_prior),
     };
     let single = match params.decision {
@@ -70,10 +71,9 @@ pub fn fit(
     Decider::new(brands, rule)
 }
 
-/// The sweep that a decision is chosen by, if what each valid user gets decides: histograms do
-/// not tell that.
+/// The sweep over valid that a decision is chosen by; `None` if the histograms were enough for it.
 ///
-/// * `valid`, `decider`: as [`fit`] had and made them; they say which thresholds are worth a try.
+/// * `valid`, `decider`: what [`fit`] read and returned; they say which thresholds to try.
 pub fn sweep(valid: &Histogram, decider: &Decider, decision: Decision) -> Option<UserSweep> {
     match decision {
         Decision::Gain { brand_share: None, .. } => Some(UserSweep::over_brand_shares()),
@@ -87,7 +87,7 @@ pub fn sweep(valid: &Histogram, decider: &Decider, decision: Decision) -> Option
 
 /// Chooses what [`fit`] could not.
 ///
-/// * `swept`: over the valid users with the probabilities of `decider`.
+/// * `swept`: all valid users, with the probabilities of `decider`.
 pub fn choose(decider: Decider, swept: &UserSweep, decision: Decision) -> Decider {
     match decision {
         Decision::Gain { brand_share: None, user_loss, .. } => {
@@ -112,7 +112,7 @@ fn from_prior(prevalence: &Prevalence) -> Vec<Curve> {
         let inside = |p: f64| (p > 0.0 && p < 1.0).then(|| logit(p));
         let shift = match (inside(before), after.and_then(inside)) {
             (Some(before), Some(after)) => before - after,
-            // A brand that all or none of the examples have taught the model nothing.
+            // Where all or none of the examples have the brand, the model learned nothing of it.
             _ => 0.0,
         };
         Curve::from(Platt { slope: 1.0, intercept: shift })

@@ -12,10 +12,9 @@ use contract::ipc::{self, Table};
 use contract::manifest::Decision;
 use contract::tables::{PREDICTIONS, SCORES, THRESHOLDS};
 use metrics::trade_off::{Candidate, Outcome};
-use metrics::{Bin, Curve, Expected, Histogram, Platt, step_of};
+use metrics::{Bin, Curve, Expected, Histogram, Lists, Platt, step_of};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
-use crate::users::Labels;
 
 /// Fields of `scores` or, without labels, of `predictions`.
 pub fn score_fields(ids: &ArrayRef, has_labels: bool) -> Vec<Field> {
@@ -25,16 +24,19 @@ pub fn score_fields(ids: &ArrayRef, has_labels: bool) -> Vec<Field> {
     fields
 }
 
-/// Rows of `scores` or `predictions` for the users from `first` on.
+/// Rows of `scores` or, without labels, of `predictions`.
+///
+/// * `first`: row of the first of the users in `ids`.
+/// * `labels`, `decisions`: of these users alone.
 pub fn scores(
     ids: &ArrayRef,
     first: usize,
-    labels: Option<&Labels>,
+    labels: Option<Lists>,
     decisions: &[UserDecision],
 ) -> Vec<ArrayRef> {
     let mut rows = vec![ids.slice(first, decisions.len())];
     if let Some(labels) = labels {
-        rows.push(lists(labels.lists(first, decisions.len())));
+        rows.push(lists(labels.iter()));
     }
     rows.push(lists(decisions.iter().map(|d| d.predicted.as_slice())));
     rows.push(lists(decisions.iter().map(|d| d.top_brands.as_slice())));
@@ -52,7 +54,9 @@ fn lists<'a>(lists: impl Iterator<Item = &'a [u32]>) -> ArrayRef {
     built.finish()
 }
 
-/// Metadata of `thresholds`: what is predicted where a brand's threshold alone does not say it.
+const RULE_KEY: &str = "decision";
+
+/// Metadata of `thresholds`: the rule, where it is more than a threshold for each brand.
 ///
 /// * `set`: the decision as the manifest has it; what was chosen for it is in `rule`.
 pub fn rule_metadata(rule: Rule, set: Decision) -> HashMap<String, String> {
@@ -85,11 +89,9 @@ pub fn trade_off(outcomes: &[Outcome]) -> Vec<ArrayRef> {
     ]
 }
 
-const RULE_KEY: &str = "decision";
-
 /// Rows of `thresholds`.
 ///
-/// * `weights`: `(n_brands,)`, shares of the memory.
+/// * `weights`: `(n_brands,)`, shares of the neighbours.
 pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
     let brands = decider.brands();
     let f64s = |value: &dyn Fn(&BrandRule) -> f64| -> ArrayRef {
@@ -125,11 +127,12 @@ pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
     ]
 }
 
-/// The decider and the shares of the memory that `thresholds.arrow` has.
+/// The decider in `thresholds.arrow`, and the neighbours' shares, `(n_brands,)`; none in a file of
+/// an earlier version.
 ///
 /// # Errors
 ///
-/// A value that cannot be, knots that are no curve, or a policy that is not known.
+/// A value out of range, knots that are not a curve, or an unknown policy.
 pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error> {
     let (mut brands, mut weights) = (Vec::new(), Vec::new());
     for (brand, row) in contract::thresholds::rows(table)?.into_iter().enumerate() {
@@ -138,7 +141,10 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
         if let Some(more) = row.more {
             rule.curve =
                 Curve::from_parts(platt, more.knot_logits, more.knot_probs).ok_or_else(|| {
-                    table.broken(&THRESHOLDS, format!("brand {brand}: its knots are no curve"))
+                    table.broken(
+                        &THRESHOLDS,
+                        format!("brand {brand}: its knots are not a curve that rises"),
+                    )
                 })?;
             rule.expected = more.expected_f1.is_finite().then_some(Expected {
                 f1: more.expected_f1,
@@ -157,12 +163,12 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
         {
             Rule::Gain { brand_share }
         }
-        Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is none that there is")),
+        Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is not a known policy")),
     };
     Ok((Decider::new(brands, rule), weights))
 }
 
-/// Rows of `histogram` for one split, one a bin.
+/// Rows of `histogram` for one split, one per bin.
 pub fn histogram(split: &str, histogram: &Histogram) -> Vec<ArrayRef> {
     let brands = 0..histogram.n_brands();
     let bins: Vec<(u32, &Bin)> = brands

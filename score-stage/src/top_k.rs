@@ -1,26 +1,26 @@
-//! The largest of many values, as the best brands of a user or the nearest of many vectors.
+//! The largest of many values: the best brands of a user, or the nearest of many vectors.
 
 use std::cmp::Ordering;
 
-/// A value and the number of what has it.
+/// A value, and the number of the brand or vector that has it.
 pub type Numbered = (f32, u32);
 
-/// Largest first; of equals the lower number.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as sorting calls it")]
+/// Order by value, largest first; equal values by number, lowest first.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "sorting passes references")]
 pub fn largest_first(a: &Numbered, b: &Numbered) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// Keeps the `k` largest of a list and of new values, in any order; `k` is at least 1.
+/// Adds values to a list and keeps the `k` largest, in any order; `k` is at least 1.
 ///
-/// * `number`: gives the number of each value from its place.
+/// * `number`: the number of the value at each place of `values`.
 pub fn keep_largest(
     list: &mut Vec<Numbered>,
     values: &[f32],
     number: impl Fn(usize) -> u32,
     k: usize,
 ) {
-    /// Values that are passed over together if none is large enough: nearly all are.
+    /// Values that are skipped together if none is large enough, as nearly all are.
     const TOGETHER: usize = 32;
 
     let cut = |list: &mut Vec<Numbered>| {

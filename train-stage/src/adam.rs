@@ -3,34 +3,34 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// Constants of Kingma and Ba 2015.
+/// Defaults of Kingma and Ba 2015.
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
-/// Parameters are updated in blocks of this many, so that threads share the work.
+/// Values that a thread updates at a time.
 const BLOCK: usize = 16_384;
 
-/// Running moments of one parameter array.
+/// Running means of the gradient of one parameter array and of its square.
 #[derive(Debug, Clone, Default)]
 pub struct Moments {
     first: Vec<f32>,
     second: Vec<f32>,
 }
 
-/// Sizes of one update.
+/// Learning rate, decay and number of one update.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// Step size
+    /// Step size; Adam's `α`
     pub learning_rate: f32,
-    /// Decay per unit of step size
+    /// Share of a value that is removed, per unit of step size
     pub weight_decay: f32,
-    /// From 1: corrects the moments, which start at zero
+    /// From 1; corrects the bias of moments that start at zero
     pub update: u64,
 }
 
 impl Moments {
-    /// Moments of an array that was not updated yet.
+    /// Moments of zero, for an array before its first update.
     pub fn new(n_values: usize) -> Self {
         Self { first: vec![0.0; n_values], second: vec![0.0; n_values] }
     }
@@ -39,8 +39,8 @@ impl Moments {
     ///
     /// # Source
     ///
-    /// Kingma and Ba 2015; the decay is that of Loshchilov and Hutter 2019: as PyTorch's
-    /// `AdamW` with its default betas and epsilon.
+    /// Kingma and Ba 2015, with the decoupled decay of Loshchilov and Hutter 2019. Computes what
+    /// PyTorch's `AdamW` does with its default betas and epsilon.
     pub fn update(&mut self, values: &mut [f32], gradient: &[f32], step: Step) {
         let rates = step.rates();
         values
@@ -53,11 +53,12 @@ impl Moments {
             });
     }
 
-    /// Updates rows whose gradient is formed when it is needed: it never exists as a whole.
+    /// Updates rows whose gradients are computed one at a time, so that the gradient of the whole
+    /// array is never held.
     ///
     /// * `values`: rows of `width`, one after another.
-    /// * `scratch`: room for rows; grows to what is needed.
-    /// * `gradient`: fills in the gradient of a row, given its number.
+    /// * `scratch`: buffers for rows; grows as needed.
+    /// * `gradient`: writes the gradient of a row, given the row's number.
     pub fn update_rows(
         &mut self,
         values: &mut [f32],
@@ -87,18 +88,18 @@ impl Moments {
             });
     }
 
-    /// The running means of the gradient and of its square, each as long as the array.
+    /// The means of the gradient and of its square, each as long as the array.
     pub fn parts(&self) -> [&[f32]; 2] {
         [&self.first, &self.second]
     }
 
-    /// Moments as [`Self::parts`] gave them.
+    /// The inverse of [`Self::parts`].
     pub fn from_parts(first: Vec<f32>, second: Vec<f32>) -> Self {
         Self { first, second }
     }
 }
 
-/// A step with its corrections worked out.
+/// A step with its bias corrections applied.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     rate: f32,

@@ -23,7 +23,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Arrays for a network.
+    /// Gradients of zero, with the shapes of a network's parameters.
     pub fn of(mlp: &Mlp) -> Self {
         let weights =
             |layer: &Layer| Array2::zeros(layer.weights.raw_dim().set_f(layer.is_by_unit()));
@@ -50,7 +50,7 @@ impl Gradients {
         self.bags.iter().map(flat).chain(layers).chain(own)
     }
 
-    /// Makes room for the gradients of the hidden layers.
+    /// Resizes the gradients of the hidden layers to those of a forward pass.
     pub(crate) fn resize(&mut self, workspace: &Workspace) {
         if self.hidden.iter().map(Array2::dim).ne(workspace.hidden.iter().map(Array2::dim)) {
             self.hidden = workspace.hidden.iter().map(|h| Array2::zeros(h.dim())).collect();
@@ -103,8 +103,8 @@ impl Gradients {
         self.hidden = hidden;
     }
 
-    /// Gradients of layer `i` from that of its output, and of its input: the hidden layer
-    /// `below`, or the id lists.
+    /// Gradients of layer `i` and of its input, given the gradient of its output. The input is the
+    /// hidden layer `below`, or the bags.
     fn layer(
         &mut self,
         mlp: &Mlp,
@@ -140,7 +140,7 @@ fn cut(gradient: &mut [f32], units: &[f32], scale: f32) {
     }
 }
 
-/// Columns are summed in blocks, each by one thread and in order of the rows.
+/// Columns that one thread sums, in order of the rows, so that threads do not change the result.
 const COLUMNS: usize = 64;
 
 fn column_sums(rows: ArrayView2<f32>, sums: &mut Array1<f32>) {
@@ -155,7 +155,7 @@ fn column_sums(rows: ArrayView2<f32>, sums: &mut Array1<f32>) {
         });
 }
 
-/// Each id's row sums the gradients of the users who have it.
+/// The gradient of an id's row: the sum of the output gradients of the users who have the id.
 fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>) {
     gradient
         .axis_chunks_iter_mut(Axis(1), COLUMNS)
@@ -180,7 +180,8 @@ pub(crate) mod tests {
     use model::mlp::Dropout;
     use ndarray::array;
 
-    use crate::loss::{Labels, Objective};
+    use crate::labels::Labels;
+    use crate::loss::Objective;
 
     /// Numbers without a pattern in [-1, 1]: the fractional parts of multiples of the golden ratio.
     pub(crate) fn spread(rows: usize, columns: usize, from: usize) -> Array2<f32> {
@@ -211,7 +212,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Four users; user 1 has no id, user 2 has one that the network never saw.
+    /// Four users; user 1 has no id, user 2 has one without a row of weights.
     fn batch() -> Batch {
         let bags = Bags {
             offsets: vec![0, 2, 2, 4, 7],
@@ -221,7 +222,7 @@ pub(crate) mod tests {
         Batch { dense: spread(4, 3, 500), bags: vec![bags] }
     }
 
-    /// The loss of the four users, its gradient left in `logits`.
+    /// The loss of the four users; `logits` then hold its gradient.
     fn forward(
         mlp: &Mlp,
         workspace: &mut Workspace,

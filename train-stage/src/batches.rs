@@ -1,4 +1,4 @@
-//! Batches are assembled by a thread of their own while the network is updated on the last one.
+//! A thread that gathers the next batches while the network is updated on the current one.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,22 +10,25 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::examples::{ExampleBatch, Examples};
 
-/// Batches ready before they are asked for.
+/// Batches that are gathered in advance.
 const AHEAD: usize = 2;
 
-/// Batches of examples in order of training: every epoch takes each example once, in an order
-/// that is a function of the seed and the epoch alone.
+/// Batches of examples in order of training.
+///
+/// Every epoch takes each example once, in an order that depends on the seed and the epoch alone.
 pub struct Batches {
     ready: Receiver<ExampleBatch>,
     used: SyncSender<ExampleBatch>,
 }
 
 impl Batches {
-    /// Starts at an update, counted from 0 over all epochs.
+    /// Starts the thread.
+    ///
+    /// * `first_update`: from 0, over all epochs.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         examples: &'env dyn Examples,
@@ -44,7 +47,7 @@ impl Batches {
             for epoch in first_update / per_epoch.. {
                 let order = order(examples.len(), seed, epoch);
                 for rows in order.chunks(batch_size).skip(std::mem::take(&mut skipped)) {
-                    // Either end is gone when training is over.
+                    // Both channels are closed when training ends.
                     let Ok(mut batch): Result<ExampleBatch, _> = used_out.recv() else { return };
                     examples.gather(rows, &mut batch);
                     if ready_in.send(batch).is_err() {
@@ -56,28 +59,28 @@ impl Batches {
         Ok(Self { ready, used })
     }
 
-    /// The next batch.
+    /// Waits for the next batch.
     ///
     /// # Panics
     ///
-    /// If the assembling thread did.
+    /// If the gathering thread panicked.
     pub fn next(&self) -> ExampleBatch {
-        self.ready.recv().expect("the thread that assembles batches goes on until it is dropped")
+        self.ready.recv().expect("the gathering thread runs until this is dropped")
     }
 
-    /// Gives a batch back to be filled again.
+    /// Returns a batch, so that its allocations are used again.
     pub fn reuse(&self, batch: ExampleBatch) {
         let _ = self.used.try_send(batch);
     }
 }
 
-/// Updates in one pass over the examples; the last may be on fewer.
+/// Updates in one pass over the examples; the last batch may be smaller.
 pub fn updates_per_epoch(n_examples: usize, batch_size: usize) -> u64 {
     n_examples.div_ceil(batch_size) as u64
 }
 
 fn order(n_examples: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    // A generator of its own for each epoch, so that training can start again in any of them.
+    // Each epoch has its own generator, so that training can resume in any of them.
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(epoch << 32).wrapping_add(1));
     let mut order: Vec<u32> = (0..n_examples as u32).collect();
     order.shuffle(&mut rng);
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_takes_every_example_once_and_each_epoch_in_another_order() {
+    fn every_epoch_takes_each_example_once_in_an_order_of_its_own() {
         let epochs = batches(0, 6);
         assert_eq!(epochs.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2, 4, 4, 2]);
         let all = |batches: &[Vec<f32>]| {
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_go_on_from_any_update() {
+    fn batches_resume_at_any_update() {
         let whole = batches(0, 9);
         for first in 0..8 {
             assert_eq!(batches(first, 9 - first as usize), whole[first as usize..], "{first}");

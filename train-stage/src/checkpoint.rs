@@ -1,8 +1,8 @@
-//! Checkpoints: a training that is killed goes on from its last one.
+//! Checkpoints: a training that is killed resumes from its last one.
 //!
 //! A checkpoint is a `model.arrow` of the network so far, with Adam's moments and the best
-//! network as more arrays, and how far training is as metadata. So it can be used as a model
-//! (`train.pretrained`) where training came to a bad end.
+//! network as extra arrays and the progress as metadata. So it can be used as a model
+//! (`train.pretrained`) after a training that failed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,51 +20,51 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::adam::Moments;
-use crate::params::Error;
-use crate::trainer::{Epoch, Progress, State};
+use crate::error::Error;
+use crate::state::{Epoch, Progress, State};
 use crate::validation::Figures;
 
 const PROGRESS_KEY: &str = "progress";
 const FINGERPRINT_KEY: &str = "fingerprint";
-/// Of the rest of the file: a flipped bit would train another model in silence
+/// Hash of the rest of the file: without it a flipped bit would train another model unnoticed
 const HASH_KEY: &str = "checkpoint_hash";
 
-/// Why a training cannot go on from a checkpoint.
+/// Why a training cannot resume from a checkpoint.
 #[derive(Debug)]
 pub enum Unusable {
-    /// It is not what was written, or an earlier version wrote it
+    /// Its content is not what was written, or an earlier version wrote it
     Damaged,
-    /// It is of other settings, data or programs
+    /// It belongs to other settings, data or programs
     OfAnother,
-    /// It cannot be read
+    /// The system cannot read it
     Unread(io::Error),
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged => f.write_str("it is damaged or of an earlier version"),
-            Self::OfAnother => f.write_str("it is of other settings, data or programs"),
+            Self::Damaged => f.write_str("it is damaged or from an earlier version"),
+            Self::OfAnother => f.write_str("it was made with other settings, data or programs"),
             Self::Unread(err) => write!(f, "it cannot be read ({err})"),
         }
     }
 }
 
-/// Where a training keeps its checkpoint.
+/// The file in which a training keeps its checkpoint.
 #[derive(Debug, Clone)]
 pub struct CheckpointFile {
-    /// The file
+    /// Replaced by each new checkpoint
     pub path: PathBuf,
-    /// What all results of this training follow from; a checkpoint of another is not used
+    /// Identifies settings, data and programs; a checkpoint with another fingerprint is not used
     pub fingerprint: String,
-    /// Time between two, within an epoch
+    /// Time between two checkpoints within an epoch
     pub every: Duration,
-    /// The brands, in order of the outputs
+    /// Brands in order of the network's outputs
     pub brand_ids: Vec<String>,
 }
 
 impl CheckpointFile {
-    /// Writes a checkpoint in place of the last one: as a whole or not at all.
+    /// Replaces the last checkpoint atomically.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl CheckpointFile {
             brand_ids: self.brand_ids.clone(),
             training: Value::String(format!("checkpoint after update {}", state.progress.update)),
         };
-        // By rows, as the network is when it is read.
+        // By rows, the layout of a network that was read.
         let mut best = state.best.clone();
         if let Some(last) = best.as_mut().and_then(|best| best.layers.last_mut()) {
             last.lay_out(false);
@@ -89,7 +89,7 @@ impl CheckpointFile {
         metadata.insert(PROGRESS_KEY.to_owned(), progress.expect("plain data"));
         metadata.insert(FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
         let schema = Arc::new(Schema::new(MODEL.fields()));
-        // Made twice, for the hash and for the file: all together may be more than fits in memory.
+        // Made twice, for the hash and for the file: all batches together may not fit in memory.
         let batches = || {
             let of_moments = moments.iter().enumerate().flat_map(|(i, moments)| {
                 let parts = moments.parts().into_iter().enumerate();
@@ -97,7 +97,7 @@ impl CheckpointFile {
             });
             let of_best = best.iter().flat_map(Mlp::parameters).enumerate();
             let of_best = of_best.map(|(i, values)| array_columns(&format!("best.{i}"), values));
-            // A batch each: all together may be more than a batch can hold.
+            // One batch per array: all arrays together may be more than a batch can hold.
             std::iter::once(rows.clone()).chain(of_moments).chain(of_best)
         };
         let hashed = batches().map(|columns| {
@@ -112,11 +112,11 @@ impl CheckpointFile {
         writer.finish()?.commit()
     }
 
-    /// The checkpoint; `None` if there is none.
+    /// Reads the checkpoint; `None` if there is no file.
     ///
     /// # Errors
     ///
-    /// Why there is one that this training cannot go on from.
+    /// Why this training cannot resume from the file.
     pub fn load(&self) -> Result<Option<State>, Unusable> {
         let table = match ipc::read(&self.path, &MODEL) {
             Err(ipc::Error::Missing { .. }) => return Ok(None),
@@ -135,11 +135,11 @@ impl CheckpointFile {
         state(&table).map(Some).ok_or(Unusable::Damaged)
     }
 
-    /// Removes it, once the training's results are in their places.
+    /// Removes the file if it exists.
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be removed.
+    /// If it exists and cannot be removed.
     pub fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
@@ -148,19 +148,19 @@ impl CheckpointFile {
     }
 }
 
-/// Hash of all that a training goes on from.
+/// Hash of all that a training resumes from.
 fn hash(
     metadata: &HashMap<String, String>,
     batches: impl Iterator<Item = RecordBatch>,
 ) -> Result<String, ArrowError> {
-    // The contract's keys are added by the writer, and checked by the reader.
+    // The writer adds the contract's keys, and the reader checks them.
     let is_hashed = |key: &str| key != HASH_KEY && !ipc::CONTRACT_KEYS.contains(&key);
     let mut texts: Vec<_> = metadata.iter().filter(|(key, _)| is_hashed(key)).collect();
-    texts.sort(); // a map has no order of its own
+    texts.sort(); // the order of a map is not stable
     ipc::hash_rows(texts.into_iter().flat_map(|(key, value)| [key.as_str(), value]), batches)
 }
 
-/// Training as a checkpoint has it; `None` if something is missing.
+/// The state in a checkpoint; `None` if a part is missing or has the wrong size.
 fn state(table: &Table) -> Option<State> {
     let progress: SavedProgress = serde_json::from_str(table.metadata(PROGRESS_KEY)?).ok()?;
     let progress = progress.into_progress()?;
@@ -187,7 +187,7 @@ fn state(table: &Table) -> Option<State> {
     Some(State { mlp, moments, progress, best })
 }
 
-/// [`Progress`] with every `f64` by its bits, as text would round some.
+/// [`Progress`] with every `f64` as its bits, which text would round.
 #[derive(Serialize, Deserialize)]
 struct SavedProgress {
     update: u64,
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn no_checkpoint_is_no_complaint_and_that_of_another_training_is_one() {
+    fn a_missing_checkpoint_is_no_error_and_that_of_another_training_is_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = saved(dir.path());
         let other = CheckpointFile { fingerprint: "of another".to_owned(), ..file.clone() };
@@ -320,8 +320,8 @@ mod tests {
         assert!(matches!(file.load(), Ok(None)));
     }
 
-    /// A bit of every seventh byte. What is read is what was written, or nothing: a bit may lie
-    /// where nothing is kept.
+    /// Flips a bit of every seventh byte. Reading fails or gives what was written: a bit may lie in
+    /// padding.
     #[test]
     fn a_flipped_bit_is_found_wherever_it_matters() {
         let dir = tempfile::tempdir().unwrap();
@@ -335,7 +335,7 @@ mod tests {
             std::fs::write(&file.path, damaged).unwrap();
             match file.load() {
                 Ok(Some(read)) => assert_eq!(format!("{read:?}"), written, "byte {at}"),
-                Ok(None) => panic!("byte {at}: the file is there"),
+                Ok(None) => panic!("byte {at}: the file exists"),
                 Err(_) => n_found += 1,
             }
         }

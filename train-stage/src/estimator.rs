@@ -1,24 +1,29 @@
 //! The network as a linfa estimator: `Fit` on a `linfa::Dataset`, `Predict` to probabilities.
 
 use contract::features::{Feature, FeatureKind};
+use linfa::DatasetBase;
 use linfa::dataset::AsTargets;
 use linfa::prelude::Fit;
 use linfa::traits::PredictInplace;
-use linfa::{DatasetBase, Float};
 use model::mlp::sigmoid_in_place;
 use model::{Batch, Mlp, Workspace};
-use ndarray::{Array2, ArrayBase, Data, Ix2};
+use ndarray::{Array2, ArrayBase, Axis, Data, Ix2};
 
+use crate::error::Error;
 use crate::examples::ArrayExamples;
-use crate::params::{Error, MlpValidParams};
-use crate::trainer::{Architecture, Task, Trained, train};
+use crate::params::MlpValidParams;
+use crate::task::{Architecture, Task};
+use crate::trainer::{Trained, train};
+
+/// Users whose features and hidden layers are held at a time.
+const BATCH: usize = 1024;
 
 /// A network trained on a `linfa::Dataset`.
 #[derive(Debug, Clone)]
 pub struct FittedMlp {
-    /// The network
+    /// The network, or the average of all members
     pub mlp: Mlp,
-    /// Gradient updates it took, of all members
+    /// Gradient updates of all members together
     pub n_updates: u64,
 }
 
@@ -26,19 +31,17 @@ impl<D, T> Fit<ArrayBase<D, Ix2>, T, Error> for MlpValidParams
 where
     D: Data<Elem = f32>,
     T: AsTargets<Elem = f32, Ix = Ix2>,
-    f32: Float,
 {
     type Object = FittedMlp;
 
     /// Trains on `(n_users, n_features)` records and `(n_users, n_brands)` targets of 0 and 1.
     ///
-    /// Targets are dense here, as linfa has them; for many brands use `train-stage` or
-    /// [`crate::trainer::train`], which read lists.
+    /// For many brands use the program or [`crate::trainer::train`], which read lists of brands
+    /// instead of dense targets.
     fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<FittedMlp, Error> {
         let targets = dataset.as_targets();
-        let examples =
-            ArrayExamples::new(dataset.records().view(), targets).map_err(Error::Data)?;
-        let targets = dataset.as_targets();
+        let records = dataset.records().view();
+        let examples = ArrayExamples::new(records, targets.view()).map_err(Error::Data)?;
         let volumes: Vec<u64> =
             targets.columns().into_iter().map(|column| column.sum() as u64).collect();
         let n_features = dataset.records().ncols();
@@ -74,8 +77,12 @@ where
 impl<D: Data<Elem = f32>> PredictInplace<ArrayBase<D, Ix2>, Array2<f32>> for FittedMlp {
     /// Probabilities `(n_users, n_brands)`.
     fn predict_inplace(&self, records: &ArrayBase<D, Ix2>, probs: &mut Array2<f32>) {
-        let batch = Batch { dense: records.to_owned(), bags: Vec::new() };
-        self.mlp.forward(&batch, &mut Workspace::default(), probs.view_mut(), None);
+        let (mut batch, mut workspace) = (Batch::default(), Workspace::default());
+        let batches = records.axis_chunks_iter(Axis(0), BATCH);
+        for (records, logits) in batches.zip(probs.axis_chunks_iter_mut(Axis(0), BATCH)) {
+            batch.dense = records.to_owned();
+            self.mlp.forward(&batch, &mut workspace, logits, None);
+        }
         sigmoid_in_place(probs.as_slice_mut().expect("made by `default_target`"));
     }
 
@@ -108,8 +115,8 @@ mod tests {
         Dataset::new(records, targets)
     }
 
-    /// 150 examples are two batches of 64 and one of 22. The second layer is wider than the blocks
-    /// that threads share.
+    /// 150 examples are two batches of 64 and one of 22. The second layer is wider than the block of
+    /// columns that one thread sums.
     fn quick() -> TrainParams {
         TrainParams {
             hidden: vec![HiddenWidth(16), HiddenWidth(70)],
@@ -187,9 +194,9 @@ mod tests {
         assert_ne!(bits(&fit(quick()).unwrap()), bits(&fit(without).unwrap()));
     }
 
-    /// Whatever the loss, the depth and the scaling: a NaN may not be cut by a rectifier.
+    /// A rectifier must not turn NaN into 0, whatever the loss, the depth and the scaling.
     #[test]
-    fn a_feature_that_is_no_number_stops_training() {
+    fn a_feature_that_is_nan_stops_training() {
         for loss in [Loss::Bce {}, Loss::Bfce { gamma: 2.0, alpha: None }, Loss::Mse {}] {
             for hidden in [vec![], vec![HiddenWidth(4)], vec![HiddenWidth(4), HiddenWidth(4)]] {
                 for (standardise, dropout) in [(true, 0.0), (false, 0.0), (false, 0.5)] {
@@ -198,7 +205,7 @@ mod tests {
                     let hidden = hidden.clone();
                     let params = TrainParams { loss, hidden, standardise, dropout, ..quick() };
                     let result: Result<FittedMlp, Error> = MlpParams::new(params).fit(&dataset);
-                    let err = result.expect_err("a NaN is no feature");
+                    let err = result.expect_err("NaN is not a valid feature");
                     assert!(matches!(err, Error::NotFinite { epoch: 1, .. }), "{loss:?}: {err}");
                 }
             }
@@ -244,6 +251,7 @@ mod tests {
     #[test]
     fn unchecked_params_are_checked_by_fit() {
         let err = fit(TrainParams { epochs: 0, ..quick() }).unwrap_err();
-        assert_eq!(err.to_string(), "epochs: must be at least 1, got 0");
+        let expected = "`epochs`: must be at least 1 and at most 1000000, got 0";
+        assert_eq!(err.to_string(), expected);
     }
 }

@@ -1,61 +1,38 @@
-//! Where training examples come from, and batches of them.
+//! Sources of training examples, and batches of them.
 
-use contract::columns::{self, ListSlices};
+use contract::columns::{self, BatchIndex, ListColumn};
 use contract::ipc::Table;
+use metrics::{Lists, OwnedLists};
 use model::{Batch, Inputs};
 use ndarray::{Array2, ArrayView2};
 
-use crate::loss::Labels;
+use crate::labels::Labels;
 
 /// Examples that can be gathered by position.
 pub trait Examples: Sync {
-    /// How many there are.
+    /// Number of examples.
     fn len(&self) -> usize;
 
-    /// Whether there is none.
+    /// Whether there is no example.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Copies `rows` into `batch`, in this order, in place of what it held.
+    /// Replaces the examples in `batch` by those of `rows`, in this order.
     ///
-    /// The order matters: rows come shuffled, and of a shuffled batch the first users are a random
-    /// draw, which negative sampling relies on.
+    /// Negative sampling relies on the order: rows come shuffled, so that the first users of a
+    /// batch are a random draw.
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch);
 }
 
 /// A batch of examples, reused from update to update.
 #[derive(Debug, Default, Clone)]
 pub struct ExampleBatch {
-    /// Features of their users
+    /// Features of the examples' users
     pub inputs: Batch,
-    brands: LabelLists,
-    ignored: LabelLists,
+    brands: OwnedLists,
+    ignored: OwnedLists,
     weights: Vec<f32>,
-}
-
-/// Lists of brands, one after another.
-#[derive(Debug, Default, Clone)]
-struct LabelLists {
-    ends: Vec<usize>,
-    brands: Vec<u32>,
-}
-
-impl LabelLists {
-    fn clear(&mut self) {
-        self.ends.clear();
-        self.brands.clear();
-    }
-
-    fn push(&mut self, brands: &[u32]) {
-        self.brands.extend_from_slice(brands);
-        self.ends.push(self.brands.len());
-    }
-
-    fn get(&self, i: usize) -> &[u32] {
-        let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        &self.brands[start..self.ends[i]]
-    }
 }
 
 impl ExampleBatch {
@@ -64,7 +41,7 @@ impl ExampleBatch {
         self.weights.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
         self.weights.is_empty()
     }
@@ -74,7 +51,12 @@ impl ExampleBatch {
         Labels { brands: self.brands.get(i), ignored: self.ignored.get(i), weight: self.weights[i] }
     }
 
-    /// Forgets the labels; the inputs are overwritten by gathering.
+    /// The brands of every example's user, whether ignored or not.
+    pub fn brands(&self) -> Lists<'_> {
+        self.brands.as_lists()
+    }
+
+    /// Removes the labels; gathering overwrites the inputs.
     pub fn clear_labels(&mut self) {
         self.brands.clear();
         self.ignored.clear();
@@ -92,15 +74,12 @@ impl ExampleBatch {
 /// `examples.arrow` over `features.arrow`, both memory-mapped.
 pub struct TableExamples<'a> {
     inputs: Inputs<'a>,
-    starts: Vec<usize>,
-    parts: Vec<Part<'a>>,
-}
-
-struct Part<'a> {
-    user_row: &'a [u32],
-    brands: ListSlices<'a, u32>,
-    ignored: ListSlices<'a, u32>,
-    weight: &'a [f32],
+    index: BatchIndex,
+    /// Of each record batch, as `weights`
+    user_rows: Vec<&'a [u32]>,
+    weights: Vec<&'a [f32]>,
+    brands: ListColumn<'a>,
+    ignored: ListColumn<'a>,
 }
 
 impl<'a> TableExamples<'a> {
@@ -108,110 +87,77 @@ impl<'a> TableExamples<'a> {
     ///
     /// # Errors
     ///
-    /// A user row or brand that is not there, by its position.
+    /// The first row with a user or brand that does not exist.
     pub fn new(examples: &'a Table, inputs: Inputs<'a>, n_brands: usize) -> Result<Self, String> {
-        let mut starts = vec![0];
-        let mut parts = Vec::new();
-        for batch in &examples.batches {
-            let part = Part {
-                user_row: columns::u32s(batch, "user_row"),
-                brands: columns::u32_lists(batch, "brands"),
-                ignored: columns::u32_lists(batch, "ignored_brands"),
-                weight: columns::f32s(batch, "weight"),
-            };
-            let start: usize = starts[starts.len() - 1];
-            if let Some(row) =
-                part.user_row.iter().position(|&row| row as usize >= inputs.n_users())
-            {
-                return Err(format!(
-                    "row {}: `user_row` is {}, but there are {} users in features",
-                    start + row,
-                    part.user_row[row],
-                    inputs.n_users()
-                ));
-            }
-            for lists in [part.brands, part.ignored] {
-                check_brands(lists, start, n_brands)?;
-            }
-            starts.push(start + batch.num_rows());
-            parts.push(part);
+        let batches = &examples.batches;
+        let user_rows: Vec<&[u32]> =
+            batches.iter().map(|batch| columns::u32s(batch, "user_row")).collect();
+        let n_users = inputs.n_users();
+        let is_beyond = |&(_, user): &(usize, &u32)| *user as usize >= n_users;
+        if let Some((row, user)) = user_rows.iter().copied().flatten().enumerate().find(is_beyond) {
+            return Err(format!(
+                "row {row}: `user_row` is {user}, expected less than the number of users in \
+                 features, {n_users}"
+            ));
         }
-        Ok(Self { inputs, starts, parts })
-    }
-
-    fn part(&self, row: u32) -> (&Part<'a>, usize) {
-        let row = row as usize;
-        let part = self.starts.partition_point(|&start| start <= row) - 1;
-        (&self.parts[part], row - self.starts[part])
+        let lists = |name| ListColumn::of(batches, name);
+        let (brands, ignored) = (lists("brands"), lists("ignored_brands"));
+        brands.check_brands(n_brands)?;
+        ignored.check_brands(n_brands)?;
+        let weights = batches.iter().map(|batch| columns::f32s(batch, "weight")).collect();
+        Ok(Self { inputs, index: BatchIndex::of(batches), user_rows, weights, brands, ignored })
     }
 }
 
 impl Examples for TableExamples<'_> {
     fn len(&self) -> usize {
-        self.starts[self.starts.len() - 1]
+        self.index.n_rows()
     }
 
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
         let users = rows.iter().map(|&row| {
-            let (part, row) = self.part(row);
-            part.user_row[row] as usize
+            let (part, row) = self.index.find(row as usize);
+            self.user_rows[part][row] as usize
         });
         self.inputs.gather(users, &mut batch.inputs);
         batch.clear_labels();
         for &row in rows {
-            let (part, row) = self.part(row);
+            let row = row as usize;
+            let (part, row_in_part) = self.index.find(row);
             batch.push_labels(Labels {
-                brands: part.brands.get(row),
-                ignored: part.ignored.get(row),
-                weight: part.weight[row],
+                brands: self.brands.get(row),
+                ignored: self.ignored.get(row),
+                weight: self.weights[part][row_in_part],
             });
         }
     }
 }
 
-/// * `start`: row of the first list in its table.
-fn check_brands(lists: ListSlices<u32>, start: usize, n_brands: usize) -> Result<(), String> {
-    let is_wrong = |brands: &[u32]| brands.iter().any(|&brand| brand as usize >= n_brands);
-    match lists.iter().position(is_wrong) {
-        Some(row) => {
-            Err(format!("row {}: a brand is beyond the {n_brands} of brands", start + row))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Users with labels, as `valid.arrow` has them; every label counts, with weight 1.
+/// Users with their brands, as `valid.arrow` has them; no brand is ignored, every weight is 1.
 pub struct HoldoutExamples<'a> {
     inputs: Inputs<'a>,
+    /// Rows of the table that are taken
     rows: Vec<u32>,
-    starts: Vec<usize>,
-    brands: Vec<ListSlices<'a, u32>>,
+    brands: ListColumn<'a>,
 }
 
 impl<'a> HoldoutExamples<'a> {
-    /// Every `step`-th user, so that no more than `n_most` are taken.
+    /// Every `step`-th user, with the smallest step that takes `n_most` at most.
     ///
     /// # Errors
     ///
-    /// A brand that is not there, by its position.
+    /// The first row with a brand that does not exist.
     pub fn new(
         table: &'a Table,
         inputs: Inputs<'a>,
         n_brands: usize,
         n_most: usize,
     ) -> Result<Self, String> {
-        let n_users = table.n_rows();
-        let step = n_users.div_ceil(n_most).max(1);
-        let mut starts = vec![0];
-        let mut brands = Vec::new();
-        for batch in &table.batches {
-            let lists = columns::u32_lists(batch, "brands");
-            let start = starts[starts.len() - 1];
-            check_brands(lists, start, n_brands)?;
-            starts.push(start + batch.num_rows());
-            brands.push(lists);
-        }
-        Ok(Self { inputs, rows: (0..n_users as u32).step_by(step).collect(), starts, brands })
+        let brands = ListColumn::of(&table.batches, "brands");
+        brands.check_brands(n_brands)?;
+        let step = brands.len().div_ceil(n_most).max(1);
+        let rows = (0..brands.len() as u32).step_by(step).collect();
+        Ok(Self { inputs, rows, brands })
     }
 }
 
@@ -224,20 +170,18 @@ impl Examples for HoldoutExamples<'_> {
         let users = rows.iter().map(|&row| self.rows[row as usize] as usize);
         self.inputs.gather(users.clone(), &mut batch.inputs);
         batch.clear_labels();
-        for row in users {
-            let part = self.starts.partition_point(|&start| start <= row) - 1;
-            let brands = self.brands[part].get(row - self.starts[part]);
+        for user in users {
+            let brands = self.brands.get(user);
             batch.push_labels(Labels { brands, ignored: &[], weight: 1.0 });
         }
     }
 }
 
-/// Two sets of examples with the same features: the rows of the second come after those of the
-/// first.
+/// Two sources with the same features as one: the rows of the second follow those of the first.
 pub struct Chained<'a> {
-    /// The first
+    /// Rows from 0
     pub first: &'a dyn Examples,
-    /// The second
+    /// Rows from `first.len()`
     pub second: &'a dyn Examples,
 }
 
@@ -268,7 +212,7 @@ impl Examples for Chained<'_> {
 /// A feature matrix and a 0/1 target matrix in memory, as a `linfa::Dataset` has them.
 pub struct ArrayExamples<'a> {
     records: ArrayView2<'a, f32>,
-    labels: Vec<Vec<u32>>,
+    brands: OwnedLists,
 }
 
 impl<'a> ArrayExamples<'a> {
@@ -288,16 +232,20 @@ impl<'a> ArrayExamples<'a> {
         if let Some(bad) = targets.iter().find(|&&y| y != 0.0 && y != 1.0) {
             return Err(format!("a target is {bad}, expected 0 or 1"));
         }
-        let positions = |row: ndarray::ArrayView1<f32>| {
-            row.iter().enumerate().filter(|(_, y)| **y == 1.0).map(|(j, _)| j as u32).collect()
-        };
-        Ok(Self { records, labels: targets.rows().into_iter().map(positions).collect() })
+        let mut brands = OwnedLists::default();
+        let mut of_user = Vec::new();
+        for row in targets.rows() {
+            of_user.clear();
+            of_user.extend((0..).zip(row).filter(|(_, y)| **y == 1.0).map(|(brand, _)| brand));
+            brands.push(&of_user);
+        }
+        Ok(Self { records, brands })
     }
 }
 
 impl Examples for ArrayExamples<'_> {
     fn len(&self) -> usize {
-        self.labels.len()
+        self.brands.len()
     }
 
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch) {
@@ -310,8 +258,30 @@ impl Examples for ArrayExamples<'_> {
             into.assign(&self.records.row(row as usize));
         }
         for &row in rows {
-            let brands = &self.labels[row as usize];
+            let brands = self.brands.get(row as usize);
             batch.push_labels(Labels { brands, ignored: &[], weight: 1.0 });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn chained_examples_are_those_of_both() {
+        let (first, first_targets) =
+            (array![[0.0], [1.0], [2.0]], array![[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]);
+        let (second, second_targets) = (array![[10.0], [11.0]], array![[0.0, 0.0], [0.0, 1.0]]);
+        let first = ArrayExamples::new(first.view(), first_targets.view()).unwrap();
+        let second = ArrayExamples::new(second.view(), second_targets.view()).unwrap();
+        let chained = Chained { first: &first, second: &second };
+        assert_eq!(chained.len(), 5);
+        let mut batch = ExampleBatch::default();
+        chained.gather(&[4, 2, 3, 0], &mut batch);
+        assert_eq!(batch.inputs.dense, array![[11.0], [2.0], [10.0], [0.0]]);
+        let expected: [&[u32]; 4] = [&[1], &[0, 1], &[], &[0]];
+        assert_eq!(batch.brands().iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -1,16 +1,15 @@
-//! `history.arrow`: one row an epoch. More columns than its contract asks for: the mean average
-//! precision on the valid users, the updates until the end of the epoch, and which of the
-//! networks that are averaged it is of, from 0.
+//! `history.arrow`: one row per epoch.
+//!
+//! Beyond the columns of its contract it has the mean average precision on the valid users, the
+//! updates done by the end of the epoch, and the member that the epoch belongs to, from 0.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, UInt32Array, UInt64Array};
-use train_stage::trainer::Epoch;
+use train_stage::state::Epoch;
 use train_stage::validation::Figures;
 
-/// The table's columns.
-///
-/// * `members`: the epochs of each network.
+/// * `members`: the epochs of each member.
 pub fn columns(members: &[Vec<Epoch>]) -> Vec<ArrayRef> {
     let epochs: Vec<&Epoch> = members.iter().flatten().collect();
     let member = members.iter().enumerate().flat_map(|(i, epochs)| epochs.iter().map(move |_| i));

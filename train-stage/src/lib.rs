@@ -1,6 +1,7 @@
-//! Training examples -> a model.
+//! Trains a network on examples of users and their brands.
 //!
-//! As a library, [`MlpParams`] follows linfa's conventions: checked parameters, `Fit` on a
+//! The program `train-stage` calls [`trainer::train`], which reads lists of brands. For use as a
+//! library, [`MlpParams`] follows linfa's conventions: checked parameters, `Fit` on a
 //! `linfa::Dataset` of features and a 0/1 target matrix, `Predict` to probabilities.
 //!
 //! ```
@@ -9,8 +10,8 @@
 //! use ndarray::array;
 //! use train_stage::MlpParams;
 //!
-//! // Four users with two features; the first brand goes with the first feature, the second
-//! // brand with the second.
+//! // Four users with two features: a user has the first brand if the first feature is 1, the
+//! // second brand if the second is.
 //! let features = array![[0.0_f32, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]];
 //! let y_true = features.clone();
 //! let dataset = Dataset::new(features, y_true);
@@ -32,16 +33,23 @@ pub mod adam;
 pub mod backward;
 pub mod batches;
 pub mod checkpoint;
+mod diagnosis;
+pub mod error;
 pub mod estimator;
 pub mod examples;
+pub mod labels;
 pub mod loss;
 mod negative_sampling;
 pub mod params;
 mod soft_f1;
 pub mod sparse;
+mod start;
+pub mod state;
+pub mod task;
 pub mod trainer;
 pub mod update;
 pub mod validation;
 
+pub use error::Error;
 pub use estimator::FittedMlp;
-pub use params::{Error, MlpParams, MlpValidParams};
+pub use params::{MlpParams, MlpValidParams};

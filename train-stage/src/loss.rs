@@ -1,4 +1,4 @@
-//! Losses from logits, each fused with its gradient.
+//! Losses and their gradients, both computed from logits in one pass.
 #![expect(clippy::inline_always, reason = "a cell must be part of its row's vector loop")]
 
 use contract::manifest::{BrandWeights, Loss, TrainParams, WeightedCells};
@@ -8,10 +8,11 @@ use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
+use crate::labels::Labels;
 use crate::negative_sampling::NegativeSampling;
 use crate::soft_f1::SoftF1;
 
-/// What a loss does with a cell, as `$cell` in `$body`.
+/// Runs `$body` with `$cell` as the [`Cell`] of a loss.
 macro_rules! for_cell {
     ($loss:expr, $cell:ident => $body:expr) => {
         match $loss {
@@ -37,33 +38,6 @@ macro_rules! for_cell {
             }
         }
     };
-}
-
-/// The labels of one example: sorted positions of brands.
-#[derive(Debug, Clone, Copy)]
-pub struct Labels<'a> {
-    /// The brands the user has
-    pub brands: &'a [u32],
-    /// Brands that count neither as had nor as not had, even if they are among `brands`
-    pub ignored: &'a [u32],
-    /// Factor on the example's loss
-    pub weight: f32,
-}
-
-impl Labels<'_> {
-    /// Those of the brands before `brand`, and those from there on.
-    pub(crate) fn split_at(&self, brand: usize) -> (Self, Self) {
-        let split = |list| <[u32]>::split_at(list, list.partition_point(|&b| (b as usize) < brand));
-        let (brands, ignored) = (split(self.brands), split(self.ignored));
-        let part = |brands, ignored| Self { brands, ignored, ..*self };
-        (part(brands.0, ignored.0), part(brands.1, ignored.1))
-    }
-
-    /// Brands that the loss counts as labels: those that are not ignored.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> {
-        let is_counted = |brand: &&u32| self.ignored.binary_search(brand).is_err();
-        self.brands.iter().filter(is_counted).map(|&brand| brand as usize)
-    }
 }
 
 /// What training minimises: the mean over users of `weight · Σ_brands w_brand · loss`.
@@ -104,7 +78,7 @@ pub struct Objective {
     negatives: Option<Vec<f32>>,
     /// Share of the soft F1 term
     pub(crate) soft_f1: f32,
-    /// Whose negatives are looked at for some users of a batch only
+    /// Brands whose negatives are computed for only some users of a batch; `None` if for all
     pub(crate) sampling: Option<NegativeSampling>,
 }
 
@@ -131,7 +105,7 @@ impl Objective {
             }
             positives = Some(times(positives));
         }
-        // A dense gradient would read also the cells that are not looked at.
+        // A dense gradient would read the skipped cells too.
         let is_sparse = params.sparse_gradient > 0.0 && !params.hidden.is_empty();
         let share = if is_sparse { params.negative_sampling } else { 1.0 };
         let sampling = NegativeSampling::new(share, volumes, n_users, negatives.as_deref());
@@ -171,17 +145,18 @@ impl Objective {
         losses.iter().sum()
     }
 
-    /// Factors on the negatives of a user of whom all cells are looked at, and of another.
+    /// Factors on the negatives of users with all cells computed, and of users with rare brands
+    /// skipped.
     pub(crate) fn negatives(&self) -> [Option<&[f32]>; 2] {
         let all = self.negatives.as_deref();
         [self.sampling.as_ref().map(NegativeSampling::weights).or(all), all]
     }
 
-    /// One user's share of the batch's loss; the row's logits are replaced by their gradient.
+    /// One user's share of the batch's loss; the gradient replaces the row's logits.
     ///
-    /// * `negatives`: `(n_brands,)`, factor on the cells without a label; 1 where there are none.
-    /// * `row`: logits of the first brands, or of all.
-    /// * `labels`: those of just these brands.
+    /// * `negatives`: `(n_brands,)`, factor on the cells without a label; 1 by default.
+    /// * `row`: logits of all brands, or of the first.
+    /// * `labels`: of these brands alone.
     pub(crate) fn row(
         &self,
         negatives: Option<&[f32]>,
@@ -213,7 +188,7 @@ impl Objective {
         loss
     }
 
-    /// As [`Self::row`], of the labels alone: the logits of other cells stay as they are.
+    /// As [`Self::row`], but only for the cells of labels; other cells keep their logits.
     pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
         let factor = labels.weight / n_users as f32;
         let mut loss = 0.0;
@@ -233,7 +208,7 @@ impl Objective {
         (value * weight, gradient * weight)
     }
 
-    /// The row as if no label were there, then the few cells where one is.
+    /// Treats the whole row as negatives, then corrects the few cells that are labels or ignored.
     fn example<C: Cell>(
         &self,
         cell: C,
@@ -272,10 +247,10 @@ fn brand_weights(weights: BrandWeights, volumes: &[u64]) -> Vec<f32> {
     volumes.iter().map(|volume| (f64::from(weights.scale) * power(volume) / mean) as f32).collect()
 }
 
-/// Room for one row's work, reused from row to row.
+/// Buffers for one row, reused from row to row.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Scratch {
-    /// Cells that are no plain negatives: brand, logit, whether the user has it
+    /// Cells that are not plain negatives: brand, logit, whether the user has the brand
     special: Vec<(usize, f32, bool)>,
     /// Gradient of the soft F1 term
     extra: Vec<f32>,
@@ -283,17 +258,18 @@ pub(crate) struct Scratch {
 
 /// Value and gradient of a cell from its logit.
 trait Cell: Copy {
-    /// For a label that is not there.
+    /// Of a brand that the user does not have.
     fn negative(self, z: f32) -> (f32, f32);
-    /// For a label that is there.
+    /// Of a brand that the user has.
     fn positive(self, z: f32) -> (f32, f32);
-    /// Replaces logits by gradients as if no label were there; returns the loss.
+    /// Replaces the logits of a row of negatives by their gradients; returns the loss.
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64;
 }
 
-/// A loss's vector loop. Values go to an array of their own and are summed in sixteen lanes: a
-/// running sum in the loop would keep it from being vectorised, or make the result depend on
-/// the width of the vectors.
+/// Defines the vector loop of a loss.
+///
+/// Values go to an array of their own and are summed in sixteen lanes: a running sum would prevent
+/// vectorisation, or make the result depend on the width of the vectors.
 macro_rules! negative_row {
     ($name:ident, $cell:ty) => {
         #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
@@ -403,7 +379,7 @@ impl Cell for Bfce {
     #[inline(always)]
     fn negative(self, z: f32) -> (f32, f32) {
         let at = parts(z);
-        // p^γ = e^(γ·ln p), and ln p is at hand.
+        // p^γ = e^(γ·ln p), and ln p is known.
         focal(at.p, at.q, at.nll_negative, self.gamma, exp(-self.gamma * at.nll_positive))
     }
 
@@ -443,7 +419,7 @@ impl Cell for Asl {
     fn negative(self, z: f32) -> (f32, f32) {
         let at = parts(z);
         let above = at.p - self.clip;
-        // Not `max`, which would make a number of NaN. Where it is cut off nothing is used of it.
+        // Not `max`, which would replace NaN by a number. A value that is cut off is not used below.
         let wrong = if above < 1e-30 { 1e-30 } else { above };
         let right = if above < 0.0 { 1.0 } else { at.q + self.clip };
         // Without a clip `right` is `1 - p`, which may be too small for its logarithm.
@@ -476,7 +452,7 @@ mod tests {
         TrainParams { loss, ..TrainParams::default() }
     }
 
-    /// Losses of which each cell is known by heart.
+    /// Losses whose cells can be computed by hand.
     const PLAIN: [Loss; 4] = [
         Loss::Bce {},
         Loss::Bfce { gamma: 2.0, alpha: None },
@@ -484,7 +460,7 @@ mod tests {
         Loss::Mse {},
     ];
 
-    /// Each kind of loss, and each thing that can be added to it.
+    /// Each kind of loss, and each term or weight that can be added to it.
     fn every_objective() -> Vec<(String, TrainParams)> {
         let weights = |on| Some(BrandWeights { power: 0.5, scale: 2.0, on });
         let asl = Loss::Asl { gamma_positive: 1.0, gamma_negative: 4.0, clip: 0.05 };
@@ -510,10 +486,10 @@ mod tests {
         all.map(|p| (format!("{:?} {:?} {}", p.loss, p.brand_weights, p.soft_f1), p)).collect()
     }
 
-    /// The first brands with their labels, then the other labels alone: as the whole row, but for
-    /// the other cells without a label.
+    /// The first brands with their labels, then the other labels alone, give the gradients of the
+    /// whole row except in the other cells without a label.
     #[test]
-    fn labels_alone_are_as_in_the_whole_row() {
+    fn labels_alone_have_the_gradients_of_the_whole_row() {
         let logits: Vec<f32> = (0..12).map(|i| 0.7 * i as f32 - 4.0).collect();
         let all = labels(&[1, 6, 9, 11], &[2, 9], 0.5);
         for (name, params) in every_objective() {
@@ -533,7 +509,7 @@ mod tests {
                 for brand in (0..first).chain(others.counted()) {
                     assert!((part[brand] - whole[brand]).abs() < 1e-7, "{name} {first} {brand}");
                 }
-                // What is not looked at stays.
+                // A skipped cell keeps its logit.
                 assert_eq!(part[10] == logits[10], first <= 10, "{name} {first}");
                 assert!(loss.is_finite() && (loss > 0.0), "{name}");
             }
@@ -612,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_alone_is_that_which_comes_with_the_gradient() {
+    fn the_loss_without_a_gradient_is_the_one_with_it() {
         let logits = Array2::from_shape_fn((3, 17), |(i, j)| (i + 2 * j) as f32 / 8.0 - 2.0);
         let users =
             [labels(&[1, 16], &[0, 5], 1.5), labels(&[], &[], 0.5), labels(&[2], &[2, 3], 1.0)];
@@ -652,9 +628,9 @@ mod tests {
         }
     }
 
-    /// A NaN that passed for 0 would let a broken network train on unnoticed.
+    /// A NaN taken for 0 would let a broken network train on unnoticed.
     #[test]
-    fn a_logit_that_is_no_number_makes_the_loss_none() {
+    fn a_logit_that_is_nan_makes_the_loss_nan() {
         for (name, params) in every_objective() {
             for brands in [&[][..], &[0]] {
                 let mut cells = array![[f32::NAN, 0.0]];

@@ -1,31 +1,30 @@
-//! Negatives of rare brands, looked at for some users of a batch only.
+//! Negatives of rare brands, computed for only some users of a batch.
 //!
-//! Of most brands hardly any user has the label, and a negative adds next to nothing to their
-//! gradient; yet their logits are most of a network's work. So they are worked out for the first
-//! users of each batch only, and their negatives count more in proportion: the expected gradient is
-//! the whole one, as long as any user of a batch is as likely to be among its first as any other.
-//! That holds because batches are shuffled and [`crate::examples::Examples::gather`] keeps their
-//! order. Labels are looked at for every user.
+//! Most brands are rare. Their negatives add next to nothing to the gradient, yet their logits are
+//! most of a network's work. So they are computed for the first users of each batch only, and their
+//! negatives count more in proportion. The expected gradient is the whole one, as long as every user
+//! of a batch is equally likely to be among its first. That holds because batches are shuffled and
+//! [`crate::examples::Examples::gather`] keeps their order. Labels are computed for every user.
 
-/// A brand that a smaller share of the training users has is rare.
+/// A brand is rare if a smaller share of the training users has it.
 const RARE_BELOW: f64 = 0.01;
 
-/// For whom the negatives of rare brands are looked at, and what they count.
+/// The rare brands, the share of users that see their negatives, and the weights of these.
 #[derive(Debug, Clone)]
 pub(crate) struct NegativeSampling {
-    /// All brands from here on are rare
+    /// The brands from here on are all rare
     pub(crate) first_rare: usize,
-    /// Share of the users
+    /// Of the users, whose negatives of rare brands are computed
     share: f32,
-    /// `(n_brands,)`: factor on the negatives of these users
+    /// `(n_brands,)`: factor on the negatives of those users
     weights: Vec<f32>,
 }
 
 impl NegativeSampling {
-    /// `None` where all are looked at, or no brand is rare.
+    /// `None` if all negatives are computed, or no brand is rare.
     ///
-    /// * `volumes`: `(n_brands,)`, training users that have each brand, of `n_users`; what is best
-    ///   sorted, the largest first.
+    /// * `volumes`: `(n_brands,)`, training users that have each brand, of `n_users`. Only rare
+    ///   brands behind the last common one are sampled, so the largest should come first.
     /// * `negatives`: `(n_brands,)`, factor on the negatives of all users.
     pub(crate) fn new(
         share: f32,
@@ -44,15 +43,15 @@ impl NegativeSampling {
         Some(Self { first_rare, share, weights })
     }
 
-    /// `(n_brands,)`: factor on the negatives of a user for whom all are looked at.
+    /// `(n_brands,)`: factor on the negatives of users for whom all are computed.
     pub(crate) fn weights(&self) -> &[f32] {
         &self.weights
     }
 
-    /// For so many users of a batch all are looked at: their share, rounded up or down at random so
-    /// that it is right on average.
+    /// Users of a batch for whom all negatives are computed: their share, rounded up or down at
+    /// random so that it is right on average.
     ///
-    /// * `seed`: another for each update.
+    /// * `seed`: differs between updates.
     pub(crate) fn n_whole(&self, n_users: usize, seed: u64) -> usize {
         let uniform = contract::splitmix::mix(seed) as f64 / 2.0_f64.powi(64);
         (n_users as f64 * f64::from(self.share) + uniform) as usize
@@ -63,7 +62,7 @@ impl NegativeSampling {
 mod tests {
     use super::*;
 
-    /// Rare is what fewer than 10 of 1,000 users have.
+    /// A brand is rare if fewer than 10 of 1,000 users have it.
     fn sampling(share: f32, negatives: Option<&[f32]>) -> Option<NegativeSampling> {
         NegativeSampling::new(share, &[500, 10, 9, 0], 1000, negatives)
     }
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sampled_where_all_are_looked_at_or_none_is_rare() {
+    fn nothing_is_sampled_if_the_share_is_1_or_no_brand_is_rare() {
         assert!(sampling(1.0, None).is_none());
         assert!(NegativeSampling::new(0.5, &[500, 10], 1000, None).is_none());
     }

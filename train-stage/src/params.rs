@@ -1,52 +1,11 @@
-//! What training may be told, checked once.
+//! Hyperparameters, checked once.
 
-use contract::manifest::{BrandWeights, Decay, Loss, TrainParams};
+use contract::manifest::{Decay, Loss, TrainParams};
 use linfa::ParamGuard;
 
-/// Why a model cannot be trained.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Parameters out of range: all of them
-    #[error("{0}")]
-    Params(String),
-    /// Examples and parameters do not go together
-    #[error("{0}")]
-    Data(String),
-    /// The loss is no number any more, or a thousand times what it was
-    #[error(
-        "the loss is {loss} in epoch {epoch}, batch {batch} (update {update})\n\
-         likely cause: {cause}"
-    )]
-    NotFinite {
-        /// The loss
-        loss: f64,
-        /// From 1
-        epoch: u32,
-        /// From 1, in its epoch
-        batch: u64,
-        /// From 1, over all epochs
-        update: u64,
-        /// Why, and what to do
-        cause: String,
-    },
-    /// A checkpoint cannot be written
-    #[error("cannot write a checkpoint: {0}")]
-    Checkpoint(contract::ipc::Error),
-    /// The system gives no threads
-    #[error(transparent)]
-    Threads(#[from] contract::threads::Error),
-    /// Ctrl-C; a checkpoint is written
-    #[error("interrupted after update {update}; run it again to go on from there")]
-    Interrupted {
-        /// Updates made
-        update: u64,
-    },
-    /// linfa refused
-    #[error(transparent)]
-    Linfa(#[from] linfa::Error),
-}
+use crate::error::Error;
 
-/// Parameters of a multi-layer perceptron as given. [`ParamGuard::check`] makes them usable.
+/// Unchecked parameters of a multi-layer perceptron; [`ParamGuard::check`] checks them.
 #[derive(Debug, Clone)]
 pub struct MlpParams(MlpValidParams);
 
@@ -55,7 +14,7 @@ pub struct MlpParams(MlpValidParams);
 pub struct MlpValidParams(TrainParams);
 
 impl MlpParams {
-    /// Parameters as the manifest has them.
+    /// Wraps parameters as they stand in a manifest.
     pub fn new(params: TrainParams) -> Self {
         Self(MlpValidParams(params))
     }
@@ -66,19 +25,18 @@ impl MlpValidParams {
         &self.0
     }
 
-    /// Those of each network that is trained and then averaged: the same, with seeds that follow
-    /// on each other.
+    /// The parameters of each network to be averaged, which differ in their consecutive seeds.
     pub fn members(&self) -> impl Iterator<Item = Self> {
         (0..self.0.members as u64)
             .map(|i| Self(TrainParams { seed: self.0.seed.wrapping_add(i), ..self.0.clone() }))
     }
 
-    /// Step size of an update: it grows in a line over the warm-up, then falls as `decay` says.
+    /// Step size of an update: grows linearly over the warm-up, then falls as `decay` says.
     ///
-    /// * `update`: from 0, of `n_updates` in all.
+    /// * `update`: from 0, of `n_updates` in total.
     pub fn learning_rate(&self, update: u64, n_updates: u64) -> f32 {
         let params = &self.0;
-        // 0.05 as `f32` is a little more than 0.05, by 6e-8 of it at most: of 100 updates 5, not 6.
+        // 0.05 as `f32` is up to 6e-8 of it larger than 0.05: of 100 updates that is 5, not 6.
         let warmup = (f64::from(params.warmup) * n_updates as f64 * (1.0 - 1e-7)).ceil();
         let step = update as f64;
         if step < warmup {
@@ -99,89 +57,25 @@ impl ParamGuard for MlpParams {
     type Checked = MlpValidParams;
     type Error = Error;
 
+    /// Checks the ranges that the manifest's schema gives, and what a schema cannot say.
     fn check_ref(&self) -> Result<&MlpValidParams, Error> {
         let p = self.0.get();
-        let mut problems = Vec::new();
-        let mut rule = |holds: bool, message: String| {
-            if !holds {
-                problems.push(message);
-            }
-        };
-        rule(p.epochs > 0, "epochs: must be at least 1, got 0".into());
-        rule(p.members > 0, "members: must be at least 1, got 0".into());
-        rule(p.batch_size > 0, "batch_size: must be at least 1, got 0".into());
-        let rate = p.learning_rate;
-        rule(rate > 0.0 && rate <= 1.0, format!("learning_rate: must be in (0, 1], got {rate}"));
-        rule(
-            (0.0..=1.0).contains(&p.warmup),
-            format!("warmup: must be in [0, 1], got {}", p.warmup),
-        );
-        rule(
-            (0.0..1.0).contains(&p.dropout),
-            format!("dropout: must be in [0, 1), got {}", p.dropout),
-        );
-        rule(
-            p.weight_decay >= 0.0 && p.weight_decay.is_finite(),
-            format!("weight_decay: must be at least 0 and finite, got {}", p.weight_decay),
-        );
-        rule(
-            (0.0..=1.0).contains(&p.sparse_gradient),
-            format!("sparse_gradient: must be in [0, 1], got {}", p.sparse_gradient),
-        );
-        rule(
-            p.soft_f1 >= 0.0 && p.soft_f1.is_finite(),
-            format!("soft_f1: must be at least 0 and finite, got {}", p.soft_f1),
-        );
-        let sampling = p.negative_sampling;
-        rule(
-            sampling > 0.0 && sampling <= 1.0,
-            format!("negative_sampling: must be in (0, 1], got {sampling}"),
-        );
-        rule(
-            sampling == 1.0 || p.sparse_gradient > 0.0 && p.soft_f1 == 0.0,
-            format!(
-                "negative_sampling: {sampling} needs `sparse_gradient` above 0 and no `soft_f1`"
-            ),
-        );
-        rule(p.patience != Some(0), "patience: must be at least 1, got 0".into());
-        if let Some(BrandWeights { power, scale, .. }) = p.brand_weights {
-            rule(
-                (-2.0..=2.0).contains(&power),
-                format!("brand_weights.power: must be in [-2, 2], got {power}"),
-            );
-            rule(
-                scale > 0.0 && scale <= 1000.0,
-                format!("brand_weights.scale: must be in (0, 1000], got {scale}"),
-            );
+        let written = serde_json::to_value(p).map_err(|err| Error::Params(err.to_string()))?;
+        let found = contract::schema_problems(&written, &contract::schema::<TrainParams>());
+        // JSON writes NaN and infinity as null.
+        let found = found.into_iter().map(|problem| problem.replace("`null`", "NaN or infinity"));
+        let mut problems: Vec<String> = found.collect();
+        if let Loss::Bfce { alpha: Some(alpha), .. } = p.loss
+            && !alpha.is_finite()
+        {
+            // Written as null, which the schema takes for no alpha.
+            problems.push(format!("`loss.alpha`: expected a number, got {alpha}"));
         }
-        rule(p.updates != Some(0), "updates: must be at least 1, got 0".into());
-        rule(p.hidden.iter().all(|width| width.0 > 0), "hidden: every layer needs a unit".into());
-        let mut in_range = |name: &str, value: f32| {
-            rule(
-                (0.0..=10.0).contains(&value),
-                format!("loss.{name}: must be in [0, 10], got {value}"),
-            );
-        };
-        match p.loss {
-            Loss::Bce {} | Loss::Mse {} => {}
-            Loss::Bfce { gamma, alpha } => {
-                in_range("gamma", gamma);
-                if let Some(alpha) = alpha {
-                    rule(
-                        alpha > 0.0 && alpha < 1.0,
-                        format!("loss.alpha: must be in (0, 1), got {alpha}"),
-                    );
-                }
-            }
-            Loss::Asl { gamma_positive, gamma_negative, clip } => {
-                in_range("gamma_positive", gamma_positive);
-                in_range("gamma_negative", gamma_negative);
-                rule(
-                    (0.0..1.0).contains(&clip),
-                    format!("loss.clip: must be in [0, 1), got {clip}"),
-                );
-            }
-            Loss::LogitAdjusted { tau } => in_range("tau", tau),
+        let sampling = p.negative_sampling;
+        if sampling < 1.0 && (p.sparse_gradient == 0.0 || p.soft_f1 > 0.0) {
+            problems.push(format!(
+                "`negative_sampling`: {sampling} needs `sparse_gradient` above 0 and no `soft_f1`"
+            ));
         }
         if problems.is_empty() { Ok(&self.0) } else { Err(Error::Params(problems.join("; "))) }
     }
@@ -197,7 +91,7 @@ mod tests {
     use super::*;
     use contract::manifest::HiddenWidth;
 
-    /// Checks learning rates after `warmup` of 10 updates, of a step size of 0.1.
+    /// Checks learning rates of 10 updates with a step size of 0.1.
     fn assert_rates(warmup: f32, decay: Decay, expected: &[(u64, f32)]) {
         let params = MlpParams::new(TrainParams {
             learning_rate: 0.1,
@@ -258,7 +152,7 @@ mod tests {
             let n_found = (0..n_updates)
                 .filter(|&update| params.learning_rate(update, n_updates) < 1.0)
                 .count();
-            // The last update of warm-up is a whole step already.
+            // The last update of warm-up already has the whole step.
             assert_eq!(n_found + 1, n_warmup, "{warmup} of {n_updates}");
         }
     }
@@ -276,15 +170,66 @@ mod tests {
             loss: Loss::Bfce { gamma: -1.0, alpha: Some(1.0) },
             ..TrainParams::default()
         };
-        let err = MlpParams::new(params).check().unwrap_err();
         assert_eq!(
-            err.to_string(),
-            "epochs: must be at least 1, got 0; batch_size: must be at least 1, got 0; \
-             learning_rate: must be in (0, 1], got NaN; warmup: must be in [0, 1], got 1.5; \
-             dropout: must be in [0, 1), got 1; weight_decay: must be at least 0 and finite, got -0.5; \
-             hidden: every layer needs a unit; loss.gamma: must be in [0, 10], got -1; \
-             loss.alpha: must be in (0, 1), got 1"
+            problems(params),
+            "`hidden.1`: must be at least 1 and at most 65536, got 0; \
+             `loss.gamma`: must be at least 0 and at most 10, got -1; \
+             `loss.alpha`: must be greater than 0 and less than 1, got 1; \
+             `epochs`: must be at least 1 and at most 1000000, got 0; \
+             `batch_size`: must be at least 1 and at most 1048576, got 0; \
+             `learning_rate`: expected a number, got NaN or infinity; \
+             `warmup`: must be at least 0 and at most 1, got 1.5; \
+             `dropout`: must be at least 0 and less than 1, got 1; \
+             `weight_decay`: must be at least 0 and at most 1000, got -0.5"
         );
+    }
+
+    #[test]
+    fn what_the_manifest_forbids_is_rejected() {
+        let default = TrainParams::default;
+        for (params, expected) in [
+            (
+                TrainParams { weight_decay: 1001.0, ..default() },
+                "`weight_decay`: must be at least 0 and at most 1000, got 1001",
+            ),
+            (
+                TrainParams { soft_f1: 101.0, ..default() },
+                "`soft_f1`: must be at least 0 and at most 100, got 101",
+            ),
+            (
+                TrainParams { batch_size: 1 << 21, ..default() },
+                "`batch_size`: must be at least 1 and at most 1048576, got 2097152",
+            ),
+            (
+                TrainParams { members: 21, ..default() },
+                "`members`: must be at least 1 and at most 20, got 21",
+            ),
+            (
+                TrainParams { hidden: vec![HiddenWidth(65_537)], ..default() },
+                "`hidden.0`: must be at least 1 and at most 65536, got 65537",
+            ),
+        ] {
+            assert_eq!(problems(params), expected);
+        }
+    }
+
+    #[test]
+    fn what_no_schema_can_say_is_checked_too() {
+        let bfce = |alpha| Loss::Bfce { gamma: 2.0, alpha: Some(alpha) };
+        let expected = "`loss.alpha`: expected a number, got NaN";
+        assert_eq!(
+            problems(TrainParams { loss: bfce(f32::NAN), ..TrainParams::default() }),
+            expected
+        );
+        let sampled = TrainParams { negative_sampling: 0.25, ..TrainParams::default() };
+        assert!(MlpParams::new(sampled.clone()).check().is_ok());
+        let expected = "`negative_sampling`: 0.25 needs `sparse_gradient` above 0 and no `soft_f1`";
+        assert_eq!(problems(TrainParams { sparse_gradient: 0.0, ..sampled.clone() }), expected);
+        assert_eq!(problems(TrainParams { soft_f1: 0.5, ..sampled }), expected);
+    }
+
+    fn problems(params: TrainParams) -> String {
+        MlpParams::new(params).check().unwrap_err().to_string()
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The auxiliary term that pulls each brand's F1 over the batch up.
+//! An auxiliary term of the loss that raises each brand's F1 over the batch.
 //!
 //! With `p = σ(z)`, labels `y` and example weights `w`, over the users of a batch for whom the
 //! brand is not ignored, a brand's soft F1 is `F = 2·Σ w·y·p / Σ w·(y + p)`: F1 with
-//! probabilities in place of decisions (as in Bénédict et al. 2022, without their sigmoid of
-//! its own). The term is `share · Σ_brands (1 - F)`, over brands that a user of the batch has;
-//! the others could only be pushed to 0. A sum over brands, as the loss it is added to.
+//! probabilities in place of decisions (as in Bénédict et al. 2022, without their extra sigmoid).
+//! The term is `share · Σ_brands (1 - F)`, over brands that a user of the batch has; the others
+//! could only be pushed to 0. It is a sum over brands, as the loss is.
 
 use model::mlp::sigmoid_in_place;
 use model::sigmoid::parts;
@@ -12,17 +12,17 @@ use multiversion::multiversion;
 use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use crate::loss::Labels;
+use crate::labels::Labels;
 
-/// Columns are summed in blocks, each by one thread and in order of the rows.
+/// Columns that one thread sums, in order of the rows, so that threads do not change the result.
 const COLUMNS: usize = 256;
 
-/// What the term needs of a whole batch before its gradient can be formed, row by row.
+/// Sums over a batch, from which the gradient of each row is computed.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SoftF1 {
     /// `dTerm/dp` of each brand where the user does not have it: `2·share·tp / sum²`
     absent: Vec<f32>,
-    /// The same where the user has it: less `2·share / sum`
+    /// The same where the user has it, which is smaller by `2·share / sum`
     present: Vec<f32>,
     true_positives: Vec<f64>,
     sums: Vec<f64>,
@@ -36,7 +36,7 @@ impl SoftF1 {
         self.is_active
     }
 
-    /// Sums a batch's probabilities; returns the term.
+    /// Sums over a batch; returns the term, 0 if `share` is.
     pub(crate) fn prepare<'a>(
         &mut self,
         share: f32,
@@ -68,13 +68,13 @@ impl SoftF1 {
             }
         });
         for i in 0..n_users {
-            let Labels { brands, ignored, weight } = labels(i);
-            let weight = f64::from(weight);
+            let labels = labels(i);
+            let weight = f64::from(labels.weight);
             let prob = |brand: usize| f64::from(parts(logits[[i, brand]]).p);
-            for &brand in ignored {
+            for &brand in labels.ignored {
                 self.sums[brand as usize] -= weight * prob(brand as usize);
             }
-            for brand in counted(brands, ignored) {
+            for brand in labels.counted() {
                 self.true_positives[brand] += weight * prob(brand);
                 self.sums[brand] += weight;
                 self.labels[brand] += weight;
@@ -96,12 +96,12 @@ impl SoftF1 {
         term
     }
 
-    /// The term's gradient with respect to one user's logits.
+    /// Fills `gradient` with that of the term with respect to one user's logits.
     pub(crate) fn gradient(&self, logits: &[f32], labels: Labels, gradient: &mut Vec<f32>) {
         gradient.clear();
         gradient.extend_from_slice(logits);
         negatives(gradient, &self.absent, labels.weight);
-        for brand in counted(labels.brands, labels.ignored) {
+        for brand in labels.counted() {
             let at = parts(logits[brand]);
             gradient[brand] = labels.weight * self.present[brand] * at.p * at.q;
         }
@@ -111,12 +111,7 @@ impl SoftF1 {
     }
 }
 
-fn counted<'a>(brands: &'a [u32], ignored: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
-    let is_counted = |brand: &&u32| ignored.binary_search(brand).is_err();
-    brands.iter().filter(is_counted).map(|&brand| brand as usize)
-}
-
-/// `weight · slope · p · (1 - p)` in place of each logit.
+/// Replaces each logit by `weight · slope · p · (1 - p)`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn negatives(logits: &mut [f32], slopes: &[f32], weight: f32) {
     for (z, slope) in logits.iter_mut().zip(slopes) {

@@ -19,13 +19,13 @@ pub struct Entry {
     pub value: f32,
 }
 
-/// Cells that are looked at together: most blocks hold no entry and are passed by their sum.
+/// Cells in a block: most blocks hold no entry and are skipped by their sum.
 const LANES: usize = 16;
 
-/// Appends the entries that are kept of a row.
+/// Appends the entries of a row that are kept.
 ///
-/// * `share`: entries below this share of the row's largest, in magnitude, are kept at random.
-/// * `seed`: another for each row of each update.
+/// * `share`: entries whose magnitude is below this share of the row's largest are kept at random.
+/// * `seed`: differs between rows and updates.
 ///
 /// Entries are drawn by systematic sampling: one random number starts the running sum of
 /// `|g| / limit`, and an entry is kept where the sum passes a whole number. So a row's number
@@ -62,7 +62,7 @@ fn select_above(row: &[f32], limit: f32, start: f32, entries: &mut Vec<Entry>) {
             let size = g.abs() * inverse;
             *step = if size < 1.0 { size } else { 1.0 };
         }
-        // In halves, so that the sum is vectorised and the same on every machine.
+        // Summed in halves: vectorised, and the same on every machine.
         let mut halves = steps;
         for width in [8, 4, 2, 1] {
             for j in 0..width {
@@ -89,7 +89,7 @@ fn select_above(row: &[f32], limit: f32, start: f32, entries: &mut Vec<Entry>) {
 /// * `rows`: rows as long as `sum`, one after another.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn weighted_sum(entries: &[Entry], rows: &[f32], sum: &mut [f32]) {
-    /// Columns whose sums stay in registers.
+    /// Columns whose sums fit in registers.
     const COLUMNS: usize = 128;
     let width = sum.len();
     let n_whole = width / COLUMNS * COLUMNS;
@@ -123,12 +123,12 @@ pub fn weighted_sum(entries: &[Entry], rows: &[f32], sum: &mut [f32]) {
 pub struct ByBrand {
     /// Brand `b` has `entries[starts[b]..starts[b + 1]]`
     starts: Vec<usize>,
-    /// `index` is the user
+    /// Their `index` is the user
     entries: Vec<Entry>,
 }
 
 impl ByBrand {
-    /// Sorts the entries of users, given in order.
+    /// Sorts the entries of all users, the first user's first.
     pub fn fill<'a>(&mut self, n_brands: usize, users: impl Iterator<Item = &'a [Entry]> + Clone) {
         self.starts.clear();
         self.starts.resize(n_brands + 1, 0);
@@ -140,7 +140,7 @@ impl ByBrand {
         }
         self.entries.clear();
         self.entries.resize(self.starts[n_brands], Entry::default());
-        // Each brand's start moves to its end, which is the start of the next.
+        // Each brand's start moves to its end, which is the start of the next brand.
         for (user, entries) in users.enumerate() {
             for entry in entries {
                 let place = &mut self.starts[entry.index as usize];
@@ -152,7 +152,7 @@ impl ByBrand {
         self.starts[0] = 0;
     }
 
-    /// The entries of a brand.
+    /// The entries of a brand, in order of users.
     pub fn of(&self, brand: usize) -> &[Entry] {
         &self.entries[self.starts[brand]..self.starts[brand + 1]]
     }

@@ -18,11 +18,11 @@ use crate::sparse::{ByBrand, Entry, brand_sums, select, weighted_sum};
 /// Users that a thread takes at a time.
 const BLOCK: usize = 16;
 
-/// Step size of the weights of a user's own history, as a multiple of that of the others: they
-/// are few, sit on the logits themselves, and have further to go.
+/// Step size of the weights of a user's own history, as a multiple of the others'. They are few,
+/// act on the logits directly, and have further to go.
 const OWN_HISTORY_RATE: f32 = 10.0;
 
-/// Everything an update needs, allocated once.
+/// The buffers and moments of an update, allocated once.
 #[derive(Debug)]
 pub struct Updater {
     workspace: Workspace,
@@ -32,21 +32,22 @@ pub struct Updater {
     by_brand: ByBrand,
     gradients: Gradients,
     rows: Vec<Vec<f32>>,
-    /// Of each array of [`Mlp::parameters`]
+    /// One for each array of [`Mlp::parameters`]
     pub moments: Vec<Moments>,
-    /// Share of a row's largest gradient below which entries are kept at random; 0 for none
+    /// Entries below this share of a row's largest gradient are kept at random; 0 keeps all
     sparse: f32,
 }
 
-/// What a block of users leaves for the backward pass.
+/// Results of a block of users, for the backward pass.
 #[derive(Debug, Default)]
 struct Block {
     scratch: Scratch,
     loss: f64,
-    /// User `i` of the block has the entries up to `ends[i]`
+    /// Gradients of the logits that were kept, user after user
     entries: Vec<Entry>,
+    /// End of each user's entries
     ends: Vec<usize>,
-    /// Gradients at the brands of the users' histories, one after another
+    /// Gradients of the logits of the brands in the users' histories, user after user
     own_history: Vec<f32>,
 }
 
@@ -57,17 +58,17 @@ impl Block {
     }
 }
 
-/// What one update is to do.
+/// Settings of one update.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
-    /// Sizes of the step
+    /// Learning rate, decay and number of the update
     pub step: Step,
-    /// Units left out
+    /// Rate, and a seed that differs between updates
     pub dropout: Dropout,
 }
 
-/// Which logits of a batch are looked at: all of the first users, of the others those of the brands
-/// that are not rare, and of their labels.
+/// The logits of a batch that are computed: all of the first `n_whole` users; of the others those of
+/// the brands below `first_rare`, and of labels.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     n_whole: usize,
@@ -75,9 +76,9 @@ struct Part {
 }
 
 impl Updater {
-    /// An updater for a network, whose output weights it lays out as it needs them.
+    /// Also changes the memory layout of the network's output weights to the one it needs.
     pub fn new(mlp: &mut Mlp, params: &TrainParams) -> Self {
-        // Without a hidden layer the output's gradient is all there is, and bags need it whole.
+        // Without a hidden layer the bags need the whole gradient of the logits.
         let sparse = if mlp.layers.len() > 1 { params.sparse_gradient } else { 0.0 };
         mlp.layers.last_mut().expect("a network has a layer").lay_out(sparse > 0.0);
         Self {
@@ -93,7 +94,7 @@ impl Updater {
         }
     }
 
-    /// Updates the network by the gradient on a batch; returns the batch's loss before it.
+    /// Updates the network by the gradient on a batch; returns the loss before the update.
     pub fn update(
         &mut self,
         mlp: &mut Mlp,
@@ -130,11 +131,11 @@ impl Updater {
         let arrays = mlp.parameters_mut().zip(self.gradients.flat()).zip(&mut self.moments);
         for (i, ((parameter, gradient), moments)) in arrays.enumerate() {
             if i == output_weights && self.sparse > 0.0 {
-                continue; // updated with its gradient
+                continue; // already updated by `output_layer`
             }
             let rate = if i < n_network { 1.0 } else { OWN_HISTORY_RATE };
             let learning_rate = step.learning_rate * rate;
-            // Decay is per unit of step size: as much of it as elsewhere.
+            // Decay is per unit of step size: this makes it as much as elsewhere.
             let weight_decay = if parameter.decays { step.weight_decay / rate } else { 0.0 };
             let step = Step { learning_rate, weight_decay, ..step };
             moments.update(parameter.values, gradient, step);
@@ -142,7 +143,7 @@ impl Updater {
         loss
     }
 
-    /// The logits that are looked at. The other cells hold whatever was there.
+    /// Computes the logits of a part. The other cells keep stale values, which nothing reads.
     fn forward(
         &mut self,
         mlp: &Mlp,
@@ -172,7 +173,7 @@ impl Updater {
         }
     }
 
-    /// Replaces logits by their gradients, block by block; keeps what the backward pass needs.
+    /// Replaces logits by their gradients and fills the blocks; returns the loss.
     fn losses(
         &mut self,
         mlp: &Mlp,
@@ -228,7 +229,8 @@ impl Updater {
         term + self.blocks.iter().map(|block| block.loss).sum::<f64>()
     }
 
-    /// The output layer by its sparse gradient: what it hands down, then its own update.
+    /// The sparse backward pass of the output layer: first the gradient of its input, then the
+    /// update of its weights.
     fn output_layer(&mut self, mlp: &mut Mlp, step: Step) {
         self.gradients.resize(&self.workspace);
         let last = mlp.layers.len() - 1;
@@ -290,7 +292,7 @@ mod tests {
     use crate::backward::tests::spread;
     use crate::batches::Batches;
     use crate::examples::{ArrayExamples, Chained, Examples as _};
-    use crate::loss::Labels;
+    use crate::labels::Labels;
 
     const N_BRANDS: usize = 20;
 
@@ -319,12 +321,12 @@ mod tests {
         }
     }
 
-    /// 18 users, more than a block; one brand of a history is unknown.
+    /// 18 users, which is more than a block; each history has a brand that the network does not know.
     fn batch() -> ExampleBatch {
         batch_from(0)
     }
 
-    /// The same users, but the first `first` of them at the end.
+    /// The same users in a cycle, starting with user `first`.
     fn batch_from(first: u32) -> ExampleBatch {
         let mut batch = ExampleBatch::default();
         let mut bags = Bags { offsets: vec![0], ids: Vec::new(), weights: Vec::new() };
@@ -342,13 +344,13 @@ mod tests {
         batch
     }
 
-    /// One update of the network at a step size; returns the loss before it.
+    /// One update of the network; returns the loss before it.
     fn update(mlp: &mut Mlp, learning_rate: f32, sparse_gradient: f32) -> (f64, Updater) {
         let params = TrainParams { loss: Loss::Bce {}, sparse_gradient, ..TrainParams::default() };
         update_on(&batch(), mlp, learning_rate, &params)
     }
 
-    /// Of the brands the last ten are rare.
+    /// The last ten brands are rare.
     fn update_on(
         batch: &ExampleBatch,
         mlp: &mut Mlp,
@@ -371,9 +373,9 @@ mod tests {
         mlp.parameters().flatten().copied().collect()
     }
 
-    /// With a limit of a billionth of the largest entry all are kept, as they are.
+    /// With a limit of a billionth of the largest entry all entries are kept unchanged.
     #[test]
-    fn an_update_with_every_entry_is_that_of_the_dense_gradient() {
+    fn a_sparse_update_with_every_entry_is_the_dense_update() {
         let (mut dense, mut sparse) = (network(), network());
         let (dense_loss, _) = update(&mut dense, 0.05, 0.0);
         let (sparse_loss, updater) = update(&mut sparse, 0.05, 1e-9);
@@ -386,8 +388,8 @@ mod tests {
         }
     }
 
-    /// With a third of 18 users looked at whole, each is so in 6 of the 18 turns of the batch: the
-    /// mean over all turns is the whole gradient, and the whole loss.
+    /// A third of 18 users see all negatives, so each does in 6 of the 18 cycles of the batch. The mean
+    /// over all cycles is the whole gradient and the whole loss.
     #[test]
     fn sampled_negatives_are_right_on_average() {
         let gradients = |first: u32, negative_sampling: f32| {
@@ -412,7 +414,7 @@ mod tests {
         let mut mean = vec![0.0; whole.len()];
         for first in 0..18 {
             let (sampled, n_entries) = gradients(first, 1.0 / 3.0);
-            // Of 6 users all brands; of 12 the first ten, the last, and one more rare label of some.
+            // 6 users have all brands; 12 have the first ten, the last, and some one more rare label.
             assert!((6 * 20 + 12 * 11..=6 * 20 + 12 * 12).contains(&n_entries), "{n_entries}");
             mean.iter_mut().zip(&sampled).for_each(|(mean, value)| *mean += value / 18.0);
         }
@@ -421,10 +423,10 @@ mod tests {
         }
     }
 
-    /// Two kinds of users, as training and valid users of a refit may be: the second has other
-    /// features and all the rare labels. All are one batch, so the whole gradient is the same for
-    /// every seed; a user's share in the sampled one has a relative deviation of about 1.4, over
-    /// 2,000 seeds 0.03, and over the users of a brand less.
+    /// Two kinds of users, as in a refit: those of the second have other features and all the rare
+    /// labels. All are in one batch, so the whole gradient is the same for every seed. A user's share
+    /// in the sampled gradient has a relative deviation of about 1.4, which over 2,000 seeds is 0.03,
+    /// and less over the users of a brand.
     #[test]
     fn sampled_negatives_are_right_on_average_for_two_kinds_of_users() {
         let users = |n: usize, x: f32, label: usize| {
@@ -462,9 +464,9 @@ mod tests {
         assert!(gap < 0.02, "{mean} for {whole}");
     }
 
-    /// Its gradient is dense, and reads every cell.
+    /// The gradient is dense then, and reads every cell.
     #[test]
-    fn without_a_hidden_layer_all_negatives_are_looked_at() {
+    fn without_a_hidden_layer_all_negatives_are_computed() {
         let after = |negative_sampling: f32| {
             let mut mlp = network();
             mlp.layers.remove(0);
@@ -482,7 +484,8 @@ mod tests {
         assert_eq!(after(0.25), after(1.0));
     }
 
-    /// Central differences of the loss, of the own weights of three brands and the common ones.
+    /// Compares the gradients of three brands' own weights and of the common weights with central
+    /// differences.
     #[test]
     fn gradients_of_the_own_history_are_slopes_of_the_loss() {
         const H: f32 = 1.0 / 64.0;

@@ -1,10 +1,9 @@
-//! How good a network is on the valid users.
+//! Figures of a network on the valid users.
 
 use contract::manifest::SelectEpoch;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
 use metrics::{
-    Counts, Curve, Histogram, Lists, average_precision, counts_at, expected, f1, macro_f1,
-    mean_defined,
+    Counts, Curve, Histogram, average_precision, counts_at, expected, f1, macro_f1, mean_defined,
 };
 use model::{Mlp, Workspace};
 use ndarray::parallel::prelude::*;
@@ -12,16 +11,19 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rayon::iter::ParallelExtend as _;
 
 use crate::examples::{ExampleBatch, Examples};
-use crate::loss::{Labels, Objective};
+use crate::labels::Labels;
+use crate::loss::Objective;
 
-/// Users whose logits are held at a time.
+/// Users whose logits are held in memory at a time.
 const BATCH: usize = 1024;
 
-/// Figures on the valid users, at each brand's expected-F1 threshold after calibration, both
-/// fitted on the same users: comparable between epochs, and a little too good.
+/// Figures on the valid users, at each brand's expected-F1 threshold after calibration.
+///
+/// Both are fitted on the same users, so the figures can be compared between epochs but are a little
+/// too good.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
-    /// As the training loss, without the soft F1 term
+    /// The training loss without the soft F1 term
     pub loss: f64,
     /// Mean of the brands' F1
     pub macro_f1: Option<f64>,
@@ -32,7 +34,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// What epochs are compared by; more is better.
+    /// The figure that epochs are compared by; more is better. `None` if it is undefined.
     pub fn merit(&self, by: SelectEpoch) -> Option<f64> {
         let merit = match by {
             SelectEpoch::Last => None,
@@ -44,12 +46,12 @@ impl Figures {
         merit.filter(|merit| merit.is_finite())
     }
 
-    /// All figures.
+    /// All figures, in the order of the fields.
     pub(crate) fn to_array(self) -> [Option<f64>; 4] {
         [Some(self.loss), self.macro_f1, self.user_f1, self.mean_average_precision]
     }
 
-    /// From [`Self::to_array`].
+    /// The inverse of [`Self::to_array`]; `None` without a loss.
     pub(crate) fn from_array(values: [Option<f64>; 4]) -> Option<Self> {
         let [loss, macro_f1, user_f1, mean_average_precision] = values;
         Some(Self { loss: loss?, macro_f1, user_f1, mean_average_precision })
@@ -60,11 +62,11 @@ impl Figures {
 pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figures {
     let mut histogram = Histogram::new(mlp.n_brands());
     let mut total_loss = 0.0;
-    for_each_batch(mlp, users, |logits, labels| {
-        let (offsets, values) = flatten(labels);
+    for_each_batch(mlp, users, |logits, batch| {
         let flat = logits.as_slice().expect("fresh logits are contiguous");
-        histogram.add_rows(flat, Lists { offsets: &offsets, values: &values });
-        total_loss += objective.loss(logits, labels) * labels.len() as f64;
+        histogram.add_rows(flat, batch.brands());
+        let labels: Vec<Labels> = (0..batch.len()).map(|i| batch.labels(i)).collect();
+        total_loss += objective.loss(logits, &labels) * labels.len() as f64;
     });
 
     let brands: Vec<(Curve, f64)> = calibration::fit(&histogram, DEFAULT_STRENGTH)
@@ -85,13 +87,14 @@ pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figur
     let cuts: Vec<f32> =
         brands.iter().map(|(curve, threshold)| curve.logit_of(*threshold) as f32).collect();
     let mut user_f1 = Vec::with_capacity(users.len());
-    for_each_batch(mlp, users, |logits, labels| {
+    for_each_batch(mlp, users, |logits, batch| {
         let rows = logits.axis_iter(Axis(0)).into_par_iter();
-        let of_batch = rows.zip(labels.par_iter()).map(|(row, labels)| {
+        let of_batch = rows.enumerate().map(|(i, row)| {
+            let brands = batch.brands().get(i);
             let n_predicted = row.iter().zip(&cuts).filter(|(z, cut)| z >= cut).count() as u64;
             let is_hit = |brand: &&u32| row[**brand as usize] >= cuts[**brand as usize];
-            let tp = labels.brands.iter().filter(is_hit).count() as u64;
-            let n_labels = labels.brands.len() as u64;
+            let tp = brands.iter().filter(is_hit).count() as u64;
+            let n_labels = brands.len() as u64;
             let of_user = Counts { tp, fp: n_predicted - tp, fn_: n_labels - tp };
             if n_labels == 0 { None } else { f1(of_user) }
         });
@@ -106,20 +109,10 @@ pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figur
     }
 }
 
-fn flatten(labels: &[Labels]) -> (Vec<usize>, Vec<u32>) {
-    let mut offsets = vec![0];
-    let mut values = Vec::new();
-    for labels in labels {
-        values.extend_from_slice(labels.brands);
-        offsets.push(values.len());
-    }
-    (offsets, values)
-}
-
 fn for_each_batch(
     mlp: &Mlp,
     users: &dyn Examples,
-    mut each: impl FnMut(ArrayView2<f32>, &[Labels]),
+    mut each: impl FnMut(ArrayView2<f32>, &ExampleBatch),
 ) {
     let mut batch = ExampleBatch::default();
     let mut workspace = Workspace::default();
@@ -129,7 +122,6 @@ fn for_each_batch(
         users.gather(rows, &mut batch);
         let mut view = logits.slice_mut(ndarray::s![..rows.len(), ..]);
         mlp.forward(&batch.inputs, &mut workspace, view.view_mut(), None);
-        let labels: Vec<Labels> = (0..rows.len()).map(|i| batch.labels(i)).collect();
-        each(view.view(), &labels);
+        each(view.view(), &batch);
     }
 }

@@ -11,7 +11,8 @@ use ndarray::{Array1, Array2, array, s};
 use serde::Deserialize;
 use train_stage::adam::Step;
 use train_stage::examples::ExampleBatch;
-use train_stage::loss::{Labels, Objective};
+use train_stage::labels::Labels;
+use train_stage::loss::Objective;
 use train_stage::update::{Update, Updater};
 
 #[derive(Deserialize)]

@@ -22,7 +22,11 @@ pub(crate) struct Violation {
 /// Violations of a schema of [`crate::schema`] by a value, each with its path.
 pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
     let found = check(&mut value.clone(), schema).into_iter();
-    found.map(|violation| format!("{}: {}", violation.path.join("."), violation.message)).collect()
+    // The message of a wrong value has its place already.
+    let with_place = |Violation { path, is_key, message }: Violation| {
+        if is_key { format!("{}: {message}", path.join(".")) } else { message }
+    };
+    found.map(with_place).collect()
 }
 
 /// Every violation of `schema` (with its `definitions`) by `value`. Where the schema wants a whole
@@ -480,7 +484,7 @@ mod tests {
         assert_eq!(schema_problems(&json!([1, null]), &pair), [""; 0]);
         assert_eq!(
             schema_problems(&json!([null, 1]), &pair),
-            ["0: `0`: expected a number, got `null`", "1: `1`: expected null, got `1`"]
+            ["`0`: expected a number, got `null`", "`1`: expected null, got `1`"]
         );
     }
 

@@ -40,22 +40,18 @@ impl fmt::Display for IdKind {
     }
 }
 
-/// Why a column's values are not ids. `Display` leaves out where the column is.
+/// Why a column's values are not ids. `Display` leaves out where the column is, and says what to
+/// write in a manifest; see [`Self::at`] and [`Self::in_file`].
 #[derive(Debug, thiserror::Error)]
 pub enum IdError {
     /// Its type holds none
-    #[error("is `{found}`, expected whole numbers or text{remedy}")]
     NotIds {
         /// Its type
         found: DataType,
-        /// What to write, or nothing
-        remedy: &'static str,
+        /// What would make ids of it
+        remedy: Remedy,
     },
     /// They are numbers where others are text, or the other way round
-    #[error(
-        "is `{found}` ({kind}), but the ids it refers to are `{expected}` ({expected_kind}); cast \
-         one of them in a view, or give the type of a csv or json column with `types`"
-    )]
     OtherKind {
         /// Its type
         found: DataType,
@@ -66,27 +62,95 @@ pub enum IdError {
         /// What the ids of that column are
         expected_kind: IdKind,
     },
-    /// Bytes that are no text
-    #[error(
-        "holds bytes that are neither UTF-8 text nor a UUID (row {row}: `{bytes}`); write \
-         `encode(COLUMN, 'hex')` in a view"
-    )]
+    /// Bytes that are not text
     Bytes {
         /// 0-based row of the batch
         row: usize,
         /// As hexadecimal digits
         bytes: String,
     },
+    /// This many are null
+    Nulls(usize),
     /// Arrow could not convert them
-    #[error("{0}")]
     Arrow(#[from] ArrowError),
 }
 
+/// What makes ids of a column. Messages call the column `COLUMN` until its name is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A cast to this SQL type
+    Cast(&'static str),
+    /// The bytes as hexadecimal digits
+    Encode,
+    /// Values: the column has none
+    Values,
+    /// None is known
+    Unknown,
+}
+
+impl Remedy {
+    /// For a table of a manifest: SQL for a view, or a type to read a column as.
+    fn in_manifest(self) -> String {
+        let here = self.in_file();
+        match self {
+            Self::Cast(_) => {
+                format!("{here} in a view, or `types: {{COLUMN: text}}` if it is of csv or json")
+            }
+            Self::Encode => format!("{here} in a view"),
+            Self::Values | Self::Unknown => here,
+        }
+    }
+
+    /// For a file that no manifest describes: SQL for whoever makes it.
+    fn in_file(self) -> String {
+        match self {
+            Self::Cast(to) => format!("; write `cast(COLUMN as {to})`"),
+            Self::Encode => "; write `encode(COLUMN, 'hex')`".to_owned(),
+            Self::Values => "; it has no value".to_owned(),
+            Self::Unknown => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message(Remedy::in_manifest))
+    }
+}
+
 impl IdError {
-    /// With the table and the column.
+    /// With the table and the column, for a table of a manifest.
     pub fn at(&self, table: &str, column: &str) -> DataError {
-        let what = self.to_string().replace("COLUMN", column);
+        self.located(table, column, Remedy::in_manifest)
+    }
+
+    /// With the table and the column, for a file that no manifest describes.
+    pub fn in_file(&self, table: &str, column: &str) -> DataError {
+        self.located(table, column, Remedy::in_file)
+    }
+
+    fn located(&self, table: &str, column: &str, remedy: fn(Remedy) -> String) -> DataError {
+        let what = self.message(remedy).replace("COLUMN", column);
         DataError(format!("{table}: column `{column}` {what}"))
+    }
+
+    fn message(&self, words: fn(Remedy) -> String) -> String {
+        match self {
+            Self::NotIds { found, remedy } => {
+                format!("is `{found}`, expected whole numbers or text{}", words(*remedy))
+            }
+            Self::OtherKind { found, kind, expected, expected_kind } => format!(
+                "is `{found}` ({kind}), but the ids it refers to are `{expected}` \
+                 ({expected_kind}); cast one of them in a view, or give the type of a csv or json \
+                 column with `types`"
+            ),
+            Self::Bytes { row, bytes } => format!(
+                "holds bytes that are neither UTF-8 text nor a UUID (row {row}: `{bytes}`){}",
+                words(Remedy::Encode)
+            ),
+            Self::Nulls(n) => format!("holds {}, expected none", plural(*n as u64, "null")),
+            Self::Arrow(err) => err.to_string(),
+        }
     }
 }
 
@@ -112,14 +176,12 @@ impl IdKind {
             | DataType::BinaryView
             | DataType::FixedSizeBinary(_) => Ok(Self::Text),
             DataType::Dictionary(_, values) => Self::of(values),
-            t if t.is_floating() || t.is_decimal() => Err(not_ids(
-                "; write `cast(COLUMN as bigint)` in a view, or `types: {COLUMN: text}` if it is of csv or json",
-            )),
-            t if t.is_temporal() || *t == DataType::Boolean => Err(not_ids(
-                "; write `cast(COLUMN as varchar)` in a view, or `types: {COLUMN: text}` if it is of csv or json",
-            )),
-            DataType::Null => Err(not_ids("; it has no value")),
-            _ => Err(not_ids("")),
+            t if t.is_floating() || t.is_decimal() => Err(not_ids(Remedy::Cast("bigint"))),
+            t if t.is_temporal() || *t == DataType::Boolean => {
+                Err(not_ids(Remedy::Cast("varchar")))
+            }
+            DataType::Null => Err(not_ids(Remedy::Values)),
+            _ => Err(not_ids(Remedy::Unknown)),
         }
     }
 }
@@ -206,28 +268,24 @@ fn uuid(bytes: &[u8]) -> String {
 ///
 /// # Errors
 ///
-/// A type that holds no ids, bytes that are no text, or a null.
-pub fn whole(table: &str, column: &str, parts: &[&ArrayRef]) -> Result<ArrayRef, DataError> {
-    let bad_ids = |err: IdError| err.at(table, column);
+/// A type that holds no ids, bytes that are not text, or nulls.
+pub fn whole(parts: &[&ArrayRef]) -> Result<ArrayRef, IdError> {
     let mut to = DataType::Int64;
     for part in parts {
-        if stored_type(part).map_err(bad_ids)? == DataType::Utf8 {
+        if stored_type(part)? == DataType::Utf8 {
             to = DataType::Utf8;
         }
     }
     let parts: Vec<ArrayRef> =
-        parts.iter().map(|part| convert(part, &to)).collect::<Result<_, _>>().map_err(bad_ids)?;
+        parts.iter().map(|part| convert(part, &to)).collect::<Result<_, _>>()?;
     if parts.is_empty() {
         return Ok(arrow::array::new_empty_array(&to));
     }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let ids = concat(&parts).map_err(|err| bad_ids(err.into()))?;
+    let ids = concat(&parts)?;
     match ids.null_count() {
         0 => Ok(ids),
-        n => {
-            let nulls = plural(n as u64, "null");
-            Err(DataError(format!("{table}: column `{column}` holds {nulls}, expected none")))
-        }
+        n => Err(IdError::Nulls(n)),
     }
 }
 
@@ -404,6 +462,23 @@ mod tests {
         let expected = ["80818283-8485-8687-8889-8a8b8c8d8e8f", "abcdefghijklmnop"];
         assert_eq!(stored(Arc::new(ids)), expected);
         assert_eq!(stored(Arc::new(BinaryArray::from(values.to_vec()))), expected);
+    }
+
+    /// Whoever makes a file on its own has no view and no `types`.
+    #[test]
+    fn the_remedy_fits_where_the_column_is_from() {
+        let dates: ArrayRef = Arc::new(arrow::array::Date32Array::from(vec![7]));
+        let err = stored_type(&dates).unwrap_err();
+        assert_eq!(
+            err.at("users", "user_id").0,
+            "users: column `user_id` is `Date32`, expected whole numbers or text; write \
+             `cast(user_id as varchar)` in a view, or `types: {user_id: text}` if it is of csv or json"
+        );
+        assert_eq!(
+            err.in_file("users", "user_id").0,
+            "users: column `user_id` is `Date32`, expected whole numbers or text; write \
+             `cast(user_id as varchar)`"
+        );
     }
 
     #[test]

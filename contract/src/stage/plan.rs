@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::manifest::{
@@ -13,18 +16,22 @@ use crate::query::{self, canonical, effective_params};
 use crate::raw_files;
 use crate::unused;
 
-/// A step of the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A step of the pipeline; the order is that in which they run. The first lines of these comments are
+/// help texts of the command line.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Raw tables to brands, features, valid and test users; shared by all experiments
+    /// Split the users and write the tables that all experiments share
     Holdout,
-    /// Training users to examples
+    /// Draw training examples
     Sample,
-    /// Examples to a model
+    /// Train a model on the examples
     Train,
-    /// A model to decisions
+    /// Fit thresholds and predict brands for the test users
     Score,
-    /// Decisions of all experiments to a report
+    /// Compare all experiments in one report
     Report,
 }
 
@@ -54,22 +61,56 @@ impl Stage {
     }
 }
 
-/// File name of a stage's record.
-pub const RECORD: &str = "stage.json";
-
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
+/// Which stage of which experiment. Displayed as in messages: `train of bau`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct StageId {
+    /// Name of the experiment; null for `holdout` and `report`, which all experiments share
+    pub experiment: Option<String>,
+    /// `holdout`, `sample`, `train`, `score` or `report`
+    #[schemars(with = "String")]
+    pub stage: Stage,
+}
+
+impl StageId {
+    /// A stage that all experiments share.
+    pub fn shared(stage: Stage) -> Self {
+        Self { experiment: None, stage }
+    }
+
+    /// A stage of an experiment.
+    pub fn of(stage: Stage, experiment: impl Into<String>) -> Self {
+        Self { experiment: Some(experiment.into()), stage }
+    }
+}
+
+impl fmt::Display for StageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.experiment {
+            Some(experiment) => write!(f, "{} of {experiment}", self.stage),
+            None => write!(f, "{}", self.stage),
+        }
+    }
+}
+
+/// File name of a stage's record.
+pub const RECORD: &str = "stage.json";
+
+/// File name of what a stage wrote to stderr and stdout under the runner.
+pub const LOG: &str = "log.txt";
+
 /// What one stage of one experiment reads, how it is set, and where it writes.
 #[derive(Debug, Clone)]
 pub struct StagePlan {
-    /// The step
-    pub stage: Stage,
-    /// The experiment, for the stages that belong to one
-    pub experiment: Option<String>,
+    /// The stage that is planned
+    pub id: StageId,
     /// Folder of its outputs and of its record, `stage.json`
     pub dir: PathBuf,
     /// Files it reads
@@ -93,28 +134,20 @@ pub struct Input {
     pub is_in_params: bool,
 }
 
-/// A stage as in messages: `train of bau`.
-pub fn label(stage: &str, experiment: Option<&str>) -> String {
-    match experiment {
-        Some(experiment) => format!("{stage} of {experiment}"),
-        None => stage.to_owned(),
-    }
-}
-
 impl StagePlan {
-    /// As in messages: `train of bau`.
-    pub fn label(&self) -> String {
-        label(self.stage.name(), self.experiment.as_deref())
-    }
-
     /// Whether it reads an input of this name.
     pub fn has_input(&self, name: &str) -> bool {
         self.inputs.iter().any(|input| input.name == name)
     }
 
-    /// The stage's record.
+    /// Path of the stage's record.
     pub fn record_path(&self) -> PathBuf {
         self.dir.join(RECORD)
+    }
+
+    /// Path of the stage's log, which exists from the moment the runner starts the stage.
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join(LOG)
     }
 }
 
@@ -171,13 +204,15 @@ impl Manifest {
             (Stage::Report, _) => self.report_plan(),
             (_, None) => unreachable!("{stage} belongs to an experiment"),
         };
-        let experiment = match stage {
-            Stage::Holdout | Stage::Report => None,
-            _ => experiment.map(|e| e.name.clone()),
+        let id = match experiment {
+            Some(experiment) if Stage::OF_EXPERIMENT.contains(&stage) => {
+                StageId::of(stage, &experiment.name)
+            }
+            _ => StageId::shared(stage),
         };
-        let dir = self.stage_dir(stage, experiment.as_deref());
+        let dir = self.stage_dir(stage, id.experiment.as_deref());
         let records = if stage == Stage::Report { self.record_paths() } else { Vec::new() };
-        StagePlan { stage, experiment, dir, inputs, records, params }
+        StagePlan { id, dir, inputs, records, params }
     }
 
     /// Records of all stages but the report.

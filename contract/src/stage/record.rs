@@ -144,7 +144,7 @@ impl Record {
 
     /// The record of a stage of the plan's folder.
     pub fn of(plan: &StagePlan) -> Option<Self> {
-        Self::load(&plan.record_path()).filter(|record| record.stage == plan.stage.name())
+        Self::load(&plan.record_path()).filter(|record| record.stage == plan.id.stage.name())
     }
 }
 

@@ -72,7 +72,7 @@ impl StageRun {
     /// If the stage has no such input.
     pub fn input(&self, name: &str) -> &Path {
         let input = self.plan.inputs.iter().find(|input| input.name == name);
-        &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.label())).path
+        &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.id)).path
     }
 
     /// Reads an input, whose bytes must be as its stage recorded them.
@@ -118,7 +118,7 @@ impl StageRun {
         mut metadata: HashMap<String, String>,
     ) -> Result<Writer, Error> {
         metadata.insert(ipc::FINGERPRINT_KEY.to_owned(), self.fingerprint.clone());
-        if let Some(experiment) = &self.plan.experiment {
+        if let Some(experiment) = &self.plan.id.experiment {
             metadata.insert(ipc::EXPERIMENT_KEY.to_owned(), experiment.clone());
         }
         Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
@@ -153,8 +153,8 @@ impl StageRun {
     /// [`Error::Io`]. If it is killed in between, the stage has no record and runs again.
     pub fn done(self, summary: Value) -> Result<Record, Error> {
         let record = Record {
-            stage: self.plan.stage.name().to_owned(),
-            experiment: self.plan.experiment.clone(),
+            stage: self.plan.id.stage.name().to_owned(),
+            experiment: self.plan.id.experiment.clone(),
             fingerprint: self.fingerprint,
             parts: self.parts,
             outputs: self

@@ -1,29 +1,31 @@
-//! Brand by brand.
+//! Brand by brand: F1 by volume, the largest brands, those that changed most, and all.
 
 use metrics::f1;
 
 use crate::bands::{VolumeBand, volume_bands};
-use crate::chart::{Chart, Key, Panel, Place, Scale};
+use crate::chart::{Chart, Key, Panel, Place};
 use crate::compare::{Judged, LEVEL};
 use crate::evaluate::median;
+use crate::experiment::Experiment;
 use crate::format;
+use crate::page::blocks::{Block, Cell, Column, Row, Section, Table};
 use crate::page::explorer;
-use crate::page::{Block, Cell, Column, Row, Section, Table, View, metric, number, tone, words};
-use crate::report::Experiment;
+use crate::page::view::{View, metric, tone};
+use crate::report::TopBrand;
+use crate::scale::Scale;
 
-/// Brands that gained most and those that lost most, of each.
+/// Brands shown that gained most, and as many that lost most.
 const N_MOVERS: usize = 25;
 
-/// F1 by volume, the largest brands, those that changed most, and all.
 pub fn section(view: &View) -> Section {
     let medians = Block::fold("The lines as a table", vec![Block::Table(by_volume(view))]);
     let mut blocks = vec![Block::Chart(scatter(view)), medians];
     if !view.report.top_brands.is_empty() {
         blocks.push(Block::Table(largest(view)));
     }
-    if let Some((base, main)) = view.baseline().zip(view.selected()) {
-        let tables = movers(view, base, main).filter(|table| !table.rows.is_empty());
-        blocks.extend(tables.map(Block::Table));
+    if let Some(pair) = view.baseline().zip(view.selected()) {
+        let tables = [Direction::Gained, Direction::Lost].map(|way| movers(view, pair, way));
+        blocks.extend(tables.into_iter().flatten().map(Block::Table));
     }
     blocks.push(Block::Explorer(explorer::explorer(view)));
     Section { id: "brands", title: "Brand by brand", blocks }
@@ -47,7 +49,7 @@ fn scatter(view: &View) -> Chart {
     };
     Chart {
         title: "F1 of every brand against its volume".to_owned(),
-        description: "One dot a brand; the lines are medians by band of volume. Brands without F1 are left out. The figures are in the table of all brands and in per_brand.csv.".to_owned(),
+        description: "One dot for each brand; the lines are medians by volume band. Brands with undefined F1 are left out. The figures are in the table of all brands and in per_brand.csv.".to_owned(),
         width: 720.0,
         height: 312.0,
         panels: pair.iter().enumerate().map(panel).collect(),
@@ -58,7 +60,7 @@ fn scatter(view: &View) -> Chart {
     }
 }
 
-/// Median F1 by band of volume, at the middle of the band's brands.
+/// Median F1 by volume band, at the median volume of the band's brands.
 fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
     let counts = view.counts(e);
     let bands = volume_bands(&view.brands.list);
@@ -70,13 +72,14 @@ fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
     points.collect()
 }
 
-/// Medians of each band of volume, for the two experiments shown.
+/// Medians of each volume band, for the two experiments shown.
 fn by_volume(view: &View) -> Table {
     let pair = view.pair();
-    let mut columns = vec![words("Volume"), number("Brands").of("volume")];
+    let mut columns = vec![Column::words("Volume"), Column::number("Brands").of("volume")];
     for (_, e) in &pair {
-        columns.push(number(format!("Median F1, {}", e.name)).of("F1"));
-        columns.push(number(format!("Predicted over found, {}", e.name)).of("audience ratio"));
+        columns.push(Column::number(format!("Median F1, {}", e.name)).of("F1"));
+        let title = format!("Predicted over found, {}", e.name);
+        columns.push(Column::number(title).of("audience ratio"));
     }
     let row = |band: &VolumeBand| {
         let mut cells = vec![
@@ -85,15 +88,15 @@ fn by_volume(view: &View) -> Table {
         ];
         for (_, e) in &pair {
             let of_band = || band.members.iter().map(|&brand| view.counts(e)[brand]);
-            let there = of_band().filter(|c| c.support() > 0);
-            let ratios = there.map(|c| c.predicted() as f64 / c.support() as f64);
+            let with_support = of_band().filter(|c| c.support() > 0);
+            let ratios = with_support.map(|c| c.predicted() as f64 / c.support() as f64);
             cells.push(metric(e, median_of(of_band().filter_map(f1).collect())));
             cells.push(metric(e, median_of(ratios.collect())));
         }
-        Row { class: "", cells }
+        Row::of(cells)
     };
     Table {
-        caption: "Medians by band of volume".to_owned(),
+        caption: "Medians by volume band".to_owned(),
         columns,
         rows: volume_bands(&view.brands.list).iter().map(row).collect(),
     }
@@ -106,15 +109,11 @@ fn median_of(mut values: Vec<f64>) -> Option<f64> {
 
 fn largest(view: &View) -> Table {
     let experiments = view.experiments();
-    let mut columns = vec![
-        words("Brand"),
-        words("Tier").of("head, torso, tail"),
-        number("Volume").of("volume"),
-        number("Support").of("support"),
-    ];
-    columns.extend(experiments.iter().map(|e| Column { is_code: true, ..number(&e.name) }));
+    let mut columns = brand_columns();
+    let of_experiment = |e: &&Experiment| Column { is_code: true, ..Column::number(&e.name) };
+    columns.extend(experiments.iter().map(of_experiment));
     let top = &view.report.top_brands;
-    let row = |brand: &crate::report::TopBrand| {
+    let row = |brand: &TopBrand| {
         let mut cells = vec![
             Cell::text(&brand.name),
             Cell::text(brand.tier),
@@ -122,58 +121,84 @@ fn largest(view: &View) -> Table {
             Cell::text(format::count(brand.support)),
         ];
         cells.extend(experiments.iter().map(|e| metric(e, brand.f1[&e.name])));
-        Row { class: "", cells }
+        Row::of(cells)
     };
     Table {
-        caption: format!("F1 of the {} brands with most training users", top.len()),
+        caption: format!("F1 of the largest brands, {} by volume", top.len()),
         columns,
         rows: top.iter().map(row).collect(),
     }
 }
 
-/// The brands that gained most and those that lost most.
-fn movers<'a>(
-    view: &'a View,
-    base: &'a Experiment,
-    main: &'a Experiment,
-) -> impl Iterator<Item = Table> + use<'a> {
-    let scored = view.trial(main).scored.as_ref();
-    let changes = scored.and_then(|scored| scored.delta.as_ref()).map(|(_, changes)| changes);
-    let changes: &[Judged] = changes.map_or(&[], Vec::as_slice);
-    [("gained", "lower", 1.0), ("lost", "upper", -1.0)].into_iter().map(move |(word, end, sign)| {
-        // A change that is sure to be large: a brand of three users does not lead by luck.
-        let sure = |brand: usize| {
-            let [low, high] = changes[brand].ci95?;
-            Some(if sign > 0.0 { low } else { -high })
-        };
-        let moved = |brand: usize| changes[brand].abs.unwrap_or_default() * sign;
-        let mut order: Vec<usize> =
-            (0..changes.len()).filter(|&b| moved(b) > 0.0 && sure(b).is_some()).collect();
-        order.sort_by(|&a, &b| {
-            let by = |brand| (sure(brand).unwrap_or(-1.0), moved(brand));
-            by(b).0.total_cmp(&by(a).0).then(by(b).1.total_cmp(&by(a).1)).then(a.cmp(&b))
-        });
-        order.truncate(N_MOVERS);
-        Table {
-            caption: format!(
-                "The {} brands that {word} most in {} against {}, ordered by the {end} end of the {:.0}% interval; without ▲ or ▼ there is no clear change",
-                order.len(),
-                main.name,
-                base.name,
-                100.0 * LEVEL
-            ),
-            columns: vec![
-                words("Brand"),
-                words("Tier").of("head, torso, tail"),
-                number("Volume").of("volume"),
-                number("Support").of("support"),
-                Column { is_code: true, ..number(&base.name) },
-                Column { is_code: true, ..number(&main.name) },
-                number("Change of F1, 95% interval").of("brands better, worse"),
-            ],
-            rows: order.into_iter().map(|b| mover(view, b, (base, main), &changes[b])).collect(),
+/// The columns that say which brand a row is about.
+fn brand_columns() -> Vec<Column> {
+    vec![
+        Column::words("Brand"),
+        Column::words("Tier").of("head, torso, tail"),
+        Column::number("Volume").of("volume"),
+        Column::number("Support").of("support"),
+    ]
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Gained,
+    Lost,
+}
+
+impl Direction {
+    fn sign(self) -> f64 {
+        match self {
+            Self::Gained => 1.0,
+            Self::Lost => -1.0,
         }
+    }
+}
+
+/// The brands that changed most in one direction; `None` if there is none.
+fn movers(
+    view: &View,
+    pair @ (base, main): (&Experiment, &Experiment),
+    direction: Direction,
+) -> Option<Table> {
+    let (_, changes) = view.trial(main).scored.as_ref()?.delta.as_ref()?;
+    let order = most_moved(changes, direction);
+    let (word, end) = match direction {
+        Direction::Gained => ("gained", "lower"),
+        Direction::Lost => ("lost", "upper"),
+    };
+    let mut columns = brand_columns();
+    columns.extend([base, main].map(|e| Column { is_code: true, ..Column::number(&e.name) }));
+    columns.push(Column::number("Change of F1, 95% interval").of("brands better, worse"));
+    (!order.is_empty()).then(|| Table {
+        caption: format!(
+            "Brands that {word} most in {} against {}, ordered by the {end} end of the {:.0}% interval. A change without ▲ or ▼ is not clear",
+            main.name,
+            base.name,
+            100.0 * LEVEL
+        ),
+        columns,
+        rows: order.into_iter().map(|brand| mover(view, brand, pair, &changes[brand])).collect(),
     })
+}
+
+/// The `brand_idx` of the brands that moved most, by the end of the interval that is nearer to 0: a
+/// brand of three users does not lead by luck.
+fn most_moved(changes: &[Judged], direction: Direction) -> Vec<usize> {
+    let sign = direction.sign();
+    let surely = |brand: usize| {
+        let [low, high] = changes[brand].ci95?;
+        Some(if sign > 0.0 { low } else { -high })
+    };
+    let moved = |brand: usize| changes[brand].abs.unwrap_or_default() * sign;
+    let mut order: Vec<usize> =
+        (0..changes.len()).filter(|&b| moved(b) > 0.0 && surely(b).is_some()).collect();
+    order.sort_by(|&a, &b| {
+        let by = |brand| (surely(brand).unwrap_or(-1.0), moved(brand));
+        by(b).0.total_cmp(&by(a).0).then(by(b).1.total_cmp(&by(a).1)).then(a.cmp(&b))
+    });
+    order.truncate(N_MOVERS);
+    order
 }
 
 fn mover(
@@ -186,16 +211,13 @@ fn mover(
     let f1_of = |e: &Experiment| metric(e, f1(view.counts(e)[brand_idx]));
     let support = view.counts(main)[brand_idx].support();
     let judged = Cell { tone: tone(change), ..Cell::text(format::points(change.abs)) };
-    Row {
-        class: "",
-        cells: vec![
-            Cell::text(&brand.name),
-            Cell::text(brand.tier.name()),
-            Cell::text(format::count(brand.volume)),
-            Cell::text(format::count(support)),
-            f1_of(base),
-            f1_of(main),
-            judged.with(format::interval(change.ci95)),
-        ],
-    }
+    Row::of(vec![
+        Cell::text(&brand.name),
+        Cell::text(brand.tier.name()),
+        Cell::text(format::count(brand.volume)),
+        Cell::text(format::count(support)),
+        f1_of(base),
+        f1_of(main),
+        judged.with(format::interval(change.ci95)),
+    ])
 }

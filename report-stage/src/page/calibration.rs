@@ -1,20 +1,21 @@
 //! Probabilities against labels, audiences against users who have the brand.
 
 use crate::calibration::{Band, Calibration};
-use crate::chart::{Chart, Key, Panel, Place, Scale};
-use crate::format::{self, DASH};
-use crate::page::{Block, Cell, Column, Row, Section, Table, View, count, number, words};
-use crate::report::Experiment;
+use crate::chart::{Chart, Key, Panel, Place};
+use crate::experiment::Experiment;
+use crate::format;
+use crate::page::blocks::{Block, Cell, Column, Row, Section, Table};
+use crate::page::view::{View, count, why};
+use crate::scale::Scale;
 use crate::settings;
 
-/// Ratios and errors of all experiments, curves of the two shown in full.
 pub fn section(view: &View) -> Section {
     let pair: Vec<(&Experiment, &Calibration)> =
         view.pair().into_iter().filter_map(|(_, e)| Some((e, e.calibration.as_ref()?))).collect();
     let mut blocks = vec![
         Block::text(
-            "Labels that the probabilities expect against those found, before and after calibration; then users \
-             predicted against users who have the brand.",
+            "The labels that the probabilities expect against the labels found, before and after calibration; then the \
+             users predicted to have a brand against the users who have it.",
         ),
         Block::Table(table(view)),
     ];
@@ -38,16 +39,16 @@ fn table(view: &View) -> Table {
         ("after", "calibration error"),
         ("Predicted over found", "audience ratio"),
         ("Median of brands", "audience ratio"),
-        ("Within half to double", "audience ratio"),
+        ("Within half to twice", "audience ratio"),
         ("over brands", "support"),
     ];
-    let mut columns = vec![words("Experiment")];
-    columns.extend(titles.map(|(title, term)| number(title).of(term)));
-    columns.push(words("Chosen on valid").of("chosen on valid"));
+    let mut columns = vec![Column::words("Experiment")];
+    columns.extend(titles.map(|(title, term)| Column::number(title).of(term)));
+    columns.push(Column::words("Chosen on valid").of("chosen on valid"));
     let cells = |e: &Experiment| {
         let of = |value: fn(&Calibration) -> Option<f64>| {
             let value = e.calibration.as_ref().and_then(value);
-            Cell::number(format::metric(value), super::why(e))
+            Cell::number(format::metric(value), why(e))
         };
         let brands = |value: fn(&Calibration) -> u64| count(e, e.calibration.as_ref().map(value));
         let chosen = e.chosen.as_object().filter(|chosen| !chosen.is_empty());
@@ -62,7 +63,7 @@ fn table(view: &View) -> Table {
             of(|c| c.audience.median_ratio),
             brands(|c| c.audience.n_within_double),
             brands(|c| c.audience.n_brands),
-            chosen.map_or(Cell::number(DASH.to_owned(), "nothing was left open"), |chosen| {
+            chosen.map_or(Cell::dash("nothing was left to choose"), |chosen| {
                 Cell::text(settings::words(chosen))
             }),
         ]
@@ -75,53 +76,58 @@ fn table(view: &View) -> Table {
 }
 
 fn reliability(pair: &[(&Experiment, &Calibration)]) -> Chart {
-    let points = |bands: &[Band]| -> Vec<(f64, f64)> {
-        let both = bands.iter().filter_map(|band| band.expected.zip(band.found));
-        both.filter(|&(expected, found)| expected > 0.0 && found > 0.0).collect()
-    };
-    let all = pair.iter().flat_map(|(_, c)| [&c.before, &c.after]);
-    let all = all.flat_map(|side| points(&side.bands)).flat_map(|(x, y)| [x, y]);
-    let scale = Scale::log(all);
+    let sides = pair.iter().flat_map(|(_, c)| [&c.before, &c.after]);
+    let values = sides.flat_map(|side| points(&side.bands)).flat_map(|(x, y)| [x, y]);
+    let scale = Scale::log(values);
     let panel = |(i, (e, c)): (usize, &(&Experiment, &Calibration))| {
         let place = Place { left: 70.0 + 360.0 * i as f64, top: 24.0, width: 275.0, height: 240.0 };
         let mut panel =
             Panel::new(place, &e.name, (scale, "mean probability"), (scale, "share of labels"));
-        let Scale::Log(low, high) = scale else { unreachable!("made above") };
-        panel.line("guide", [(low, low), (high, high)]);
+        diagonal(&mut panel, scale);
         for (class, side) in [("base", &c.before), ("main", &c.after)] {
             panel.line(class, points(&side.bands));
             for (x, y) in points(&side.bands) {
-                let figures = format!(
-                    "{} expected, {} found",
-                    format::probability(x),
-                    format::probability(y)
-                );
-                panel.dot(class, (x, y), figures);
+                let [expected, found] = [x, y].map(format::probability);
+                panel.dot(class, (x, y), format!("{expected} expected, {found} found"));
             }
         }
         panel
     };
     Chart {
-        title: "Reliability: probabilities against the share that are labels".to_owned(),
-        description: "Bands of probability; on the diagonal a probability can be taken at its word. The figures of every band are in the tables below.".to_owned(),
+        title: "Reliability: mean probability against the share of labels".to_owned(),
+        description: "One dot for each band of probability. On the diagonal, as many labels are found as the probabilities expect. The figures of every band are in the tables below.".to_owned(),
         width: 720.0,
         height: 312.0,
         panels: pair.iter().enumerate().map(panel).collect(),
         keys: vec![
             Key::line("base", "before calibration"),
             Key::line("main", "after calibration"),
-            Key::line("guide", "as many labels as expected"),
+            Key::line("guide", "as many labels found as expected"),
         ],
     }
 }
 
-/// Predicted users below one are drawn at this.
+/// Mean probability and share of labels of each band, where a logarithmic scale can show them.
+fn points(bands: &[Band]) -> Vec<(f64, f64)> {
+    let both = bands.iter().filter_map(|band| band.expected.zip(band.found));
+    both.filter(|&(expected, found)| expected > 0.0 && found > 0.0).collect()
+}
+
+/// Marks where both axes have the same value.
+fn diagonal(panel: &mut Panel, scale: Scale) {
+    let ends = [scale.low(), scale.high()];
+    panel.line("guide", ends.map(|end| (end, end)));
+}
+
+/// Where a brand that is never predicted is drawn: a logarithmic scale has no 0.
 const NOBODY: f64 = 0.5;
 
 fn audiences(view: &View) -> Chart {
     let counts = |e: &Experiment| {
-        let there = view.counts(e).iter().filter(|c| c.support() > 0);
-        there.map(|c| (c.support() as f64, (c.predicted() as f64).max(NOBODY))).collect::<Vec<_>>()
+        let with_support = view.counts(e).iter().filter(|c| c.support() > 0);
+        with_support
+            .map(|c| (c.support() as f64, (c.predicted() as f64).max(NOBODY)))
+            .collect::<Vec<_>>()
     };
     let pair = view.pair();
     let scale = Scale::log(pair.iter().flat_map(|(_, e)| counts(e)).flat_map(|(x, y)| [x, y]));
@@ -129,42 +135,39 @@ fn audiences(view: &View) -> Chart {
         let place = Place { left: 70.0 + 360.0 * i as f64, top: 24.0, width: 275.0, height: 240.0 };
         let mut panel =
             Panel::new(place, &e.name, (scale, "users who have it"), (scale, "users predicted"));
-        let Scale::Log(low, high) = scale else { unreachable!("made above") };
-        panel.line("guide", [(low, low), (high, high)]);
+        diagonal(&mut panel, scale);
         panel.dots(if *class == "base" { "base-cloud" } else { "main-cloud" }, counts(e));
         panel
     };
     Chart {
         title: "Audience size: users predicted against users who have the brand".to_owned(),
-        description: "One dot a brand that a test user has; at the lower edge brands that are never predicted. The ratios are in the table above, every brand's in per_brand.csv.".to_owned(),
+        description: "One dot for each brand with support; brands that are never predicted are at the lower edge. The ratios are in the table above, those of every brand in per_brand.csv.".to_owned(),
         width: 720.0,
         height: 312.0,
         panels: pair.iter().enumerate().map(panel).collect(),
-        keys: vec![Key::line("guide", "as many predicted as there are")],
+        keys: vec![Key::line("guide", "as many users predicted as have the brand")],
     }
 }
 
 fn bands(e: &Experiment, of: &Calibration) -> Table {
-    let titles = ["Cells, before", "Expected", "Found", "Cells, after", "Expected", "Found"];
-    let columns: Vec<Column> = [
-        vec![words("Probability from")],
-        titles.map(|title| number(title).of("band of probability")).to_vec(),
-    ]
-    .concat();
+    let titles = ["Pairs, before", "Expected", "Found", "Pairs, after", "Expected", "Found"];
+    let mut columns = vec![Column::words("Probability from")];
+    columns.extend(titles.map(|title| Column::number(title).of("band of probability")));
     let row = |(before, after): (&Band, &Band)| {
         let mut cells = vec![Cell::text(before.from.to_string())];
         for band in [before, after] {
             cells.push(Cell::text(format::count(band.cells)));
             for value in [band.expected, band.found] {
-                let text = value.map_or(DASH.to_owned(), |value| format!("{value:.4}"));
-                cells.push(Cell::number(text, "no cell"));
+                let cell =
+                    value.map_or(Cell::dash("no pair"), |value| Cell::text(format!("{value:.4}")));
+                cells.push(cell);
             }
         }
-        Row { class: "", cells }
+        Row::of(cells)
     };
     Table {
         caption: format!(
-            "Reliability of {}: pairs of a test user and a brand by probability, its mean, and the share of them that are labels",
+            "Reliability of {}: pairs of a test user and a brand by probability, their mean probability (expected) and the share of them that are labels (found)",
             e.name
         ),
         columns,

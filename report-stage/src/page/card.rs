@@ -1,21 +1,23 @@
-//! The answer in a few figures.
+//! The answer in a few figures, which a reader sees first.
 
 use serde::Serialize;
 
-use crate::compare::Judged;
+use crate::compare::{BrandOutcomes, Judged};
 use crate::definitions::{meaning, term_id};
+use crate::experiment::Experiment;
 use crate::format;
-use crate::page::tone;
-use crate::report::{Experiment, Report};
+use crate::page::blocks::Tone;
+use crate::page::view::tone;
+use crate::report::Report;
 
-/// What a reader sees first.
+/// The answer.
 #[derive(Debug, Serialize)]
 pub struct Card {
     /// One sentence
     pub headline: String,
     /// The best experiment beside the baseline; empty if none is better
     pub facts: Vec<Fact>,
-    /// The answer in sentences, the headline first
+    /// The answer in sentences, for Markdown; the headline first
     pub text: Vec<String>,
     /// Sentences that the facts do not say
     pub remarks: Vec<String>,
@@ -26,21 +28,18 @@ pub struct Card {
 /// A figure.
 #[derive(Debug, Default, Serialize)]
 pub struct Fact {
-    /// What it is
     pub label: String,
-    /// Where its definition stands
+    /// Id of the term that the label links to
     pub term_id: String,
-    /// Its definition
+    /// Meaning of that term
     pub meaning: &'static str,
-    /// The figure
     pub value: String,
-    /// What it is compared with
+    /// What the value is compared with
     pub detail: String,
-    /// `better` or `worse`, where an interval says so
-    pub tone: Option<&'static str>,
+    /// `None` where no interval says that the change is clear
+    pub tone: Option<Tone>,
 }
 
-/// The card of a report.
 pub fn card(report: &Report) -> Card {
     let named = |name: &str| report.experiments.iter().find(|e| e.name == name);
     let best = report.answer.best.as_deref().and_then(named);
@@ -60,58 +59,60 @@ fn fact(label: impl Into<String>, term: &str) -> Fact {
 }
 
 fn facts(report: &Report, best: &Experiment, base: &Experiment) -> Vec<Fact> {
-    let changed = |label: &str, term, ours, theirs, delta: &Judged| {
-        let interval = format::interval(delta.ci95).unwrap_or_default();
-        Fact {
-            value: format::change(delta.abs, None),
-            detail: format!(
-                "{} after {}{}; 95% interval {interval}",
-                format::metric(ours),
-                format::metric(theirs),
-                format::relative(delta.rel)
-            ),
-            tone: tone(delta),
-            ..fact(label, term)
-        }
-    };
-    let (ours, theirs) = (&best.figures, &base.figures);
-    let delta = &best.delta;
+    let (ours, theirs, delta) = (&best.figures, &base.figures, &best.delta);
     let mut facts = vec![
         changed(
             "Item macro F1",
             "item level",
-            ours.item.macro_f1,
-            theirs.item.macro_f1,
+            [ours.item.macro_f1, theirs.item.macro_f1],
             &delta.item_f1,
         ),
-        changed("User F1", "user level", ours.user.f1, theirs.user.f1, &delta.user_f1),
+        changed("User F1", "user level", [ours.user.f1, theirs.user.f1], &delta.user_f1),
     ];
-    if let Some(brands) = delta.brands {
-        let count = format::count;
-        facts.push(Fact {
-            value: format!("{} better", count(brands.better)),
-            detail: format!(
-                "{} worse, {} show no clear change; F1 is higher for {}, lower for {}",
-                count(brands.worse),
-                count(brands.no_clear_change),
-                count(brands.higher),
-                count(brands.lower)
-            ),
-            ..fact("Brands", "brands better, worse")
-        });
-    }
+    facts.extend(delta.brands.map(brands));
     facts.extend(ours.buckets.iter().map(|(low, &n)| {
         let change = delta.buckets[low];
         Fact {
-            value: format::maybe_count(n),
+            value: format!("{} of {}", format::maybe_count(n), format::count(report.n_brands)),
             detail: format!(
-                "after {} of {}; {}",
+                "{} {}: {}",
+                format::from(change.abs),
                 format::maybe_count(theirs.buckets[low]),
-                format::count(report.n_brands),
                 format::count_change(change.abs, change.rel)
             ),
-            ..fact(format!("Brands at F1 ≥ {low}"), "F1 bucket")
+            ..fact(format!("Brands with an F1 ≥ {low}"), "F1 bucket")
         }
     }));
     facts
+}
+
+fn changed(label: &str, term: &str, [ours, theirs]: [Option<f64>; 2], delta: &Judged) -> Fact {
+    let interval = format::interval(delta.ci95).unwrap_or_default();
+    Fact {
+        value: format::change(delta.abs, None),
+        detail: format!(
+            "{}, {} {}{}; 95% interval {interval}",
+            format::metric(ours),
+            format::from(delta.abs),
+            format::metric(theirs),
+            format::relative(delta.rel)
+        ),
+        tone: tone(delta),
+        ..fact(label, term)
+    }
+}
+
+fn brands(brands: BrandOutcomes) -> Fact {
+    let count = format::count;
+    Fact {
+        value: format!("{} better", count(brands.better)),
+        detail: format!(
+            "{} worse, {} with no clear change; F1 is higher for {}, lower for {}",
+            count(brands.worse),
+            count(brands.no_clear_change),
+            count(brands.higher),
+            count(brands.lower)
+        ),
+        ..fact("Brands", "brands better, worse")
+    }
 }

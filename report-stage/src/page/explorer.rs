@@ -1,31 +1,17 @@
-//! The table of all brands in the page: data for a script that searches and sorts.
+//! The data of the table of all brands, for the script that searches and sorts it.
 
 use std::collections::BTreeMap;
 
 use contract::output::visible_line;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::definitions::meaning;
-use crate::page::View;
-use crate::report::Experiment;
+use crate::experiment::Experiment;
+use crate::load::Threshold;
+use crate::page::blocks::Explorer;
+use crate::page::view::View;
 
-/// The data, and what is shown first.
-#[derive(Debug, Serialize)]
-pub struct Explorer {
-    /// JSON for the script: columns of the brands and of each experiment
-    pub data: String,
-    /// Brands in all
-    pub n_brands: u64,
-    /// Names of the experiments with scores
-    pub experiments: Vec<String>,
-    /// The one shown first
-    pub shown: String,
-    /// The one it is compared with first
-    pub compared: String,
-}
-
-/// Headings of the table and the words that define them.
+/// Headings of the table and the terms that define them.
 const MEANINGS: [(&str, &str); 10] = [
     ("Tier", "head, torso, tail"),
     ("Volume", "volume"),
@@ -39,16 +25,15 @@ const MEANINGS: [(&str, &str); 10] = [
     ("Threshold", "threshold"),
 ];
 
-/// The explorer of a report.
 pub fn explorer(view: &View) -> Explorer {
     let list = &view.brands.list;
-    let scored: Vec<&Experiment> = view.experiments().into_iter().filter(|e| e.is_ok()).collect();
+    let scored = view.scored();
     let first = view.baseline().or(scored.first().copied()).map_or("", |e| &e.name);
     let of_experiment = |e: &&Experiment| {
         let scored = view.trial(e).scored.as_ref()?;
         let counts = &scored.evaluation.counts;
         let thresholds = scored.thresholds.as_ref();
-        let threshold = |t: &crate::load::Threshold| short(t.prob);
+        let threshold = |t: &Threshold| short(t.prob);
         Some(json!({
             "name": e.name,
             "tp": counts.iter().map(|c| c.tp).collect::<Vec<_>>(),
@@ -81,12 +66,12 @@ pub fn explorer(view: &View) -> Explorer {
     }
 }
 
-/// As text: a script cannot hold every whole number.
+/// An id as text: a script cannot hold every whole number.
 fn id_text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), |text| visible_line(text).into_owned())
 }
 
-/// Three digits are shown; more would double the page.
+/// Three digits, as many as are shown; more would double the size of the page.
 fn short(prob: f64) -> Value {
     format!("{prob:.2e}").parse::<f64>().map_or(Value::Null, |short| json!(short))
 }
@@ -107,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_of_a_brand_ends_the_script() {
+    fn the_name_of_a_brand_cannot_end_the_script() {
         let data = json!({"name": ["</script><script>alert(1)</script>", "<!--", "é \"'\\"]});
         let text = inert(&data);
         assert!(!text.contains('<'), "{text}");

@@ -1,12 +1,17 @@
 //! Item macro F1 by tier and by volume.
 
-use crate::chart::{Chart, Key, Panel, Place, Scale};
-use crate::compare::{Judged, Outcome, outcome};
-use crate::evaluate::VolumeItem;
-use crate::format;
-use crate::page::{Block, Cell, Column, Section, Table, View, number, words};
-use crate::report::Experiment;
 use contract::brands::Tier;
+use contract::words::plural;
+
+use crate::chart::{Chart, Key, Panel, Place};
+use crate::compare::Judged;
+use crate::experiment::Experiment;
+use crate::figures::VolumeItem;
+use crate::format;
+use crate::page::blocks::{Block, Cell, Column, Section, Table, Tone};
+use crate::page::view::{View, metric};
+use crate::scale::Scale;
+use crate::verdict::Outcome;
 
 /// A group of brands.
 struct Group {
@@ -15,11 +20,11 @@ struct Group {
     of: Of,
 }
 
-/// How a group is made.
+/// What the brands of a group have in common.
 #[derive(Clone, Copy)]
 enum Of {
     Tier(Tier),
-    /// A band of volume, by its place
+    /// Volume band, by its position
     Volume(usize),
 }
 
@@ -31,7 +36,7 @@ impl Group {
         }
     }
 
-    /// An experiment's macro F1.
+    /// Macro F1 of an experiment.
     fn value(&self, e: &Experiment) -> Option<f64> {
         match self.of {
             Of::Tier(tier) => e.figures.item.by_tier.get(tier).macro_f1,
@@ -39,7 +44,7 @@ impl Group {
         }
     }
 
-    /// Its change against the baseline.
+    /// Change of the macro F1 against the baseline.
     fn change(&self, e: &Experiment) -> Judged {
         match self.of {
             Of::Tier(tier) => *e.delta.by_tier.get(tier),
@@ -48,13 +53,13 @@ impl Group {
     }
 }
 
-/// Changes by tier and volume, and the selected experiment beside the baseline.
 pub fn section(view: &View) -> Section {
     let groups = groups(view);
-    let mut columns = vec![words("Experiment"), number("All brands").of("item level")];
-    columns.extend(groups.iter().map(|group| Column {
-        title: format!("{}, {} brands", group.title, format::count(group.n_brands)),
-        ..number("").of(group.term())
+    let mut columns =
+        vec![Column::words("Experiment"), Column::number("All brands").of("item level")];
+    columns.extend(groups.iter().map(|group| {
+        let title = format!("{}, {}", group.title, plural(group.n_brands, "brand"));
+        Column::number(title).of(group.term())
     }));
     let cells = |e: &Experiment| {
         let mut cells = vec![cell(view, e, e.figures.item.macro_f1, &e.delta.item_f1)];
@@ -63,8 +68,8 @@ pub fn section(view: &View) -> Section {
         cells
     };
     let table = Table {
-        caption: "Change of item macro F1 by tier and by volume, and its value; the baseline's row has values. \
-                  Only changes whose 95% interval excludes 0 are marked"
+        caption: "Change of item macro F1 by tier and by volume, and its value below; the baseline's row has values \
+                  only. A change is marked if its 95% interval excludes 0"
             .to_owned(),
         columns,
         rows: view.rows(cells),
@@ -80,8 +85,8 @@ fn groups(view: &View) -> Vec<Group> {
         n_brands: *view.report.tiers.get(tier),
         of: Of::Tier(tier),
     };
-    let bands = view.experiments().into_iter().find(|e| e.is_ok());
-    let bands = bands.map(|e| e.figures.item.by_volume.as_slice()).unwrap_or_default();
+    let scored = view.scored();
+    let bands = scored.first().map(|e| e.figures.item.by_volume.as_slice()).unwrap_or_default();
     let band = |(i, band): (usize, &VolumeItem)| Group {
         title: match (band.from, band.below) {
             (from, None) => format!("volume from {}", format::count(from)),
@@ -98,19 +103,19 @@ fn groups(view: &View) -> Vec<Group> {
 
 fn cell(view: &View, e: &Experiment, value: Option<f64>, change: &Judged) -> Cell {
     if view.is_baseline(e) || change.abs.is_none() {
-        return super::metric(e, value);
+        return metric(e, value);
     }
     let cell = Cell::text(format::points(change.abs)).with(Some(format::metric(value)));
     Cell { tone: shade(change), ..cell }
 }
 
-/// How strongly a clear change is coloured.
-fn shade(change: &Judged) -> Option<&'static str> {
+/// A stronger colour for a larger change; `None` where it is not clear.
+fn shade(change: &Judged) -> Option<Tone> {
     let abs = change.abs?.abs();
     let strength = usize::from(abs >= 0.03) + usize::from(abs >= 0.1);
-    match outcome(change.ci95) {
-        Outcome::Better => Some(["up-1", "up-2", "up-3"][strength]),
-        Outcome::Worse => Some(["down-1", "down-2", "down-3"][strength]),
+    match change.outcome() {
+        Outcome::Better => Some([Tone::Up1, Tone::Up2, Tone::Up3][strength]),
+        Outcome::Worse => Some([Tone::Down1, Tone::Down2, Tone::Down3][strength]),
         Outcome::NoClearChange | Outcome::Undefined => None,
     }
 }
@@ -148,7 +153,7 @@ fn dumbbell(view: &View, groups: &[Group]) -> Option<Chart> {
     Some(Chart {
         title: format!("Item macro F1 by tier and volume: {} and {}", base.name, main.name),
         description: format!(
-            "From the baseline {} to {}, for each tier and band of volume; the figures are in the table above.",
+            "From the baseline {} to {}, for each tier and volume band. The figures are in the table above.",
             base.name, main.name
         ),
         width: NAMES + WIDTH + 20.0,

@@ -1,21 +1,23 @@
-//! What the sampling queries did to the training users.
+//! Samples: the training users before and after each query, and the queries.
 
 use contract::statistics::Spread;
+use serde_json::{Map, Value};
 use similar::{ChangeTag, TextDiff};
 
-use crate::format::{self, DASH};
-use crate::page::{Block, Cell, CodeLine, Row, Section, Table, UNDEFINED, View, number, words};
-use crate::report::Experiment;
+use crate::experiment::Experiment;
+use crate::format;
+use crate::page::blocks::{Block, Cell, CodeLine, Column, Row, RowClass, Section, Table};
+use crate::page::view::{UNDEFINED, View};
 use crate::settings;
 
-/// Before and after each query, and the queries.
 pub fn section(view: &View) -> Section {
     let samples = || view.report.experiments.iter().filter_map(|e| e.sample.as_ref());
     let mut blocks = Vec::new();
     if let Some(any) = samples().next() {
         let without = any.brands_without_positives;
         blocks.push(Block::text(format!(
-            "What each sampling query made of the training users: labels by tier, mean imbalance ratio, SCUMBLE, and brands without a positive. Of {} brands, those without a positive among the valid users: {}; among the test users: {}.",
+            "What each sampling query made of the training users: labels by tier, mean imbalance ratio, SCUMBLE, and \
+             brands that no example has. Of {} brands, {} have no valid user and {} no test user.",
             format::count(view.report.n_brands), format::count(without.valid), format::count(without.test)
         )));
     }
@@ -37,81 +39,77 @@ fn table(view: &View) -> Table {
         ("SCUMBLE", "SCUMBLE"),
         ("Brands without", "training rows"),
     ];
-    let mut columns = vec![words("Experiment")];
-    columns.extend(titles.map(|(title, term)| number(title).of(term)));
-    let line = |spread: &Spread, users: u64, clones: u64, without: Option<u64>| {
-        let tiers = spread.positives_by_tier;
-        let counts = [
-            spread.rows,
-            users,
-            clones,
-            spread.rows_without_label,
-            tiers.head,
-            tiers.torso,
-            tiers.tail,
-        ];
-        let mut cells: Vec<Cell> =
-            counts.map(|n| Cell::number(format::count(n), UNDEFINED)).to_vec();
-        cells.push(Cell::number(format::mean(spread.mean_imbalance_ratio), UNDEFINED));
-        cells.push(Cell::number(format::metric(spread.scumble), UNDEFINED));
-        cells.push(Cell::number(format::maybe_count(without), "in no sample"));
-        cells
-    };
+    let mut columns = vec![Column::words("Experiment")];
+    columns.extend(titles.map(|(title, term)| Column::number(title).of(term)));
     let mut rows: Vec<Row> = Vec::new();
     if let Some(any) = view.report.experiments.iter().find_map(|e| e.sample.as_ref()) {
-        let before = line(&any.before, any.before.rows, 0, None);
-        rows.push(Row {
-            class: "bound",
-            cells: [vec![Cell::text("training users")], before].concat(),
-        });
+        let before = figures(&any.before, any.before.rows, 0, None);
+        let cells = [vec![Cell::text("training users")], before].concat();
+        rows.push(Row { class: Some(RowClass::Bound), cells });
     }
-    let sampled = |e: &Experiment| {
-        let Some(s) = &e.sample else {
-            return vec![Cell::number(DASH.to_owned(), "has no sample"); titles.len()];
-        };
-        line(&s.after, s.users, s.clones, Some(s.brands_without_positives.train))
+    let after = |e: &Experiment| match &e.sample {
+        Some(s) => figures(&s.after, s.users, s.clones, Some(s.brands_without_positives.train)),
+        None => vec![Cell::dash("has no sample"); titles.len()],
     };
-    rows.extend(view.rows(sampled));
+    rows.extend(view.rows(after));
     Table { caption: "Training users and the examples drawn from them".to_owned(), columns, rows }
+}
+
+fn figures(spread: &Spread, users: u64, clones: u64, without: Option<u64>) -> Vec<Cell> {
+    let tiers = spread.positives_by_tier;
+    let counts = [
+        spread.rows,
+        users,
+        clones,
+        spread.rows_without_label,
+        tiers.head,
+        tiers.torso,
+        tiers.tail,
+    ];
+    let mut cells: Vec<Cell> = counts.map(|n| Cell::text(format::count(n))).to_vec();
+    cells.push(Cell::number(format::mean(spread.mean_imbalance_ratio), UNDEFINED));
+    cells.push(Cell::number(format::metric(spread.scumble), UNDEFINED));
+    cells.push(Cell::number(format::maybe_count(without), "not a sample"));
+    cells
+}
+
+/// A query, and the experiments that sample with it.
+struct Query<'a> {
+    text: &'a str,
+    users: Vec<&'a Experiment>,
 }
 
 /// The baseline's query, then every other one as what differs from it.
 fn queries(view: &View) -> Vec<Block> {
-    let query = |e: &Experiment| {
-        let params = e.settings["sample"]["params"].as_object().cloned().unwrap_or_default();
-        view.trial(e).query.clone().map(|text| (text, params))
-    };
-    let experiments = view.experiments();
-    let baseline = experiments.iter().find(|e| view.is_baseline(e)).and_then(|e| query(e));
-    let mut shown: Vec<(String, Vec<&Experiment>)> = Vec::new();
-    for e in experiments {
-        if let Some((text, _)) = query(e) {
-            match shown.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, users)) => users.push(e),
-                None => shown.push((text, vec![e])),
-            }
+    let mut queries: Vec<Query> = Vec::new();
+    for e in view.experiments() {
+        let Some(text) = view.trial(e).query.as_deref() else { continue };
+        match queries.iter_mut().find(|query| query.text == text) {
+            Some(query) => query.users.push(e),
+            None => queries.push(Query { text, users: vec![e] }),
         }
     }
-    let fold = |(text, users): (String, Vec<&Experiment>)| {
-        let names: Vec<String> = users.iter().map(|e| e.name.clone()).collect();
-        let names = crate::answer::listed(&names);
-        let mut blocks: Vec<Block> = users
-            .iter()
-            .filter_map(|e| query(e).map(|(_, params)| (e, params)))
-            .filter(|(_, params)| !params.is_empty())
-            .map(|(e, params)| Block::text(format!("`{}`: `{}`", e.name, settings::words(&params))))
-            .collect();
-        let (summary, lines) = match &baseline {
-            Some((base, _)) if *base != text => (
-                format!("Query of {names}: what differs from the baseline's"),
-                difference(base, &text),
-            ),
-            _ => (format!("Query of {names}"), difference(&text, &text)),
-        };
-        blocks.push(Block::Code { lines });
-        Block::fold(summary, blocks)
+    let baseline = queries.iter().find(|query| query.users.iter().any(|e| view.is_baseline(e)));
+    let baseline = baseline.map(|query| query.text);
+    queries.iter().map(|query| fold(query, baseline)).collect()
+}
+
+fn fold(Query { text, users }: &Query, baseline: Option<&str>) -> Block {
+    let names = format::names(users.iter().map(|e| &e.name));
+    let (summary, before) = match baseline {
+        Some(baseline) if baseline != *text => {
+            (format!("Query of {names}: what differs from the baseline's query"), baseline)
+        }
+        _ => (format!("Query of {names}"), *text),
     };
-    shown.into_iter().map(fold).collect()
+    let params = users.iter().filter_map(|e| {
+        let params: &Map<String, Value> = e.settings["sample"]["params"].as_object()?;
+        let text = || format!("`{}`: `{}`", e.name, settings::words(params));
+        (!params.is_empty()).then(|| Block::text(text()))
+    });
+    let mut blocks: Vec<Block> = params.collect();
+    blocks.push(Block::Code { lines: difference(before, text) });
+    Block::fold(summary, blocks)
 }
 
 fn difference(before: &str, after: &str) -> Vec<CodeLine> {
@@ -132,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_shows_lines_gone_and_lines_come() {
+    fn a_difference_shows_removed_and_added_lines() {
         let lines = difference("select 1\nfrom a\n", "select 1\nfrom b\n");
         let lines: Vec<String> =
             lines.iter().map(|line| format!("{}{}", line.sign, line.text)).collect();

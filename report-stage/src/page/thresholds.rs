@@ -1,18 +1,18 @@
 //! Where thresholds lie, and precision against recall by tier.
 
-use crate::chart::{Chart, Key, Panel, Place, Scale};
-use crate::format::{self, DASH};
-use crate::page::{
-    Block, Cell, NOT_SCORED, Row, Section, Table, UNDEFINED, View, count, number, words,
-};
-use crate::report::Experiment;
 use contract::brands::Tier;
 
-/// Thresholds by tier, precision against recall, and what the best thresholds would reach.
+use crate::chart::{Chart, Key, Panel, Place};
+use crate::experiment::Experiment;
+use crate::format::{self, DASH};
+use crate::page::blocks::{Block, Cell, Column, Row, Section, Table};
+use crate::page::view::{UNDEFINED, View, count, metric, why};
+use crate::scale::Scale;
+
 pub fn section(view: &View) -> Section {
     let mut blocks = vec![Block::text(
-        "A brand's threshold is the probability from which it is predicted. Where users have a say too \
-         (policies `gain` and `top_k`) it is the brand's own view.",
+        "A brand is predicted where its probability reaches the brand's threshold. Under the policies `gain` and \
+         `top_k` the other brands of the user count too, so the threshold is only the brand's part of the decision.",
     )];
     blocks.push(Block::Table(thresholds(view)));
     if let Some(chart) = curves(view) {
@@ -27,14 +27,13 @@ pub fn section(view: &View) -> Section {
 }
 
 fn thresholds(view: &View) -> Table {
-    let mut columns = vec![words("Experiment")];
+    let mut columns = vec![Column::words("Experiment")];
     for tier in Tier::ALL {
-        columns.push(number(format!("Threshold, {}", tier.name())).of("threshold"));
-        columns.push(number("Precision").of("precision and recall of a tier"));
-        columns.push(number("Recall").of("precision and recall of a tier"));
+        columns.push(Column::number(format!("Threshold, {}", tier.name())).of("threshold"));
+        columns.push(Column::number("Precision").of("precision and recall of a tier"));
+        columns.push(Column::number("Recall").of("precision and recall of a tier"));
     }
     let cells = |e: &Experiment| {
-        let why = if e.is_ok() { UNDEFINED } else { NOT_SCORED };
         let of_tier = |tier| {
             let curve = e.precision_recall.as_ref().map(|tiers| tiers.get(tier));
             let at = curve.and_then(|curve| curve.thresholds);
@@ -44,15 +43,15 @@ fn thresholds(view: &View) -> Table {
                 format!("{} to {}", format::probability(at.lower), format::probability(at.upper))
             });
             [
-                Cell::number(threshold, why).with(range),
-                Cell::number(format::metric(taken.map(|[_, precision]| precision)), why),
-                Cell::number(format::metric(taken.map(|[recall, _]| recall)), why),
+                Cell::number(threshold, why(e)).with(range),
+                Cell::number(format::metric(taken.map(|[_, precision]| precision)), why(e)),
+                Cell::number(format::metric(taken.map(|[recall, _]| recall)), why(e)),
             ]
         };
         Tier::ALL.into_iter().flat_map(of_tier).collect()
     };
     Table {
-        caption: "Median threshold of each tier, the middle half of its brands, and precision and recall of the tier's predictions together"
+        caption: "Each tier: median threshold with the range of the middle half of the brands, and precision and recall of all predictions"
             .to_owned(),
         columns,
         rows: view.rows(cells),
@@ -87,13 +86,13 @@ fn curves(view: &View) -> Option<Chart> {
     });
     let keys = pair.iter().flat_map(|(class, e)| {
         [
-            Key::line(class, format!("`{}`, from the most probable pair down", e.name)),
+            Key::line(class, format!("`{}`, most probable pairs first", e.name)),
             Key::dot(class, format!("`{}`, as decided", e.name)),
         ]
     });
     Some(Chart {
         title: "Precision against recall by tier".to_owned(),
-        description: "All pairs of a test user and a brand of the tier, predicted from the most probable one down. A dot off its line shows what thresholds of their own do for the brands of a tier, under `gain` and `top_k` the users' say too; the dots' figures are in the table above.".to_owned(),
+        description: "Lines: all pairs of a test user and a brand of the tier, predicted from the most probable one down. Dots: the decisions taken. A dot off its line shows the effect of a threshold for each brand and, under gain and top_k, of the user's other brands. The figures of the dots are in the table above.".to_owned(),
         width: 720.0,
         height: 256.0,
         panels: panels.collect(),
@@ -101,7 +100,7 @@ fn curves(view: &View) -> Option<Chart> {
     })
 }
 
-/// Precision of each line at tenths of recall.
+/// Precision of each line in steps of a tenth of recall.
 fn at_recalls(view: &View) -> Table {
     let pair = view.pair();
     let lines: Vec<(String, &[[f64; 2]])> = pair
@@ -115,8 +114,8 @@ fn at_recalls(view: &View) -> Table {
         })
         .collect();
     let term = "precision and recall of a tier";
-    let mut columns = vec![words("Recall")];
-    columns.extend(lines.iter().map(|(title, _)| number(title).of(term)));
+    let mut columns = vec![Column::words("Recall")];
+    columns.extend(lines.iter().map(|(title, _)| Column::number(title).of(term)));
     let row = |tenth: u32| {
         let wanted = f64::from(tenth) / 10.0;
         let at = |curve: &[[f64; 2]]| {
@@ -125,7 +124,7 @@ fn at_recalls(view: &View) -> Table {
         };
         let mut cells = vec![Cell::text(wanted.to_string())];
         cells.extend(lines.iter().map(|(_, curve)| at(curve)));
-        Row { class: "", cells }
+        Row::of(cells)
     };
     Table {
         caption: "Precision where each recall is first reached".to_owned(),
@@ -135,18 +134,19 @@ fn at_recalls(view: &View) -> Table {
 }
 
 fn ceilings(view: &View) -> Table {
-    let mut columns = vec![words("Experiment"), number("Item macro F1").of("ceiling")];
+    let mut columns =
+        vec![Column::words("Experiment"), Column::number("Item macro F1").of("ceiling")];
     let buckets = view.report.floor.buckets.keys();
-    columns.extend(buckets.map(|low| number(format!("F1 ≥ {low}")).of("ceiling")));
+    columns.extend(buckets.map(|low| Column::number(format!("F1 ≥ {low}")).of("ceiling")));
     let cells = |e: &Experiment| {
         let ceiling = &e.figures.ceiling;
-        let mut cells = vec![super::metric(e, ceiling.macro_f1)];
+        let mut cells = vec![metric(e, ceiling.macro_f1)];
         cells.extend(ceiling.buckets.values().map(|&n| count(e, n)));
         cells
     };
     Table {
         caption:
-            "The best threshold of each brand on the test users themselves: a bound, not a result"
+            "Each brand at its best threshold on the test users themselves: a bound, not a result"
                 .to_owned(),
         columns,
         rows: view.rows(cells),

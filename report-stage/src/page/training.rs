@@ -1,12 +1,13 @@
-//! What training took, and how it went.
+//! Training: updates and times, and curves of the figures on the valid users.
 
-use crate::chart::{Chart, Key, Panel, Place, Scale};
+use crate::chart::{Chart, Key, Panel, Place};
+use crate::experiment::Experiment;
 use crate::format;
 use crate::load::Epoch;
-use crate::page::{Block, Cell, Row, Section, Table, View, metric, number, words};
-use crate::report::Experiment;
+use crate::page::blocks::{Block, Cell, Column, Row, Section, Table};
+use crate::page::view::{NOT_RECORDED, View, metric};
+use crate::scale::Scale;
 
-/// Updates and times, and curves of the figures on the valid users.
 pub fn section(view: &View) -> Section {
     let trained: Vec<&Experiment> =
         view.experiments().into_iter().filter(|e| !e.history.is_empty()).collect();
@@ -15,8 +16,9 @@ pub fn section(view: &View) -> Section {
         let high = trained.iter().flat_map(|e| &e.history).flat_map(figures).flatten();
         let scale = Scale::from_zero(high);
         blocks.push(Block::Charts {
-            caption: "Figures on the valid users while training, at the thresholds of training; the upright line is \
-                      where the model that was kept stood. Of networks that are averaged, the first, without that line"
+            caption: "Figures on the valid users during training, at the thresholds that training uses. The vertical line \
+                      marks the model that was kept. Of several networks that are averaged, only the first is shown, \
+                      without that line"
                 .to_owned(),
             charts: trained.iter().map(|e| curve(e, scale)).collect(),
         });
@@ -37,15 +39,19 @@ fn effort(view: &View) -> Table {
         ("Train, s", "seconds"),
         ("Score, s", "seconds"),
     ];
-    let mut columns = vec![words("Experiment")];
-    columns.extend(titles.map(|(title, term)| number(title).of(term)));
+    let mut columns = vec![Column::words("Experiment")];
+    columns.extend(titles.map(|(title, term)| Column::number(title).of(term)));
     let cells = |e: &Experiment| {
         let numbers = [e.train_rows, e.updates, e.updates_kept].map(format::maybe_count);
         let secs = [e.secs.sample, e.secs.train, e.secs.score].map(format::secs);
         let texts = numbers.into_iter().chain(secs);
-        texts.map(|text| Cell::number(text, "not recorded")).collect()
+        texts.map(|text| Cell::number(text, NOT_RECORDED)).collect()
     };
-    Table { caption: "What each experiment took".to_owned(), columns, rows: view.rows(cells) }
+    Table {
+        caption: "Size and wall time of each experiment".to_owned(),
+        columns,
+        rows: view.rows(cells),
+    }
 }
 
 fn figures(epoch: &Epoch) -> [Option<f64>; 3] {
@@ -59,21 +65,13 @@ fn progress(epoch: &Epoch) -> f64 {
 
 fn curve(e: &Experiment, scale: Scale) -> Chart {
     let place = Place { left: 34.0, top: 22.0, width: 190.0, height: 110.0 };
-    let has_updates = e.history.iter().all(|epoch| epoch.updates.is_some());
-    let axis = if has_updates { "updates" } else { "epoch" };
+    let axis = if has_updates(e) { "updates" } else { "epoch" };
     let ends = e.history.iter().map(progress);
     let mut panel = Panel::new(place, &e.name, (Scale::from_zero(ends), axis), (scale, ""));
-    // Of several networks the updates are counted together, and only the first is drawn.
-    let is_alone = e.settings["train"]["members"].as_u64().is_none_or(|members| members == 1);
-    if let Some(kept) = e.updates_kept.filter(|_| has_updates && is_alone) {
-        let Scale::Linear(low, high) = scale else { unreachable!("made by from_zero") };
-        let last = e.history.iter().map(progress).fold(0.0, f64::max);
-        if kept as f64 <= last {
-            panel.line("guide", [(kept as f64, low), (kept as f64, high)]);
-        }
+    if let Some(kept) = kept(e) {
+        panel.line("guide", [(kept, scale.low()), (kept, scale.high())]);
     }
-    let classes = ["main", "base", "third"];
-    for (i, class) in classes.into_iter().enumerate() {
+    for (i, class) in ["main", "base", "third"].into_iter().enumerate() {
         let points =
             e.history.iter().filter_map(|epoch| Some((progress(epoch), figures(epoch)[i]?)));
         let points: Vec<(f64, f64)> = points.collect();
@@ -86,7 +84,7 @@ fn curve(e: &Experiment, scale: Scale) -> Chart {
     Chart {
         title: format!("Training of {}", e.name),
         description: format!(
-            "After the last of {} epochs: macro F1 {}, user F1 {}, mean average precision {} on the valid users.",
+            "On the valid users after the last epoch ({}): macro F1 {}, user F1 {}, mean average precision {}.",
             e.history.len(),
             last[0],
             last[1],
@@ -103,20 +101,34 @@ fn curve(e: &Experiment, scale: Scale) -> Chart {
     }
 }
 
+fn has_updates(e: &Experiment) -> bool {
+    e.history.iter().all(|epoch| epoch.updates.is_some())
+}
+
+/// Updates that the model in use had seen, if they are a place on the curve. With several networks
+/// they are not: the updates of all are counted together, and only the first network is drawn.
+fn kept(e: &Experiment) -> Option<f64> {
+    let is_alone = e.settings["train"]["members"].as_u64().is_none_or(|members| members == 1);
+    let last = e.history.iter().map(progress).fold(0.0, f64::max);
+    let kept = e.updates_kept.filter(|_| has_updates(e) && is_alone)? as f64;
+    (kept <= last).then_some(kept)
+}
+
 fn history(e: &Experiment) -> Table {
     let columns =
         ["Updates", "Train loss", "Valid loss", "Valid macro F1", "Valid user F1", "Valid MAP"];
-    let mut columns: Vec<_> = columns.map(|title| number(title).of("figures on valid")).to_vec();
-    columns.insert(0, words("Epoch"));
+    let mut columns: Vec<Column> =
+        columns.map(|title| Column::number(title).of("figures on valid")).to_vec();
+    columns.insert(0, Column::words("Epoch"));
     let row = |epoch: &Epoch| {
         let mut cells = vec![
             Cell::text(epoch.epoch.to_string()),
-            Cell::number(format::maybe_count(epoch.updates), "not recorded"),
+            Cell::number(format::maybe_count(epoch.updates), NOT_RECORDED),
             Cell::text(format!("{:.5}", epoch.train_loss)),
             Cell::text(format!("{:.5}", epoch.valid_loss)),
         ];
         cells.extend(figures(epoch).map(|value| metric(e, value)));
-        Row { class: "", cells }
+        Row::of(cells)
     };
     Table {
         caption: format!("Training of {}", e.name),

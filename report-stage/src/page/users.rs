@@ -1,22 +1,27 @@
 //! User level: decisions and rankings per user.
 
-use crate::evaluate::AtK;
+use crate::experiment::Experiment;
+use crate::figures::{AtK, SHOWN_KS};
 use crate::format;
-use crate::page::{Block, Section, Table, View, count, metric, number, words};
-use crate::report::{Experiment, SHOWN_KS};
+use crate::page::blocks::{Block, Column, Section, Table};
+use crate::page::view::{View, count, metric};
 
-/// The tables of user level.
 pub fn section(view: &View) -> Section {
-    let columns = vec![
-        words("Experiment"),
-        number("F1").of("user level"),
-        number("Precision").of("user level"),
-        number("over users").of("user level"),
-        number("Recall").of("user level"),
-        number("Median F1").of("median"),
-        number("Worst tenth").of("worst tenth"),
-        number("No correct brand").of("no correct brand"),
-    ];
+    Section {
+        id: "users",
+        title: "User level",
+        blocks: vec![
+            Block::text(format!(
+                "Means over the {} test users with at least one label; precision over those of them with a prediction.",
+                format::count(view.report.n_users_with_labels)
+            )),
+            Block::Table(decisions(view)),
+            Block::Table(rankings(view)),
+        ],
+    }
+}
+
+fn decisions(view: &View) -> Table {
     let cells = |e: &Experiment| {
         let (user, delta) = (&e.figures.user, &e.delta);
         let without = user.n_without_hit.zip(user.n_users).filter(|&(_, all)| all > 0);
@@ -32,19 +37,19 @@ pub fn section(view: &View) -> Section {
             count(e, user.n_without_hit).with(share),
         ]
     };
-    let decisions =
-        Table { caption: "Decisions per user".to_owned(), columns, rows: view.rows(cells) };
-    Section {
-        id: "users",
-        title: "User level",
-        blocks: vec![
-            Block::text(format!(
-                "Means over the {} test users with at least one label; precision over those of them with a prediction.",
-                format::count(view.report.n_users_with_labels)
-            )),
-            Block::Table(decisions),
-            Block::Table(rankings(view)),
+    Table {
+        caption: "Decisions per user".to_owned(),
+        columns: vec![
+            Column::words("Experiment"),
+            Column::number("F1").of("user level"),
+            Column::number("Precision").of("user level"),
+            Column::number("over users").of("user level"),
+            Column::number("Recall").of("user level"),
+            Column::number("Median F1").of("median"),
+            Column::number("Worst tenth").of("worst tenth"),
+            Column::number("No correct brand").of("no correct brand"),
         ],
+        rows: view.rows(cells),
     }
 }
 
@@ -53,9 +58,10 @@ fn rankings(view: &View) -> Table {
         view.report.experiments.iter().any(|e| e.figures.user.recall_at.contains_key(k))
     };
     let ks: Vec<usize> = SHOWN_KS.into_iter().filter(is_measured).collect();
-    let mut columns = vec![words("Experiment")];
+    let mut columns = vec![Column::words("Experiment")];
     for name in ["P", "R", "nDCG"] {
-        columns.extend(ks.iter().map(|k| number(format!("{name}@{k}")).of("P@k, R@k, nDCG@k")));
+        let column = |k: &usize| Column::number(format!("{name}@{k}")).of("P@k, R@k, nDCG@k");
+        columns.extend(ks.iter().map(column));
     }
     let cells = |e: &Experiment| {
         let (user, delta) = (&e.figures.user, &e.delta);
@@ -75,7 +81,8 @@ fn rankings(view: &View) -> Table {
         cells
     };
     Table {
-        caption: "The most probable brands of each user, whatever is decided".to_owned(),
+        caption: "Rankings: the most probable brands of each user, whatever the decision"
+            .to_owned(),
         columns,
         rows: view.rows(cells),
     }

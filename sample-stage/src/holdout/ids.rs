@@ -45,7 +45,7 @@ pub async fn sorted_ids(
         return Err(DataError(format!("{table}: no rows found")).into());
     }
     let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
-    let all = ids::whole(table, column, &parts)?;
+    let all = ids::whole(&parts).map_err(|err| err.at(table, column))?;
     let order = sort_to_indices(&all, None, None)?;
     let ids = take(&all, &order, None)?;
     let index = ids::index(table, column, &ids, found)?;

@@ -1,4 +1,5 @@
-//! How training goes: a bar with updates a second and time left on a terminal, lines elsewhere.
+//! Shows training progress: a bar with updates per second and time left on a terminal, lines
+//! elsewhere.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,23 +7,23 @@ use std::path::Path;
 use contract::warn_line;
 use indicatif::{ProgressBar, ProgressStyle};
 use train_stage::checkpoint::Unusable;
-use train_stage::trainer::{Epoch, Observer};
+use train_stage::state::Epoch;
+use train_stage::trainer::Observer;
 
-/// Shows how training goes.
-pub struct Progress {
+pub struct Bar {
     /// As in `train bau`
     what: String,
     bar: ProgressBar,
 }
 
-impl Progress {
-    /// A bar over all updates; it hides itself when stderr is no terminal.
+impl Bar {
+    /// Hidden where stderr is not a terminal.
     pub fn new(what: String) -> Self {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template(
             "{prefix} {wide_bar} {percent}% {per_sec} updates, {eta} left",
         )
-        .expect("the template is sound");
+        .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(what.clone());
         Self { what, bar }
@@ -38,13 +39,13 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-impl Observer for Progress {
+impl Observer for Bar {
     fn update_done(&mut self, update: u64, n_updates: u64) {
         self.bar.set_length(n_updates);
         self.bar.set_position(update);
@@ -72,11 +73,11 @@ impl Observer for Progress {
     }
 
     fn resumed(&mut self, update: u64, n_updates: u64) {
-        self.line(&format!("going on from a checkpoint after update {update} of {n_updates}"));
+        self.line(&format!("resuming from a checkpoint after update {update} of {n_updates}"));
         self.bar.reset_eta();
     }
 
     fn checkpoint_unusable(&mut self, file: &Path, why: &Unusable) {
-        self.line(&format!("cannot go on from {}: {why}; starting anew", file.display()));
+        self.line(&format!("cannot resume from {}: {why}; starting over", file.display()));
     }
 }

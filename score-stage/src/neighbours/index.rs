@@ -1,10 +1,10 @@
-//! The nearest of many vectors: exact for few, among the likeliest groups for many.
+//! The nearest of many vectors: among all of them if they are few, else among the likeliest groups.
 //!
 //! Vectors are sorted into about as many groups as the square root of their number, by k-means;
 //! a query looks into the groups whose centres are nearest (an inverted file, Sivic and
 //! Zisserman 2003; Jégou et al. 2011). All queries that look into a group are compared with it
-//! by one matrix product. k-means is here and not a library's because the assignment of a
-//! million vectors must be a matrix product too, and is nine tenths of it.
+//! by one matrix product. k-means is our own because assigning a million vectors to groups is nine
+//! tenths of the work, and must be a matrix product too.
 
 use model::matmul::matmul;
 use ndarray::parallel::prelude::*;
@@ -12,35 +12,35 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 
 use crate::top_k::{Numbered, keep_largest, largest_first};
 
-/// Up to this many vectors are all looked at.
+/// Up to this many vectors are one group: the search is exact.
 const EXACT: usize = 16_384;
 
-/// Vectors a group that its centre is learned from.
+/// Vectors per group that its centre is learned from.
 const LEARN_PER_GROUP: usize = 48;
 
-/// Rounds of k-means; groups are only a way to search.
+/// Rounds of k-means: few, as groups need not be the best, only good enough to search in.
 const ROUNDS: usize = 8;
 
-/// Vectors that are compared with all centres at a time.
+/// Vectors that are compared with all centres at once.
 const ROWS: usize = 4096;
 
 /// Vectors in groups.
 pub struct Index {
     /// `(n_vectors, n_dims)`, group after group
     vectors: Array2<f32>,
-    /// What each was before, by its place in `vectors`
+    /// `(n_vectors,)`, the row that each vector had before grouping
     rows: Vec<u32>,
-    /// First vector of each group, and their number at the end
+    /// `(n_groups + 1,)`, the first vector of each group, and their number at the end
     starts: Vec<usize>,
     /// `(n_groups, n_dims)`
     centres: Array2<f32>,
 }
 
-/// A neighbour: its similarity and its row.
+/// The similarity of a vector, and the row that it had before grouping.
 pub type Neighbour = Numbered;
 
 impl Index {
-    /// * `vectors`: `(n_vectors, n_dims)`; near is a large product, so of length 1.
+    /// * `vectors`: `(n_vectors, n_dims)`, of length 1: the larger the product, the nearer.
     pub fn new(vectors: Array2<f32>) -> Self {
         let n = vectors.nrows();
         let n_groups = if n <= EXACT { 1 } else { (n as f64).sqrt() as usize };
@@ -58,7 +58,7 @@ impl Index {
         Self { vectors: reorder(vectors, &rows), rows, starts, centres }
     }
 
-    /// The vector of each row, in order.
+    /// The vectors, in order of their rows before grouping.
     pub fn vectors(&self) -> impl Iterator<Item = &[f32]> {
         let mut places = vec![0; self.rows.len()];
         for (place, &row) in self.rows.iter().enumerate() {
@@ -66,14 +66,14 @@ impl Index {
         }
         places.into_iter().map(|place| {
             let row = self.vectors.slice(s![place, ..]);
-            row.to_slice().expect("rows lie whole")
+            row.to_slice().expect("rows are contiguous")
         })
     }
 
     /// The `k` nearest of each query, nearest first; fewer if the groups searched hold fewer.
     ///
     /// * `queries`: `(n_queries, n_dims)`.
-    /// * `search`: share of the groups to look into, at least one.
+    /// * `search`: share of the groups to look into; at least one is.
     pub fn nearest(&self, queries: ArrayView2<f32>, k: usize, search: f32) -> Vec<Vec<Neighbour>> {
         let n_groups = self.centres.nrows();
         let n_probes = ((n_groups as f32 * search).ceil() as usize).clamp(1, n_groups);
@@ -94,12 +94,12 @@ impl Index {
             let mut similarities = Array2::zeros((visitors.len(), members.len()));
             matmul(asking.view(), vectors.t(), false, similarities.view_mut());
             let rows = &self.rows[members];
-            // Each query's list is lent out, so that threads can work on several.
+            // Each query's list is taken out, so that threads can work on several.
             let mut lent: Vec<Vec<Neighbour>> =
                 visitors.iter().map(|&query| std::mem::take(&mut found[query])).collect();
             lent.par_iter_mut().zip(similarities.axis_iter(Axis(0)).into_par_iter()).for_each(
                 |(list, similarities)| {
-                    let similarities = similarities.to_slice().expect("rows lie whole");
+                    let similarities = similarities.to_slice().expect("rows are contiguous");
                     keep_largest(list, similarities, |i| rows[i], k);
                 },
             );
@@ -131,7 +131,7 @@ fn learn_centres(vectors: &Array2<f32>, n: usize) -> Array2<f32> {
         }
         for (mut centre, sum) in centres.rows_mut().into_iter().zip(sums.rows()) {
             let length = sum.dot(&sum).sqrt();
-            // A centre without a vector stays where it is.
+            // A centre without vectors stays where it is.
             if length > 0.0 {
                 centre.assign(&sum);
                 centre /= length;
@@ -159,7 +159,7 @@ fn probes(vectors: ArrayView2<f32>, centres: &Array2<f32>, n: usize) -> Vec<Vec<
     matmul(vectors, centres.t(), false, similarities.view_mut());
     let of_row = |similarities: ndarray::ArrayView1<f32>| {
         let mut list = Vec::new();
-        let similarities = similarities.to_slice().expect("rows lie whole");
+        let similarities = similarities.to_slice().expect("rows are contiguous");
         keep_largest(&mut list, similarities, |i| i as u32, n);
         list.into_iter().map(|(_, group)| group).collect()
     };
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn few_vectors_are_searched_exactly() {
+    fn the_search_among_few_vectors_is_exact() {
         let vectors = vectors(500, 16);
         let index = Index::new(vectors.clone());
         let found = index.nearest(vectors.slice(s![..20, ..]), 7, 0.05);
@@ -232,7 +232,7 @@ mod tests {
 
     /// 20,000 vectors are 141 groups; a tenth of them holds most of the 20 nearest.
     #[test]
-    fn many_vectors_are_searched_in_part() {
+    fn the_search_among_many_vectors_finds_most() {
         let vectors = vectors(20_000, 16);
         let index = Index::new(vectors.clone());
         assert_eq!(index.centres.nrows(), 141);

@@ -1,0 +1,113 @@
+//! `pipeline explain`: why a stage would run, or why it ran.
+
+use anyhow::Result;
+use contract::exit::UsageError;
+use contract::plan::StageId;
+use contract::record::Change;
+use contract::{Manifest, Stage, print_line};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use super::status::{forecasts, words};
+use crate::freshness::Why;
+use crate::graph::nodes;
+use crate::recorder::{StageOutcome, runs};
+
+/// Why a stage would run, or ran.
+#[derive(Serialize, JsonSchema)]
+pub struct Explanation {
+    /// As `train of bau`
+    stage: String,
+    /// The past run, if it is about one
+    run: Option<String>,
+    /// `fresh`, `kept`, `stale`, `waiting` or `blocked`; of a past run what became of the stage
+    state: String,
+    /// A reason other than a change of a part
+    reason: Option<String>,
+    /// Parts of the fingerprint that had changed
+    changes: Vec<Change>,
+}
+
+/// Prints why a stage would run: every part that changed, with its old and new value.
+///
+/// # Errors
+///
+/// If there is no such experiment or stage, or this program's folder is not known.
+pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: bool) -> Result<()> {
+    manifest.experiment(experiment)?;
+    // The report's reasons may be of any experiment.
+    let selected = if stage == Stage::Report { vec![] } else { vec![experiment.to_owned()] };
+    let nodes = nodes(manifest, &selected)?;
+    let place = nodes.iter().position(|node| node.plan.id.stage == stage).ok_or_else(|| {
+        UsageError(format!("`{experiment}` has no stage {stage}: its model needs no examples"))
+    })?;
+    let id = &nodes[place].plan.id;
+    let (state, why) = words(id, forecasts(manifest, &nodes).swap_remove(place));
+    let Why { words: reason, changes } = why;
+    Explanation { stage: id.to_string(), run: None, state: state.to_owned(), reason, changes }
+        .print(as_json);
+    Ok(())
+}
+
+/// Prints what a past run found of a stage.
+///
+/// * `run`: the run's id, or `last`.
+///
+/// # Errors
+///
+/// If there is no such run, or it did not reach the stage.
+pub fn explain_past(
+    manifest: &Manifest,
+    experiment: &str,
+    stage: Stage,
+    run: &str,
+    as_json: bool,
+) -> Result<()> {
+    let mut runs = runs(manifest);
+    let found = match run {
+        "last" => runs.pop(),
+        id => runs.into_iter().find(|run| run.id == id),
+    };
+    let unknown = || UsageError(format!("there is no run `{run}`; see `pipeline history`"));
+    let run = found.ok_or_else(unknown)?;
+    let is_asked_for = |StageOutcome { id, .. }: &StageOutcome| {
+        id.stage == stage && id.experiment.as_deref().is_none_or(|name| name == experiment)
+    };
+    let unknown = || {
+        let id = StageId::of(stage, experiment);
+        UsageError(format!("run {} did not reach {id}", run.id))
+    };
+    let outcome = run.stages.into_iter().find(is_asked_for).ok_or_else(unknown)?;
+    let StageOutcome { id, outcome, reason, changes, .. } = outcome;
+    let (stage, state) = (id.to_string(), outcome.to_string());
+    Explanation { stage, run: Some(run.id), state, reason, changes }.print(as_json);
+    Ok(())
+}
+
+impl Explanation {
+    fn print(&self, as_json: bool) {
+        let Self { stage, run, state, reason, changes } = self;
+        if as_json {
+            print_line!("{:#}", json!(self));
+            return;
+        }
+        let of_run = run.as_ref().map_or_else(String::new, |id| format!(" in run {id}"));
+        print_line!("{stage}{of_run}: {state}");
+        if let Some(reason) = reason {
+            print_line!("  {reason}");
+        }
+        for change in changes {
+            print_line!("  {change}{}", hashes(change).unwrap_or_default());
+        }
+    }
+}
+
+/// The old and the new hash of a file or a program, of which nothing else is known.
+fn hashes(change: &Change) -> Option<String> {
+    let Change { part, old, new } = change;
+    let is_file = part == "program" || part.starts_with("input.");
+    let (old, new) = old.as_str().zip(new.as_str()).filter(|_| is_file)?;
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    Some(format!(": {} -> {}", short(old), short(new)))
+}

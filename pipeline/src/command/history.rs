@@ -1,0 +1,110 @@
+//! `pipeline history`: what each run did.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Table, presets};
+use contract::{Manifest, print_line};
+use serde_json::json;
+
+use crate::outcome::{Outcome, StageResult};
+use crate::recorder::{Run, StageOutcome, runs};
+use crate::run_dir;
+
+/// Prints the recorded runs.
+pub fn history(manifest: &Manifest, as_json: bool) {
+    let runs = runs(manifest);
+    if as_json {
+        print_line!("{:#}", json!(runs));
+        return;
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["run", "took", "outcome", "stages", "command"]);
+    let is_running = run_dir::is_locked(&manifest.run_dir);
+    for (i, run) in runs.iter().enumerate() {
+        let outcome = match run.outcome {
+            Outcome::Running if is_running && i + 1 == runs.len() => "running",
+            Outcome::Running => "did not end",
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+        };
+        let took = format!("{:.1} s", run.secs);
+        table.add_row([&run.id, &took, outcome, &stages(run), &run.arguments.join(" ")]);
+    }
+    print_line!("{table}");
+}
+
+/// The numbers of stages that ran, that failed and of all.
+fn stages(run: &Run) -> String {
+    let n = |is_meant: fn(&StageResult) -> bool| {
+        run.stages.iter().filter(|stage| is_meant(&stage.outcome)).count()
+    };
+    let n_ran = n(|result| *result == StageResult::Ran);
+    let n_failed = n(StageResult::is_failure);
+    format!("{n_ran} ran, {n_failed} failed, of {}", run.stages.len())
+}
+
+/// Whether one of an experiment's stages, or one that all experiments share, failed or could not start
+/// in the last of these runs that came to it.
+pub fn has_failed(runs: Vec<Run>) -> impl Fn(&String) -> bool {
+    let mut last = BTreeMap::new();
+    for StageOutcome { id, outcome, .. } in runs.into_iter().flat_map(|run| run.stages) {
+        last.insert(id, outcome);
+    }
+    last.retain(|_, outcome| outcome.is_failure());
+    move |name| last.keys().any(|id| id.experiment.as_ref().is_none_or(|failed| failed == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run of stages, each an experiment (or none), a stage and what became of it.
+    fn run(stages: &[(Option<&str>, &str, &str)]) -> Run {
+        let stage = |(experiment, stage, outcome): &(Option<&str>, &str, &str)| {
+            json!({
+                "experiment": experiment, "stage": stage, "outcome": outcome,
+                "changes": [], "seeds": {}, "rows_in": 0, "bytes_in": 0,
+            })
+        };
+        let stages: Vec<_> = stages.iter().map(stage).collect();
+        let run = json!({
+            "id": "1", "started": "", "secs": 1.0, "arguments": [], "version": "1",
+            "machine": {"cores": 1}, "outcome": "done", "stages": stages,
+        });
+        serde_json::from_value(run).unwrap()
+    }
+
+    fn failed(runs: Vec<Run>) -> Vec<&'static str> {
+        let has_failed = has_failed(runs);
+        ["a", "b"].into_iter().filter(|name| has_failed(&(*name).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_failure_counts_until_the_stage_ends_well() {
+        let first = || run(&[(Some("a"), "train", "failed"), (Some("b"), "train", "blocked")]);
+        assert_eq!(failed(vec![first()]), ["a", "b"]);
+        // A run of other stages does not make it forgotten.
+        let other = || run(&[(Some("a"), "sample", "ran"), (Some("b"), "train", "restored")]);
+        assert_eq!(failed(vec![first(), other()]), ["a"]);
+        let interrupted = run(&[(Some("a"), "train", "interrupted")]);
+        assert_eq!(failed(vec![first(), other(), interrupted]), [""; 0]);
+    }
+
+    #[test]
+    fn a_failed_holdout_counts_for_every_experiment() {
+        assert_eq!(failed(vec![run(&[(None, "holdout", "failed")])]), ["a", "b"]);
+    }
+
+    #[test]
+    fn stages_are_counted_by_what_became_of_them() {
+        let run = run(&[
+            (None, "holdout", "fresh"),
+            (Some("a"), "train", "ran"),
+            (Some("a"), "score", "failed"),
+            (Some("b"), "train", "blocked"),
+            (Some("c"), "train", "interrupted"),
+        ]);
+        assert_eq!(stages(&run), "1 ran, 2 failed, of 5");
+    }
+}

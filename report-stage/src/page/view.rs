@@ -1,0 +1,145 @@
+//! What a section may show: the report, and cells and rows that many sections share.
+
+use std::collections::HashMap;
+
+use metrics::Counts;
+
+use crate::compare::{Change, Judged};
+use crate::experiment::Experiment;
+use crate::format;
+use crate::load::Brands;
+use crate::page::blocks::{Cell, Row, RowClass, Tone};
+use crate::report::Report;
+use crate::trial::Trial;
+use crate::verdict::Outcome;
+
+/// Why a figure is missing.
+pub const UNDEFINED: &str = "undefined or not known";
+pub const NOT_COMPARED: &str = "not compared";
+pub const NOT_RECORDED: &str = "not recorded";
+pub const NOT_SCORED: &str = "no scores";
+pub const IS_BASELINE: &str = "the baseline itself";
+
+/// Everything that a section may show.
+pub struct View<'a> {
+    pub report: &'a Report,
+    pub brands: &'a Brands,
+    trials: HashMap<&'a str, &'a Trial<'a>>,
+}
+
+impl<'a> View<'a> {
+    pub fn new(report: &'a Report, brands: &'a Brands, trials: &'a [Trial]) -> Self {
+        let trials = trials.iter().map(|trial| (trial.settings.name.as_str(), trial)).collect();
+        Self { report, brands, trials }
+    }
+}
+
+impl View<'_> {
+    /// The baseline first, then the manifest's order, the truth last.
+    pub fn experiments(&self) -> Vec<&Experiment> {
+        let mut all: Vec<&Experiment> = self.report.experiments.iter().collect();
+        all.sort_by_key(|e| (e.name != self.report.baseline, e.is_truth));
+        all
+    }
+
+    /// The experiments with scores, in the same order.
+    pub fn scored(&self) -> Vec<&Experiment> {
+        self.experiments().into_iter().filter(|e| e.is_ok()).collect()
+    }
+
+    pub fn is_baseline(&self, experiment: &Experiment) -> bool {
+        experiment.name == self.report.baseline
+    }
+
+    /// The baseline, if it has scores.
+    pub fn baseline(&self) -> Option<&Experiment> {
+        self.report.experiments.iter().find(|e| self.is_baseline(e) && e.is_ok())
+    }
+
+    /// The experiment shown beside the baseline.
+    pub fn selected(&self) -> Option<&Experiment> {
+        let name = self.report.selected.as_ref()?;
+        self.report.experiments.iter().find(|e| e.name == *name)
+    }
+
+    /// The baseline and the experiment shown beside it, each if there is one, with the classes of
+    /// their marks.
+    pub fn pair(&self) -> Vec<(&'static str, &Experiment)> {
+        let pair = [self.baseline().map(|e| ("base", e)), self.selected().map(|e| ("main", e))];
+        pair.into_iter().flatten().collect()
+    }
+
+    /// What was found of the experiment and is not in `report.json`.
+    pub fn trial(&self, experiment: &Experiment) -> &Trial<'_> {
+        self.trials[experiment.name.as_str()]
+    }
+
+    /// Decisions against labels, by `brand_idx`; empty without scores.
+    pub fn counts(&self, experiment: &Experiment) -> &[Counts] {
+        let scored = self.trial(experiment).scored.as_ref();
+        scored.map_or(&[], |scored| &scored.evaluation.counts)
+    }
+
+    /// One row for each experiment.
+    ///
+    /// * `cells`: those after the name.
+    pub fn rows(&self, cells: impl Fn(&Experiment) -> Vec<Cell>) -> Vec<Row> {
+        let row = |e: &Experiment| {
+            let (class, what) = self.class(e);
+            let outdated = e.outdated.as_ref().map(|_| "not up to date");
+            let detail: Vec<&str> = what.into_iter().chain(outdated).collect();
+            let detail = (!detail.is_empty()).then(|| detail.join(", "));
+            Row { class, cells: [vec![Cell::code(&e.name).with(detail)], cells(e)].concat() }
+        };
+        self.experiments().into_iter().map(row).collect()
+    }
+
+    fn class(&self, e: &Experiment) -> (Option<RowClass>, Option<&'static str>) {
+        let is_best = self.report.answer.best.as_ref() == Some(&e.name);
+        match (e.is_ok(), self.is_baseline(e)) {
+            (false, true) => (Some(RowClass::Missing), Some("baseline, no scores")),
+            (false, false) => (Some(RowClass::Missing), Some("no scores")),
+            (true, true) => (Some(RowClass::Baseline), Some("baseline")),
+            (true, false) if e.is_truth => (Some(RowClass::Bound), Some("the truth: a bound")),
+            (true, false) if is_best => (Some(RowClass::Best), Some("best")),
+            (true, false) => (None, None),
+        }
+    }
+
+    /// A metric and its change, which the baseline does not have.
+    pub fn metric_and_change(&self, e: &Experiment, value: Option<f64>, change: Change) -> Cell {
+        let detail = change.abs.filter(|_| !self.is_baseline(e));
+        metric(e, value).with(detail.map(|_| format::change(change.abs, change.rel)))
+    }
+
+    /// A change and its interval.
+    pub fn judged(&self, e: &Experiment, delta: &Judged) -> Cell {
+        if self.is_baseline(e) {
+            return Cell::dash(IS_BASELINE);
+        }
+        let cell = Cell::number(format::change(delta.abs, delta.rel), NOT_COMPARED);
+        Cell { tone: tone(delta), ..cell }.with(format::interval(delta.ci95))
+    }
+}
+
+/// The tone of a change; `None` where the interval contains 0.
+pub fn tone(delta: &Judged) -> Option<Tone> {
+    match delta.outcome() {
+        Outcome::Better => Some(Tone::Better),
+        Outcome::Worse => Some(Tone::Worse),
+        Outcome::NoClearChange | Outcome::Undefined => None,
+    }
+}
+
+/// Why a figure of an experiment is missing.
+pub fn why(experiment: &Experiment) -> &'static str {
+    if experiment.is_ok() { UNDEFINED } else { NOT_SCORED }
+}
+
+pub fn metric(experiment: &Experiment, value: Option<f64>) -> Cell {
+    Cell::number(format::metric(value), why(experiment))
+}
+
+pub fn count(experiment: &Experiment, n: Option<u64>) -> Cell {
+    Cell::number(format::maybe_count(n), why(experiment))
+}

@@ -1,0 +1,352 @@
+//! Scores an experiment: the list "Scoring, pass by pass" of ARCHITECTURE.md, a function a pass.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use anyhow::Result;
+use arrow::array::ArrayRef;
+use contract::brands::Tier;
+use contract::cli::ExperimentArgs;
+use contract::exit::DataError;
+use contract::ipc::{self, Finished, Table};
+use contract::manifest::{Calibration, ExpectedOver, Memory as NeighbourParams, ScoreParams};
+use contract::run::StageRun;
+use contract::statistics::{PREVALENCE_KEY, Prevalence};
+use contract::tables::{self, Contract};
+use contract::{Stage, columns, threads, thresholds};
+use metrics::{Histogram, OwnedLists, TradeOff};
+use model::Model;
+use serde_json::{Value, json};
+
+use crate::decide::{Decider, Rule};
+use crate::models::{Refit, check_brands};
+use crate::neighbours::blend::Blend;
+use crate::neighbours::known_users::KnownUsers;
+use crate::neighbours::{Neighbours, choose};
+use crate::scorer::Scorer;
+use crate::split::Split;
+use crate::{fit, table};
+
+/// Scores one experiment of the manifest; returns what to print.
+pub fn score(args: &ExperimentArgs) -> Result<String> {
+    let (manifest, experiment) = args.load()?;
+    let params = &experiment.score;
+    let mut stage = StageRun::start(&manifest, Stage::Score, Some(&experiment))?;
+    let models = Refit::read(&stage)?;
+    let brands = stage.read("brands", &tables::BRANDS)?;
+    check_brands(&models.last, stage.input("model"), &brands)?;
+    let valid = stage.read("valid", &tables::HOLDOUT)?;
+    let test = stage.read("test", &tables::HOLDOUT)?;
+    let valid = Split::of(&valid, &models.last)?;
+    let test = Split::of(&test, &models.last)?;
+
+    let pool = threads::pool("score.threads", params.threads)?;
+    let results = pool.install(|| -> Result<_> {
+        let asked = ask_neighbours(&stage, &models, &brands, &valid, params.memory)?;
+        let scorers = scorers(&models, &asked);
+        let counted = count_logits(&scorers, &valid, &test, params)?;
+        let decider = fit_decider(&stage, &scorers, &valid, &counted, params)?;
+        let tested = decide_test_users(&stage, &scorers.last, &test, &decider, params.top_k)?;
+        Ok(Results { asked, valid: counted.valid, decider, tested })
+    })?;
+
+    let (summary, chosen) = results.summary();
+    let per_user = results.tested.predicted_per_user();
+    results.write(&mut stage, &models, params)?;
+    let dir = stage.plan.dir.display().to_string();
+    let record = stage.done(summary)?;
+    Ok(format!(
+        "score of {}: {} test users, {per_user:.2} brands predicted per user{chosen} in {:.1} s\n{dir}",
+        experiment.name,
+        test.n_users(),
+        record.secs
+    ))
+}
+
+/// The neighbours that are asked, if any are.
+struct Asked {
+    neighbours: Option<Refit<Neighbours>>,
+    /// `(n_brands,)`, the neighbours' share in each probability
+    weights: Vec<f32>,
+    /// Share of the nearest that the search finds
+    recall: f64,
+}
+
+/// What all passes found.
+struct Results {
+    asked: Asked,
+    valid: Histogram,
+    decider: Decider,
+    tested: Tested,
+}
+
+/// Pass 1: known users through the model, then valid for the weights of least loss.
+fn ask_neighbours(
+    stage: &StageRun,
+    models: &Refit<Model>,
+    brands: &Table,
+    valid: &Split,
+    params: Option<NeighbourParams>,
+) -> Result<Asked> {
+    let n_brands = models.last.brand_ids.len();
+    let Some(params) = params else {
+        return Ok(Asked { neighbours: None, weights: vec![0.0; n_brands], recall: 1.0 });
+    };
+    let neighbours = build_neighbours(stage, models, valid, params)?;
+    let weights = match params.weight {
+        Some(weight) => vec![weight; n_brands],
+        None => {
+            let groups = if params.by_tier { tiers(brands)? } else { vec![0; n_brands] };
+            choose::weights(neighbours.judged(), models.judged(), valid, groups)?
+        }
+    };
+    let recall = choose::recall(neighbours.judged(), models.judged(), valid)?;
+    Ok(Asked { neighbours: Some(neighbours), weights, recall })
+}
+
+/// The training users and, once the model has learned from them too, the valid users: but not for
+/// the valid users themselves, who would be their own neighbours.
+fn build_neighbours(
+    stage: &StageRun,
+    models: &Refit<Model>,
+    valid: &Split,
+    params: NeighbourParams,
+) -> Result<Refit<Neighbours>> {
+    let features = stage.read("features", &tables::FEATURES)?;
+    let examples = stage.read("examples", &tables::EXAMPLES)?;
+    // Both models read the same features.
+    let inputs = models.last.inputs(&features).map_err(DataError)?;
+    let mut known = vec![KnownUsers::of_examples(&examples, &inputs, models.last.brand_ids.len())?];
+    let judged = match &models.judged {
+        Some(model) => Some(Neighbours::build(model, &known, params)?),
+        None => None,
+    };
+    if judged.is_some() {
+        known.push(KnownUsers::of_split(valid));
+    }
+    Ok(Refit { last: Neighbours::build(&models.last, &known, params)?, judged })
+}
+
+/// The tier of each brand as a number.
+fn tiers(brands: &Table) -> Result<Vec<usize>, ipc::Error> {
+    let names = brands.batches.iter().flat_map(|batch| columns::texts(batch, "tier"));
+    let number = |(row, name): (usize, Option<&str>)| {
+        let name = name.unwrap_or_default();
+        Tier::named(name).map(|tier| tier as usize).ok_or_else(|| {
+            let found =
+                format!("row {row}: `tier` is `{name}`, expected `head`, `torso` or `tail`");
+            brands.broken(&tables::BRANDS, found)
+        })
+    };
+    names.enumerate().map(number).collect()
+}
+
+/// Each model with its neighbours.
+fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> {
+    let neighbours = asked.neighbours.as_ref();
+    let scorer = |model, neighbours: Option<&'a Neighbours>| {
+        let blend = neighbours.map(|neighbours| Blend { neighbours, weights: &asked.weights });
+        Scorer { model, blend }
+    };
+    Refit {
+        last: scorer(&models.last, neighbours.map(|pair| &pair.last)),
+        judged: models.judged.as_ref().map(|model| scorer(model, neighbours.map(Refit::judged))),
+    }
+}
+
+/// Logits by brand.
+struct Counted {
+    /// The valid users
+    valid: Histogram,
+    /// The users over whom a brand's F1 is expected
+    over: Histogram,
+}
+
+/// Pass 2: valid and, with `over: scored`, the users to be scored, without their labels.
+fn count_logits(
+    scorers: &Refit<Scorer>,
+    valid: &Split,
+    test: &Split,
+    params: &ScoreParams,
+) -> Result<Counted> {
+    let mut counted = Histogram::new(scorers.last.model.brand_ids.len());
+    scorers.judged().for_each_batch(
+        0..valid.n_users(),
+        &valid.inputs,
+        "valid users",
+        |scored| {
+            let labels = valid.labels.of_rows(scored.rows());
+            counted.add_rows(scored.cells(), labels.as_lists());
+            Ok(())
+        },
+    )?;
+    let mut over = counted.clone();
+    if params.decision.expected_over() == ExpectedOver::Scored {
+        scorers.last.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
+            let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
+            over.add_rows(scored.cells(), unlabelled.as_lists());
+            Ok(())
+        })?;
+    }
+    Ok(Counted { valid: counted, over })
+}
+
+/// Pass 3: curves and thresholds from the counts; once more valid for what counts do not tell.
+fn fit_decider(
+    stage: &StageRun,
+    scorers: &Refit<Scorer>,
+    valid: &Split,
+    counted: &Counted,
+    params: &ScoreParams,
+) -> Result<Decider> {
+    let prevalence = match params.calibration {
+        Calibration::Prior => Some(prevalence(&stage.read("examples", &tables::EXAMPLES)?)?),
+        _ => None,
+    };
+    let decider = fit::fit(&counted.valid, &counted.over, params, prevalence.as_ref());
+    let Some(mut sweep) = fit::sweep(&counted.valid, &decider, params.decision) else {
+        return Ok(decider);
+    };
+    scorers.judged().for_each_batch(
+        0..valid.n_users(),
+        &valid.inputs,
+        "valid users",
+        |scored| {
+            let labels = valid.labels.of_rows(scored.rows());
+            sweep.add(labels.as_lists(), decider.stakes(), |user, probs| {
+                decider.probs(scored.logits.row(user), probs);
+            });
+            Ok(())
+        },
+    )?;
+    Ok(fit::choose(decider, &sweep, params.decision))
+}
+
+/// What the sample did to each brand's prevalence.
+fn prevalence(examples: &Table) -> Result<Prevalence, ipc::Error> {
+    let text = examples.metadata(PREVALENCE_KEY);
+    text.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| {
+        let found = "its metadata does not say how sampling changed the brands' prevalence";
+        examples.broken(&tables::EXAMPLES, found)
+    })
+}
+
+/// The test users with their decisions.
+struct Tested {
+    /// `scores.arrow`
+    scores: Finished,
+    histogram: Histogram,
+    trade_off: TradeOff,
+    n_users: usize,
+    n_predicted: usize,
+    secs: f64,
+}
+
+impl Tested {
+    fn predicted_per_user(&self) -> f64 {
+        self.n_predicted as f64 / self.n_users as f64
+    }
+}
+
+/// Pass 4: decisions for the test users, and what other decisions would give.
+fn decide_test_users(
+    stage: &StageRun,
+    scorer: &Scorer,
+    test: &Split,
+    decider: &Decider,
+    top_k: usize,
+) -> Result<Tested> {
+    let started = Instant::now();
+    let mut histogram = Histogram::new(decider.n_brands());
+    let mut trade_off = TradeOff::new(decider.n_brands());
+    let mut n_predicted = 0;
+    let fields = table::score_fields(&test.ids, true);
+    let mut writer = stage.writer("scores.arrow", &tables::SCORES, fields)?;
+    scorer.for_each_batch(0..test.n_users(), &test.inputs, "test users", |scored| {
+        let labels = test.labels.of_rows(scored.rows());
+        histogram.add_rows(scored.cells(), labels.as_lists());
+        trade_off.add(labels.as_lists(), decider.stakes(), |user, probs| {
+            decider.probs(scored.logits.row(user), probs);
+        });
+        let decisions = decider.decide(scored.logits, top_k);
+        n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
+        writer.write(table::scores(&test.ids, scored.first, Some(labels.as_lists()), &decisions))
+    })?;
+    let secs = started.elapsed().as_secs_f64();
+    let scores = writer.finish()?;
+    Ok(Tested { scores, histogram, trade_off, n_users: test.n_users(), n_predicted, secs })
+}
+
+impl Results {
+    /// The record's summary, and in words what was chosen.
+    fn summary(&self) -> (Value, String) {
+        let Tested { n_users, n_predicted, secs, .. } = self.tested;
+        let mut summary = json!({
+            "test_users": n_users,
+            "predicted": n_predicted,
+            "test_users_per_s": (n_users as f64 / secs).round(),
+        });
+        let mut chosen = String::new();
+        if let Rule::Gain { brand_share } = self.decider.rule() {
+            summary["brand_share"] = json!(brand_share);
+            let _ = write!(chosen, ", brand share {brand_share}");
+        }
+        let Asked { neighbours: Some(_), weights, recall } = &self.asked else {
+            return (summary, chosen);
+        };
+        // As they are written: 0.3, not the nearest number of 32 bits.
+        let as_written = |&weight: &f32| weight.to_string().parse::<f64>().unwrap_or_default();
+        let mut distinct: Vec<f64> = weights.iter().map(as_written).collect();
+        distinct.sort_by(f64::total_cmp);
+        distinct.dedup();
+        summary["memory_recall"] = json!(recall);
+        summary["memory_weights"] = json!(distinct);
+        let found = 100.0 * recall;
+        let _ = write!(chosen, ", memory weight {distinct:?}, {found:.1} % of the nearest found");
+        (summary, chosen)
+    }
+
+    fn write(
+        self,
+        stage: &mut StageRun,
+        models: &Refit<Model>,
+        params: &ScoreParams,
+    ) -> Result<()> {
+        let Self { asked, valid, decider, tested } = self;
+        stage.add(tested.scores);
+        let mut metadata = table::rule_metadata(decider.rule(), params.decision);
+        metadata.extend(thresholds::bound_to(&models.hashes(), &models.last.brand_ids));
+        let rows = [table::thresholds(&decider, &asked.weights)];
+        write(stage, "thresholds.arrow", &tables::THRESHOLDS, metadata, rows)?;
+        let rows = [("valid", &valid), ("test", &tested.histogram)];
+        let rows = rows.into_iter().map(|(split, histogram)| table::histogram(split, histogram));
+        write(stage, "histogram.arrow", &tables::HISTOGRAM, HashMap::new(), rows)?;
+        let rows = [table::trade_off(&tested.trade_off.outcomes())];
+        write(stage, "trade_off.arrow", &tables::TRADE_OFF, HashMap::new(), rows)?;
+        // Large, and not needed where it weighs nothing.
+        if let Some(Refit { last, .. }) = asked.neighbours
+            && asked.weights.iter().any(|&weight| weight > 0.0)
+        {
+            let rows = last.to_columns();
+            write(stage, "memory.arrow", &tables::MEMORY, last.metadata(), rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a table whose place is taken when the stage is done.
+fn write(
+    stage: &mut StageRun,
+    file: &str,
+    contract: &'static Contract,
+    metadata: HashMap<String, String>,
+    batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+) -> Result<(), ipc::Error> {
+    let mut writer = stage.writer_with(file, contract, contract.all_fields(), metadata)?;
+    for rows in batches {
+        writer.write(rows)?;
+    }
+    stage.add(writer.finish()?);
+    Ok(())
+}

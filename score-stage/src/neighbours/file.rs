@@ -1,0 +1,110 @@
+//! Neighbours as `memory.arrow`: a vector and the brands of each known user.
+
+use std::collections::HashMap;
+
+use anyhow::{Result, ensure};
+use arrow::array::ArrayRef;
+use contract::columns::{self, ListBuilder};
+use contract::exit::DataError;
+use contract::ipc::Table;
+use contract::manifest::Memory as Params;
+use contract::tables::MEMORY;
+use model::Model;
+use ndarray::Array2;
+
+use crate::labels::Labels;
+use crate::neighbours::Neighbours;
+use crate::neighbours::index::Index;
+use crate::neighbours::known_users::network;
+use crate::neighbours::space::Space;
+
+/// Rows of a batch in `memory.arrow`.
+const ROWS_PER_BATCH: usize = 65_536;
+
+const METADATA_KEY: &str = "memory";
+
+impl Neighbours {
+    /// Reads `memory.arrow`.
+    ///
+    /// # Errors
+    ///
+    /// If it was made for another model, or a value is out of range.
+    pub fn from_table(table: &Table, model: &Model) -> Result<Self> {
+        let broken = |found: &str| table.broken(&MEMORY, found);
+        let (params, space): (Params, Space) = table
+            .metadata(METADATA_KEY)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or_else(|| broken("its metadata cannot be read"))?;
+        let (_, n_hidden) = network(model)?;
+        ensure!(
+            space.model == model.hash() && space.centre.len() == n_hidden,
+            DataError(format!(
+                "{}: made for another model
+hint: score again, with `make score EXPERIMENT=NAME`",
+                table.path.display()
+            ))
+        );
+        ensure!(
+            are_sound(&params, &space),
+            broken("its metadata has values that are out of range")
+        );
+        let space = Space::new(space.model, space.centre);
+        let vectors = vectors(table, space.n_dims()).map_err(broken)?;
+        let labels = Labels::of(table, &MEMORY, model.brand_ids.len())?.iter().collect();
+        Ok(Self { params, space, index: Index::new(vectors), labels })
+    }
+
+    /// Metadata of `memory.arrow`.
+    pub fn metadata(&self) -> HashMap<String, String> {
+        let text = serde_json::to_string(&(&self.params, &self.space)).expect("plain data");
+        HashMap::from([(METADATA_KEY.to_owned(), text)])
+    }
+
+    /// Rows of `memory.arrow`, in batches.
+    pub fn to_columns(&self) -> impl Iterator<Item = Vec<ArrayRef>> {
+        let n = self.labels.len();
+        let mut vectors = self.index.vectors();
+        (0..n).step_by(ROWS_PER_BATCH).map(move |first| {
+            let mut lists = ListBuilder::<f32>::default();
+            let mut brands = ListBuilder::<u32>::default();
+            for row in first..(first + ROWS_PER_BATCH).min(n) {
+                lists.push(vectors.next().expect("one for each user"));
+                brands.push(self.labels.get(row));
+            }
+            vec![lists.finish(), brands.finish()]
+        })
+    }
+}
+
+fn are_sound(params: &Params, space: &Space) -> bool {
+    let &Params { neighbours, temperature, search, .. } = params;
+    neighbours > 0
+        && temperature.is_none_or(|t| t > 0.0 && t.is_finite())
+        && search > 0.0
+        && search <= 1.0
+        && space.centre.iter().all(|mean| mean.is_finite())
+}
+
+/// The vectors of all users, `(n_users, n_dims)`.
+fn vectors(table: &Table, n_dims: usize) -> Result<Array2<f32>, &'static str> {
+    let mut values = Vec::new();
+    let mut n_users = 0;
+    for vector in table.batches.iter().flat_map(|batch| columns::f32_lists(batch, "vector").iter())
+    {
+        if vector.len() != n_dims {
+            return Err("has vectors of another length than the model's");
+        }
+        // Of length 1, or 0 for a user who is the mean; NaN is neither.
+        let square: f32 = vector.iter().map(|x| x * x).sum();
+        let is_sound = square < 1.001;
+        if !is_sound {
+            return Err("has a vector that is longer than 1 or not finite");
+        }
+        values.extend_from_slice(vector);
+        n_users += 1;
+    }
+    if n_users == 0 {
+        return Err("has no user");
+    }
+    Ok(Array2::from_shape_vec((n_users, n_dims), values).expect("lengths checked above"))
+}

@@ -105,8 +105,8 @@ fn only_what_changed_runs_again() {
         third.stderr
     );
     assert!(third.stderr.contains("train of bau: fresh"), "{}", third.stderr);
-    // A result that was lost or spoilt is made again.
-    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "spoilt").unwrap();
+    // A result that was lost or damaged is made again.
+    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "damaged").unwrap();
     let fourth = work.pipeline(&["run"]);
     assert!(fourth.stderr.contains("score of bau: running (`"), "{}", fourth.stderr);
     assert_eq!(work.pipeline(&["status"]).stdout.matches("stale").count(), 0);
@@ -115,7 +115,7 @@ fn only_what_changed_runs_again() {
 /// A comment is no change; a query that draws the same rows another way runs, and what follows it
 /// stays fresh; going back restores.
 #[test]
-fn a_query_counts_by_what_it_says_and_its_rows_by_what_they_hold() {
+fn comments_of_a_query_change_nothing_and_equal_rows_keep_later_stages_fresh() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);
     work.edit("everyone.sql", "-- A user without", "-- Any user without");
@@ -125,11 +125,7 @@ fn a_query_counts_by_what_it_says_and_its_rows_by_what_they_hold() {
 
     work.edit("everyone.sql", "group by interactions.user_id", "group by 1");
     let run = work.pipeline(&["run", "bau"]);
-    assert!(
-        run.stderr.contains("sample of bau: running (`sql` says something else)"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("sample of bau: running (`sql` has changed)"), "{}", run.stderr);
     assert!(run.stderr.contains("train of bau: fresh"), "{}", run.stderr);
     assert!(run.stderr.contains("score of bau: fresh"), "{}", run.stderr);
 
@@ -174,7 +170,7 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
 /// A default that is written and the name of a raw file are no change; what a file holds is, also if
 /// another has its name.
 #[test]
-fn raw_tables_count_by_what_they_hold() {
+fn renaming_a_raw_file_changes_nothing_and_its_content_does() {
     let work = Workspace::tiny();
     let (head, tail) = halves(&work, "interactions.csv");
     for (part, rows) in [("a", head), ("b", tail)] {
@@ -219,7 +215,7 @@ fn halves(work: &Workspace, file: &str) -> (String, String) {
 
 /// To a query 1 and 1.0 are two things.
 #[test]
-fn a_whole_number_that_became_a_fraction_is_a_reason() {
+fn a_whole_number_that_became_a_fraction_is_a_change() {
     let work = Workspace::tiny();
     let sql = "select user_id, [brand_id] as brands, $share as weight from interactions\n";
     work.write("shares.sql", sql);
@@ -321,9 +317,9 @@ fn a_past_run_can_be_explained_and_what_failed_in_it_run_again() {
     assert!(!again.stderr.contains("popularity"), "{}", again.stderr);
 }
 
-/// What was accepted does not run, is said in the report, and is forgotten when the stage runs.
+/// Accepted stages do not run, are noted in the report, and lose the note when they run.
 #[test]
-fn results_are_kept_after_a_change_that_is_vouched_for() {
+fn results_are_kept_after_a_change_that_is_accepted() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);
     let accept = ["accept", "bau", "--because", "it changes no row."];
@@ -353,13 +349,13 @@ fn results_are_kept_after_a_change_that_is_vouched_for() {
     let html = fs::read_to_string(work.dir.join("runs/report/report.html")).unwrap();
     assert!(html.contains("train of bau has not run since"));
 
-    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "spoilt").unwrap();
+    fs::write(work.dir.join("runs/bau/score/scores.arrow"), "damaged").unwrap();
     work.edit("pipeline.yaml", "bau: {}", "bau: {score: {top_k: 2}}");
-    let spoilt = work.pipeline(&accept);
+    let damaged = work.pipeline(&accept);
     assert!(
-        spoilt.code == 4 && spoilt.stderr.contains("score of bau: not accepted"),
+        damaged.code == 4 && damaged.stderr.contains("score of bau: not accepted"),
         "{}",
-        spoilt.stderr
+        damaged.stderr
     );
     let run = work.pipeline(&["run", "bau", "--force", "--stage", "train"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -370,7 +366,7 @@ fn results_are_kept_after_a_change_that_is_vouched_for() {
 
 /// What is printed as JSON is what its schema says, and the schemas in `docs` are these.
 #[test]
-fn json_is_as_its_schema_says() {
+fn json_output_matches_its_schema() {
     let work = Workspace::tiny();
     let json = |arguments: &[&str]| -> serde_json::Value {
         let said = work.pipeline(arguments);
@@ -487,7 +483,7 @@ fn a_graph_shows_which_stage_needs_which() {
 }
 
 #[test]
-fn what_nothing_stands_on_is_deleted_when_asked_for() {
+fn clean_deletes_what_no_experiment_uses() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);
     assert!(work.pipeline(&["clean", "--yes"]).stdout.contains("nothing to delete"));
@@ -519,7 +515,7 @@ fn what_nothing_stands_on_is_deleted_when_asked_for() {
 
 /// What the manifest's settings would restore is not deleted, and looked at as if it were restored.
 #[test]
-fn what_would_be_restored_is_kept_and_foreseen() {
+fn results_that_would_be_restored_are_kept_and_previewed() {
     let work = Workspace::tiny();
     let plan = work.pipeline(&["run", "-n"]).stdout;
     assert!(plan.contains("holdout: would run (it has not run yet)"), "{plan}");
@@ -545,7 +541,7 @@ fn what_would_be_restored_is_kept_and_foreseen() {
 
 /// What is set for one experiment is set for no other, in the report neither.
 #[test]
-fn a_setting_for_one_experiment_makes_no_other_outdated() {
+fn a_setting_for_one_experiment_leaves_the_others_up_to_date() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);
     let set = ["run", "bau", "--set", "train.epochs=2"];
@@ -585,7 +581,7 @@ fn one_stage_can_be_run_again_alone() {
 }
 
 #[test]
-fn new_users_are_decided_for_with_the_stored_thresholds() {
+fn new_users_are_scored_with_the_stored_thresholds() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run"]).code, 0);
     let run = work.run(
@@ -636,7 +632,7 @@ fn what_the_schema_cannot_say_is_checked_too() {
 }
 
 #[test]
-fn epochs_on_the_command_line_count_before_inherited_updates_and_it_is_said_once() {
+fn epochs_on_the_command_line_override_inherited_updates_with_one_note() {
     let work = Workspace::tiny();
     work.edit("pipeline.yaml", "epochs: 30", "updates: 9");
     let note =
@@ -650,7 +646,7 @@ fn epochs_on_the_command_line_count_before_inherited_updates_and_it_is_said_once
 }
 
 #[test]
-fn a_manifest_that_is_no_file_is_refused_at_once() {
+fn a_manifest_that_is_not_a_regular_file_is_rejected_at_once() {
     let work = Workspace::tiny();
     let pipe = work.dir.join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -666,7 +662,7 @@ fn a_manifest_that_is_no_file_is_refused_at_once() {
 }
 
 #[test]
-fn a_mistyped_experiment_is_named_with_its_nearest() {
+fn a_mistyped_experiment_is_reported_with_the_nearest_name() {
     let work = Workspace::tiny();
     let run = work.pipeline(&["run", "bua"]);
     assert_eq!(run.code, 2);
@@ -698,7 +694,7 @@ fn bad_data_is_an_error_that_says_where_and_what() {
     let interactions =
         |from: &str, to: &str| ("interactions.csv".to_owned(), from.to_owned(), to.to_owned());
     let cases = [
-        (manifest("brands: {table: brands}", "brands: {sql: none.sql}"), "brands: there is no row"),
+        (manifest("brands: {table: brands}", "brands: {sql: none.sql}"), "brands: no rows found"),
         (
             interactions("u02,acme,3", "u02,acme,-3"),
             "interactions: column `events`: user `u02`, brand `acme`: found -3, expected a number of at least 0; leave returns out",
@@ -793,7 +789,7 @@ fn nan_in_an_embedding_is_found() {
 
 /// An empty cell says nothing about how often, so it happened once.
 #[test]
-fn an_interaction_that_never_happened_is_no_label() {
+fn an_interaction_with_zero_events_is_not_a_label() {
     let work = Workspace::tiny();
     work.edit("interactions.csv", "u02,acme,3", "u02,acme,0");
     work.edit("interactions.csv", "u02,mill & sons,2", "u02,mill & sons,");
@@ -815,7 +811,7 @@ fn an_interaction_that_never_happened_is_no_label() {
 }
 
 #[test]
-fn a_misspelt_column_of_a_view_is_told() {
+fn a_misspelt_column_of_a_view_is_warned_of() {
     let work = Workspace::tiny();
     work.write("i.sql", "select user_id, brand_id, events as event from interactions");
     work.edit("pipeline.yaml", "interactions: {table: interactions}", "interactions: {sql: i.sql}");
@@ -850,7 +846,7 @@ fn labels_of_brands_that_are_not_predicted_are_counted() {
 }
 
 #[test]
-fn interactions_of_strangers_are_counted_or_refused() {
+fn interactions_with_unknown_ids_are_counted_or_rejected() {
     let work = Workspace::tiny();
     work.edit("interactions.csv", "u02,acme", "stranger,acme");
     work.edit("interactions.csv", "u03,acme", "u03,nobrand");
@@ -999,7 +995,7 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
 
 /// 18 training users of whom 15 have `acme` and 12 `mill & sons`; a clone of each of the 15.
 #[test]
-fn what_a_sample_did_is_kept_with_it_and_reported() {
+fn statistics_of_a_sample_are_stored_and_reported() {
     let work = Workspace::tiny();
     work.write(
         "my.sql",
@@ -1065,7 +1061,7 @@ fn a_shipped_query_runs_as_it_is_with_its_defaults() {
 }
 
 #[test]
-fn memory_is_bounded_and_nothing_is_left_when_it_does_not_do() {
+fn memory_is_bounded_and_nothing_is_left_when_it_runs_out() {
     let work = Workspace::tiny();
     assert_eq!(work.run("sample-stage", &["holdout"]).code, 0);
     work.write(
@@ -1091,7 +1087,7 @@ fn memory_is_bounded_and_nothing_is_left_when_it_does_not_do() {
     assert!(
         check
             .stderr
-            .contains("`stages.sample.memory_limit`: expected a text like `\"4GiB\"`, got `4GB`"),
+            .contains("`stages.sample.memory_limit`: expected a string like `\"4GiB\"`, got `4GB`"),
         "{}",
         check.stderr
     );
@@ -1188,7 +1184,7 @@ fn a_model_for_other_brands_is_refused() {
     );
 }
 
-/// Ctrl-C writes a checkpoint first; the next run goes on from it.
+/// Ctrl-C writes a checkpoint first; the next run resumes from it.
 #[test]
 fn an_interrupt_in_training_keeps_the_earlier_model() {
     let work = Workspace::tiny();
@@ -1209,7 +1205,7 @@ fn an_interrupt_in_training_keeps_the_earlier_model() {
 /// Killed at several points, also while a checkpoint is being written, training goes on and ends
 /// with the bytes of one that was left alone. So does the refit after it.
 #[test]
-fn a_killed_training_goes_on_and_ends_with_the_same_bytes() {
+fn a_killed_training_resumes_and_ends_with_the_same_bytes() {
     let settings = ["--experiment", "bau", "--set", "train.epochs=60", "--set", "train.refit=true"];
     let alone = Workspace::tiny();
     assert_eq!(alone.pipeline(&["run", "bau"]).code, 0);

@@ -56,7 +56,7 @@ fn results_that_cannot_be_written_are_exit_code_1() {
 }
 
 #[test]
-fn a_run_goes_on_when_nobody_reads_what_it_says() {
+fn a_run_continues_when_its_output_is_closed() {
     for (out, err) in [
         (closed_pipe as fn() -> Stdio, closed_pipe as fn() -> Stdio),
         (Stdio::null, full_disk),
@@ -72,7 +72,7 @@ fn a_run_goes_on_when_nobody_reads_what_it_says() {
 }
 
 #[test]
-fn a_stage_alone_goes_on_too_and_errors_keep_their_exit_codes() {
+fn a_stage_continues_too_and_errors_keep_their_exit_codes() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
     let train = ["--experiment", "bau"];
@@ -88,7 +88,7 @@ fn a_stage_alone_goes_on_too_and_errors_keep_their_exit_codes() {
 
 /// A terminal would obey these: clear the screen, write backwards.
 #[test]
-fn names_in_the_data_reach_no_terminal_page_or_log_raw() {
+fn control_characters_in_the_data_are_escaped_everywhere() {
     let work = Workspace::tiny();
     let brands = work.bytes("brands.csv");
     let brands = String::from_utf8(brands).unwrap();

@@ -30,7 +30,7 @@ fn where_all(n: usize) -> String {
 }
 
 #[test]
-fn a_clause_that_would_be_passed_over_is_an_error_with_its_place() {
+fn an_ignored_clause_is_an_error_with_its_place() {
     let work = held_out();
     let query = "select user_id, array_agg(brand_id) as brands\nfrom interactions tablesample (10)\ngroup by user_id";
     let run = sampled(&work, query, &[]);
@@ -65,7 +65,7 @@ fn deep_queries_run() {
 }
 
 #[test]
-fn a_query_that_is_too_deep_is_an_error_and_aborts_no_program() {
+fn a_query_that_is_too_deep_is_an_error_and_not_an_abort() {
     let work = held_out();
     let run = sampled(&work, &where_all(3000), &[]);
     assert_eq!(run.code, 5, "{}", run.stderr);
@@ -88,7 +88,7 @@ fn a_query_that_is_too_deep_is_an_error_and_aborts_no_program() {
 
 /// Texts that double and double again: no function makes much at once, and no pool counts them.
 #[test]
-fn memory_that_nothing_counts_ends_the_stage_with_a_message() {
+fn memory_beyond_the_pool_ends_the_stage_with_a_message() {
     let work = held_out();
     let step = |from: &str| {
         format!("select user_id, brand_id, concat({}) as t from {from}", vec!["t"; 40].join(", "))
@@ -111,7 +111,7 @@ fn memory_that_nothing_counts_ends_the_stage_with_a_message() {
 }
 
 #[test]
-fn a_function_that_would_make_too_much_says_so() {
+fn a_function_beyond_its_bound_is_an_error() {
     let work = held_out();
     let query = format!(
         "select *, cardinality(range(0, 1000000000 + length(user_id))) as weight from ({GOOD} group by user_id)"
@@ -175,7 +175,7 @@ fn limits_change_no_result() {
 }
 
 #[test]
-fn a_column_that_nothing_reads_is_told_with_the_nearest_name() {
+fn an_unused_column_is_warned_of_with_the_nearest_name() {
     let work = held_out();
     let query = "select user_id, array_agg(brand_id) as brands, 5.0 as wieght, 1 as age from interactions group by user_id";
     let run = sampled(&work, query, &[]);
@@ -189,7 +189,7 @@ fn a_column_that_nothing_reads_is_told_with_the_nearest_name() {
 }
 
 #[test]
-fn a_shared_parameter_that_no_query_uses_is_told_with_the_nearest_name() {
+fn an_unused_shared_parameter_is_warned_of_with_the_nearest_name() {
     let work = Workspace::tiny();
     work.write("my.sql", &format!("{GOOD} where draw(user_id, 7, 0) < $share group by user_id"));
     work.edit("pipeline.yaml", "sql: everyone.sql", "sql: my.sql, params: {share: 1, shear: 2}");
@@ -211,7 +211,7 @@ fn a_shared_parameter_that_no_query_uses_is_told_with_the_nearest_name() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_a_query() {
+fn a_byte_order_mark_of_a_query_is_ignored() {
     let work = held_out();
     let query = format!(
         "\u{feff}-- $share = 1: of the users\n{GOOD} where draw(user_id, 7, 0) < $share group by user_id"
@@ -225,7 +225,7 @@ fn a_byte_order_mark_is_no_part_of_a_query() {
 }
 
 #[test]
-fn what_changes_from_day_to_day_is_to_be_a_parameter() {
+fn functions_of_the_current_date_are_rejected_with_a_remedy() {
     let work = held_out();
     let query = |day: &str| format!("{GOOD} group by user_id having {day} > date '2000-01-01'");
     for day in ["current_date", "today()", "now()", "current_timestamp"] {

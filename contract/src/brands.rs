@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Tier {
     /// The fewest largest brands that hold a given share of all labels
     Head,
-    /// Between the two
+    /// Brands between the two
     Torso,
     /// The smallest brands that hold a given share of all labels
     Tail,
@@ -18,7 +18,7 @@ impl Tier {
     /// From the largest to the smallest brands.
     pub const ALL: [Self; 3] = [Self::Head, Self::Torso, Self::Tail];
 
-    /// As in `brands.arrow`.
+    /// Name in `brands.arrow`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Head => "head",
@@ -33,19 +33,19 @@ impl Tier {
     }
 }
 
-/// One value a tier.
+/// One value per tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ByTier<T> {
-    /// Largest brands
+    /// Of the largest brands
     pub head: T,
-    /// Between
+    /// Of those between
     pub torso: T,
-    /// Smallest brands
+    /// Of the smallest brands
     pub tail: T,
 }
 
 impl<T> ByTier<T> {
-    /// Asks for each tier's value.
+    /// Makes the value of each tier.
     pub fn of(mut value: impl FnMut(Tier) -> T) -> Self {
         Self { head: value(Tier::Head), torso: value(Tier::Torso), tail: value(Tier::Tail) }
     }

@@ -29,13 +29,13 @@ mod yaml;
 pub use load::{is_of_experiment, name_experiments};
 pub use size::{MemorySize, ScratchSize};
 
-/// Largest seed: what reads results and what runs queries has signed numbers of 64 bits.
+/// Largest seed: JSON readers and queries have signed 64-bit numbers.
 const MAX_SEED: u64 = i64::MAX as u64;
 
-/// Longest name of an experiment, in characters: it is a folder's name and stands in tables.
+/// Longest name of an experiment, in characters: it names a folder and is shown in tables.
 pub const MAX_NAME: usize = 100;
 
-/// Names that stand for folders of `run_dir` and so cannot name an experiment.
+/// Names of other folders in `run_dir`, which no experiment may have.
 pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
 
 /// `pipeline.yaml` as written.
@@ -43,24 +43,24 @@ pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
 #[serde(deny_unknown_fields)]
 #[schemars(title = "pipeline.yaml")]
 pub struct RawManifest {
-    /// Version of this format
+    /// Version of this format: 1
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// Folder for all results, relative to the manifest
     #[serde(default = "default_run_dir")]
     pub run_dir: PathBuf,
-    /// The raw tables and how they become users, interactions and brands
+    /// The raw tables, and how they become users, interactions and brands
     pub data: Data,
-    /// Which users are kept from training, to tune on (valid) and to report on (test)
+    /// Which users are held out from training: `valid` to tune on, `test` to report on
     #[serde(default)]
     pub holdout: Holdout,
-    /// What every experiment starts from
+    /// Settings that every experiment starts from
     #[serde(default)]
     pub stages: Stages,
-    /// The experiment that all others are compared with; by default the first
+    /// The experiment that all others are compared with. Default: the first
     #[serde(default)]
     pub baseline: Option<String>,
-    /// By name, what differs from `stages`
+    /// Experiments by name, each with the settings that differ from `stages`
     pub experiments: IndexMap<String, Overrides>,
 }
 
@@ -68,33 +68,36 @@ fn default_run_dir() -> PathBuf {
     "runs".into()
 }
 
-/// The raw tables and how they become users, interactions and brands.
+/// The raw tables, and how they become users, interactions and brands.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Raw tables by name: parquet, csv, json or arrow; a file, a folder with all its sub-folders, or
-    /// a pattern. Folders named `key=value` give a column. `${NAME}` is taken from the environment
+    /// Raw tables by name: parquet, csv, json or arrow. Each is a file, a folder with all its
+    /// subfolders, or a pattern such as `log/*.parquet`. A folder named `key=value` adds a column.
+    /// `${NAME}` is replaced by the environment variable of that name
     pub tables: IndexMap<String, TableSource>,
-    /// One row per user: `user_id`, the feature columns and, if the holdout says so, the split
+    /// One row per user: `user_id`, the feature columns and, if it is set, `holdout.column`
     pub users: View,
-    /// One row per label: `user_id`, `brand_id` and, if there, `events`
+    /// One row per event or label: `user_id`, `brand_id` and, optionally, `events`, how often it
+    /// happened (default 1). Rows of one user and brand are added up
     pub interactions: View,
-    /// One row per brand: `brand_id`, `name`
+    /// One row per brand: `brand_id` and `name`; a brand without a name is shown by its id
     pub brands: View,
-    /// Columns of users that a model may read
+    /// Columns of users that models may read
     #[schemars(length(min = 1))]
     pub features: Vec<FeatureSource>,
-    /// Which brands are predicted; by default those with at least one training user
+    /// Which brands are predicted. Default: those with at least one training user
     #[serde(default)]
     pub keep_brands: KeepBrands,
-    /// What to do with interactions of users or brands that are not in their tables
+    /// What to do with interactions whose user or brand is not in its table
     #[serde(default)]
     pub unknown_ids: UnknownIds,
-    /// Memory that the views keep within, as `4GiB`; beyond it they work on disk. Changes no result
+    /// Memory for the queries of users, interactions and brands, such as `4GiB`; what does not fit
+    /// is spilled to disk. Raise it if one of them runs out of memory. Changes no result
     #[serde(default)]
     #[schemars(extend("x-changes-no-result" = true))]
     pub memory_limit: MemorySize,
-    /// Most that the views keep on disk while they run, as `100GiB`. Changes no result
+    /// Disk space that these queries may take while they run, such as `100GiB`. Changes no result
     #[serde(default)]
     #[schemars(extend("x-changes-no-result" = true))]
     pub scratch_limit: ScratchSize,
@@ -104,9 +107,9 @@ pub struct Data {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TableSource {
-    /// A file, folder or pattern; the format follows from the name
+    /// A file, folder or pattern; the format follows from the file name
     Path(String),
-    /// With options
+    /// A table with options
     Options(TableOptions),
 }
 
@@ -116,17 +119,17 @@ pub enum TableSource {
 pub struct TableOptions {
     /// A file, folder or pattern
     pub path: String,
-    /// By default as the file's name ends
+    /// Default: by the extension of the file name
     #[serde(default)]
     pub format: Option<TableFormat>,
-    /// Between the fields of a csv file; by default a comma, or a tab for `.tsv`
+    /// Character between the fields of a csv file. Default: a comma, or a tab for `.tsv`
     #[serde(default)]
     pub delimiter: Option<String>,
-    /// Whether each csv file's first line names its columns
+    /// Whether the first line of each csv file names the columns
     #[serde(default = "yes")]
     pub header: bool,
-    /// Types of columns by name; by default as the values of a csv or json file are, or as the
-    /// file itself says
+    /// Types of columns by name, such as `{user_id: text}`. Default: inferred from all values of a
+    /// csv or json file, and as stored in other files
     #[serde(default)]
     pub types: IndexMap<String, ColumnType>,
 }
@@ -135,17 +138,17 @@ pub struct TableOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnType {
-    /// Text, as it is written: `007` keeps its zeros
+    /// Text as it is written: `007` keeps its zeros
     Text,
-    /// Whole numbers of 64 bits
+    /// 64-bit whole numbers
     Int,
-    /// Numbers
+    /// 64-bit floating-point numbers
     Float,
-    /// true or false
+    /// `true` or `false`
     Bool,
-    /// Days, as `2024-07-01`
+    /// Days, such as `2024-07-01`
     Date,
-    /// Moments, as `2024-07-01T12:00:00`, without a time zone
+    /// Times without a time zone, such as `2024-07-01T12:00:00`
     Timestamp,
 }
 
@@ -154,7 +157,7 @@ fn yes() -> bool {
 }
 
 impl TableSource {
-    /// With every option, as given or by default.
+    /// The table with all its options.
     pub fn options(&self) -> TableOptions {
         match self {
             Self::Options(options) => options.clone(),
@@ -172,11 +175,11 @@ impl TableSource {
 pub enum TableFormat {
     /// Apache Parquet
     Parquet,
-    /// Separated values
+    /// Comma-separated values, or those of another delimiter
     Csv,
-    /// One JSON object a line
+    /// JSON objects, one per line or in an array
     Json,
-    /// Arrow IPC file
+    /// Arrow IPC file or stream, also Feather version 2
     Arrow,
 }
 
@@ -202,7 +205,7 @@ pub struct TableView {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqlView {
-    /// File with one SELECT, relative to the manifest
+    /// File with one SELECT statement, relative to the manifest
     pub sql: PathBuf,
 }
 
@@ -210,9 +213,9 @@ pub struct SqlView {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FeatureSource {
-    /// A number, a dense vector or a list of ids, as the column's type says
+    /// A column: a number, a vector (list of floats) or a list of ids (whole numbers), by its type
     Column(String),
-    /// With options
+    /// A table with options
     Options(FeatureOptions),
 }
 
@@ -222,22 +225,22 @@ pub enum FeatureSource {
 pub struct FeatureOptions {
     /// Column of users
     pub column: String,
-    /// What the ids of a list stand for
+    /// What the ids of a list column mean
     #[serde(default)]
     pub ids: IdSpace,
-    /// Column of users with a number for each id of the list
+    /// Column of users with one number for each id of the list. Default: each id counts 1
     #[serde(default)]
     pub weights: Option<String>,
 }
 
-/// What the ids of a list feature stand for.
+/// What the ids of a list column mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IdSpace {
-    /// Small whole numbers of their own
+    /// Whole numbers from 0 to 16,777,215, such as categories
     #[default]
     Own,
-    /// Brand ids: a history of brands
+    /// Brand ids, such as a user's past brands
     Brands,
 }
 
@@ -265,9 +268,9 @@ impl FeatureSource {
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum KeepBrands {
-    /// Those with enough training users
+    /// Brands with enough training users
     MinVolume(MinVolume),
-    /// The largest
+    /// The largest brands
     Top(TopBrands),
 }
 
@@ -284,7 +287,7 @@ pub struct MinVolume {
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TopBrands {
-    /// How many brands
+    /// Number of brands
     #[schemars(range(min = 1, max = 100_000_000))]
     pub top: u32,
 }
@@ -295,30 +298,32 @@ impl Default for KeepBrands {
     }
 }
 
-/// What to do with interactions of unknown users or brands.
+/// What to do with interactions whose user or brand is not in its table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownIds {
-    /// Count them, drop them, and say so
+    /// Drop them, with a warning that counts them
     #[default]
     Warn,
-    /// Stop
+    /// Stop with an error
     Error,
 }
 
-/// Which users are kept from training.
+/// Which users are held out from training.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Holdout {
-    /// Column of users that says `train`, `valid` or `test`
+    /// Column of users that holds `train`, `valid` or `test`. Default: users are drawn at random
     pub column: Option<String>,
-    /// A fraction below 1, or at least 2 users; with `column`, taken from its `train` users if no user is `valid`
+    /// Users to tune on: a fraction below 1, or a number of at least 2. With `column` it counts
+    /// only if no user is `valid` there; then they are drawn from the `train` users
     #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
     pub valid: f64,
-    /// A fraction below 1, or at least 2 users; not used with `column`
+    /// Users to report on: a fraction below 1, or a number of at least 2. Has no effect with
+    /// `column`
     #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
     pub test: f64,
-    /// Draws are by hash of the user's id and this seed
+    /// Seed of the draw: a user's draw depends on this seed and the user's id alone
     #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
 }
@@ -329,53 +334,55 @@ impl Default for Holdout {
     }
 }
 
-/// What every experiment starts from.
+/// Settings that every experiment starts from.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stages {
-    /// Draws the training examples
+    /// How training examples are drawn
     pub sample: SampleParams,
-    /// Trains the model
+    /// How the model is trained
     pub train: TrainParams,
-    /// Turns probabilities into decisions
+    /// How probabilities become decisions
     pub score: ScoreParams,
-    /// Compares the experiments
+    /// How the experiments are compared
     pub report: ReportParams,
 }
 
-/// An experiment: what differs from `stages`.
+/// An experiment: the settings that differ from `stages`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
-    /// Draws the training examples
+    /// How training examples are drawn
     pub sample: SampleParams,
-    /// Trains the model
+    /// How the model is trained
     pub train: TrainParams,
-    /// Turns probabilities into decisions
+    /// How probabilities become decisions
     pub score: ScoreParams,
 }
 
-/// Draws the training examples.
+/// How training examples are drawn.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleParams {
-    /// File with the sampling query, relative to the manifest
+    /// File with the sampling query, relative to the manifest. Needed by every model that learns
     pub sql: Option<PathBuf>,
-    /// Values for the query's `$name` placeholders: numbers, texts, or lists of them
+    /// Values for the query's `$name` placeholders: numbers, strings, booleans, null, or lists of
+    /// them
     #[schemars(with = "IndexMap<String, PlaceholderValue>")]
     pub params: IndexMap<String, Value>,
-    /// Memory that the query keeps within, as `4GiB`; beyond it the query works on disk. Changes no result
+    /// Memory for the query, such as `4GiB`; what does not fit is spilled to disk. Raise it if the
+    /// query runs out of memory. Changes no result
     #[schemars(extend("x-changes-no-result" = true))]
     pub memory_limit: MemorySize,
-    /// Most that the query keeps on disk while it runs, as `100GiB`. Changes no result
+    /// Disk space that the query may take while it runs, such as `100GiB`. Changes no result
     #[schemars(extend("x-changes-no-result" = true))]
     pub scratch_limit: ScratchSize,
-    /// Threads of the query; by default one a core. Changes no result
+    /// Threads of the query. Default: one per core. Changes no result
     #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
 }
 
-/// What a placeholder of a query can stand for. Only its schema is used: the values stay as written.
+/// Values of placeholders. Only the schema of this type is used: the values stay as written.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
@@ -385,56 +392,57 @@ enum PlaceholderValue {
     List(#[schemars(length(min = 1))] Vec<PlainValue>),
 }
 
-/// A value that is no list.
+/// A value that is not a list.
 #[derive(JsonSchema)]
 #[schemars(inline, extend("type" = ["number", "string", "boolean", "null"], "minimum" = i64::MIN, "maximum" = i64::MAX))]
 struct PlainValue;
 
-/// Trains the model.
+/// How the model is trained.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainParams {
-    /// What kind of model
+    /// Kind of model
     pub model: ModelKind,
-    /// For `persistence`: the feature with the brands that a user had before
+    /// For `persistence`: the feature that holds a user's past brands
     pub history: Option<String>,
-    /// An existing model.arrow to use instead of training one, relative to the manifest
+    /// Existing `model.arrow` to use instead of training one, relative to the manifest
     pub pretrained: Option<PathBuf>,
-    /// Which of `data.features` the model reads; by default all
+    /// Which of `data.features` the model reads. Default: all
     #[schemars(length(min = 1))]
     pub features: Option<Vec<String>>,
-    /// Whether dense features are brought to mean 0 and variance 1
+    /// Whether dense features are scaled to mean 0 and variance 1. Turn it off if they are already
     pub standardise: bool,
-    /// Width of each hidden layer; none for a linear model
+    /// Number of units of each hidden layer; an empty list makes a linear model
     #[schemars(length(max = 64))]
     pub hidden: Vec<HiddenWidth>,
-    /// What training minimises
+    /// The loss that training minimises
     pub loss: Loss,
-    /// Weights of the brands in the loss, by their volume; none by default
+    /// Weights of the brands in the loss, by their volume. Default: all brands count alike
     pub brand_weights: Option<BrandWeights>,
-    /// Share of an auxiliary term in the loss: 1 - soft F1 of each brand in the batch
+    /// Weight of an additional term of the loss, 1 - soft F1 of each brand in the batch; 0 leaves
+    /// it out
     #[schemars(range(min = 0.0, max = 100.0))]
     pub soft_f1: f32,
-    /// Passes over the examples, at most
+    /// Most passes over the examples; `patience` may end training earlier
     #[schemars(range(min = 1, max = 1_000_000))]
     pub epochs: u32,
-    /// Gradient updates, in place of `epochs` and `patience`: as many for a sample of any size, so
-    /// that experiments can be compared
+    /// Gradient updates, instead of `epochs` and `patience`: as many for a sample of any size, so
+    /// that experiments can be compared. Default: `epochs` decides
     #[schemars(range(min = 1, max = 10_000_000_000_u64))]
     pub updates: Option<u64>,
-    /// Which epoch's model is kept, by its figures on the valid users
+    /// Which epoch's model is kept, judged on the valid users
     pub select_epoch: SelectEpoch,
-    /// Training ends after this many epochs without a better one; null for never. Without effect
-    /// where `select_epoch` is `last`
+    /// Epochs without improvement after which training ends; null never ends it early. Has no
+    /// effect with `select_epoch: last`
     #[schemars(range(min = 1, max = 1_000_000))]
     pub patience: Option<u32>,
-    /// Whether the model is trained again, on training and valid users, for the updates that
-    /// were found best; thresholds and calibration still come from the first model
+    /// Whether the model is trained again on training and valid users together, for the number of
+    /// updates that was best. Thresholds and calibration still come from the first model
     pub refit: bool,
-    /// Examples in one gradient update
+    /// Examples per gradient update
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_size: usize,
-    /// Step size of Adam after warm-up
+    /// Step size of Adam after warm-up. Lower it if the loss explodes
     #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
     pub learning_rate: f32,
     /// Fraction of all updates over which the step size grows from zero
@@ -442,38 +450,38 @@ pub struct TrainParams {
     pub warmup: f32,
     /// How the step size falls after warm-up
     pub decay: Decay,
-    /// Fraction of hidden units left out at random in each update
+    /// Fraction of hidden units dropped at random in each update. Raise it if the model overfits
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f32,
-    /// Decoupled weight decay (`AdamW`), per update and unit of learning rate
+    /// Decoupled weight decay (`AdamW`), per update and unit of learning rate; 0 is none
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight_decay: f32,
-    /// Feature with the brands that a user had before: each brand's logit gets a direct
-    /// weight for the user's own history of it
+    /// Feature that holds a user's past brands: each brand's logit gets a direct weight for the
+    /// user's own history of it. Set it where users return to their brands. Default: no such weight
     pub own_history: Option<String>,
-    /// Entries of the output gradient below this share of a user's largest are kept at random
-    /// and made larger in proportion, without bias; 0 keeps all, which is slower. Without a
-    /// hidden layer all are kept
+    /// Entries of the output gradient below this share of a user's largest are kept at random and
+    /// scaled up in proportion, which is faster and unbiased. 0 keeps all. A model without a hidden
+    /// layer keeps all as well
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,
-    /// Share of a batch's users for whom also the negatives of rare brands are looked at, each then
-    /// counted more in proportion, without bias; rare is a brand that fewer than one training user
-    /// in a hundred has. 1 looks at all, which is slower. Needs `sparse_gradient`, and no `soft_f1`;
-    /// without a hidden layer all are looked at
+    /// Share of a batch's users whose negatives of rare brands are computed; these are scaled up in
+    /// proportion, which is unbiased. A brand is rare if fewer than one training user in a hundred
+    /// has it. Lower it to train faster on thousands of brands; 1 computes all. Needs
+    /// `sparse_gradient` above 0 and no `soft_f1`. A model without a hidden layer computes all
     #[schemars(range(min = 0.001, max = 1.0))]
     pub negative_sampling: f32,
-    /// How many networks are trained, with seeds from `seed` on, and averaged: all of them
-    /// together take that many times the updates
+    /// Number of networks that are trained, with seeds from `seed` on, and averaged. Training takes
+    /// that many times as long
     #[schemars(range(min = 1, max = 20))]
     pub members: usize,
-    /// Seed of the first weights, the order of examples and dropout
+    /// Seed of the initial weights, the order of examples and dropout
     #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
-    /// Threads; by default one a core. Changes no result
+    /// Threads. Default: one per core. Changes no result
     #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
-    /// Minutes between checkpoints, which a killed training goes on from; there is one after
-    /// each longer epoch as well. Changes no result
+    /// Minutes between checkpoints, from which a killed training resumes; an epoch that takes
+    /// longer ends with one as well. Changes no result
     #[schemars(range(min = 0.0, max = 1_000_000.0), extend("x-changes-no-result" = true))]
     pub checkpoint_minutes: f64,
 }
@@ -518,25 +526,25 @@ impl Default for TrainParams {
     }
 }
 
-/// Which epoch's model is kept, by its figures on the valid users.
+/// Which epoch's model is kept, judged on the valid users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SelectEpoch {
-    /// The last one's
+    /// The last epoch
     Last,
-    /// That of the lowest loss
+    /// The epoch with the lowest loss
     Loss,
-    /// That of the highest macro F1 at each brand's expected-F1 threshold
+    /// The epoch with the highest macro F1, at each brand's expected-F1 threshold
     MacroF1,
-    /// That of the highest mean over brands of average precision
+    /// The epoch with the highest average precision, averaged over brands
     MeanAveragePrecision,
-    /// That of the highest F1 at user level, at the same thresholds
+    /// The epoch with the highest mean F1 over users, at the same thresholds as `macro_f1`
     UserF1,
 }
 
 /// Weights of the brands in the loss: a power of their volume.
 ///
-/// Brand `b` of volume `n_b` counts `scale · n_b^-power / mean`, the mean being that of
+/// Brand `b` of volume `n_b` has the weight `scale · n_b^-power / mean`, where `mean` is that of
 /// `n^-power` over all brands.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -549,7 +557,7 @@ pub struct BrandWeights {
     #[serde(default = "one")]
     #[schemars(range(min = 0.000_001, max = 1000.0))]
     pub scale: f32,
-    /// Which cells are weighted; the others count once
+    /// Which cells are weighted; the others have weight 1
     pub on: WeightedCells,
 }
 
@@ -557,30 +565,30 @@ fn one() -> f32 {
     1.0
 }
 
-/// Which cells of the loss a brand's weight is for.
+/// Which cells of the loss are weighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightedCells {
-    /// Those of users who have the brand
+    /// Cells of users who have the brand
     Positives,
-    /// Those of all users
+    /// Cells of all users
     Both,
 }
 
-/// What kind of model.
+/// Kind of model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelKind {
     /// A multi-layer perceptron
     #[default]
     Mlp,
-    /// The same for every user: each brand's prevalence among training users
+    /// Each brand's prevalence among training users, the same for every user
     Popularity,
     /// The brands that the user had before, from the feature named by `history`
     Persistence,
 }
 
-/// What training minimises, per user and brand, from logits.
+/// The loss that training minimises, per user and brand, from logits.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
@@ -588,29 +596,29 @@ pub enum Loss {
     Bce {},
     /// Binary focal cross-entropy (Lin et al. 2017)
     Bfce {
-        /// How strongly easy cells are played down; 0 is cross-entropy
+        /// How strongly easy cells are discounted; 0 is cross-entropy
         #[serde(default = "two")]
         #[schemars(range(min = 0.0, max = 10.0))]
         gamma: f32,
-        /// Weight of positives; negatives count 1 minus it. By default both count once
+        /// Weight of positives; negatives have 1 minus it. Default: both have weight 1
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
         alpha: Option<f32>,
     },
     /// Mean squared error of the probability
     Mse {},
-    /// Asymmetric loss (Ridnik et al. 2021): focal, with a focus of its own for negatives, the
-    /// easiest of which are left out
+    /// Asymmetric loss (Ridnik et al. 2021): focal, with separate exponents for positives and
+    /// negatives; the easiest negatives are left out
     Asl {
-        /// Focus of positives
+        /// Focal exponent of positives
         #[serde(default)]
         #[schemars(range(min = 0.0, max = 10.0))]
         gamma_positive: f32,
-        /// Focus of negatives
+        /// Focal exponent of negatives
         #[serde(default = "four")]
         #[schemars(range(min = 0.0, max = 10.0))]
         gamma_negative: f32,
-        /// Negatives of a probability up to this cost nothing
+        /// Negatives with a probability up to this cost nothing
         #[serde(default = "one_twentieth")]
         #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
         clip: f32,
@@ -618,7 +626,7 @@ pub enum Loss {
     /// Binary cross-entropy of the logit plus `tau` times the logit of the brand's prevalence
     /// (Menon et al. 2021)
     LogitAdjusted {
-        /// How much of the prevalence is taken out of what the model learns
+        /// How much of the prevalence the model leaves unlearned; 0 is cross-entropy
         #[serde(default = "one")]
         #[schemars(range(min = 0.0, max = 10.0))]
         tau: f32,
@@ -641,28 +649,29 @@ fn one_twentieth() -> f32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// It does not
+    /// It stays constant
     None,
-    /// In a straight line that reaches zero one update after the last
+    /// Linearly, to zero one update after the last
     Linear,
-    /// Along half a cosine that reaches zero one update after the last
+    /// Along half a cosine, to zero one update after the last
     Cosine,
 }
 
-/// Turns probabilities into decisions.
+/// How probabilities become decisions.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScoreParams {
-    /// What is predicted for whom; all that is chosen for it is chosen on the valid users
+    /// How a prediction is decided from probabilities; all it fits is fitted on the valid users
     pub decision: Decision,
-    /// How the model's probabilities are corrected, fitted on the valid users only
+    /// How the model's probabilities are corrected, fitted on the valid users
     pub calibration: Calibration,
-    /// Mixes what the nearest training users have into the model's probabilities
+    /// Mixes the labels of the nearest training users into the model's probabilities. Default: off.
+    /// Needs a network with a hidden layer that learns from a sample
     pub memory: Option<Memory>,
-    /// How many of a user's best brands are kept, for ranking metrics
+    /// Number of best brands kept per user, for ranking metrics
     #[schemars(range(min = 1, max = 1000))]
     pub top_k: usize,
-    /// Threads; by default one a core. Changes no result
+    /// Threads. Default: one per core. Changes no result
     #[schemars(range(min = 1, max = 1024), extend("x-changes-no-result" = true))]
     pub threads: Option<usize>,
 }
@@ -679,69 +688,70 @@ impl Default for ScoreParams {
     }
 }
 
-/// What is predicted for whom.
+/// How a prediction is decided from probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decision {
-    /// The same threshold for every brand, given
+    /// One given threshold for all brands
     Fixed {
-        /// A brand is predicted when its probability reaches this
+        /// A brand is predicted when its probability is at least this
         #[serde(default = "one_half")]
         #[schemars(range(min = 0.0, max = 1.0))]
         threshold: f64,
     },
-    /// The same threshold for every brand, the best on valid
+    /// One threshold for all brands, the best on the valid users
     Global {
-        /// What it is best for
+        /// The metric that it maximises
         #[serde(default)]
         metric: GlobalMetric,
     },
-    /// For each brand the best threshold on valid, by trying all (`SCut`), pulled to that of
-    /// `expected_f1`
+    /// For each brand the best threshold on the valid users, found by trying all (`SCut`), shrunk
+    /// towards that of `expected_f1`
     PerBrand {
-        /// Weight of the pull, in positives of the brand; 0 is none, which overfits brands with few
+        /// Strength of the shrinkage, in positives of the brand; 0 is none, which overfits brands
+        /// with few positives
         #[serde(default = "twenty")]
         #[schemars(range(min = 0.0, max = 1_000_000.0))]
         strength: f64,
-        /// Whose probabilities the threshold that is pulled to comes from
+        /// Users whose probabilities give the threshold that is shrunk towards
         #[serde(default)]
         over: ExpectedOver,
     },
     /// For each brand half of the best expected F1, from calibrated probabilities (Lipton et al. 2014)
     ExpectedF1 {
-        /// Whose probabilities are expected from; none of their labels are used
+        /// Users whose probabilities the expectation is taken over; their labels are not used
         #[serde(default)]
         over: ExpectedOver,
     },
     /// For each brand the threshold that predicts it as often as its probabilities expect (`PCut`)
     ExpectedVolume {
-        /// Whose probabilities are expected from; none of their labels are used
+        /// Users whose probabilities the expectation is taken over; their labels are not used
         #[serde(default)]
         over: ExpectedOver,
     },
-    /// For each user the same number of brands
+    /// The same number of brands for each user
     TopK {
-        /// How many
+        /// Number of brands
         #[schemars(range(min = 1, max = 1000))]
         k: usize,
-        /// Which brands come first
+        /// Order of a user's brands
         #[serde(default)]
         by: TopBy,
     },
-    /// What gains most for the mean F1 over brands and that over users, each with its share: a
-    /// small brand decides by its own threshold, of a large one the user's list decides
+    /// What raises a weighted sum of the mean F1 over brands and the mean F1 over users most: a
+    /// small brand is decided by its own threshold, a large one by each user's list
     Gain {
-        /// Weight of the mean over brands, the mean over users having the rest: 1 is
-        /// `expected_f1`, 0 the best list for each user. By default chosen on valid by `user_loss`
+        /// Weight of the mean over brands; the mean over users has the rest. 1 is `expected_f1`, 0
+        /// the best list for each user. Default: chosen on the valid users by `user_loss`
         #[serde(default)]
         #[schemars(range(min = 0.0, max = 1.0))]
         brand_share: Option<f64>,
-        /// How much of the best mean F1 over users may be lost for the brands' sake, as a share
-        /// of it: the brand share is the largest that loses no more on valid
+        /// Share of the best mean F1 over users that may be given up for brands: the largest brand
+        /// share that loses no more on the valid users is chosen. Has no effect with `brand_share`
         #[serde(default = "one_hundredth")]
         #[schemars(range(min = 0.0, max = 1.0))]
         user_loss: f64,
-        /// Whose probabilities are expected from; none of their labels are used
+        /// Users whose probabilities the expectation is taken over; their labels are not used
         #[serde(default)]
         over: ExpectedOver,
     },
@@ -767,19 +777,19 @@ pub enum ExpectedOver {
     /// The valid users
     #[default]
     Valid,
-    /// Those and the users to be scored, without their labels: more of them make a small
-    /// brand's threshold steadier, at the cost of a second pass
+    /// The valid users and the users to be scored, without their labels: steadier thresholds of
+    /// small brands, at the cost of a second pass
     Scored,
 }
 
-/// Which brands come first in a user's list.
+/// Order of a user's brands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TopBy {
-    /// Those of the highest probability
+    /// Highest probability first
     #[default]
     Probability,
-    /// Those whose expected F1 gains most from the prediction
+    /// Largest gain in expected F1 first
     Gain,
 }
 
@@ -795,16 +805,16 @@ fn twenty() -> f64 {
     20.0
 }
 
-/// What a global threshold is best for.
+/// The metric that a global threshold maximises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GlobalMetric {
-    /// F1 of the counts summed over brands
+    /// Micro F1: that of the counts summed over brands
     Micro,
-    /// Mean of the brands' F1
+    /// Macro F1: the mean over brands
     #[default]
     Macro,
-    /// Mean of the users' F1
+    /// The mean over users
     User,
 }
 
@@ -812,39 +822,40 @@ pub enum GlobalMetric {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Calibration {
-    /// Not at all
+    /// They are not
     None,
-    /// A slope and an intercept per brand, pulled to those of all brands
+    /// By a slope and an intercept per brand, shrunk towards those of all brands
     Platt,
-    /// For brands with at least 100 positives in valid the best curve that never falls; the
+    /// By the best curve that never falls, for brands with at least 100 positives in valid; the
     /// others as `platt`
     Isotonic,
-    /// From the brand's prevalence in the sample to that among all training users, by
-    /// arithmetic: for a sample that changed it
+    /// From the brand's prevalence in the sample to that among all training users, by arithmetic.
+    /// For samples that change the prevalence
     Prior,
 }
 
-/// Mixes what the nearest training users have into the model's probabilities.
+/// Mixes the labels of the nearest training users into the model's probabilities.
 ///
-/// Near is by the cosine of the model's last hidden layer, less its mean. The probability
-/// becomes `(1 - weight)·model + weight·mean of the neighbours' labels`, before calibration.
+/// Nearest by the cosine of the model's last hidden layer, less its mean. The probability becomes
+/// `(1 - weight)·model + weight·mean of the neighbours' labels`, before calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
-    /// How many training users are asked
+    /// Number of nearest training users
     #[schemars(range(min = 1, max = 10_000))]
     pub neighbours: usize,
-    /// A neighbour whose cosine is lower by this counts e times less; null counts all alike
+    /// A neighbour whose cosine is lower by this counts 1/e as much; null counts all alike
     #[schemars(range(min = 0.0001, max = 1000.0))]
     pub temperature: Option<f32>,
-    /// Share of the neighbours; by default the one of least loss on the valid users, for which
-    /// the model's probabilities should be honest (`bce`): else the neighbours are overrated
+    /// Weight of the neighbours. Default: the one with the lowest loss on the valid users; with any
+    /// loss but `bce` that overrates the neighbours, as the model's own probabilities are off
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub weight: Option<f32>,
-    /// Whether head, torso and tail each have the weight that is best for them; not with `weight`
+    /// Whether head, torso and tail brands each get their own best weight. Has no effect with
+    /// `weight`
     pub by_tier: bool,
-    /// Beyond 16,384 training users: of the groups that they are sorted into, the share that is
-    /// searched
+    /// Share of the training users' groups that is searched, where there are more than 16,384
+    /// training users. Raise it for more exact neighbours, lower it for speed
     #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
     pub search: f32,
 }
@@ -855,22 +866,22 @@ impl Default for Memory {
     }
 }
 
-/// Compares the experiments.
+/// How the experiments are compared.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportParams {
-    /// The report counts the brands that reach each of these F1
+    /// The report counts the brands whose F1 reaches each of these
     #[schemars(length(max = 20))]
     pub f1_buckets: Vec<F1Bucket>,
     /// Where head and tail begin
     pub tiers: Tiers,
-    /// Draws of the paired bootstrap over users
+    /// Draws of the paired bootstrap over test users; more make the intervals steadier
     #[schemars(range(min = 100, max = 100_000))]
     pub bootstrap_draws: usize,
     /// Seed of the bootstrap
     #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
-    /// How many of the largest brands are shown one by one
+    /// Number of the largest brands that are shown one by one
     #[schemars(range(max = 10_000))]
     pub top_brands: usize,
 }
@@ -901,10 +912,10 @@ impl Default for ReportParams {
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tiers {
-    /// Share of all labels that the head holds
+    /// Share of all labels that the head holds, at least
     #[schemars(range(min = 0.0, max = 1.0))]
     pub head: f64,
-    /// Share of all labels that the tail holds
+    /// Share of all labels that the tail holds, at most
     #[schemars(range(min = 0.0, max = 1.0))]
     pub tail: f64,
 }
@@ -918,35 +929,35 @@ impl Default for Tiers {
 /// A checked manifest. Every path is resolved, every experiment complete.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The file it came from
+    /// The file
     pub path: PathBuf,
     /// Folder for all results
     pub run_dir: PathBuf,
     /// The raw tables and their views
     pub data: Data,
-    /// Which users are kept from training
+    /// Which users are held out from training
     pub holdout: Holdout,
     /// How experiments are compared
     pub report: ReportParams,
     /// The experiment that all others are compared with
     pub baseline: String,
-    /// What is sound and may still not be what was meant
+    /// What is valid and may still not be what was meant
     pub notes: Vec<Note>,
     experiments: IndexMap<String, Experiment>,
 }
 
-/// What a reader should know of a sound manifest.
+/// A remark on a valid manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The sentence, without the experiments
     pub text: String,
-    /// Which it is about; none if it is about the manifest as a whole
+    /// The experiments it is about; none if it is about the manifest as a whole
     pub experiments: Vec<String>,
 }
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// Names that a line has room for.
+        /// Most names in a line.
         const SHOWN: usize = 5;
 
         f.write_str(&self.text)?;
@@ -965,20 +976,20 @@ impl std::fmt::Display for Note {
 /// One experiment: `stages` with its overrides applied.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// As the manifest names it
+    /// Name in the manifest
     pub name: String,
-    /// Draws the training examples
+    /// How training examples are drawn
     pub sample: SampleParams,
-    /// Placeholders that the experiment itself gives, not `stages`
+    /// Placeholders that the experiment itself sets, not `stages`
     pub own_params: Vec<String>,
-    /// Trains the model
+    /// How the model is trained
     pub train: TrainParams,
-    /// Turns probabilities into decisions
+    /// How probabilities become decisions
     pub score: ScoreParams,
 }
 
 impl Experiment {
-    /// Whether the model learns from sampled examples at all.
+    /// Whether the model learns from sampled examples.
     pub fn needs_sample(&self) -> bool {
         self.train.model == ModelKind::Mlp && self.train.pretrained.is_none()
     }

@@ -1,9 +1,9 @@
 //! Makes a population of users and brands whose truth is known.
 //!
 //! Every user has a hidden taste `u`, every brand a direction `v` and a bias `b`; a user has a
-//! brand with chance `σ(b + v·u)`. The embedding that models see is a bent and noisy view of
-//! the taste. The truth is saved as a model over the taste, so that an `oracle` experiment
-//! shows what no model can pass.
+//! brand with probability `σ(b + v·u)`. The embedding that models see is a nonlinear and noisy view
+//! of the taste. The truth is saved as a model over the taste, so that an `oracle` experiment shows
+//! the ceiling of all models.
 
 use std::fs;
 use std::path::PathBuf;

@@ -19,13 +19,13 @@ pub const TASTE_DIM: usize = 16;
 /// Share of users that have the largest brand.
 const COMMONEST: f64 = 0.5;
 
-/// Beyond it the biases would not be found.
+/// Largest signal for which the biases can be found.
 const MAX_SIGNAL: f64 = 20.0;
 
-/// How many spreads are added at most.
+/// Most spreads that are added to the logarithm of a signal.
 const MAX_SPREADS: f64 = 2.0;
 
-/// The law that a population follows.
+/// The parameters of a population.
 #[derive(Args)]
 pub struct Law {
     /// Mean number of brands a user has
@@ -34,16 +34,17 @@ pub struct Law {
     /// Share of users that have the smallest brand
     #[arg(long, value_name = "NUM", default_value_t = 0.001)]
     rarest: f64,
-    /// How much taste decides: the deviation of a brand's logit over users; with a spread, of the
-    /// brand for which it decides least. At 2.5 the truth finds users whose chance of a brand is a
-    /// dozen times the average, while few rare brands ever reach a chance of one half
+    /// How much taste decides: the standard deviation of a brand's logit over users; with a spread,
+    /// that of the brand for which taste decides least. At 2.5 the truth finds users with a dozen
+    /// times the average probability of a brand, while few rare brands ever reach a probability of
+    /// one half
     #[arg(long, value_name = "NUM", default_value_t = 2.5)]
     signal: f64,
-    /// How much more it decides for some brands than for others: what is added to the logarithm of
-    /// the signal is half-normal, with this scale
+    /// How much more taste decides for some brands than for others: the scale of a half-normal term
+    /// that is added to the logarithm of the signal
     #[arg(long, value_name = "NUM", default_value_t = 0.0)]
     spread: f64,
-    /// Deviation of the noise on each embedding value, whose signal has deviation 0.6
+    /// Standard deviation of the noise on each embedding value, whose signal has 0.6
     #[arg(long, value_name = "NUM", default_value_t = 0.5)]
     noise: f32,
 }
@@ -62,9 +63,9 @@ pub struct Population {
 
 /// A user.
 pub struct User {
-    /// What the user is like; only the oracle sees it
+    /// Seen by the oracle only
     pub taste: Vec<f32>,
-    /// What models see
+    /// Seen by models
     pub embedding: Vec<f32>,
     /// Brands and how often the user interacted with each
     pub labels: Vec<(u32, u32)>,
@@ -75,7 +76,7 @@ impl Population {
     ///
     /// # Errors
     ///
-    /// If no law of volumes from one half to the smallest brand's has that mean.
+    /// If no law of volumes from one half down to `rarest` gives the mean number of labels.
     pub fn new(n_brands: usize, dim: usize, law: &Law, seed: u64) -> Result<Self> {
         let Law { labels, rarest, signal, spread, noise } = *law;
         ensure!(
@@ -89,7 +90,7 @@ impl Population {
         );
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut prevalences = prevalences(n_brands, labels, rarest)?;
-        prevalences.shuffle(&mut rng); // so that an id does not tell the volume
+        prevalences.shuffle(&mut rng); // so that an id does not reveal the volume
         let mut gaussian = |rows, columns| -> Array2<f32> {
             Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut rng))
         };
@@ -109,7 +110,7 @@ impl Population {
         Ok(Self { seed, noise, directions, biases, view })
     }
 
-    /// The user of this number, always the same.
+    /// The user of this number, the same at every call.
     pub fn user(&self, number: u64) -> User {
         let mut rng =
             Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (number + 1).wrapping_mul(GOLDEN));
@@ -119,7 +120,7 @@ impl Population {
         let mut labels = Vec::new();
         for (brand, &z) in chances.iter().enumerate() {
             if rng.random::<f32>() < 1.0 / (1.0 + (-z).exp()) {
-                // Events: one, and one more as long as a coin says so.
+                // Events: one, and one more for each head before the first tail of a coin.
                 let more = (0..20).take_while(|_| rng.random::<bool>()).count();
                 labels.push((brand as u32, 1 + more as u32));
             }

@@ -197,10 +197,7 @@ mod tests {
     fn an_input_with_other_content_is_stale_and_so_is_a_new_or_a_missing_one() {
         let mut now = made_up::parts("f");
         now.inputs.insert("features".to_owned(), Some("other".to_owned()));
-        assert_eq!(
-            why(made_up::parts("f"), &now).unwrap().line(),
-            "input `features` has other content"
-        );
+        assert_eq!(why(made_up::parts("f"), &now).unwrap().line(), "input `features` has changed");
         now.inputs.insert("features".to_owned(), None);
         assert_eq!(why(made_up::parts("f"), &now).unwrap().line(), "input `features` is gone");
         assert_eq!(why(now, &made_up::parts("f")).unwrap().line(), "input `features` is new");
@@ -239,7 +236,7 @@ mod tests {
         );
         let sql = |text: &str| Parts { params: json!({ "sql": text }), ..made_up::parts("f") };
         let why = why(sql("select 1\nfrom a"), &sql("select 1\nfrom b")).unwrap();
-        assert_eq!(why.line(), "`sql` says something else");
+        assert_eq!(why.line(), "`sql` has changed");
     }
 
     #[test]

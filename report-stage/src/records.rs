@@ -98,9 +98,9 @@ impl Effort {
         let statistics = sample.as_ref().map(|record| record.summary.clone());
         let has_record = |&stage: &Stage| record(stage).is_some();
         // A stage that the runner has started has a log, even if it failed.
-        let has_begun = stages(experiment).iter().any(|&stage| {
-            manifest.stage_dir(stage, Some(&experiment.name)).join(LOG).exists()
-        });
+        let has_begun = stages(experiment)
+            .iter()
+            .any(|&stage| manifest.stage_dir(stage, Some(&experiment.name)).join(LOG).exists());
         let (done, open): (Vec<Stage>, Vec<Stage>) =
             stages(experiment).into_iter().partition(has_record);
         Self {

@@ -1,11 +1,12 @@
-//! Functions that make much from little, with a bound on what one call may make.
+//! Functions with large results from small arguments, each with a bound on one call.
 //!
-//! `range(0, n)` makes n values of two, and DataFusion's memory pool counts what operators hold,
-//! not what functions make. So these functions are registered anew, each with an estimate of its
-//! result's size that is made before it runs.
+//! `range(0, n)` makes n values from two, and DataFusion's memory pool counts what operators hold,
+//! not what functions make. So these functions are registered again, each with an estimate of its
+//! result's size that is checked before it runs.
 
 use std::sync::Arc;
 
+use contract::words::plural;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::length::length;
@@ -21,10 +22,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::{Expr, SessionContext};
 
-/// Bytes of a value whose type does not tell.
+/// Assumed size of a value, in bytes.
 const VALUE_BYTES: f64 = 8.0;
 
-/// Gives a session's functions their bound.
+/// Bounds a session's functions.
 ///
 /// * `bytes`: most that one call may make, for all rows of a batch together.
 pub fn register(session: &SessionContext, bytes: u64) {
@@ -37,7 +38,7 @@ pub fn register(session: &SessionContext, bytes: u64) {
     }
 }
 
-/// What a function makes of each row of its arguments.
+/// The size of each function's result.
 const ESTIMATES: [(&str, Estimate); 10] = [
     ("range", Estimate::Range),
     ("generate_series", Estimate::Range),
@@ -81,7 +82,7 @@ impl Estimate {
                 let step = if args.len() > 2 { number(2)? } else { Column::Same(1.0) };
                 rows(&|row| {
                     let step = step.at(row);
-                    // A step of 0 is an error that the function itself tells.
+                    // A step of 0 is an error, which the function itself reports.
                     let n = if step == 0.0 { 0.0 } else { (stop.at(row) - start.at(row)) / step };
                     (n.max(0.0) + 1.0) * VALUE_BYTES
                 })
@@ -110,7 +111,7 @@ impl Estimate {
     }
 }
 
-/// A number for each row; a constant is not written out, as it may be large itself.
+/// A number for each row; a constant is not expanded, as it may be large itself.
 enum Column {
     Same(f64),
     Each(ArrayRef),
@@ -127,7 +128,7 @@ impl Column {
         })
     }
 
-    /// 0 for null: of a null the functions make nothing.
+    /// 0 for null, from which the functions make nothing.
     fn at(&self, row: usize) -> f64 {
         match self {
             Self::Same(value) => *value,
@@ -186,7 +187,7 @@ fn size_of(value: &ColumnarValue) -> Result<Column> {
     })
 }
 
-/// A function that refuses to make more than `bytes`; in all else it is `inner`.
+/// A function that refuses to make more than `bytes`; otherwise it behaves as `inner`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Bounded {
     inner: ScalarUDF,
@@ -204,10 +205,11 @@ impl ScalarUDFImpl for Bounded {
             let mib = |bytes: f64| (bytes / f64::from(1 << 20)).ceil();
             let largest = bytes.into_iter().fold(0.0, f64::max);
             return exec_err!(
-                "`{}` would make {:.0} MiB for {n_rows} rows, {:.0} MiB for one of them, and may make {:.0} MiB\n\
+                "`{}` would make {:.0} MiB for {}, {:.0} MiB for one of them, and may make {:.0} MiB\n\
                  hint: check its arguments; the bound is a quarter of `memory_limit`",
                 self.name(),
                 mib(total),
+                plural(n_rows as u64, "row"),
                 mib(largest),
                 mib(self.bytes as f64)
             );
@@ -284,7 +286,7 @@ mod tests {
 
     /// The bound is 1 MiB, for three rows together.
     #[tokio::test]
-    async fn what_would_make_too_much_is_refused_before_it_is_made() {
+    async fn a_call_beyond_the_bound_is_rejected_before_it_runs() {
         for (function, expr) in [
             ("range", "range(0, 1000000000 + n)"),
             ("range", "range(k * 50000)"),
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_within_the_bound_is_made_as_before() {
+    async fn a_call_within_the_bound_runs_as_before() {
         for expr in [
             "range(0, 1000 + n)",
             "range(n, -100, -1)",

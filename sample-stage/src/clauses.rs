@@ -1,9 +1,9 @@
-//! Clauses that the SQL parser accepts and DataFusion passes over without a word.
+//! Clauses that the SQL parser accepts and DataFusion silently ignores.
 //!
-//! The parser knows many dialects, and DataFusion plans what it knows of a statement: of
-//! `from users tablesample (10)` it reads `from users`. Every struct of the syntax tree is taken
-//! apart here field by field, so that a new version of the parser with a new clause does not
-//! compile before someone has looked at it.
+//! The parser knows many dialects, and DataFusion plans the parts of a statement that it knows: it
+//! reads `from users tablesample (10)` as `from users`. Every struct of the syntax tree is
+//! destructured here without `..`, so that a parser version with a new clause does not compile
+//! until someone has checked it.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -28,12 +28,12 @@ const LEAVE_OUT: &str = "leave it out";
 const LIMIT: &str = "write `limit`";
 const TRUNCATE: &str = "cut the text with `left(text, length)`";
 
-/// A clause that would be passed over.
+/// A clause that would be ignored.
 #[derive(Debug)]
 pub struct Ignored {
-    /// Where it is, or the nearest part of the query whose place is known; empty if none is
+    /// Its place, or that of the nearest part of the query whose place is known; empty if none is
     pub span: Span,
-    /// What it is
+    /// The error
     pub message: String,
 }
 
@@ -41,7 +41,7 @@ pub struct Ignored {
 ///
 /// # Errors
 ///
-/// The first clause that DataFusion would pass over.
+/// The first clause that DataFusion would ignore.
 pub fn check(query: &Query, state: &SessionState) -> Result<(), Ignored> {
     match query.visit(&mut Check { state }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -65,7 +65,7 @@ fn none<T: Display>(clause: Option<T>, instead: &str, at: impl Fn() -> Span) -> 
     })
 }
 
-/// Refuses a clause that is known by its name alone.
+/// Refuses a clause by its name.
 fn no(is_there: bool, clause: &str, instead: &str, at: impl Fn() -> Span) -> Checked {
     none(is_there.then_some(clause), instead, at)
 }
@@ -190,7 +190,7 @@ fn check_pipe(operator: &PipeOperator, at: impl Fn() -> Span) -> Checked {
         }
         PipeOperator::Join(join) => check_join(join),
         PipeOperator::TableSample { .. } => none(Some(operator), DRAW, at),
-        // What DataFusion does not know of the others it refuses itself.
+        // Other operators that DataFusion does not know it refuses itself.
         _ => ControlFlow::Continue(()),
     }
 }
@@ -421,10 +421,10 @@ fn check_alias(alias: &TableAlias, at: impl Fn() -> Span + Copy) -> Checked {
     ControlFlow::Continue(())
 }
 
-/// What a function's name stands for, in the order in which DataFusion looks it up.
+/// The kind of a function, in the order in which DataFusion looks up its name.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// One value a row; all that can follow its parentheses is passed over
+    /// One value per row; everything after its parentheses is ignored
     Scalar,
     /// `sum(…)`
     Aggregate {
@@ -445,7 +445,7 @@ fn kind(name: &ObjectName, is_over: bool, state: &SessionState) -> Kind {
     let is_scalar = state.scalar_functions().contains_key(&name)
         || state.higher_order_functions().contains_key(&name)
         || constructors.contains(&name.as_str());
-    // Functions of both kinds are window functions behind `over`.
+    // Functions of both kinds are window functions before `over`.
     let is_by_position = ["first_value", "last_value", "nth_value"].contains(&name.as_str());
     match state.aggregate_functions().get(&name) {
         _ if is_scalar => Kind::Scalar,
@@ -650,7 +650,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_datafusion_would_pass_over_is_refused() {
+    fn clauses_that_datafusion_would_ignore_are_rejected() {
         let mut wrong = Vec::new();
         for (sql, clause) in IGNORED {
             let found = checked(sql).err().map_or_else(String::new, |ignored| ignored.message);
@@ -706,7 +706,7 @@ mod tests {
     }
 
     #[test]
-    fn what_datafusion_reads_is_left_alone() {
+    fn clauses_that_datafusion_supports_pass() {
         for sql in [
             "select distinct on (a) a, b from users order by a, b desc nulls last limit 5 offset 2",
             "select * exclude (a) from users",

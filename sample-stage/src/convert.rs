@@ -16,10 +16,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Sche
 
 use crate::query::Query;
 
-/// Columns that become examples.
+/// Columns that are read.
 const READ: [&str; 5] = ["user_id", "brands", "weight", "is_clone", "ignored_brands"];
 
-/// Whether a column's type will do.
+/// Whether a column's type fits.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
 
 /// Checks rows of a query and converts them.
@@ -33,7 +33,7 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// Says of which columns nothing is read.
+    /// Warns of columns that are not read.
     pub fn warn_of_unused(&self, found: &Schema) {
         let names = found.fields().iter().map(|field| field.name().as_str());
         for warning in contract::unused("column", names, READ) {
@@ -88,8 +88,7 @@ impl Converter {
     ///
     /// # Errors
     ///
-    /// A user or brand that is not known, a weight that is none, a null: the column and the
-    /// first such value.
+    /// An unknown user or brand, an invalid weight, a null: the column and the first such value.
     pub fn convert(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let n = batch.num_rows();
         let column = |name: &str| batch.column_by_name(name);
@@ -165,7 +164,7 @@ impl Converter {
                 built.push(&[]);
                 continue;
             }
-            // Clones of a user stand together and show the same list.
+            // Clones of a user follow each other and have the same list.
             if !is_same(list.values(), looked_up.clone(), range(row)) {
                 looked_up = range(row);
                 let ids = list.values().slice(looked_up.start, looked_up.len());

@@ -1,7 +1,7 @@
-//! Random draws that are a function of their arguments, not of the order they are made in.
+//! Random draws that depend on their arguments alone, not on the order they are made in.
 //!
-//! `draw(user_id, seed, draw)` is the same number on every machine, with any number of
-//! threads, and can be had in any engine with 64-bit arithmetic.
+//! `draw(user_id, seed, draw)` is the same number on every machine and for any number of threads,
+//! and any engine with 64-bit arithmetic can compute it.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ pub fn hashes(ids: &ArrayRef, seed: i64, draw: i64) -> Vec<u64> {
     keys.into_iter().map(|key| hash(key, seed, draw)).collect()
 }
 
-/// A number is its own key; text, and a number that 64 bits with a sign cannot hold, its hash.
+/// The key of a number is the number; that of text, or of a number beyond signed 64 bits, is a
+/// hash.
 fn keys(ids: &ArrayRef) -> Result<Vec<i64>, IdError> {
     if *ids.data_type() == DataType::Int64 {
         return Ok(ids.as_primitive::<Int64Type>().values().to_vec());

@@ -1,12 +1,12 @@
-//! What DataFusion says when something goes wrong, without its wrapping.
+//! Messages of DataFusion's errors, without their wrapping.
 //!
-//! Its errors come in several layers, each of which says what kind it is: `Parquet error: Parquet
-//! error: External: …`. What a user needs is the innermost text.
+//! Its errors have several layers, each with a prefix: `Parquet error: Parquet error: External: …`.
+//! A user needs the innermost text.
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
-/// Names of the layers.
+/// Prefixes of the layers.
 const LAYERS: [&str; 18] = [
     "Arrow error: ",
     "Arrow: ",
@@ -28,7 +28,7 @@ const LAYERS: [&str; 18] = [
     "Schema error: ",
 ];
 
-/// Start of advice that is for DataFusion's own developers.
+/// Start of advice for DataFusion's developers.
 const ADVICE: &str = "This issue was likely caused by a bug in DataFusion's code";
 
 /// The innermost message.
@@ -55,7 +55,7 @@ pub fn message(err: &DataFusionError) -> String {
     }
 }
 
-/// A message without the names of the layers that it came through.
+/// A message without the prefixes of layers.
 pub fn without_layers(mut text: &str) -> &str {
     while let Some(inner) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
         text = inner;
@@ -63,18 +63,18 @@ pub fn without_layers(mut text: &str) -> &str {
     text
 }
 
-/// What a query has not enough of.
+/// A limit that a query reached.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Exhausted {
     /// Memory, with the largest consumers
     Memory(String),
-    /// Room for what does not fit into memory
+    /// Disk space for what does not fit into memory
     Scratch,
 }
 
 /// Whether a limit of the session is reached.
 pub fn exhausted(err: &DataFusionError) -> Option<Exhausted> {
-    // It comes wrapped into several kinds of errors of input and output.
+    // It may be wrapped in several kinds of I/O errors.
     if err.to_string().contains("max_temp_directory_size") {
         return Some(Exhausted::Scratch);
     }
@@ -82,7 +82,7 @@ pub fn exhausted(err: &DataFusionError) -> Option<Exhausted> {
     Some(Exhausted::Memory(reason.split("\nError: ").next().unwrap_or_default().to_owned()))
 }
 
-/// What to say of [`Exhausted::Scratch`].
+/// The message for [`Exhausted::Scratch`].
 ///
 /// * `key`: the manifest's key of the limit.
 pub fn scratch_full(key: &str) -> String {
@@ -99,7 +99,7 @@ mod tests {
     use datafusion::parquet::errors::ParquetError;
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn prefixes_of_layers_are_removed() {
         let inner = ParquetError::General("the footer is damaged".to_owned());
         let parquet = DataFusionError::ParquetError(Box::new(inner));
         assert_eq!(message(&parquet), "the footer is damaged");
@@ -112,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn advice_for_developers_of_datafusion_is_left_out() {
+    fn advice_for_developers_of_datafusion_is_removed() {
         let internal = DataFusionError::Internal("the column is gone".to_owned());
         assert!(internal.to_string().contains("bug"), "{internal}");
         assert_eq!(message(&internal), "the column is gone");
     }
 
     #[test]
-    fn what_is_not_implemented_is_not_supported() {
+    fn not_implemented_reads_as_not_supported() {
         let err = DataFusionError::NotImplemented("`pivot`".to_owned());
         assert_eq!(message(&err), "not supported: `pivot`");
     }

@@ -1,8 +1,8 @@
-//! The last bound on memory: the heap, counted, and a message where it would grow past a limit.
+//! The last bound on memory: a counting allocator that ends the program with a message.
 //!
-//! DataFusion's pool counts what its operators hold, and only most of that. What else a query
-//! makes would end in the kernel's killer, or in an abort of an allocation, without a word of
-//! what to do. Mapped files and stacks do not count.
+//! DataFusion's pool counts most of what its operators hold. Any other memory of a query would end
+//! in the kernel's out-of-memory killer or a failed allocation, without a hint. Mapped files and
+//! stacks do not count.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
 use contract::exit::EXIT_DATA;
 
-/// Bytes that a thread takes or frees before it tells the others.
+/// Bytes that a thread allocates or frees before it updates the shared count.
 const STEP: i64 = 1 << 20;
 
 static HELD: AtomicI64 = AtomicI64::new(0);
@@ -22,8 +22,8 @@ thread_local! {
     static UNTOLD: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Bounds what the program takes from now on, until [`free`]; past it, it prints the message and
-/// ends with the exit code of broken data.
+/// Bounds what the program allocates from now on, until [`free`]. Past the bound it prints the
+/// message and exits with [`EXIT_DATA`].
 ///
 /// * `bytes`: more than is held now.
 pub fn bound(bytes: u64, message: &str) {
@@ -71,7 +71,7 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 fn count(bytes: i64) {
-    // A thread that is ending may have no cell any more; what it frees then is little.
+    // A thread that is ending may have dropped its cell; it frees little by then.
     let _ = UNTOLD.try_with(|untold| {
         let now = untold.get() + bytes;
         if now.abs() < STEP {
@@ -86,7 +86,7 @@ fn count(bytes: i64) {
     });
 }
 
-/// Of a bounded program, an allocation that the system refuses is past the bound too.
+/// While there is a bound, an allocation that the system refuses counts as past it.
 fn or_stop(block: *mut u8) -> *mut u8 {
     if block.is_null() && LIMIT.load(Ordering::Acquire) != i64::MAX {
         stop();

@@ -64,7 +64,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let without = brands::brands_without(&labels, &users.splits, order.len());
     if without[0] == order.len() {
         warn_line!(
-            "warning: no valid user has a predicted brand: what is chosen on valid means nothing"
+            "warning: no valid user has a predicted brand, so nothing chosen on the valid users is meaningful"
         );
     }
     let [n_train, n_valid, n_test] = [Split::Train, Split::Valid, Split::Test].map(|s| users.n(s));

@@ -16,24 +16,24 @@ use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
 use contract::words::count;
 
-mod bounded; // functions that make much from little
-mod clauses; // clauses that DataFusion would pass over
+mod bounded; // bounds on functions with large results
+mod clauses; // refuses clauses that DataFusion would ignore
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
-mod errors; // what DataFusion says when something goes wrong
-mod heap; // the last bound on memory
+mod errors; // messages of DataFusion's errors
+mod heap; // a counting allocator, the last bound on memory
 mod holdout; // raw tables -> the shared files
 mod order; // the order in which examples are stored
-mod query; // a query in a file, checked and planned
+mod query; // a query file, checked and planned
 mod raw; // raw tables: their files, columns and rows
 mod sample; // a sampling query -> examples
 mod session; // DataFusion sessions and their tables
 #[cfg(test)]
 mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
-mod statistics; // what a sample did to the training users
+mod statistics; // statistics of a sample
 
-/// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. What is
-/// not used takes no memory.
+/// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. Unused
+/// stack takes no memory.
 const WORKER_STACK: usize = 64 << 20;
 
 #[global_allocator]
@@ -72,8 +72,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<String> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // The runner tells a stage its share of the cores as it tells rayon. How a query is cut into
-    // parts does not follow it: sums of fractions would differ.
+    // The runner limits a stage's threads through rayon's variable. The number of a query's
+    // partitions must not depend on it, as sums of fractions would differ.
     let share = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     if let Some(threads) = share.filter(|&threads: &usize| threads > 0) {
         runtime.worker_threads(threads);
@@ -101,7 +101,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
     }
 }
 
-/// What the sample did, as a small table.
+/// The sample's statistics as a small table.
 fn table(sample: &SampleStatistics) -> String {
     let SampleStatistics { before, after, brands_without_positives: without, .. } = sample;
     let number = |value: Option<f64>| value.map_or("undefined".to_owned(), |x| format!("{x:.3}"));

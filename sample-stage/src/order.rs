@@ -1,8 +1,8 @@
 //! The order in which examples are stored: by user, a user's originals before its clones, then
 //! by content.
 //!
-//! It depends on the examples alone, not on the order in which a query returns them, so the
-//! file is the same for any number of threads and for any way that the query was run.
+//! It depends on the examples alone, not on the order in which a query returns them, so the file is
+//! the same for any number of threads and any way of running the query.
 
 use anyhow::{Result, ensure};
 use contract::columns::{ListBuilder, bools, f32s, u32_lists, u32s};
@@ -23,7 +23,7 @@ pub struct Ordered {
 }
 
 impl Ordered {
-    /// Finds the order; takes 16 bytes an example.
+    /// Finds the order; takes 16 bytes per example.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Ordered {
         Ok(Self { batches, starts, keys })
     }
 
-    /// A result for each stretch of the examples, in order; stretches are looked at in parallel.
+    /// A result for each chunk of the examples, in order; chunks are processed in parallel.
     pub fn map_chunks<T: Send>(
         &self,
         result: impl Fn(&mut dyn Iterator<Item = Example<'_>>) -> T + Sync,
@@ -88,8 +88,8 @@ impl Ordered {
         })
     }
 
-    /// Hands over the columns of `examples`, some rows at a time, in order. The next ones are
-    /// gathered meanwhile.
+    /// Passes on the columns of `examples`, some rows at a time, in order. The next ones are
+    /// gathered in parallel.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Ordered {
             let (sender, receiver) = std::sync::mpsc::sync_channel(1);
             scope.spawn(move || {
                 let mut chunks = self.keys.chunks(ROWS_PER_BATCH);
-                // A receiver that is gone has failed and says why itself.
+                // If the receiver is gone, it failed and reports the error itself.
                 while let Some(keys) = chunks.next()
                     && sender.send(self.columns(keys)).is_ok()
                 {}
@@ -143,8 +143,8 @@ pub struct Example<'a> {
     pub is_clone: bool,
 }
 
-/// A hash of what each example shows: brands, ignored brands, weight. The order of two
-/// examples of a user with the same hash is open; that they differ then has odds of 2^-63.
+/// A hash of each example's content: brands, ignored brands, weight. Two examples of a user with
+/// the same hash have no fixed order; the chance that they differ is 2^-63.
 fn content_hashes(batch: &RecordBatch) -> Vec<u64> {
     let (brands, ignored) = (u32_lists(batch, "brands"), u32_lists(batch, "ignored_brands"));
     let weights = f32s(batch, "weight");

@@ -32,7 +32,7 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, a default of its header is none, or the query is too deep to plan.
+    /// If it cannot be read, a default in its header is invalid, or the query is too deep to plan.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let text = query::read(path).map_err(|err| {
             DataError(format!("{}: cannot read the query: {err}", path.display()))
@@ -52,7 +52,7 @@ impl Query {
             let what = match found {
                 BadDefaultFound::Unreadable(comment) => format!(
                     "found `{comment}`, expected a default as `$name = value: what it is`, \
-                     the value a number, a text, true, false, null or a list"
+                     the value a number, a string, true, false, null or a list"
                 ),
                 BadDefaultFound::Repeated(name) => {
                     format!("`${name}` has a default already, expected one")
@@ -70,11 +70,11 @@ impl Query {
 
     /// Plans the query over the session's tables.
     ///
-    /// `own` are the parameters that must be used, others may be.
+    /// * `own`: parameters that the query must use; it may use others.
     ///
     /// # Errors
     ///
-    /// A syntax error, an unknown table or column, anything but one SELECT, a function as
+    /// A syntax error, an unknown table or column, anything but one SELECT, a function such as
     /// `random()`, a parameter that is missing or not used.
     pub async fn plan(
         &self,
@@ -112,7 +112,7 @@ impl Query {
         frame.with_param_values(values).map_err(|err| self.error(&err))
     }
 
-    /// Refuses functions whose result differs from run to run, as `random()` or `now()`.
+    /// Refuses functions whose result differs from run to run, such as `random()` or `now()`.
     fn check_repeatable(&self, plan: &LogicalPlan) -> Result<(), DataError> {
         let mut found = None;
         let mut look = |expr: &Expr| {
@@ -161,7 +161,7 @@ impl Query {
                 )));
             };
             let value = scalar(value).ok_or_else(|| {
-                self.fail(format!("`sample.params.{name}`: expected a number, a text, true, false, null or a list, got `{value}`"))
+                self.fail(format!("`sample.params.{name}`: expected a number, a string, true, false, null or a list, got `{value}`"))
             })?;
             values.push((name.clone(), value));
         }
@@ -183,7 +183,7 @@ impl Query {
         Ok(ParamValues::from(values))
     }
 
-    /// An error of planning; one about a table says which there are.
+    /// An error of planning; one about a table lists those that exist.
     fn planning_error(&self, err: &DataFusionError, session: &SessionContext) -> DataError {
         let DataError(message) = self.error(err);
         let Some((start, name)) = message.split_once("table 'datafusion.public.") else {
@@ -219,7 +219,7 @@ impl Query {
     }
 }
 
-/// What to write in place of a function that is not repeatable.
+/// What to write instead of a function that is not repeatable.
 fn repeatable(name: &str) -> &'static str {
     match name {
         "random" | "uuid" => "draw with `draw(user_id, $seed, 0)`",

@@ -1,6 +1,6 @@
 //! The raw tables of the manifest, as tables of a DataFusion session.
 //!
-//! A table may be many files. Every file is looked at before any row is read: its columns are
+//! A table may be many files. Every file is inspected before any row is read: its columns are
 //! matched by name, a file whose columns differ is an error, and columns of several types are
 //! widened to one that holds all of them. Types of csv and json come from all rows.
 
@@ -35,13 +35,12 @@ use indexmap::IndexMap;
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
 
-/// A file of a raw table and what it holds.
+/// A file of a raw table and its columns.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub file: RawFile,
-    /// Its own columns
     pub schema: SchemaRef,
-    /// Where the format tells it
+    /// If the format says
     pub n_rows: Option<usize>,
 }
 
@@ -53,7 +52,7 @@ pub struct RawTable {
     pub parts: Vec<Part>,
     /// The columns of every file, then the keys of its folders
     pub schema: SchemaRef,
-    /// How many columns are keys of folders
+    /// Number of columns that are keys of folders
     pub n_keys: usize,
     pub format: TableFormat,
     /// As [`columns::Columns::why_text`]
@@ -71,16 +70,16 @@ impl RawTable {
 pub struct RawTables {
     session: SessionContext,
     tables: Vec<Arc<RawTable>>,
-    /// Queries of views, by what they give: `users`, `interactions` or `brands`
+    /// Query files of `users`, `interactions` and `brands`
     queries: Vec<(&'static str, PathBuf)>,
 }
 
 impl RawTables {
-    /// Looks at all files and registers the tables.
+    /// Inspects all files and registers the tables.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or does not fit to the others: table, file, what was found.
+    /// A file that cannot be read or does not fit the others: table, file, what was found.
     pub fn open(session: SessionContext, data: &Data) -> Result<Self> {
         let mut tables = Vec::new();
         for (name, source) in &data.tables {
@@ -124,7 +123,7 @@ impl RawTables {
         self.queries.iter().find(|(of, _)| *of == what).map(|(_, path)| path.as_path())
     }
 
-    /// An error about ids, and why a column of them is text if a value of a csv file made it so.
+    /// An error about ids, with the reason why a column of a csv file is text.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn bad_ids(&self, what: &str, column: &str, err: &IdError) -> DataError {
@@ -142,8 +141,8 @@ impl RawTables {
         DataError(message)
     }
 
-    /// Warns of columns of a view's query that nothing reads, and of those of a table whose names are
-    /// nearly that of a column that it lacks.
+    /// Warns of columns of a view's query that are not read, and of columns of a table that look
+    /// like a typo of one that is missing.
     ///
     /// * `what`: `interactions` or `brands`.
     /// * `known`: what is read of it.
@@ -160,7 +159,7 @@ impl RawTables {
         }
     }
 
-    /// What went wrong while rows of a view were read.
+    /// The error of reading the rows of a view.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
@@ -186,7 +185,7 @@ impl RawTables {
         }
         let message = message(&errors::message(&err));
         match err {
-            // Of a file that is read here: it says where already.
+            // An error of our own readers, which says where already.
             DataFusionError::External(inner) => anyhow::Error::from_boxed(inner),
             err => match err.find_root() {
                 DataFusionError::External(inner) if inner.is::<DataError>() => {
@@ -202,7 +201,7 @@ impl RawTables {
     ///
     /// # Errors
     ///
-    /// As [`Self::reading_error`] says it.
+    /// As [`Self::reading_error`].
     pub async fn collect(&self, frame: DataFrame, what: &str) -> Result<Vec<RecordBatch>> {
         frame.collect().await.map_err(|err| self.reading_error(what, err))
     }
@@ -223,13 +222,13 @@ impl RawTables {
     }
 }
 
-/// A table whose files fit together.
+/// Inspects the files of a table.
 fn look_at(name: &str, options: &TableOptions) -> Result<RawTable> {
     let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
     let found = raw_files::find(options).map_err(in_table)?;
     if let Some(path) = found.passed_over.first() {
         warn_line!(
-            "warning: table `{name}`: {} not read, as their names do not tell `{}`; the first is {}",
+            "warning: table `{name}`: {} not read, as by their names they are not `{}`; the first is {}",
             plural(found.passed_over.len() as u64, "file"),
             found.format.name(),
             path.display()

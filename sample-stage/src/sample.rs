@@ -31,7 +31,7 @@ use crate::query::Query;
 use crate::session::{self, Limits};
 use crate::{heap, statistics};
 
-/// Batches of examples that may wait to be written, so that memory stays bounded.
+/// Most batches of examples that wait to be written, so that memory stays bounded.
 const BATCHES_WAITING: usize = 4;
 
 /// Partitions of the last attempt: DataFusion joins by sorting only with several, and each sorts
@@ -45,8 +45,8 @@ const SCRATCH_LIMIT: &str = "sample.scratch_limit";
 ///
 /// # Errors
 ///
-/// A query that cannot be planned or run, or whose rows are no training examples: the file,
-/// the column and the first offending value.
+/// A query that cannot be planned or run, or whose rows are not training examples: the file, the
+/// column and the first offending value.
 pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record> {
     let training = Training {
         brands: stage.read("brands", &tables::BRANDS)?,
@@ -72,7 +72,7 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let batches = sampler.run(&scratch).await;
     heap::free();
     let batches = batches?;
-    drop(training); // and with it the mapped pages of the labels
+    drop(training); // unmaps the labels
     let examples = Ordered::new(batches)?;
     let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
     let metadata = HashMap::from([
@@ -86,18 +86,18 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     Ok(stage.done(json!(statistics))?)
 }
 
-/// A query and what it runs over.
+/// A query and the tables it reads.
 pub struct Sampler<'a> {
     training: &'a Training,
     converter: Arc<Converter>,
     params: &'a SampleParams,
     own_params: &'a [String],
-    /// Of the query's columns, once, however often it runs
+    /// Whether unused columns were warned of, once however often the query runs
     warned: Once,
 }
 
 impl<'a> Sampler<'a> {
-    /// `own_params` are those that the query must use.
+    /// * `own_params`: parameters that the query must use.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl<'a> Sampler<'a> {
         Ok(Self { training, converter, params, own_params, warned: Once::new() })
     }
 
-    /// The examples, in whatever order they come; the batches lie in the scratch folder.
+    /// The examples in any order, in batches mapped from the scratch folder.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl<'a> Sampler<'a> {
         let query = &self.converter.query;
         let threads = self.params.threads;
         let mut drawn = self.attempt(scratch, threads, true).await;
-        // Each way needs less memory than the one before, and more time.
+        // Each attempt needs less memory than the one before, and more time.
         let one_thread = (Some(1), true, "on one thread");
         let sorting = (Some(SORTING_PARTITIONS), false, "with joins by sorting");
         let ways = (threads != Some(1)).then_some(one_thread).into_iter().chain([sorting]);
@@ -156,7 +156,7 @@ impl<'a> Sampler<'a> {
         Ok(batches)
     }
 
-    /// One way to run the query.
+    /// Runs the query once.
     pub async fn attempt(
         &self,
         scratch: &Scratch,
@@ -194,7 +194,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// Gives a session the tables under the names that queries use.
+    /// Registers the tables under the names that queries use.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ fn exhausted(err: &anyhow::Error) -> Option<Exhausted> {
     errors::exhausted(err.downcast_ref()?)
 }
 
-/// Runs the query and writes its rows, as examples, in whatever order they come.
+/// Runs the query and writes its rows as examples, in any order.
 async fn execute(
     frame: DataFrame,
     converter: &Arc<Converter>,
@@ -267,7 +267,7 @@ async fn execute(
     Ok(table.finish()?)
 }
 
-/// Converts one partition's batches where they were made; ends when the receiver is gone.
+/// Converts one partition's batches in its own task; stops when the receiver is gone.
 async fn convert_all(
     mut stream: SendableRecordBatchStream,
     converter: Arc<Converter>,

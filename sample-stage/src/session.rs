@@ -16,45 +16,46 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::{bounded, draw};
 
-/// Part of the memory limit that DataFusion may claim. The rest is for what it does not count:
+/// Share of the memory limit that DataFusion may claim. The rest is for what it does not count:
 /// batches in flight, the ids, the mapped tables.
 const POOL_SHARE: f64 = 0.6;
 
-/// Rows of a batch. DataFusion counts a list column in full for each batch that a slice of it is
-/// in, so with its usual, smaller batches it would believe memory full and spill long before.
+/// Rows of a batch. DataFusion counts a list column in full for each batch with a slice of it, so
+/// with its smaller default batches it would spill much too early.
 const BATCH_SIZE: usize = 32_768;
 
-/// Most partitions of a query. Each is a task with buffers of its own, so that with tens of
-/// thousands of them there would be no memory left.
+/// Most partitions of a query. Each is a task with its own buffers, so tens of thousands of them
+/// would take all memory.
 const PARTITIONS_MAX: usize = 512;
 
-/// Part of the memory limit that one call of a function may make, and what it may make at least.
+/// One call of a function may make a quarter of the memory limit, and at least this many bytes.
 const CALL_SHARE: u64 = 4;
 const CALL_BYTES_MIN: u64 = 64 << 20;
 
-/// What the heap may hold beyond the memory limit, at least: see [`heap_bound`].
+/// Least that the heap may hold beyond the memory limit, in bytes: see [`heap_bound`].
 const HEAP_ALLOWANCE_MIN: u64 = 1 << 30;
 
-/// Largest memory consumers that an error names.
+/// Number of memory consumers in an error.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
-/// What a session may use.
+/// Limits of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
     /// Memory to keep within, in bytes
     pub memory: u64,
-    /// Most that may lie in the scratch folder, in bytes
+    /// Largest size of the scratch folder, in bytes
     pub scratch_bytes: u64,
-    /// Threads; by default one a core
+    /// Threads; by default one per core
     pub threads: Option<usize>,
     /// Folder for what does not fit into memory
     pub scratch: &'a Path,
-    /// Whether joins may hold one side in memory; if not they sort, which is slower but needs little
+    /// Whether joins may hold one side in memory; else they sort, which is slower and needs little
+    /// memory
     pub hash_joins: bool,
 }
 
-/// What the heap may grow by while a query runs: twice the limit, as what DataFusion does not
-/// count should be no more than what it does, and for small limits what planning needs.
+/// How much the heap may grow while a query runs, in bytes: twice the limit, as what DataFusion
+/// does not count should not exceed what it does, and at least what planning needs.
 pub fn heap_bound(memory: u64) -> u64 {
     memory + memory.max(HEAP_ALLOWANCE_MIN)
 }
@@ -86,7 +87,7 @@ pub fn limited(limits: Limits) -> Result<SessionContext> {
     Ok(session)
 }
 
-/// A session for views over raw tables: the same, with the limits of the manifest's `data`.
+/// A session for views over raw tables, with the limits of the manifest's `data`.
 ///
 /// * `scratch`: folder for what does not fit into memory.
 ///
@@ -103,13 +104,13 @@ pub fn for_views(data: &Data, scratch: &Path) -> Result<SessionContext> {
     })
 }
 
-/// Registers a table that another stage wrote; its columns stay in the mapped file.
+/// Registers a table that another stage wrote, without copying its columns.
 ///
 /// # Errors
 ///
 /// If the name is taken.
 pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
-    // DataFusion cannot join tables whose metadata differ.
+    // DataFusion cannot join tables with different metadata.
     let schema = Arc::new(table.schema.as_ref().clone().with_metadata([].into()));
     let batches = table
         .batches

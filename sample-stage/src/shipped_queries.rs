@@ -412,7 +412,7 @@ async fn samples_are_the_same_for_any_number_of_threads_and_kind_of_join() {
     }
 }
 
-/// What each strategy promises, on 20,000 users with 40 brands of volume 8,000 / rank, 34,214
+/// The promises of each strategy, on 20,000 users with 40 brands of volume 8,000 / rank, 34,214
 /// labels in all.
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_keep_their_strategies_promises() {
@@ -489,7 +489,7 @@ async fn samples_keep_their_strategies_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_number_of_threads_does() {
+async fn a_huge_number_of_threads_is_accepted() {
     let five = five_users();
     let one = sample("uniform", &json!({}), &five, 1, true).await;
     let many = sample("uniform", &json!({}), &five, 1_000_000, true).await;

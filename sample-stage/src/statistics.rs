@@ -1,5 +1,4 @@
-//! What a sample did to the training users: rows, labels, prevalence and imbalance, before
-//! and after.
+//! Statistics of a sample and of the training users: rows, labels, prevalence and imbalance.
 
 use anyhow::{Context as _, Result};
 use contract::brands::{ByTier, Tier};
@@ -10,7 +9,7 @@ use metrics::{Scumble, mean_imbalance_ratio};
 
 use crate::order::{Example, Ordered};
 
-/// Brands as the statistics need them.
+/// The columns of `brands` that the statistics need.
 pub struct Brands {
     volumes: Vec<u64>,
     tiers: Vec<Tier>,
@@ -23,7 +22,7 @@ impl Brands {
     ///
     /// # Errors
     ///
-    /// If its metadata lacks the brands without positives, or a tier is none.
+    /// If its metadata lacks the brands without positives, or a tier has another name.
     pub fn new(table: &Table) -> Result<Self> {
         let count = |split: &str| {
             let key = format!("n_brands_without_positives_in_{split}");
@@ -160,7 +159,7 @@ impl Counts {
     }
 }
 
-/// How the labels of the training users are spread.
+/// Statistics of the training users.
 ///
 /// * `interactions`: their labels, rows of a user together.
 pub fn before(brands: &Brands, n_train: usize, interactions: &Table) -> Spread {

@@ -16,12 +16,12 @@ use memmap2::Mmap;
 
 use crate::guarded;
 
-/// What a file starts with.
+/// First bytes of a file.
 pub(crate) const FILE_MAGIC: &[u8] = b"ARROW1";
-/// What a stream starts with, unless it is older than Arrow 0.15.
+/// First bytes of a stream, unless it is older than Arrow 0.15.
 pub(crate) const STREAM_MAGIC: &[u8] = &[0xff; 4];
 
-/// Bytes of a file, by their place.
+/// Bytes of a file, by their offset.
 pub(crate) trait Source {
     fn n_bytes(&self) -> usize;
     /// The bytes of a range that lies within the file.
@@ -141,9 +141,9 @@ pub(crate) struct Stream {
     pub(crate) schema: SchemaRef,
     file: File,
     decoder: StreamDecoder,
-    /// Bytes that are not decoded yet
+    /// Bytes not yet decoded
     rest: Buffer,
-    /// Decoded on the way to the schema
+    /// Decoded while reading the schema
     first: Option<RecordBatch>,
 }
 
@@ -151,7 +151,7 @@ pub(crate) struct Stream {
 const CHUNK: usize = 1 << 20;
 
 impl Stream {
-    /// Reads up to the first batch, which is where the schema is known.
+    /// Reads up to the first batch, where the schema is known.
     pub(crate) fn open(file: File) -> Result<Self, ArrowError> {
         let mut stream = Self {
             schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
@@ -196,10 +196,10 @@ impl Iterator for Stream {
 }
 
 fn short() -> ArrowError {
-    ArrowError::ParseError("the file is cut short".to_owned())
+    ArrowError::ParseError("the file is truncated".to_owned())
 }
 
-/// As [`guarded`], a panic being an error like others.
+/// Decodes with [`guarded`]; a panic becomes an error.
 pub(crate) fn decoded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     guarded(decode).unwrap_or_else(|| Err(ArrowError::ParseError("it is damaged".to_owned())))
 }
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_of_the_decoder_is_an_error() {
+    fn a_panic_of_the_decoder_becomes_an_error() {
         let err = decoded::<()>(|| panic!("out of range")).unwrap_err();
         assert_eq!(err.to_string(), "Parser error: it is damaged");
         assert_eq!(decoded(|| Ok(7)).unwrap(), 7);

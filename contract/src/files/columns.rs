@@ -1,7 +1,7 @@
 //! Columns of a table that was read, as slices; and lists being built.
 //!
-//! The accessors panic on a column that is not there or of another type: call them
-//! for the columns of a contract, which reading has checked.
+//! The accessors panic on a column that is missing or of another type: call them for the columns of
+//! a contract, which reading has checked.
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float32Array, ListArray,
@@ -105,7 +105,7 @@ pub fn f32_lists<'a>(batch: &'a RecordBatch, name: &str) -> ListSlices<'a, f32> 
     list::<Float32Type>(batch, name)
 }
 
-/// Which record batch of a table a row lies in.
+/// Finds the record batch of a table's row.
 #[derive(Debug, Clone)]
 pub struct BatchIndex {
     /// First row of each batch, and the number of rows at the end
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_found_behind_an_empty_batch() {
+    fn a_row_after_an_empty_batch_is_found() {
         let index = BatchIndex::of(&batches());
         assert_eq!(index.n_rows(), 4);
         assert_eq!(

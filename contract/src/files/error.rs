@@ -8,15 +8,15 @@ use crate::tables::Contract;
 /// Why a table could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file system refused
+    /// The file system returned an error
     #[error("{path}: {reason}")]
     Io {
         /// The file
         path: String,
-        /// What the file system said
+        /// Its error
         reason: io::Error,
     },
-    /// There is no such file
+    /// The file does not exist
     #[error(
         "{path}: there is no such file\nhint: it is written as `{contract}`; run `make pipeline` to build it"
     )]
@@ -26,15 +26,15 @@ pub enum Error {
         /// The table it should hold
         contract: &'static str,
     },
-    /// What is to be written is no file
+    /// The target exists and is not a file
     #[error("{path}: {found}\nhint: expected a file, new or to be replaced")]
     Target {
-        /// Where it was to be written
+        /// The target
         path: String,
-        /// What is there
+        /// What is there instead
         found: &'static str,
     },
-    /// The file is not what its contract says
+    /// The file violates its contract
     #[error(
         "{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `make pipeline` to rebuild it"
     )]

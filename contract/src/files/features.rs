@@ -1,4 +1,4 @@
-//! Feature columns: how they stand in `features`, `valid` and `test`.
+//! Feature columns in `features`, `valid` and `test`.
 //!
 //! A dense feature is a fixed-size list of `f32` (a plain number has length 1); a sparse
 //! one is a list of `u32` ids, with a second column `NAME_weights` if the ids have weights.
@@ -32,7 +32,7 @@ pub enum FeatureKind {
     Sparse {
         /// Whether each id has a weight
         is_weighted: bool,
-        /// What the ids stand for; brands are given by `brand_idx`
+        /// What the ids mean; brands are given by `brand_idx`
         ids: IdSpace,
     },
 }
@@ -54,7 +54,7 @@ impl Feature {
         }
     }
 
-    /// Name of the column with a sparse feature's weights.
+    /// Name of the column that holds a sparse feature's weights.
     pub fn weights_column(&self) -> String {
         format!("{}_weights", self.name)
     }
@@ -83,7 +83,7 @@ impl Feature {
         }
     }
 
-    /// For messages, as `embedding (dense, 64)`.
+    /// For messages, such as `embedding (dense, 64)`.
     pub fn describe(&self) -> String {
         match self.kind {
             FeatureKind::Dense { dim } => format!("`{}` (dense, {dim})", self.name),
@@ -92,7 +92,7 @@ impl Feature {
     }
 }
 
-/// What the ids of a list column stand for, if its metadata say so.
+/// What the ids of a list column mean, if its metadata says so.
 pub fn id_space(field: &Field) -> Option<IdSpace> {
     let space = field.metadata().get(IDS_KEY)?;
     Some(if space == "brands" { IdSpace::Brands } else { IdSpace::Own })

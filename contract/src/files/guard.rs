@@ -1,4 +1,4 @@
-//! Decoders that panic on files they cannot trust.
+//! Decoders that may panic on damaged files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -8,8 +8,8 @@ thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Decodes bytes that may be damaged, of which decoders check only part; `None` if the decoder
-/// panicked. Such a panic prints nothing; those of other threads do.
+/// Runs a decoder on bytes that may be damaged; `None` if it panicked. Such a panic prints nothing;
+/// those of other threads do.
 pub fn guarded<T>(decode: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -17,6 +17,7 @@ pub use super::error::Error;
 use super::lock::{open_alone, stands_at};
 use crate::interrupt;
 use crate::tables::{Contract, HISTORY};
+use crate::words::plural;
 
 /// Rows of one record batch of a written table, the last apart.
 pub const ROWS_PER_BATCH: usize = 65_536;
@@ -27,7 +28,7 @@ const VERSION_KEY: &str = "contract_version";
 /// Metadata that every file gets when it is written.
 pub const CONTRACT_KEYS: [&str; 2] = [CONTRACT_KEY, VERSION_KEY];
 
-/// A table in memory; the columns of one that was read lie in the mapped file.
+/// A table in memory; the columns of one that was read are in the mapped file.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// Columns and metadata
@@ -49,7 +50,7 @@ impl Table {
         self.schema.metadata().get(key).map(String::as_str)
     }
 
-    /// The file is not what it should be, for a reason that its contract cannot say.
+    /// The error of a file that violates more than its contract can express.
     pub fn broken(&self, contract: &Contract, found: impl Into<String>) -> Error {
         Error::broken(&self.path, contract, found)
     }
@@ -58,7 +59,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// If the column's batches do not fit together, which a written table's do.
+    /// If the column's batches differ in type, which those of a written table do not.
     pub fn whole_column(&self, name: &str) -> Result<ArrayRef, ArrowError> {
         let parts: Vec<&dyn Array> =
             self.batches.iter().map(|batch| crate::columns::column(batch, name).as_ref()).collect();
@@ -77,9 +78,9 @@ impl Table {
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], [`Error::Io`], or [`Error::Broken`] with what was found and what
-/// was expected: not an Arrow file, cut short, another contract or version, a column
-/// that is missing or of another type, a null where none may be.
+/// [`Error::Missing`], [`Error::Io`], or [`Error::Broken`] with what was found and what was
+/// expected: not an Arrow file, truncated, another contract or version, a column that is missing or
+/// of another type, a null where none may be.
 pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
     let file = open(path, contract)?;
     checked(path, contract, map(path, &file)?)
@@ -101,7 +102,7 @@ fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
     let missing = || Error::Missing { path: path.display().to_string(), contract: contract.name };
     // Opening a pipe would wait for somebody who writes to it.
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-        return Err(Error::broken(path, contract, "is no regular file"));
+        return Err(Error::broken(path, contract, "is not a regular file"));
     }
     let file = File::open(path).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => missing(),
@@ -109,7 +110,7 @@ fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
     })?;
     let metadata = file.metadata().map_err(|err| Error::io(path, err))?;
     if !metadata.is_file() {
-        return Err(Error::broken(path, contract, "it is no file"));
+        return Err(Error::broken(path, contract, "is not a regular file"));
     }
     Ok(file)
 }
@@ -129,7 +130,8 @@ fn checked(path: &Path, contract: &Contract, source: impl Source) -> Result<Tabl
     for column in contract.columns_of(&table.schema).filter(|c| !c.kind.is_nullable()) {
         let n_nulls: usize = table.batches.iter().map(|batch| column.n_nulls(batch)).sum();
         if n_nulls > 0 {
-            let found = format!("column `{}` holds {n_nulls} nulls, expected none", column.name);
+            let nulls = plural(n_nulls as u64, "null");
+            let found = format!("column `{}` holds {nulls}, expected none", column.name);
             return Err(table.broken(contract, found));
         }
     }
@@ -165,7 +167,7 @@ fn map(path: &Path, file: &File) -> Result<Arc<Mmap>, Error> {
     unsafe { Mmap::map(file) }.map(Arc::new).map_err(|err| Error::io(path, err))
 }
 
-/// The rows of a table that this process has just written.
+/// The rows of a scratch table that this process has just written.
 pub(crate) fn read_scratch(path: &Path, file: &File) -> Result<Vec<RecordBatch>, Error> {
     let (_, batches) = decode(map(path, file)?).map_err(|err| failed(path, err))?;
     Ok(batches)
@@ -188,7 +190,7 @@ pub struct Writer {
     n_rows: u64,
 }
 
-/// Counts and hashes what goes through to the file.
+/// Counts and hashes the bytes on their way to the file.
 struct Hashing {
     file: File,
     hasher: blake3::Hasher,
@@ -208,13 +210,13 @@ impl Write for Hashing {
     }
 }
 
-/// Hashes what a table holds, whoever made it and in whatever time: its columns but for times, its
-/// metadata but for those below, and its rows. The same rows written by another experiment or another
-/// build have the same digest.
+/// Hashes the content of a table, independent of who made it: its columns except times, its
+/// metadata except the two keys below, and its rows. The same rows written by another experiment or
+/// another build have the same digest.
 struct Digest(blake3::Hasher);
 
-/// Hash of texts and of the rows of batches with the same columns: of what they hold, not of how a
-/// file lays it out.
+/// Hash of texts and of the rows of batches with the same columns, independent of the layout of a
+/// file.
 ///
 /// # Errors
 ///
@@ -233,7 +235,7 @@ pub fn hash_rows<'a>(
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Columns of `history` that are times: they differ from run to run, and no result follows from them.
+/// Columns of `history` that are times: they differ from run to run, and no result depends on them.
 const TIMES: [&str; 2] = ["secs", "rows_per_s"];
 
 /// Metadata: hash of all that a table was made of.
@@ -260,7 +262,7 @@ impl Digest {
         Self(hasher)
     }
 
-    /// Places of the columns that count.
+    /// Indices of the columns that count.
     fn columns(schema: &Schema, contract: &Contract) -> Vec<usize> {
         let is_history = contract.name == HISTORY.name;
         let is_time = |i: usize| is_history && TIMES.contains(&schema.field(i).name().as_str());
@@ -289,7 +291,7 @@ struct Partial {
 }
 
 impl Partial {
-    /// Opens the unfinished file, alone: two runs that write the same target would spoil it.
+    /// Opens and locks the unfinished file: two runs that write the same target would damage it.
     fn create(target: &Path) -> Result<(Self, File), Error> {
         check_target(target)?;
         let dir =
@@ -306,14 +308,14 @@ impl Partial {
     }
 }
 
-/// A finished file is renamed over its target, which must not take the place of anything but a file.
+/// Checks that the target is a file or new: renaming would replace anything else.
 fn check_target(target: &Path) -> Result<(), Error> {
     let found = match fs::symlink_metadata(target) {
-        // `/dev/stdout` is one: renaming over it would take it away from all programs.
+        // `/dev/stdout` is one: renaming over it would remove it for all programs.
         Ok(there) if there.is_symlink() => "is a link, name the file itself",
         Ok(there) if there.is_dir() => "is a folder",
         Ok(there) if !there.is_file() => "is a device or a pipe",
-        _ if target.file_name().is_none() => "is no name of a file",
+        _ if target.file_name().is_none() => "is not a file name",
         Err(_) if target.as_os_str().as_encoded_bytes().ends_with(b"/") => {
             "is the name of a folder"
         }
@@ -324,7 +326,7 @@ fn check_target(target: &Path) -> Result<(), Error> {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Renamed away by `commit`, or to be thrown away; another run may have started one since.
+        // After `commit` the path may hold the unfinished file of another run.
         if stands_at(&self.lock, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -332,13 +334,13 @@ impl Drop for Partial {
     }
 }
 
-/// A table that was written whole and synced, but does not stand in its place yet.
+/// A table that is complete and synced, but not in its place yet.
 #[must_use = "a finished table takes its place with `commit`"]
 pub struct Finished {
     partial: Partial,
     /// Hash of the file's bytes
     pub blake3: String,
-    /// Hash of what it holds, whoever made it
+    /// Hash of its content, independent of who made it
     pub content: String,
     /// Size of the file
     pub n_bytes: u64,
@@ -347,7 +349,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Where it will stand.
+    /// Path that it is put at.
     pub fn target(&self) -> &Path {
         &self.partial.target
     }
@@ -364,7 +366,7 @@ impl Finished {
 }
 
 impl Writer {
-    /// Starts a table with these columns, which must be those of its contract.
+    /// Starts a table with these columns, which must fit its contract.
     ///
     /// # Errors
     ///
@@ -390,7 +392,7 @@ impl Writer {
         Ok(Self { inner, content, partial, contract, n_rows: 0 })
     }
 
-    /// The columns as they stand in the file.
+    /// The columns of the file.
     pub fn schema(&self) -> SchemaRef {
         self.inner.schema().clone()
     }
@@ -440,7 +442,7 @@ pub(crate) fn failed(path: &Path, err: ArrowError) -> Error {
     Error::io(path, source)
 }
 
-/// Writes a file that is no table beside its target; it takes its place with [`Finished::commit`].
+/// Writes a text file beside its target; [`Finished::commit`] puts it in its place.
 ///
 /// # Errors
 ///
@@ -459,8 +461,7 @@ pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
     })
 }
 
-/// Bytes hashed at a time: enough for all threads, and no more memory than this however large
-/// the file.
+/// Bytes hashed at a time: enough for all threads, and a bound on memory.
 const HASHED_AT_ONCE: usize = 16 << 20;
 
 /// Hash of a file's bytes, as [`Finished::blake3`].
@@ -527,7 +528,7 @@ mod tests {
         }
     }
 
-    /// The times of a training are no result; a column of that name elsewhere is anything.
+    /// The times of a training are not results; columns of these names in other tables are.
     #[test]
     fn only_the_times_of_a_history_do_not_count() {
         let dir = tempfile::tempdir().unwrap();
@@ -566,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_is_the_same_whoever_wrote_it() {
+    fn the_content_hash_does_not_depend_on_the_writer() {
         let dir = tempfile::tempdir().unwrap();
         let write = |maker: &str, more: &str, value: f32| {
             let fields =
@@ -604,7 +605,7 @@ mod tests {
 
     /// The first file is in its place when the second is begun, and is dropped only then.
     #[test]
-    fn a_writer_removes_no_unfinished_file_but_its_own() {
+    fn a_writer_removes_only_its_own_unfinished_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.arrow");
         let first = write(&path, &[]);
@@ -616,19 +617,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_file_is_replaced() {
+    fn only_files_are_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let message = |path: &Path| finish_text(path, "text").err().unwrap().to_string();
         assert!(message(Path::new("/dev/null")).starts_with("/dev/null: is a device"));
         assert!(message(dir.path()).contains("is a folder"));
         assert!(message(&dir.path().join("new/")).contains("is the name of a folder"));
         assert!(message(&dir.path().join("..")).contains("is a folder"));
-        assert!(message(Path::new("")).contains("is no name of a file"));
+        assert!(message(Path::new("")).contains("is not a file name"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn an_optional_column_is_checked_when_it_is_there() {
+    fn an_optional_column_is_checked_if_present() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("thresholds.arrow");
         let with = |name: &str, more: ArrayRef| {
@@ -646,9 +647,9 @@ mod tests {
         assert!(message.contains("`knot_logits` is `Float64`, expected `List(Float32)`"));
     }
 
-    /// A list without nulls may hold some.
+    /// A list that is not null itself may contain nulls.
     #[test]
-    fn a_null_within_a_list_is_found() {
+    fn a_null_within_a_list_is_rejected() {
         use arrow::array::ListArray;
         use arrow::datatypes::Float32Type;
         let dir = tempfile::tempdir().unwrap();
@@ -664,6 +665,6 @@ mod tests {
         writer.write(columns).unwrap();
         writer.finish().unwrap().commit().unwrap();
         let message = read(&path, &MODEL).unwrap_err().to_string();
-        assert!(message.contains("column `data` holds 1 nulls, expected none"), "{message}");
+        assert!(message.contains("column `data` holds 1 null, expected none"), "{message}");
     }
 }

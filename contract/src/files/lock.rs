@@ -1,4 +1,4 @@
-//! Files and folders that one process at a time may hold.
+//! Files and folders that one process at a time may lock.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::error::Error;
 
-/// Opens and locks what stands at `path`. The lock ends with its holder, however that ends.
+/// Opens and locks the file at `path`. The lock ends with the process, however that ends.
 ///
-/// * `target`: what it is held for, for the message.
+/// * `target`: shown in the message.
 ///
 /// # Errors
 ///
@@ -29,7 +29,8 @@ pub(crate) fn open_alone(
             }
             Err(TryLockError::Error(err)) => return Err(Error::io(path, err)),
         }
-        // Its last holder may have renamed or removed it since it was opened: then it is another's.
+        // Its last holder may have renamed or removed it since it was opened; then the path holds
+        // another file, or none.
         if stands_at(&file, path) {
             return Ok(file);
         }
@@ -48,7 +49,7 @@ mod tests {
     use std::cell::Cell;
 
     /// Between opening and locking, the holder renames the file to its place: writing to what was
-    /// opened would spoil a finished table.
+    /// opened would damage a finished table.
     #[test]
     fn a_file_that_was_renamed_before_it_was_locked_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_held_lock_reads_as_another_run() {
+    fn only_a_held_lock_is_reported_as_another_run() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("held");
         let open = || File::options().create(true).truncate(false).write(true).open(&path);

@@ -1,4 +1,4 @@
-//! A stage's unfinished work on disk: a folder that goes when the run ends, however it ends.
+//! A stage's unfinished work on disk: a folder that is removed when the run ends.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -13,10 +13,9 @@ use super::lock::{open_alone, stands_at};
 use crate::interrupt;
 use crate::ipc::{self, Error};
 
-/// A folder for unfinished work beside a stage's outputs; one run at a time may hold it.
+/// A folder for unfinished work beside a stage's outputs, locked by one run at a time.
 ///
-/// It is removed when dropped and on Ctrl-C. What a killed run left behind is removed by the
-/// next one.
+/// It is removed when dropped and on Ctrl-C. Leftovers of a killed run are removed by the next one.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -51,7 +50,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Starts a table that lives no longer than this run.
+    /// Starts a table that is gone after this run.
     ///
     /// # Errors
     ///
@@ -61,7 +60,7 @@ impl Scratch {
         let failed = |err| Error::io(&path, err);
         let file =
             File::options().create_new(true).read(true).write(true).open(&path).map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?; // it lives on as long as it is open
+        fs::remove_file(&path).map_err(failed)?; // it exists as long as it is open
         let map = file.try_clone().map_err(failed)?;
         let schema = Arc::new(Schema::new(fields));
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
@@ -101,7 +100,7 @@ impl ScratchTable {
         self.inner.write(&batch).map_err(|err| ipc::failed(&self.path, err))
     }
 
-    /// What its rows take on the disk, about.
+    /// Approximate size of its rows on disk, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_runs_leftovers_go_and_a_second_run_is_refused() {
+    fn leftovers_of_a_killed_run_are_removed_and_a_second_run_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(".scratch/datafusion-1")).unwrap();
         fs::write(dir.path().join(".scratch/datafusion-1/spill"), "x").unwrap();

@@ -1,7 +1,7 @@
 //! The columns of every table that stages exchange.
 //!
-//! A table may have more columns than its contract names; features are such columns.
-//! A changed contract gets a new version, and a line in the changelog.
+//! A table may have more columns than its contract names; features are such columns. A changed
+//! contract gets a new version and a line in the changelog.
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -15,7 +15,7 @@ pub struct Contract {
     pub version: u32,
     /// Columns that must be there
     pub columns: &'static [Column],
-    /// Columns that may be there, and then hold what is said here
+    /// Columns that may be missing; if present, they are checked
     pub optional: &'static [Column],
 }
 
@@ -59,7 +59,7 @@ impl Column {
         Field::new(self.name, self.kind.data_type(), self.kind.is_nullable())
     }
 
-    /// Nulls of the column in a batch, also within its lists.
+    /// Nulls of the column in a batch, including those within its lists.
     pub(crate) fn n_nulls(&self, batch: &RecordBatch) -> usize {
         let array = crate::columns::column(batch, self.name);
         let items = array.as_list_opt::<i32>().map_or(0, |list| list.values().null_count());
@@ -73,7 +73,7 @@ impl Kind {
         self == Self::NullableF64
     }
 
-    /// Whether a column of this type holds what the contract says.
+    /// Whether a column of this type satisfies the contract.
     pub fn accepts(self, found: &DataType) -> bool {
         match self {
             Self::Id => matches!(found, DataType::Int64 | DataType::Utf8),
@@ -144,7 +144,7 @@ pub const FEATURES: Contract = Contract {
     optional: &[],
 };
 
-/// Training users as the sampling query sees them: the columns that are no features.
+/// Training users as the sampling query sees them: the columns that are not features.
 pub const TRAIN_USERS: Contract = Contract {
     name: "train_users",
     version: 1,
@@ -188,7 +188,7 @@ pub const HOLDOUT: Contract = Contract {
     optional: &[],
 };
 
-/// A model's arrays; what they are to each other is in the file's metadata.
+/// A model's arrays; how they fit together is in the file's metadata.
 pub const MODEL: Contract = Contract {
     name: "model",
     version: 1,
@@ -200,7 +200,7 @@ pub const MODEL: Contract = Contract {
     optional: &[],
 };
 
-/// One row an epoch. `rows_per_s` and `secs` differ from run to run.
+/// One row per epoch. `rows_per_s` and `secs` differ from run to run.
 pub const HISTORY: Contract = Contract {
     name: "history",
     version: 1,
@@ -222,8 +222,8 @@ pub const HISTORY: Contract = Contract {
 
 /// Per brand `prob = sigmoid(slope * logit + intercept)`, predicted when `prob >= threshold`.
 ///
-/// What is decided for a user may depend on the user too: the file's metadata have the policy.
-/// score-stage adds the columns of [`THRESHOLDS_MORE`].
+/// A decision may also depend on the user: the policy is in the file's metadata. score-stage adds
+/// the columns of [`THRESHOLDS_MORE`].
 pub const THRESHOLDS: Contract = Contract {
     name: "thresholds",
     version: 1,
@@ -238,7 +238,7 @@ pub const THRESHOLDS: Contract = Contract {
 
 /// More columns of [`THRESHOLDS`], all or none.
 pub const THRESHOLDS_MORE: &[Column] = &[
-    // Where there are knots, the curve is straight lines between them.
+    // If there are knots, the curve is linear between them.
     column("knot_logits", Kind::ListF32),
     column("knot_probs", Kind::ListF32),
     column("expected_f1", Kind::F64), // the best that a threshold is expected to reach
@@ -247,7 +247,8 @@ pub const THRESHOLDS_MORE: &[Column] = &[
     column("memory_weight", Kind::F64), // share of the neighbours in the probability
 ];
 
-/// Training users that are asked for their labels, with what the model makes of them.
+/// Training users that serve as neighbours: their vectors on the last hidden layer, and their
+/// labels.
 pub const MEMORY: Contract = Contract {
     name: "memory",
     version: 1,
@@ -269,7 +270,7 @@ pub const SCORES: Contract = Contract {
     optional: &[],
 };
 
-/// Decisions for users whose labels are not known.
+/// Decisions for users whose labels are unknown.
 pub const PREDICTIONS: Contract = Contract {
     name: "predictions",
     version: 1,
@@ -305,8 +306,8 @@ pub const HISTOGRAM_MORE: &[Column] = &[
     column("logit_high", Kind::F32), // as logit_low if all have the same logit
 ];
 
-/// What other decisions of the same probabilities would give the test users: a picture for the
-/// report, chosen from by nobody.
+/// Figures on the test users for other decisions from the same probabilities. Only the report shows
+/// them; nothing is chosen by them.
 pub const TRADE_OFF: Contract = Contract {
     name: "trade_off",
     version: 1,
@@ -352,7 +353,7 @@ impl Contract {
         self.columns.iter().chain(self.optional).map(Column::field).collect()
     }
 
-    /// What is wrong with `found`, if anything: the first column that does not fit.
+    /// The first column of `found` that violates the contract, if any.
     pub(crate) fn mismatch(&self, found: &Schema) -> Option<String> {
         let is_missing = |column: &&Column| found.field_with_name(column.name).is_err();
         if let Some(column) = self.columns.iter().find(is_missing) {

@@ -1,7 +1,7 @@
 //! `thresholds.arrow` as rows: written by score-stage, read by its `predict` and by the report.
 //!
-//! Its metadata say for which model and which brands the thresholds were fitted: a row is a brand
-//! by its place alone, and a threshold means nothing for another model's probabilities.
+//! Its metadata says for which model and which brands the thresholds were fitted: rows are brands
+//! by position, and a threshold is meaningless for another model's probabilities.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,16 +10,16 @@ use crate::columns::{f32_lists, f64s, u32s};
 use crate::ipc::{self, Error, Table};
 use crate::tables::{THRESHOLDS, THRESHOLDS_MORE};
 
-/// What the file says of a brand.
+/// A brand's row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrandThreshold {
     /// Factor on the logit
     pub slope: f64,
     /// Added after the factor
     pub intercept: f64,
-    /// Predicted from this probability on
+    /// The brand is predicted from this probability on
     pub threshold: f64,
-    /// What older files do not have
+    /// Columns that older files lack
     pub more: Option<More>,
 }
 
@@ -30,20 +30,20 @@ pub struct More {
     pub knot_logits: Vec<f32>,
     /// Their probabilities
     pub knot_probs: Vec<f32>,
-    /// The best F1 expected; not a number where there was no user to tell
+    /// The best expected F1; NaN if there was no user to estimate it from
     pub expected_f1: f64,
     /// Share of the users that it predicts
     pub expected_predicted: f64,
     /// Share of the users expected to have the brand
     pub expected_positives: f64,
-    /// Share of the neighbours in the probability
+    /// Weight of the neighbours in the probability
     pub memory_weight: f64,
 }
 
 const MODELS_KEY: &str = "models";
 const BRANDS_KEY: &str = "brands_hash";
 
-/// Metadata that bind thresholds to their models and brands.
+/// Metadata that binds thresholds to their models and brands.
 ///
 /// * `models`: hash of each model that they may be used with.
 /// * `brand_ids`: the brands, in order.
@@ -54,19 +54,19 @@ pub fn bound_to(models: &[String], brand_ids: &[String]) -> HashMap<String, Stri
     ])
 }
 
-/// Whether thresholds were fitted for a model; `None` in files of earlier versions, which do not
-/// say it.
+/// Whether thresholds were fitted for a model; `None` for files of earlier versions, which do not
+/// say.
 ///
 /// * `hash`: of the model.
 pub fn are_of_model(table: &Table, hash: &str) -> Option<bool> {
     table.metadata(MODELS_KEY).map(|models| models.split(' ').any(|model| model == hash))
 }
 
-/// Checks that thresholds are of these brands, in this order, as far as the file says it.
+/// Checks that thresholds are of these brands, in this order, if the file says.
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if they are of others.
+/// [`Error::Broken`] if they are of other brands.
 pub fn check_brands(table: &Table, brand_ids: &[String]) -> Result<(), Error> {
     match table.metadata(BRANDS_KEY) {
         Some(hash) if hash != hash_brands(brand_ids) => {
@@ -86,7 +86,7 @@ fn hash_brands(brand_ids: &[String]) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Broken`] if there is not one row a brand, in order, or a value cannot be.
+/// [`Error::Broken`] unless there is one row per brand, in order, with possible values.
 pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
     let has = |name: &str| table.schema.field_with_name(name).is_ok();
     let n_more = THRESHOLDS_MORE.iter().filter(|column| has(column.name)).count();
@@ -155,7 +155,7 @@ impl BrandThreshold {
             share("knot_probs", prob.into())?;
         }
         share("memory_weight", more.memory_weight)?;
-        // Not a number, all three, where there was no user to tell.
+        // All three are NaN if there was no user to estimate them from.
         let expected = [
             ("expected_f1", more.expected_f1),
             ("expected_predicted", more.expected_predicted),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_know_their_models_and_brands() {
+    fn thresholds_are_bound_to_their_models_and_brands() {
         let brands = ["a", "b"].map(str::to_owned);
         let models = ["one", "other"].map(str::to_owned);
         let table = |metadata| Table {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_that_cannot_be_is_refused() {
+    fn impossible_values_are_rejected() {
         type Change = fn(&mut BrandThreshold);
         sound().check().unwrap();
         let unknown = |brand: &mut BrandThreshold| {

@@ -4,19 +4,19 @@ use std::io;
 
 use arrow::error::ArrowError;
 
-/// Why a file cannot be read; whoever knows the file, and what it is for, says that.
+/// Why a file cannot be read; callers add which file, and what it is for.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The machine's fault
+    /// An error of the file system
     #[error("{0}")]
     Io(io::Error),
-    /// The file is not what it should be
+    /// The file's content is wrong
     #[error("{0}")]
     Content(String),
 }
 
 impl Unreadable {
-    /// What the file is or holds, and what to do.
+    /// An error about the file's content, with how to fix it.
     pub fn content(what: impl Into<String>) -> Self {
         Self::Content(what.into())
     }
@@ -44,9 +44,9 @@ pub fn refuse_lfs_pointer(start: &[u8]) -> Result<(), Unreadable> {
 impl From<io::Error> for Unreadable {
     fn from(err: io::Error) -> Self {
         if err.kind() == io::ErrorKind::UnexpectedEof {
-            return Self::content("is cut short; write it again");
+            return Self::content("is truncated; write it again");
         }
-        // What a decoder or parser makes of bytes is about the file's content.
+        // Errors of decoders and parsers are about the file's content.
         let is_content = matches!(
             err.kind(),
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other

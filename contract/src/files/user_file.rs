@@ -15,7 +15,7 @@ use crate::unreadable::{Unreadable, refuse_lfs_pointer};
 
 /// An Arrow file of the user.
 ///
-/// Its bytes are read, not mapped: whoever wrote it may be writing it still.
+/// Its bytes are read, not mapped, as another process may still be writing it.
 #[derive(Debug)]
 pub struct UserFile {
     path: PathBuf,
@@ -30,18 +30,19 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Unreadable>> + Se
 type Decoded = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 impl UserFile {
-    /// Looks at what a file is and which columns it has.
+    /// Opens a file and reads its columns.
     ///
     /// # Errors
     ///
-    /// What it is, and how to make an Arrow file of it.
+    /// What the file is instead, and how to convert it.
     pub fn open(path: &Path) -> Result<Self, Unreadable> {
         let metadata = std::fs::metadata(path).map_err(|err| match err.kind() {
             io::ErrorKind::NotFound => Unreadable::content("there is no such file"),
             _ => Unreadable::Io(err),
         })?;
         if !metadata.is_file() {
-            let what = "is no file, which is read twice; write what it holds to one";
+            let what =
+                "is not a regular file, which is needed as it is read twice; save it as a file";
             return Err(Unreadable::content(what));
         }
         let mut start = Vec::new();
@@ -59,11 +60,11 @@ impl UserFile {
         Ok(file)
     }
 
-    /// Its rows from the first on, a batch at a time.
+    /// Its rows from the start, a batch at a time.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, or with the batch that is asked for.
+    /// What is wrong with the file, or with the next batch.
     pub fn batches(&self) -> Result<Batches, Unreadable> {
         let (schema, mut batches) = self.decode()?;
         if schema != self.schema {
@@ -73,7 +74,7 @@ impl UserFile {
         Ok(Box::new(std::iter::from_fn(next).map(|batch| batch.map_err(broken))))
     }
 
-    /// The file was written to while it was read.
+    /// The error of a file that was written to while it was read.
     pub fn changed() -> Unreadable {
         Unreadable::content("it was changed while it was read")
     }
@@ -92,7 +93,7 @@ impl UserFile {
     }
 }
 
-/// Of two columns of one name nobody could tell which is meant.
+/// Checks that no two columns have the same name.
 ///
 /// # Errors
 ///
@@ -118,10 +119,10 @@ fn broken(err: ArrowError) -> Unreadable {
     }
 }
 
-/// Bytes that tell formats apart.
+/// Bytes that identify the format.
 const START: usize = 64;
 
-/// What a file is that is no Arrow file, and what to do, by its first bytes.
+/// What a file is instead of an Arrow file, by its first bytes, and how to convert it.
 fn other_format(start: &[u8]) -> String {
     let is_text = !start.is_empty() && start.iter().all(|&b| b >= b' ' || b.is_ascii_whitespace());
     let first = start.iter().find(|b| !b.is_ascii_whitespace());
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_streams_are_read_alike() {
+    fn files_and_streams_read_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.arrow");
         for is_stream in [false, true] {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_an_error_wherever_it_is_cut() {
+    fn a_truncated_file_is_an_error_wherever_it_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.arrow");
         for is_stream in [false, true] {
@@ -212,7 +213,7 @@ mod tests {
                 std::fs::write(&path, &bytes[..n]).unwrap();
                 let read = UserFile::open(&path)
                     .and_then(|file| file.batches()?.collect::<Result<Vec<_>, Unreadable>>());
-                // A stream without its mark may end after any batch.
+                // A stream without its end marker may end after any batch.
                 assert!(read.is_err() || is_stream, "{n} of {whole} bytes");
             }
         }
@@ -232,6 +233,8 @@ mod tests {
         assert!(message(b" {\"user_id\": 1}").contains("json.read_json"));
         assert!(message(b"").contains("is empty"));
         assert!(message(b"\x01\x02").contains("format that is not known"));
-        assert!(UserFile::open(dir.path()).unwrap_err().to_string().contains("is no file"));
+        assert!(
+            UserFile::open(dir.path()).unwrap_err().to_string().contains("is not a regular file")
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! How deep a query's syntax tree is, told from its tokens.
+//! The depth of a query's syntax tree, estimated from its tokens.
 //!
-//! Planning walks the tree by recursion, as does printing it and even freeing it, so a tree that
-//! is too deep would overflow the stack, and nothing can be said after that. The tokens are
-//! counted before the tree exists.
+//! Planning, printing and even freeing the tree are recursive, so a tree that is too deep would
+//! overflow the stack and end the program without a message. The tokens are counted before the tree
+//! exists.
 
 use std::{panic, thread};
 
@@ -17,14 +17,14 @@ pub const DEPTH_MAX: usize = 2_000;
 /// DataFusion plans (measured with 1,000 chained CTEs that join). What is not used takes no memory.
 const LARGE_STACK: usize = 1 << 30;
 
-/// Levels that a `select`, a join or a pipe step counts as: its plan is several nodes deep.
+/// Levels that a `select`, a join or a pipe step counts as, since its plan is several nodes deep.
 const SELECT_LEVELS: usize = 4;
 
 /// Runs work on a thread whose stack is large enough for queries of [`DEPTH_MAX`].
 ///
 /// # Errors
 ///
-/// If the system gives no such thread.
+/// If the system cannot start such a thread.
 pub fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, work)?;
@@ -35,7 +35,7 @@ pub fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Resu
 /// At least the depth of the query's tree: nested brackets, operators in a chain, set operations
 /// in a chain, joins, and CTEs, of which each may read the one before.
 ///
-/// 0 if the text has no tokens; parsing it tells why.
+/// 0 if the text cannot be split into tokens; parsing it reports why.
 pub fn depth(text: &str) -> usize {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
     let mut walk = Walk { open: vec![Level::default()], may_start_cte: false };
@@ -173,7 +173,7 @@ enum Binding {
     Tightest,
 }
 
-/// What a level is the inside of.
+/// What a level is inside of.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Of {
     #[default]
@@ -183,7 +183,7 @@ enum Of {
     Cte,
 }
 
-/// What stands between two brackets, or `case` and `end`.
+/// The query between two brackets, or between `case` and `end`.
 #[derive(Default)]
 struct Level {
     of: Of,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_of_another_adds_up() {
+    fn nested_levels_add_up() {
         let brackets = |n| format!("select {}1{}", "(".repeat(n), ")".repeat(n));
         assert_eq!(depth(&brackets(40)) - depth(&brackets(10)), 30);
         let cte = |i: usize| format!("c{} as (select * from c{i})", i + 1);
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(depth(&joins(110)) - depth(&joins(10)), 100 * SELECT_LEVELS);
     }
 
-    /// Of each the plan has a node, and the next stands on it.
+    /// The plan has a node for each, one above the other.
     #[test]
     fn windows_subqueries_and_tables_behind_commas_are_counted_wherever_they_are() {
         for term in [

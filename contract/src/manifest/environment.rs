@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-/// Puts the values of environment variables in place of `${NAME}`.
+/// Replaces each `${NAME}` by the environment variable of that name.
 ///
 /// # Errors
 ///
-/// The name that is not set, or what is wrong with the braces.
+/// A variable that is not set, or a brace that is not closed.
 pub(super) fn expand_environment(text: &str) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_put_in_place_wherever_they_are() {
+    fn variables_are_expanded_anywhere_in_a_path() {
         let path = std::env::var("PATH").expect("every process has one");
         let expanded = expand_environment("a/${PATH}/b-${PATH}").unwrap();
         assert_eq!(expanded, format!("a/{path}/b-{path}"));

@@ -1,4 +1,4 @@
-//! The manifest's file: its text, or why it has none.
+//! Reading the manifest's file.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,9 +13,8 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Why a manifest's file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unusable {
-    /// Where, if at a place in the text
+    /// Place in the text, if there is one
     pub(super) place: Option<Place>,
-    /// What is wrong and what to do
     pub(super) message: String,
 }
 
@@ -29,7 +28,7 @@ impl Unusable {
 ///
 /// # Errors
 ///
-/// [`Unusable`]. No pipe or device is opened: reading one may never end.
+/// [`Unusable`]. Pipes and devices are not opened: reading them might never end.
 pub(super) fn read(path: &Path) -> Result<String, Unusable> {
     let failed = |err: std::io::Error| Unusable::whole(format!("cannot read the manifest: {err}"));
     let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -47,7 +46,7 @@ pub(super) fn read(path: &Path) -> Result<String, Unusable> {
     }
     let too_large = || {
         Unusable::whole(format!(
-            "this file is larger than {} MiB, so it is no manifest",
+            "this file is larger than {} MiB, so it is not a manifest",
             MAX_BYTES >> 20
         ))
     };
@@ -55,7 +54,7 @@ pub(super) fn read(path: &Path) -> Result<String, Unusable> {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    // The file may grow meanwhile.
+    // The file may have grown.
     let file = File::open(path).map_err(failed)?;
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn a_byte_order_mark_is_ignored() {
         assert_eq!(decode(b"\xef\xbb\xbfversion: 1\r\n".to_vec()).unwrap(), "version: 1\r\n");
     }
 

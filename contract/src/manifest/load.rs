@@ -1,6 +1,7 @@
 //! From text to a checked manifest: parse, apply `--set`, check, merge, resolve paths.
 //!
-//! Every mistake is shown at once: what the schema finds is left out, and the rest is checked.
+//! Every mistake is shown at once: values that violate the schema are left out, and the rest is
+//! checked.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,11 +24,10 @@ const STAGE_KEYS: [&str; 3] = ["sample", "train", "score"];
 impl Manifest {
     /// Reads and checks a manifest.
     ///
-    /// `sets` are texts `key.path=value`, the value in YAML. A key that starts with
-    /// `sample`, `train` or `score` is set in the experiments named in `selected`,
-    /// or in all if none is named; any other key is set in the manifest itself.
-    /// Paths in the file are relative to its folder, paths in `sets` to the working
-    /// directory.
+    /// `sets` are of the form `key.path=value`, the value in YAML. A key that starts with `sample`,
+    /// `train` or `score` is set in the experiments named in `selected`, or in all if none is
+    /// named; any other key is set in the manifest itself. Paths in the file are relative to its
+    /// folder, paths in `sets` to the working directory.
     ///
     /// # Errors
     ///
@@ -66,14 +66,15 @@ impl Manifest {
     }
 }
 
-/// Whether a text of `--set` is about a stage of experiments, as `train.epochs=2`.
+/// Whether an argument of `--set` is about a stage of experiments, such as `train.epochs=2`.
 pub fn is_of_experiment(set: &str) -> bool {
     let rest = |key: &&str| set.strip_prefix(key);
     STAGE_KEYS.iter().filter_map(rest).any(|rest| rest.starts_with(['.', '=']))
 }
 
-/// A text of `--set` with the experiments named in which it is set, for programs that are told none:
-/// one text for each of them, or the same if it is not an experiment's or none is named.
+/// Arguments of `--set` that name the experiments themselves, for programs that are not given the
+/// selected experiments: one for each of them, or `set` as it is if it concerns no experiment or
+/// none is selected.
 pub fn name_experiments(set: &str, selected: &[String]) -> Vec<String> {
     if !is_of_experiment(set) || selected.is_empty() {
         return vec![set.to_owned()];
@@ -86,9 +87,9 @@ pub(super) struct Loader {
     dir: PathBuf,
     document: Document,
     pub(super) root: Value,
-    /// Paths that a `--set` wrote, with its text.
+    /// Paths that a `--set` wrote, with its argument.
     set: HashMap<yaml::Path, String>,
-    /// Nodes that are not as the schema says.
+    /// Paths that violate the schema.
     broken: Vec<yaml::Path>,
     pub(super) notes: Vec<Note>,
     problems: Problems,
@@ -152,7 +153,7 @@ impl Loader {
         }
     }
 
-    /// `name:` with nothing behind it is an experiment without overrides.
+    /// `name:` without a value is an experiment without overrides.
     fn empty_experiments(&mut self) {
         if let Some(Value::Object(experiments)) = self.root.get_mut("experiments") {
             for overrides in experiments.values_mut().filter(|v| v.is_null()) {
@@ -214,7 +215,7 @@ impl Loader {
             if unusable.contains(&path) {
                 continue;
             }
-            // What is set in all experiments at once is one mistake, not one in each of them.
+            // A `--set` for all experiments is one mistake, not one in each of them.
             if let [_, name, ..] = path.as_slice()
                 && self.set_of(&path).is_some_and(|set| is_of_experiment(set))
             {
@@ -248,7 +249,7 @@ impl Loader {
         self.typed(&path, value)
     }
 
-    /// As [`Self::sound`], with a default where there is none.
+    /// As [`Self::sound`], with a default if the value is missing.
     fn sound_or_default<T: DeserializeOwned + Default>(&mut self, path: &[&str]) -> Option<T> {
         match self.at(path) {
             Some(_) => self.sound(path),
@@ -276,8 +277,8 @@ impl Loader {
         self.typed(&places[0], if is_map { value } else { Value::Object(Map::new()) })
     }
 
-    /// Everything the schema cannot say, of all that it finds sound. Without any problem there is
-    /// a manifest.
+    /// Checks what the schema cannot express, of all that it finds valid. Without any problem there
+    /// is a manifest.
     fn build(&mut self, path: &Path) -> Option<Manifest> {
         let names: Vec<String> = match self.at(&["experiments"]) {
             Some(Value::Object(experiments)) => experiments.keys().cloned().collect(),
@@ -317,7 +318,7 @@ impl Loader {
         }
     }
 
-    /// The experiment that others are compared with: as written, or the first.
+    /// The experiment that all others are compared with: as written, or the first.
     fn baseline(&mut self, names: &[String]) -> Option<String> {
         let written = self.at(&["baseline"]).filter(|written| !written.is_null());
         if written.is_none() {
@@ -378,7 +379,7 @@ impl Loader {
         })
     }
 
-    /// Resolves a table's path and looks whether its files are there.
+    /// Resolves a table's path and checks that its files exist.
     fn table(&mut self, name: &str, mut source: TableSource) -> TableSource {
         let mut path = path_of(&["data", "tables", name]);
         let written = match &mut source {
@@ -463,7 +464,7 @@ impl Loader {
         Ok(self.resolve(path, Path::new(&expanded)).display().to_string())
     }
 
-    /// An experiment: what all start from, and over it what it says itself.
+    /// An experiment: the settings of `stages`, overridden by its own.
     fn experiment(&mut self, name: &str, known: Option<&[FeatureSource]>) -> Option<Experiment> {
         let at = |rest: &[&str]| path_of(&[&["experiments", name], rest].concat());
         let mut experiment = Experiment {
@@ -501,8 +502,8 @@ impl Loader {
         Some(experiment)
     }
 
-    /// Whether the schema found a mistake in an experiment's settings of a stage, so that what is
-    /// not there may only be left out.
+    /// Whether an experiment's settings of a stage violate the schema, so that a missing one may
+    /// only have been left out.
     pub(super) fn has_mistake(&self, name: &str, stage: &str) -> bool {
         let own = path_of(&["experiments", name, stage]);
         self.is_broken(&own) || self.is_broken(&path_of(&["stages", stage]))
@@ -532,7 +533,7 @@ impl Loader {
     fn typed<T: DeserializeOwned>(&mut self, path: &[String], value: Value) -> Option<T> {
         match serde_json::from_value(value) {
             Ok(typed) => Some(typed),
-            // What the schema found is said already.
+            // Violations of the schema are reported already.
             Err(_) if !self.broken.is_empty() => None,
             Err(err) => {
                 self.problem(path, false, err.to_string());

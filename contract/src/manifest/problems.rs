@@ -5,7 +5,7 @@ use std::fmt;
 /// One mistake: where it is, what was found, what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// `FILE:LINE:COLUMN`, or the `--set` that brought the value in.
+    /// `FILE:LINE:COLUMN`, or the `--set` that wrote the value.
     pub place: String,
     /// The rule, the value found and, where there is one, the nearest known name.
     pub message: String,
@@ -28,7 +28,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// The known name nearest to `name`, if it is near enough to be a slip of the keyboard.
+/// The known name nearest to `name`, if it is near enough to be a typo.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -48,13 +48,13 @@ pub(crate) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> +
     }
 }
 
-/// Warnings about columns or parameters that nothing reads.
+/// Warnings about columns or parameters that are not read.
 ///
 /// * `noun`: what they are, as `column`.
-/// * `found`: all that are there.
-/// * `known`: all that are read, whether there or not.
+/// * `found`: all names that are there.
+/// * `known`: all names that are read, whether there or not.
 ///
-/// One warning for each that is near a known name that is not there, one for all others.
+/// One warning for each name that is near a known one that is missing, and one for all others.
 pub fn unused<'a>(
     noun: &str,
     found: impl IntoIterator<Item = &'a str>,
@@ -69,7 +69,7 @@ pub fn unused<'a>(
     warnings
 }
 
-/// As [`unused`], the names that are nearly those of something known apart from the others.
+/// As [`unused`], with the names that are near a known one separate from the others.
 pub fn slips<'a>(
     noun: &str,
     found: impl IntoIterator<Item = &'a str>,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nothing_reads_is_named_with_the_nearest_name_that_is_missing() {
+    fn an_unused_name_is_reported_with_the_nearest_missing_one() {
         let known = ["user_id", "brands", "weight", "is_clone", "ignored_brands"];
         let unused = |found: &[&'static str]| unused("column", found.iter().copied(), known);
         assert!(unused(&["user_id", "brands"]).is_empty());

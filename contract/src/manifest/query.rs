@@ -1,4 +1,4 @@
-//! What a query file says, apart from its comments and its layout.
+//! The content of a query file, apart from its comments and layout.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::depth::{DEPTH_MAX, depth, on_large_stack};
 
-/// Depth from which a query gets a large stack; anything less fits into any thread's.
+/// Depth from which a query gets a large stack; less fits into the stack of any thread.
 const DEPTH_SMALL: usize = 60;
 
 /// The text of a query file, without the byte order mark that some editors write first.
@@ -23,28 +23,27 @@ pub fn read(path: &Path) -> std::io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// A placeholder's value where the manifest gives none, from a comment of the query's header:
-/// `-- $name = value: what it is`.
+/// A placeholder's default, from a comment in the query's header: `-- $name = value: what it is`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamDefault {
     /// Without the `$`
     pub name: String,
-    /// A number, a text, true, false, null or a list
+    /// A number, a string, true, false, null or a list
     pub value: Value,
-    /// Where it stands, from 1
+    /// 1-based
     pub line: usize,
 }
 
-/// A line of the header that is no default, though it begins like one.
+/// A line of the header that begins like a default and is not one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadDefault {
-    /// Where it stands, from 1
+    /// 1-based
     pub line: usize,
-    /// The comment's text, or the name that stands twice
+    /// The comment's text, or the repeated name
     pub found: BadDefaultFound,
 }
 
-/// What is wrong with it.
+/// What is wrong with a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadDefaultFound {
     /// Its value cannot be read
@@ -57,7 +56,7 @@ pub enum BadDefaultFound {
 ///
 /// # Errors
 ///
-/// The first line that is no default, though it begins like one.
+/// The first line that begins like a default and is not one.
 pub fn defaults(text: &str) -> Result<Vec<ParamDefault>, BadDefault> {
     let header = text.lines().take_while(|line| line.starts_with("--") || line.is_empty());
     let mut defaults: Vec<ParamDefault> = Vec::new();
@@ -95,9 +94,9 @@ fn value_of(rest: &str) -> Option<Value> {
     is_param.then_some(value)
 }
 
-/// The query parsed and printed again, one clause a line: the same for queries that differ in
-/// comments, layout and the case of keywords alone. What cannot be parsed is left as it is, as is
-/// what is deeper than [`DEPTH_MAX`]; the stage says so when it runs.
+/// The query parsed and printed again, one clause per line: the same for queries that differ only
+/// in comments, layout and the case of keywords. A query that cannot be parsed or is deeper than
+/// [`DEPTH_MAX`] is left as it is; the stage reports it when it runs.
 pub fn canonical(text: &str) -> String {
     let depth = depth(text);
     let printed = if depth <= DEPTH_SMALL {
@@ -131,8 +130,8 @@ pub fn placeholders(text: &str) -> Vec<String> {
     used
 }
 
-/// The parameters that a query uses, with their values: those given, else its own defaults. What
-/// has neither is null; the stage says so when it runs.
+/// The parameters that a query uses, with their values: those given, else its own defaults. One
+/// with neither is null; the stage reports it when it runs.
 pub fn effective_params(text: &str, given: &IndexMap<String, Value>) -> IndexMap<String, Value> {
     let defaults = defaults(text).unwrap_or_default();
     let value = |name: String| {
@@ -159,7 +158,7 @@ mod tests {
         assert_eq!(canonical("select (\n-- a"), "select (\n-- a", "no query is left as it is");
     }
 
-    /// Left as it is, the text would keep its comment.
+    /// A text that is left as it is keeps its comment.
     #[test]
     fn a_deep_query_is_printed_and_one_too_deep_is_left_as_it_is() {
         let query = |n: usize| {
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn a_byte_order_mark_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("q.sql");
         std::fs::write(&path, format!("\u{feff}{QUERY}")).unwrap();

@@ -1,4 +1,5 @@
-//! What the schema cannot say: names that refer to others, settings that do not go together.
+//! Rules that the schema cannot express: names that refer to others, settings that exclude each
+//! other.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::{
 };
 
 impl Loader {
-    /// Names of experiments are names of folders and words of command lines.
+    /// Names of experiments become folder names and command-line arguments.
     pub(super) fn check_names(&mut self, names: &[String], run_dir: Option<&Path>) {
         if names.is_empty() && self.at(&["experiments"]).is_some_and(Value::is_object) {
             let message = "`experiments`: must name at least one".to_owned();
@@ -53,7 +54,7 @@ impl Loader {
         }
     }
 
-    /// Which users are kept from training.
+    /// Checks `holdout`.
     pub(super) fn holdout(&mut self) -> Option<Holdout> {
         let path = path_of(&["holdout"]);
         let value = self.at(&path).cloned().unwrap_or_default();
@@ -82,7 +83,7 @@ impl Loader {
         Some(holdout)
     }
 
-    /// How experiments are compared.
+    /// Checks `stages.report`.
     pub(super) fn report(&mut self) -> Option<ReportParams> {
         let path = path_of(&["stages", "report"]);
         let value = self.at(&path).cloned().unwrap_or_default();
@@ -103,11 +104,11 @@ impl Loader {
         Some(report)
     }
 
-    /// How long training lasts: `updates` stands in place of `epochs` and `patience`, so of those
-    /// that are set at several levels the nearest counts.
+    /// Decides the length of training: `updates` replaces `epochs` and `patience`, so if they are
+    /// set at several levels, the nearest counts.
     ///
-    /// * `train`: the experiment's settings, `stages` and its own together; what does not count is
-    ///   taken out.
+    /// * `train`: the experiment's settings, merged with those of `stages`; what does not count is
+    ///   removed.
     pub(super) fn decide_length(&mut self, name: &str, train: &mut Value) {
         let Some(updates) = self.set_at(name, "updates") else { return };
         for key in ["epochs", "patience"] {
@@ -132,7 +133,7 @@ impl Loader {
         }
     }
 
-    /// Where a key of `train` is set for an experiment; null is not set.
+    /// Where a key of `train` is set for an experiment; null counts as not set.
     fn set_at(&self, name: &str, key: &str) -> Option<SetAt> {
         let own = path_of(&["experiments", name, "train", key]);
         let base = path_of(&["stages", "train", key]);
@@ -152,7 +153,7 @@ impl Loader {
         format!("`train.{key}: {value}` {of}")
     }
 
-    /// Adds to what a reader should know of a sound manifest.
+    /// Adds a remark on a valid manifest.
     ///
     /// * `experiment`: which it is about, `None` for all.
     fn note(&mut self, text: String, experiment: Option<&str>) {
@@ -164,7 +165,7 @@ impl Loader {
         }
     }
 
-    /// What in an experiment refers to something else, or to another of its settings.
+    /// Checks an experiment's references and its settings against each other.
     pub(super) fn check_experiment(
         &mut self,
         experiment: &Experiment,
@@ -178,7 +179,7 @@ impl Loader {
         self.check_effect(experiment);
     }
 
-    /// Negatives can only be sampled where the loss of each cell stands for itself.
+    /// Negatives can be sampled only if the loss is a sum over cells.
     fn check_sampling(&mut self, experiment: &Experiment) {
         let train = &experiment.train;
         let is_possible = train.sparse_gradient > 0.0 && train.soft_f1 == 0.0;
@@ -190,7 +191,7 @@ impl Loader {
         }
     }
 
-    /// Notes what an experiment sets itself though another of its settings takes its effect away.
+    /// Notes settings of an experiment that another of its settings makes ineffective.
     fn check_effect(&mut self, experiment: &Experiment) {
         let name = &experiment.name;
         let train = &experiment.train;
@@ -273,7 +274,7 @@ impl Loader {
         }
     }
 
-    /// Some of scoring needs a sample or a network to go by.
+    /// Some score settings need a sample or a network.
     fn check_score(&mut self, experiment: &Experiment) {
         let name = &experiment.name;
         let needs_sample = experiment.needs_sample();
@@ -321,8 +322,8 @@ impl Loader {
     }
 }
 
-/// A key that is set, and how near to the experiment: its own before that of `stages`, in each
-/// what `--set` says before what the manifest says.
+/// A key that is set, and its level: the experiment's own before that of `stages`, and within each
+/// `--set` before the manifest.
 struct SetAt {
     path: yaml::Path,
     value: Value,

@@ -1,8 +1,8 @@
 //! Checks a value against the manifest's JSON Schema and reports every violation.
 //!
-//! The schema comes from the manifest's own types, so what an editor is told, what
-//! is checked here and what the stages receive cannot differ. Only the part of
-//! draft 7 that those types produce is understood.
+//! The schema is made from the manifest's own types, so what an editor shows, what is checked here
+//! and what the stages receive cannot differ. Only the part of draft 7 that those types produce is
+//! understood.
 
 use std::cmp::Ordering;
 
@@ -19,7 +19,7 @@ pub(crate) struct Violation {
     pub(crate) message: String,
 }
 
-/// What in a value is not as a schema of [`crate::schema`] says, with its place.
+/// Violations of a schema of [`crate::schema`] by a value, each with its path.
 pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
     let found = check(&mut value.clone(), schema).into_iter();
     // The message of a wrong value has its place already.
@@ -30,7 +30,7 @@ pub fn schema_problems(value: &Value, schema: &Value) -> Vec<String> {
 }
 
 /// Every violation of `schema` (with its `definitions`) by `value`. Where the schema wants a whole
-/// number, one that is written as a fraction, as `1e3` or `16.0`, becomes one.
+/// number, one that is written as a fraction, such as `1e3` or `16.0`, becomes one.
 pub(crate) fn check(value: &mut Value, schema: &Value) -> Vec<Violation> {
     let mut walk = Walk { root: schema, path: Vec::new(), found: Vec::new() };
     walk.node(value, schema);
@@ -146,7 +146,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Several kinds of map, told apart by their keys.
+    /// Chooses among several kinds of map by their keys.
     fn maps(&mut self, value: &mut Value, branches: &[&'a Value]) {
         let Value::Object(map) = &*value else { return self.node(value, branches[0]) };
         let knows = |branch: &Value, key: &String| {
@@ -190,12 +190,12 @@ impl<'a> Walk<'a> {
         if !pattern.is_match(text) {
             let examples = schema.get("examples").and_then(Value::as_array);
             let examples: Vec<_> = examples.into_iter().flatten().map(show).collect();
-            self.value(format!("expected a text like {}, got `{text}`", examples.join(" or ")));
+            self.value(format!("expected a string like {}, got `{text}`", examples.join(" or ")));
         }
     }
 
     fn number(&mut self, number: &Number, schema: &Value) {
-        // What a program reads in single precision must be in range there too.
+        // What a program reads in single precision must be in range there as well.
         let is_single = schema.get("format").is_some_and(|format| format == "float");
         let held = if is_single { single(number) } else { number.clone() };
         let rule = |key: &str, allowed: &[Ordering], words: &str| {
@@ -320,12 +320,12 @@ fn plain(number: &Number) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// What each branch looks like, as `` a text or `{path: …}` ``.
+/// The forms of the branches, such as `` a string or `{path: …}` ``.
 fn forms(branches: &[&Value]) -> String {
     branches.iter().map(|branch| type_name(branch)).collect::<Vec<_>>().join(" or ")
 }
 
-/// The key and value that tell this branch from its siblings.
+/// The key and value that distinguish this branch from its siblings.
 fn tag(schema: &Value) -> Option<(&str, &str)> {
     let properties = schema.get("properties")?.as_object()?;
     properties.iter().find_map(|(key, property)| Some((key.as_str(), constant(property)?)))
@@ -378,7 +378,7 @@ fn type_name(schema: &Value) -> String {
     let say = |name: &Value| match name.as_str() {
         Some("integer") => "a whole number".to_owned(),
         Some("number") => "a number".to_owned(),
-        Some("string") => "a text".to_owned(),
+        Some("string") => "a string".to_owned(),
         Some("array") => "a list".to_owned(),
         Some("object") => map_form(schema),
         Some("boolean") => "true or false".to_owned(),
@@ -394,7 +394,7 @@ fn type_name(schema: &Value) -> String {
     }
 }
 
-/// A map by the keys that it must have.
+/// A map, shown by its required keys.
 fn map_form(schema: &Value) -> String {
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
     let keys: Vec<String> =
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_number_is_said() {
+    fn a_number_that_is_not_whole_is_rejected() {
         assert_eq!(
             messages("TrainParams", &json!({"updates": 1.5})),
             ["`updates`: expected a whole number, got `1.5`"]
@@ -484,7 +484,7 @@ mod tests {
         assert_eq!(schema_problems(&json!([1, null]), &pair), [""; 0]);
         assert_eq!(
             schema_problems(&json!([null, 1]), &pair),
-            ["0: `0`: expected a number, got `null`", "1: `1`: expected null, got `1`"]
+            ["`0`: expected a number, got `null`", "`1`: expected null, got `1`"]
         );
     }
 
@@ -500,7 +500,7 @@ mod tests {
                 "`top`, `min_volume` do not go together; expected `{min_volume: …}` or `{top: …}`",
             ),
             ("View", json!("users"), "expected `{table: …}` or `{sql: …}`, got `\"users\"`"),
-            ("TableSource", json!(5), "expected a text or `{path: …}`, got `5`"),
+            ("TableSource", json!(5), "expected a string or `{path: …}`, got `5`"),
             ("FeatureSource", json!({}), "`column` is missing"),
         ];
         for (definition, value, expected) in rows {
@@ -560,7 +560,7 @@ mod tests {
         }
     }
 
-    /// A keyword that is passed over would let through what the schema forbids.
+    /// A keyword that is ignored would let through what the schema forbids.
     #[test]
     fn every_keyword_of_our_schemas_is_checked() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");

@@ -1,4 +1,4 @@
-//! Amounts of memory and disk, as `4GiB`.
+//! Amounts of memory and disk, such as `4GiB`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ impl MemorySize {
         Self::parse(&self.0).expect("checked against the schema")
     }
 
-    /// Bytes of a size as `4GiB`; `None` if it is none.
+    /// Bytes of a size such as `4GiB`; `None` for any other text.
     pub fn parse(text: &str) -> Option<u64> {
         let (number, unit) = text.split_at(text.find(['M', 'G', 'T'])?);
         let number: f64 = number.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! Loading a manifest: mistakes and their places, what is normalised, which of two settings counts.
+//! Loading a manifest: mistakes and their places, normalised values, which of two settings counts.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::Problems;
 
-/// A sound manifest, with a line for each thing that a test changes.
+/// A valid manifest, with a line for each thing that a test changes.
 const SOUND: &str = "\
 version: 1
 data:
@@ -33,7 +33,7 @@ struct File {
     path: PathBuf,
 }
 
-/// The sound manifest with changes: each a text in it and what stands in its place.
+/// The valid manifest with changes: each a text in it and its replacement.
 fn changed(changes: &[(&str, &str)]) -> File {
     let mut text = SOUND.to_owned();
     for (from, to) in changes {
@@ -114,7 +114,7 @@ fn whole_numbers_may_be_written_as_fractions_wherever_one_is_wanted() {
 }
 
 #[test]
-fn numbers_that_are_none_or_have_no_end_are_refused() {
+fn nan_infinity_and_numbers_out_of_range_are_rejected() {
     let file = changed(&[("hidden: [8]", "hidden: [.inf], patience: .nan, epochs: 1e18")]);
     assert_eq!(
         file.problems(&["train.learning_rate=.inf", "sample.params={n: [1, .nan]}"])[..4],
@@ -135,7 +135,7 @@ fn numbers_that_are_none_or_have_no_end_are_refused() {
 }
 
 #[test]
-fn a_share_of_all_users_and_a_single_user_are_no_holdout() {
+fn a_holdout_of_all_users_or_a_single_one_is_rejected() {
     for (key, amount) in [("valid", "1"), ("valid", "1.0"), ("test", "1.0"), ("test", "1.5")] {
         let found = changed(&[]).problems(&[&format!("holdout.{key}={amount}")]);
         let expected = format!("`holdout.{key}`: must be a fraction below 1, or a whole number");
@@ -146,7 +146,7 @@ fn a_share_of_all_users_and_a_single_user_are_no_holdout() {
 }
 
 #[test]
-fn names_that_would_fail_later_are_refused() {
+fn names_that_would_fail_later_are_rejected() {
     let long = "x".repeat(101);
     for (name, reason) in [
         ("-rf", "begin with `-`"),
@@ -169,7 +169,7 @@ fn names_that_would_fail_later_are_refused() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_the_manifest() {
+fn a_byte_order_mark_and_other_encodings_are_handled() {
     let file = written(format!("\u{feff}{SOUND}").as_bytes());
     assert_eq!(file.load(&[]).unwrap().experiments().count(), 2);
     let found = written(b"version: 1\nrun_dir: caf\xe9\n").problems(&[]);
@@ -187,7 +187,7 @@ fn a_byte_order_mark_is_no_part_of_the_manifest() {
 }
 
 #[test]
-fn of_epochs_and_updates_the_nearest_counts_and_it_is_said() {
+fn the_nearest_of_epochs_and_updates_counts_and_is_noted() {
     let length = |manifest: &Manifest, name: &str| {
         let train = &manifest.experiment(name).unwrap().train;
         (train.epochs, train.updates)
@@ -215,7 +215,7 @@ fn of_epochs_and_updates_the_nearest_counts_and_it_is_said() {
             "`train.updates: 9` of `--set` takes the place of `train.epochs: 3` of the experiment, in `b`"
         ]
     );
-    // Null is not set: patience has nothing to take the place of.
+    // Null counts as not set, so there is nothing to replace.
     let manifest = changed(&[inherited[0], ("  b: {}", "  b: {train: {patience: null}}")]);
     assert_eq!(manifest.load(&[]).unwrap().notes, []);
 }
@@ -237,7 +237,7 @@ fn epochs_or_patience_and_updates_at_one_level_are_a_mistake() {
 }
 
 #[test]
-fn what_another_setting_takes_the_effect_from_is_noted() {
+fn a_setting_without_effect_is_noted() {
     let file = changed(&[
         ("test: 0.2}", "test: 0.2, column: split}"),
         ("  a: {}", "  a: {train: {model: popularity, dropout: 0.2}}"),
@@ -257,7 +257,7 @@ fn what_another_setting_takes_the_effect_from_is_noted() {
 }
 
 #[test]
-fn settings_that_do_not_go_together_are_mistakes() {
+fn conflicting_settings_are_mistakes() {
     let file = changed(&[
         ("hidden: [8]", "negative_sampling: 0.5, sparse_gradient: 0, features: [x, x]"),
         (
@@ -291,7 +291,7 @@ fn a_stage_key_is_set_in_the_selected_experiments_only() {
 }
 
 #[test]
-fn programs_that_select_no_experiment_are_given_its_name_in_the_key() {
+fn a_set_can_name_the_selected_experiments_itself() {
     let selected = ["a".to_owned(), "b".to_owned()];
     let expected = ["experiments.a.train.epochs=3", "experiments.b.train.epochs=3"];
     assert_eq!(name_experiments("train.epochs=3", &selected), expected);
@@ -301,7 +301,7 @@ fn programs_that_select_no_experiment_are_given_its_name_in_the_key() {
 }
 
 #[test]
-fn report_stands_for_its_stage_and_a_place_in_a_list_for_its_item() {
+fn a_set_may_start_with_report_and_index_a_list() {
     let file = changed(&[]);
     let manifest = file.load(&["report.seed=3", "data.features.1.ids=own"]).unwrap();
     assert_eq!(manifest.report.seed, 3);
@@ -310,7 +310,7 @@ fn report_stands_for_its_stage_and_a_place_in_a_list_for_its_item() {
 
 /// Else the `gamma` of `bfce` would be left over, which `bce` does not have.
 #[test]
-fn settings_are_merged_key_by_key_but_another_kind_replaces_them_all() {
+fn maps_are_merged_by_key_and_replaced_if_their_kind_changes() {
     let file = changed(&[
         ("hidden: [8]", "dropout: 0.3, loss: {kind: bfce, gamma: 3, alpha: 0.5}"),
         ("  a: {}", "  a: {train: {seed: 8, loss: {kind: bfce, gamma: 1}}}"),
@@ -324,7 +324,7 @@ fn settings_are_merged_key_by_key_but_another_kind_replaces_them_all() {
 }
 
 #[test]
-fn paths_start_from_the_manifest_and_those_of_a_set_from_the_working_directory() {
+fn paths_are_relative_to_the_manifest_and_those_of_a_set_to_the_working_directory() {
     let file = changed(&[("test: 0.2}", "test: 0.2}\nrun_dir: out")]);
     let manifest = file.load(&[]).unwrap();
     assert_eq!(manifest.run_dir, file.dir.path().join("out"));

@@ -12,7 +12,7 @@ mod places;
 
 pub(crate) use places::{Path, Place};
 
-/// Nodes that YAML can say and a manifest cannot, and what they are.
+/// Nodes that YAML allows and a manifest does not, and what they are.
 pub(crate) type Unusable = Vec<(Path, String)>;
 
 /// A parsed document with the place of its nodes.
@@ -28,17 +28,17 @@ impl Document {
     /// Parses `text`. The error is the parser's message with its 1-based place.
     pub(crate) fn parse(text: &str) -> Result<Self, (Place, String)> {
         let (places, repeated) = places(text)?;
-        // A repeated key is reported with both places by the caller; of its values the last counts.
+        // A repeated key is reported by the caller, with both places; the last value counts.
         let (value, unusable) = parse_value(text)?;
         Ok(Self { value, unusable, places, repeated })
     }
 
-    /// Place of the key that leads to `path`, or of the nearest ancestor that stands in the text.
+    /// Place of the key of `path`, or of its nearest ancestor in the text.
     pub(crate) fn key_place(&self, path: &[String]) -> Place {
         self.nearest(path).map_or((1, 1), |(key, _)| key)
     }
 
-    /// Place of the value at `path`, or of the nearest ancestor that stands in the text.
+    /// Place of the value at `path`, or of its nearest ancestor in the text.
     pub(crate) fn value_place(&self, path: &[String]) -> Place {
         match self.places.get(path) {
             Some(&(_, value)) => value,
@@ -51,7 +51,7 @@ impl Document {
     }
 }
 
-/// A scalar, list or map, as after `--set key=`; with it what in it cannot be used, as in
+/// The value of a YAML text, such as that of `--set key=`, and its nodes that cannot be used, as in
 /// [`Document::unusable`].
 pub(crate) fn parse_value(text: &str) -> Result<(Value, Unusable), (Place, String)> {
     let fail = |err: serde_yaml::Error| {
@@ -65,8 +65,8 @@ pub(crate) fn parse_value(text: &str) -> Result<(Value, Unusable), (Place, Strin
     Ok((value, unusable))
 }
 
-/// Any value, also with repeated keys, of which the last counts. Whole numbers beyond 64 bits become
-/// fractions: the schema then says which are allowed.
+/// Any value, also with repeated keys, of which the last counts. Whole numbers beyond 64 bits
+/// become fractions; the schema then checks their range.
 struct Any(serde_yaml::Value);
 
 impl<'de> Deserialize<'de> for Any {
@@ -176,7 +176,7 @@ fn to_json(value: serde_yaml::Value, path: &mut Path, unusable: &mut Unusable) -
                     serde_yaml::Value::Bool(value) => value.to_string(),
                     serde_yaml::Value::Null => "null".to_owned(),
                     _ => {
-                        unusable.push((path.clone(), "a key must be a text".to_owned()));
+                        unusable.push((path.clone(), "a key must be a string".to_owned()));
                         continue;
                     }
                 };
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_cannot_hold_is_found_with_its_path() {
+    fn unusable_values_are_reported_with_their_path() {
         let doc = Document::parse("a: [1, .nan]\nb: {c: -.inf}\nd: !e 1\n").unwrap();
         let found = |at: &str, message: &str| (path(at), message.to_owned());
         assert_eq!(
@@ -239,15 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn tabs_second_documents_and_lists_as_keys_are_refused_with_their_place() {
+    fn tabs_second_documents_and_lists_as_keys_are_rejected_with_their_place() {
         let err = |text: &str| Document::parse(text).err().unwrap();
         let (place, message) = err("a:\n\tb: 1\n");
         assert_eq!(place, (2, 2));
         assert!(message.ends_with("indent with spaces"), "{message}");
         assert_eq!(err("a: 1\n---\nb: 1\n").0, (2, 1));
         let (place, message) = err(&"- ".repeat(100_000));
-        assert_eq!((place, &*message), ((1, 131), "more than 64 levels, one in another"));
-        assert_eq!(err("a: 1\n? [b]\n: 1\n"), ((2, 3), "a key must be a text".to_owned()));
+        assert_eq!((place, &*message), ((1, 131), "nested more than 64 levels deep"));
+        assert_eq!(err("a: 1\n? [b]\n: 1\n"), ((2, 3), "a key must be a string".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Ctrl-C: unfinished files go, earlier results stay, the exit code says so.
+//! Ctrl-C: unfinished files are removed, earlier results stay, the exit code says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,12 +11,14 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Ends the program on Ctrl-C or SIGTERM after removing files and folders that are not finished;
-/// while it is [watched](Watch), the first time only says so.
+/// Ends the program on Ctrl-C or SIGTERM after removing unfinished files and folders; while it is
+/// [watched](Watch), the first signal is only recorded.
 pub fn install(program: &'static str) {
     let handler = move || {
         if IS_WATCHED.load(Relaxed) && !IS_REQUESTED.swap(true, Relaxed) {
-            warn_line!("\n{program}: interrupted; writing a checkpoint, once more to end at once");
+            warn_line!(
+                "\n{program}: interrupted; writing a checkpoint (interrupt again to stop at once)"
+            );
             return;
         }
         let unfinished = UNFINISHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -30,11 +32,11 @@ pub fn install(program: &'static str) {
         warn_line!("\n{program}: interrupted; earlier results are untouched");
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     };
-    // A second handler in one process would be a mistake of ours, not of the user.
+    // A second handler in one process would be a bug.
     ctrlc::set_handler(handler).expect("the handler is set once, at the start");
 }
 
-/// As long as it lives, the program looks at [`requested`] and ends by itself.
+/// While it lives, the program checks [`requested`] and stops by itself.
 #[derive(Debug)]
 pub struct Watch(());
 
@@ -50,7 +52,7 @@ impl Drop for Watch {
     }
 }
 
-/// Whether the program was asked to end.
+/// Whether the program was asked to stop.
 pub fn requested() -> bool {
     IS_REQUESTED.load(Relaxed)
 }

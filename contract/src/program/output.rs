@@ -1,17 +1,17 @@
-//! What programs say: results on stdout, messages on stderr.
+//! What programs print: results to stdout, messages to stderr.
 //!
-//! A reader that has gone away, as in `| head`, wants no more output; it does not stop the work.
-//! Any other failed write to stdout loses results, so the program ends with exit code 1.
+//! A closed pipe, as after `| head`, is not an error and does not stop the work. Any other failed
+//! write to stdout loses results, so the program ends with exit code 1.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
-/// Why results could not be written, the first time it happened.
+/// The first error of writing results.
 static FAILED: OnceLock<String> = OnceLock::new();
 
-/// Prints a line of results. [`ended`](crate::output::ended) tells whether all were written.
+/// Prints a line of results. [`ended`](crate::output::ended) reports whether all were written.
 #[macro_export]
 macro_rules! print_line {
     ($($argument:tt)*) => { $crate::output::write_result(format_args!($($argument)*)) };
@@ -40,7 +40,7 @@ fn write_line(target: &mut impl Write, text: fmt::Arguments) -> io::Result<()> {
     target.flush()
 }
 
-/// Remembers that results could not be written, unless nobody reads them any more.
+/// Remembers that results could not be written, unless the reader closed the pipe.
 pub fn note_failure(written: io::Result<()>) {
     match written {
         Err(err) if err.kind() != ErrorKind::BrokenPipe => drop(FAILED.set(err.to_string())),
@@ -48,7 +48,7 @@ pub fn note_failure(written: io::Result<()>) {
     }
 }
 
-/// The exit code of a program that has done its work: `code`, or 1 if results were lost.
+/// The exit code of a program that finished its work: `code`, or 1 if results were lost.
 pub fn ended(program: &str, code: u8) -> u8 {
     match FAILED.get() {
         Some(err) => {
@@ -59,9 +59,9 @@ pub fn ended(program: &str, code: u8) -> u8 {
     }
 }
 
-/// Text without what a terminal or a browser would obey instead of showing: each control character
-/// but line ends and tabs, and each mark that changes the direction of writing, becomes `\u` and its
-/// four hexadecimal digits. Inside a string of JSON that is the same character.
+/// Text in which a terminal or browser interprets nothing: each control character except line ends
+/// and tabs, and each mark of the writing direction, becomes `\u` and four hexadecimal digits. In a
+/// JSON string that is the same character.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -77,7 +77,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// As [`visible`], for a text that is one line: line ends and tabs are shown too.
+/// As [`visible`], for a single line: line ends and tabs are escaped as well.
 pub fn visible_line(text: &str) -> Cow<'_, str> {
     match visible(text) {
         shown if shown.contains(['\n', '\t']) => {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown() {
+    fn control_characters_are_escaped() {
         assert_eq!(visible("a\0b\u{1b}[31mc\r\n\td"), "a\\u0000b\\u001b[31mc\\u000d\n\td");
         assert_eq!(visible("\u{202e}txt\u{2069}\u{85}\u{7f}"), "\\u202etxt\\u2069\\u0085\\u007f");
         assert_eq!(visible_line("a\tb\nc"), "a\\u0009b\\u000ac");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same_when_it_is_visible() {
+    fn escaped_json_has_the_same_value() {
         let value = serde_json::json!(["\u{202e}x\u{85}", "\u{1b}\u{7f}\u{feff}"]);
         let text = value.to_string();
         let shown = visible(&text);

@@ -1,10 +1,10 @@
-//! Pools of threads, of a number that a manifest may give.
+//! Thread pools, of a size that the manifest may give.
 
 use std::io;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// The system gives no more threads.
+/// The system cannot start the threads.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot start {what}: {reason}\nhint: lower `{key}`, or raise the limits of threads and memory"
@@ -16,21 +16,21 @@ pub struct Error {
 }
 
 impl Error {
-    /// A thread beside those of a pool.
+    /// The error of a thread outside a pool.
     ///
-    /// * `key`: of the manifest, as `train.threads`.
+    /// * `key`: of the manifest, such as `train.threads`.
     pub fn of_one(key: &'static str, reason: io::Error) -> Self {
         Self { what: "another thread".to_owned(), key, reason }
     }
 }
 
-/// A pool of `n` threads, by default as many as there are cores.
+/// A pool of `n` threads, by default one per core.
 ///
-/// * `key`: of the manifest, as `train.threads`.
+/// * `key`: of the manifest, such as `train.threads`.
 ///
 /// # Errors
 ///
-/// [`Error`] if the system does not give them; those that it gave are ended.
+/// [`Error`] if the system cannot start them all.
 pub fn pool(key: &'static str, n: Option<usize>) -> Result<ThreadPool, Error> {
     let builder = ThreadPoolBuilder::new().num_threads(n.unwrap_or(0));
     builder.build().map_err(|err| {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_has_as_many_threads_as_it_is_told() {
+    fn a_pool_has_the_given_number_of_threads() {
         assert_eq!(pool("train.threads", Some(3)).unwrap().current_num_threads(), 3);
     }
 

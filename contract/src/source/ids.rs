@@ -1,4 +1,4 @@
-//! Ids of users and brands: any column that holds whole numbers or text, as `Int64` or `Utf8`.
+//! Ids of users and brands: columns of whole numbers or text, as `Int64` or `Utf8`.
 //!
 //! | found | becomes |
 //! | --- | --- |
@@ -6,7 +6,7 @@
 //! | text, dictionaries of text, binary that is UTF-8 | `Utf8` |
 //! | 16 bytes that are no printable ASCII: a UUID | `Utf8`, as `550e8400-e29b-41d4-a716-446655440000` |
 //!
-//! Floats, dates and lists are refused: which id `7.0` or a date stands for is not ours to guess.
+//! Floats, dates and lists are refused: which id `7.0` or a date means cannot be guessed.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -22,7 +22,7 @@ use foldhash::fast::RandomState;
 use crate::exit::DataError;
 use crate::words::plural;
 
-/// What ids are. Ids of two tables can be the same only if they are of one kind.
+/// Kind of ids. Ids of two tables can match only if they are of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdKind {
     /// Whole numbers
@@ -316,7 +316,7 @@ pub fn id_texts(ids: &dyn Array) -> Vec<String> {
     ids.as_string::<i32>().iter().map(|id| id.unwrap_or_default().to_owned()).collect()
 }
 
-/// An id as messages show it.
+/// An id, for messages.
 pub fn shown(ids: &dyn Array, row: usize) -> String {
     if ids.is_null(row) {
         return "null".to_owned();
@@ -324,7 +324,7 @@ pub fn shown(ids: &dyn Array, row: usize) -> String {
     format!("`{}`", array_value_to_string(ids, row).unwrap_or_default())
 }
 
-/// From an id to its position.
+/// Maps an id to its position.
 #[derive(Debug)]
 pub struct IdIndex {
     /// Type of the column as it was found
@@ -332,8 +332,7 @@ pub struct IdIndex {
     positions: Positions,
 }
 
-/// Ids come from the user's own tables, so a hash that is quick rather than safe from attackers
-/// will do.
+/// Ids come from the user's own tables, so the hash may be fast instead of resistant to attacks.
 #[derive(Debug)]
 enum Positions {
     Int(HashMap<i64, u32, RandomState>),
@@ -443,7 +442,7 @@ mod tests {
 
     /// 2^63 is the first number that `Int64` cannot hold: then all are kept as their digits.
     #[test]
-    fn hashes_of_64_bits_are_kept_whole() {
+    fn unsigned_64_bit_ids_keep_all_digits() {
         let small: ArrayRef = Arc::new(UInt64Array::from(vec![1, (1 << 63) - 1]));
         assert_eq!(stored_type(&small).unwrap(), DataType::Int64);
         let large: ArrayRef = Arc::new(UInt64Array::from(vec![1, 1 << 63]));
@@ -483,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_says_what_to_write() {
+    fn a_column_that_holds_no_ids_is_rejected_with_a_remedy() {
         let message = |ids: ArrayRef| stored_type(&ids).unwrap_err().to_string();
         assert_eq!(
             message(Arc::new(Float64Array::from(vec![7.0]))),
@@ -496,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_text_are_never_the_same_id() {
+    fn numbers_and_text_never_match() {
         let index = IdIndex::new(&StringArray::from(vec!["7"]), DataType::Utf8).unwrap();
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
         let message = index.positions(&numbers).unwrap_err().to_string();

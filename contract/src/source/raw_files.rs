@@ -1,8 +1,8 @@
-//! The files of a raw table: found, told apart by format and compression, with the keys that
-//! their folders give.
+//! The files of a raw table, with their format and compression, and the keys that their folders
+//! give.
 //!
-//! What cannot be read as a whole is an error here, before any row is read: a folder with files
-//! of two formats, a table of Delta Lake, Iceberg or Hudi, a compression that is not known.
+//! What cannot be read as a whole is an error here, before any row is read: a folder with files of
+//! two formats, a table of Delta Lake, Iceberg or Hudi, an unknown compression.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +16,7 @@ pub struct RawFiles {
     pub format: TableFormat,
     /// The files; at least one
     pub files: Vec<RawFile>,
-    /// Files beside them that are not read, as their names tell another format or none
+    /// Files beside them that are not read, as by their names they have another format or none
     pub passed_over: Vec<PathBuf>,
 }
 
@@ -27,8 +27,8 @@ pub struct RawFile {
     pub path: PathBuf,
     /// How it is compressed
     pub compression: Option<Compression>,
-    /// Keys and values of folders named `key=value` on the way to it, outermost first; no value
-    /// where it is Hive's null
+    /// Keys and values of folders named `key=value` in its path, outermost first; no value for
+    /// Hive's null
     pub keys: Vec<(String, Option<String>)>,
 }
 
@@ -41,30 +41,30 @@ pub enum Compression {
     Zstd,
 }
 
-/// Hive's folder name of a null.
+/// Hive's folder name for a null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// What to write if a file's name does not tell its format.
+/// Formats to name in a message.
 const FORMATS: &str = "parquet, csv, json or arrow";
 
 /// Finds a raw table's files.
 ///
-/// * `options.path`: a file, a folder, which is read with all its sub-folders, or a pattern. What
-///   begins with `.` or `_` is no data.
+/// * `options.path`: a file, a folder, which is read with all its subfolders, or a pattern. Names
+///   that begin with `.` or `_` are skipped.
 ///
 /// # Errors
 ///
-/// What is wrong and what to write instead, without the table's name.
+/// What is wrong and how to fix it, without the table's name.
 pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
     let all = all_files(&options.path)?;
     refuse_table_formats(&all)?;
-    let told: Vec<Ending> = all.iter().map(|path| Ending::of(path)).collect();
+    let endings: Vec<Ending> = all.iter().map(|path| Ending::of(path)).collect();
     let format = match options.format {
         Some(format) => format,
-        None => one_format(&all, &told)?,
+        None => one_format(&all, &endings)?,
     };
     let mut found = RawFiles { format, files: Vec::new(), passed_over: Vec::new() };
-    for (path, ending) in all.into_iter().zip(told) {
+    for (path, ending) in all.into_iter().zip(endings) {
         if let (Some(which), Some(TableFormat::Csv | TableFormat::Json) | None) =
             (ending.unknown_compression, ending.format)
             && (ending.format.is_some() || options.format.is_some())
@@ -76,7 +76,7 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
         }
         match ending.format {
             Some(other) if other != format => found.passed_over.push(path),
-            // Perhaps a README beside the data; with a format given, the ending does not matter.
+            // Perhaps a README beside the data; with a format given, the extension does not matter.
             None if options.format.is_none() => found.passed_over.push(path),
             _ => {
                 if ending.compression.is_some()
@@ -90,13 +90,13 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
         }
     }
     if found.files.is_empty() {
-        return Err(format!("no file of it is {}", format.name()));
+        return Err(format!("none of its files is {}", format.name()));
     }
     same_keys(&found.files)?;
     Ok(found)
 }
 
-/// What a file's name says: `log.csv.gz` is csv, compressed.
+/// Format and compression by a file's name: `log.csv.gz` is csv, compressed.
 #[derive(Debug, Default)]
 struct Ending {
     format: Option<TableFormat>,
@@ -126,7 +126,7 @@ impl Ending {
 }
 
 impl TableFormat {
-    /// The format that a file's ending tells.
+    /// The format of a file's extension.
     fn of_name(name: &str) -> Option<Self> {
         match name.rsplit_once('.')?.1 {
             "parquet" | "pq" | "parq" => Some(Self::Parquet),
@@ -148,7 +148,7 @@ impl TableFormat {
     }
 }
 
-/// What lies between the fields of a csv file: as the manifest says, else as its name does.
+/// The delimiter of a csv file: as in the manifest, else by its name.
 pub fn delimiter(options: &TableOptions, file: &Path) -> u8 {
     let name = file_name(file).to_ascii_lowercase();
     let is_tabs = name.split('.').any(|part| part == "tsv" || part == "tab");
@@ -156,10 +156,10 @@ pub fn delimiter(options: &TableOptions, file: &Path) -> u8 {
     options.delimiter.as_ref().map_or(by_name, |text| text.as_bytes()[0])
 }
 
-/// The one format of the files that tell one.
-fn one_format(files: &[PathBuf], told: &[Ending]) -> Result<TableFormat, String> {
+/// The one format of all files that have a known extension.
+fn one_format(files: &[PathBuf], endings: &[Ending]) -> Result<TableFormat, String> {
     let mut first: Option<(TableFormat, &PathBuf)> = None;
-    for (file, format) in files.iter().zip(told).filter_map(|(f, e)| Some((f, e.format?))) {
+    for (file, format) in files.iter().zip(endings).filter_map(|(f, e)| Some((f, e.format?))) {
         match first {
             None => first = Some((format, file)),
             Some((other, path)) if other != format => {
@@ -184,11 +184,11 @@ fn one_format(files: &[PathBuf], told: &[Ending]) -> Result<TableFormat, String>
     })
 }
 
-/// All files of a path, in order, data or not.
+/// All files of a path, in order, whatever they hold.
 fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
     let given = Path::new(path);
     let mut files = Vec::new();
-    // A name may hold characters of patterns.
+    // A name may contain the special characters of patterns.
     if given.is_dir() {
         add_folder(given, &mut Vec::new(), &mut files)?;
     } else if given.exists() {
@@ -237,7 +237,7 @@ fn add_file(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// * `above`: the folders on the way here, without links.
+/// * `above`: the folders above, with links resolved.
 fn add_folder(
     folder: &Path,
     above: &mut Vec<PathBuf>,
@@ -267,7 +267,7 @@ fn add_folder(
     Ok(())
 }
 
-/// Looks into all folders above the files: a pattern may name files of a table, or a path a part.
+/// Checks all folders above the files, as a pattern or path may name only part of such a table.
 fn refuse_table_formats(files: &[PathBuf]) -> Result<(), String> {
     let mut seen: HashSet<PathBuf> = HashSet::new();
     for file in files {
@@ -282,8 +282,8 @@ fn refuse_table_formats(files: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
-/// Which of a folder's files count is written in a log of these formats: all of them together
-/// would bring deleted rows back.
+/// In these formats a log lists the files that count; reading all files would bring deleted rows
+/// back.
 fn refuse_table_format(folder: &Path) -> Result<(), String> {
     let iceberg = || {
         let entries = std::fs::read_dir(folder.join("metadata")).into_iter().flatten().flatten();
@@ -312,10 +312,10 @@ fn refuse_table_format(folder: &Path) -> Result<(), String> {
 fn keys_of(table: &str, file: &Path) -> Vec<(String, Option<String>)> {
     let mut base = Path::new(table);
     if !base.exists() {
-        // Of a pattern, what comes before its first special character.
+        // The part of a pattern before its first special character.
         let end = table.find(['*', '?', '[']).unwrap_or(table.len());
         base = Path::new(table[..end].rsplit_once('/').map_or("", |(folder, _)| folder));
-        // `log/dt=2024/*` names a folder with a key itself: it counts.
+        // In `log/dt=2024/*` the key of the named folder counts as well.
         while file_name(base).contains('=') {
             base = base.parent().unwrap_or(Path::new(""));
         }
@@ -387,19 +387,19 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_with_its_sub_folders() {
+    fn a_folder_is_read_with_its_subfolders() {
         let folder =
             Folder::with(&["log/a.parquet", "log/2025/b.parquet", "log/_SUCCESS", "log/README.md"]);
         assert_eq!(folder.find("log").unwrap(), ["log/2025/b.parquet", "log/a.parquet"]);
         assert_eq!(folder.find("log/*").unwrap(), ["log/2025/b.parquet", "log/a.parquet"]);
         assert_eq!(folder.find("log/*.parquet").unwrap(), ["log/a.parquet"]);
-        // A folder may be called like a file.
+        // A folder may be named like a file.
         let folder = Folder::with(&["i.parquet/2025/part-0.parquet"]);
         assert_eq!(folder.find("i.parquet").unwrap().len(), 1);
     }
 
     #[test]
-    fn folders_give_keys_however_they_are_named() {
+    fn folder_keys_are_the_same_for_folders_and_patterns() {
         let folder = Folder::with(&[
             "log/dt=2024-01-01/shop=a%2Fb/x.parquet",
             "log/dt=2024-01-02/shop=__HIVE_DEFAULT_PARTITION__/y.parquet",
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_format_and_compression() {
+    fn format_and_compression_follow_from_the_name() {
         let folder = Folder::with(&[
             "a.csv.gz",
             "b.TSV",
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_two_formats_are_never_passed_over_in_silence() {
+    fn files_of_two_formats_are_never_ignored_silently() {
         let folder = Folder::with(&["log/a.parquet", "log/b.csv"]);
         let message = folder.find("log").unwrap_err();
         assert!(
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_with_a_log_of_its_own_is_refused() {
+    fn delta_iceberg_and_hudi_tables_are_rejected() {
         for log in ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/hoodie.properties"] {
             let folder = Folder::with(&["log/a.parquet", &format!("log/{log}")]);
             for path in ["log", "log/*", "log/a.parquet", "log/*.parquet"] {
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_a_folder_above_is_refused() {
+    fn a_link_to_a_folder_above_is_rejected() {
         let folder = Folder::with(&["log/a.parquet", "other/b.parquet"]);
         let link = |to: &str, at: &str| {
             std::os::unix::fs::symlink(folder.0.path().join(to), folder.0.path().join(at)).unwrap();
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_name_comes_before_a_pattern() {
+    fn an_existing_path_takes_precedence_over_a_pattern() {
         let folder = Folder::with(&["a[1]/i.parquet"]);
         assert_eq!(folder.find("a[1]/i.parquet").unwrap(), ["a[1]/i.parquet"]);
         let message = folder.find("b[1]/i.parquet").unwrap_err();

@@ -1,7 +1,7 @@
 //! Feature columns of users as the source has them -> as the tables between stages have them.
 //!
 //! Training matches the manifest's features ([`match_columns`]), prediction those of a model
-//! ([`match_model`]); what is accepted and refused is the same.
+//! ([`match_model`]); both accept and refuse the same.
 
 mod brands; // ids of brands -> their positions
 mod column; // features of the manifest

@@ -1,4 +1,4 @@
-//! What changed between two states of a stage's parts, and how that is said.
+//! What changed between two states of a stage's parts, and how it is worded.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-/// A part of a fingerprint that is not as it was.
+/// A part of a fingerprint that changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// `contract`, `program`, `input.NAME`, or the key of a parameter
     pub part: String,
-    /// What it was; null where it was not there
+    /// Its old value; null if it was missing
     pub old: Value,
-    /// What it is; null where it is not there any more
+    /// Its new value; null if it is gone
     pub new: Value,
 }
 
@@ -28,9 +28,9 @@ impl std::fmt::Display for Change {
             ("input.accepted", ..) => f.write_str("other changes are accepted"),
             (_, Some(name), Value::Null, _) => write!(f, "input `{name}` is new"),
             (_, Some(name), _, Value::Null) => write!(f, "input `{name}` is gone"),
-            (_, Some(name), ..) => write!(f, "input `{name}` has other content"),
+            (_, Some(name), ..) => write!(f, "input `{name}` has changed"),
             (_, None, Value::String(old), Value::String(new)) if old.contains('\n') => {
-                write!(f, "`{part}` says something else:{}", changed_lines(old, new))
+                write!(f, "`{part}` has changed:{}", changed_lines(old, new))
             }
             _ => write!(f, "`{part}`: {} -> {}", shown(old), shown(new)),
         }
@@ -49,7 +49,7 @@ pub(super) fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut 
                 value_changes(&inner, &side(a), &side(b), changes);
             }
         }
-        // Lists of maps with names, as the report's of experiments, are compared name by name.
+        // Lists of maps with names, such as the report's experiments, are compared name by name.
         (Value::Array(a), Value::Array(b))
             if a.iter().chain(b).all(|item| item["name"].is_string()) =>
         {
@@ -66,15 +66,16 @@ pub(super) fn value_changes(path: &str, old: &Value, new: &Value, changes: &mut 
     }
 }
 
-/// Whether two values are the same; a fraction read back from a record may differ in its last digit.
-/// A whole number and a fraction are two things to a query, as 1 and 1.0.
+/// Whether two values are the same. A fraction read back from a record may differ in its last
+/// digit. A whole number and a fraction, such as 1 and 1.0, differ: to a query they have different
+/// types.
 fn is_same(old: &Value, new: &Value) -> bool {
     let fraction = |value: &Value| value.as_f64().filter(|_| value.is_f64());
     let is_close = |(a, b): (f64, f64)| (a - b).abs() <= 2.0 * f64::EPSILON * a.abs();
     old == new || fraction(old).zip(fraction(new)).is_some_and(is_close)
 }
 
-/// A value as its setting was written: a number of single precision with no more digits than it has.
+/// A value as it was written: a number of single precision without spurious digits.
 fn shown(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if value.is_f64() && f64::from(number as f32) == number => {
@@ -84,7 +85,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Lines that were taken out and put in.
+/// Removed and added lines.
 fn changed_lines(old: &str, new: &str) -> String {
     let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n") + "\n";
     let (old, new) = (trimmed(old), trimmed(new));
@@ -113,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_change_has_its_words() {
+    fn each_kind_of_change_has_its_wording() {
         for (part, old, new, expected) in [
             ("program", json!("a"), json!("b"), "the program was rebuilt"),
             ("contract", json!(1), json!(2), "the contracts' version: 1 -> 2"),
             ("input.accepted", Value::Null, json!("a"), "other changes are accepted"),
             ("input.valid", Value::Null, json!("a"), "input `valid` is new"),
             ("input.valid", json!("a"), Value::Null, "input `valid` is gone"),
-            ("input.valid", json!("a"), json!("b"), "input `valid` has other content"),
+            ("input.valid", json!("a"), json!("b"), "input `valid` has changed"),
             ("epochs", json!(30), json!(4), "`epochs`: 30 -> 4"),
             ("patience", json!(5), Value::Null, "`patience`: 5 -> null"),
             ("model", json!("mlp"), json!("popularity"), "`model`: \"mlp\" -> \"popularity\""),
@@ -128,7 +129,7 @@ mod tests {
                 "sql",
                 json!("SELECT\n  a\nFROM t"),
                 json!("SELECT\n  b\nFROM t"),
-                "`sql` says something else:\n    - a\n    + b",
+                "`sql` has changed:\n    - a\n    + b",
             ),
         ] {
             assert_eq!(words(part, old, new), expected);
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_digit_in_the_last_place_does_not_count() {
+    fn a_change_of_the_last_digit_is_ignored() {
         let next = |value: f64| f64::from_bits(value.to_bits() + 1);
         assert_eq!(changes(&json!({"x": 0.1}), &json!({"x": next(0.1)})), [""; 0]);
         assert_eq!(changes(&json!({"x": -1e300}), &json!({"x": next(-1e300)})), [""; 0]);
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_found_at_the_end_of_their_path() {
+    fn changes_are_reported_with_their_path() {
         let old = json!({"loss": {"kind": "bfce", "gamma": 2.0}, "hidden": [8], "seed": 7});
         let new = json!({"seed": 7, "loss": {"kind": "bfce", "gamma": 3.0}, "hidden": [8, 8]});
         assert_eq!(changes(&old, &new), ["`hidden`: [8] -> [8,8]", "`loss.gamma`: 2.0 -> 3.0"]);

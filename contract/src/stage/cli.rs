@@ -1,4 +1,4 @@
-//! What the stage programs' command lines have in common.
+//! The shared parts of the programs' command lines.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
 use crate::unreadable::Unreadable;
 use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
 
-/// The manifest, and what to change in it.
+/// The manifest, and changes to it.
 #[derive(Args, Debug, Clone)]
 pub struct ManifestArgs {
     /// Pipeline manifest to read
@@ -64,12 +64,13 @@ impl ExperimentArgs {
     }
 }
 
-/// Environment variable that the runner sets for stages: it has said the manifest's notes already.
+/// Environment variable that the runner sets for stages, as it has shown the manifest's notes
+/// already.
 pub const UNDER_RUNNER: &str = "PIPELINE_UNDER_RUNNER";
 
-/// Says what is sound in a manifest and may still not be what was meant.
+/// Shows the notes of a manifest.
 ///
-/// * `experiment`: leaves out what is about other experiments.
+/// * `experiment`: notes about other experiments only are left out.
 pub fn say_notes(manifest: &Manifest, experiment: Option<&String>) {
     if std::env::var_os(UNDER_RUNNER).is_some() {
         return;
@@ -82,8 +83,8 @@ pub fn say_notes(manifest: &Manifest, experiment: Option<&String>) {
     }
 }
 
-/// The command line's arguments. What is wrong with them, and the help, is printed, and the program
-/// ends: with 2 for a mistake, with 1 if the help cannot be written.
+/// Parses the command line. After an error or the help the program ends: with 2 for an error, with
+/// 1 if the help cannot be written.
 pub fn parse<A: Parser>() -> A {
     A::try_parse().unwrap_or_else(|err| {
         let printed = err.print().and_then(|()| io::stdout().flush());
@@ -95,7 +96,7 @@ pub fn parse<A: Parser>() -> A {
     })
 }
 
-/// Runs a stage's `main`: the result goes to stdout, an error to stderr, the exit code tells which.
+/// Runs a stage's `main`: the result goes to stdout, an error to stderr with its exit code.
 pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>) -> ExitCode {
     interrupt::install(program);
     match run() {
@@ -107,13 +108,13 @@ pub fn main(program: &'static str, run: impl FnOnce() -> anyhow::Result<String>)
     }
 }
 
-/// Says why a program ends, and gives its exit code.
+/// Prints an error and returns its exit code.
 pub fn failed(program: &str, err: &anyhow::Error) -> ExitCode {
     warn_line!("{program}: {err:#}");
     ExitCode::from(exit_code(err))
 }
 
-/// 2 for the manifest's mistakes, 5 for the data's, 130 if interrupted, 1 for all else.
+/// 2 for mistakes in the manifest, 5 for those in the data, 130 if interrupted, else 1.
 pub fn exit_code(err: &anyhow::Error) -> u8 {
     for cause in err.chain() {
         if cause.is::<Problems>() || cause.is::<NoSuchExperiment>() || cause.is::<UsageError>() {
@@ -146,7 +147,7 @@ mod tests {
     /// which the build profile turns on for that crate.
     #[test]
     #[should_panic(expected = "Argument names must be unique")]
-    fn a_repeated_argument_is_found() {
+    fn clap_checks_command_lines_in_tests() {
         Command::new("program").arg(Arg::new("same")).arg(Arg::new("same")).debug_assert();
     }
 }

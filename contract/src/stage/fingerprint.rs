@@ -1,4 +1,4 @@
-//! What a stage's results would be made of now, and whether its files are those that it wrote.
+//! The parts that a stage's results depend on, and whether its files are as it wrote them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,9 +10,10 @@ use super::hashes::Hashes;
 use super::plan::StagePlan;
 use super::record::{Accepted, CONTRACT_VERSION, Parts, Record, sorted};
 use crate::ipc::Error;
+use crate::words::{count, plural};
 
 impl Parts {
-    /// Collects what a plan's outputs depend on, reading every input once.
+    /// Collects the parts that a plan's outputs depend on; each input is read once.
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Parts {
 }
 
 impl Record {
-    /// The first output in `dir` that is not as recorded, with what is wrong.
+    /// The first output in `dir` that differs from the record, with what is wrong.
     pub fn damage(&self, dir: &Path, hashes: &mut Hashes) -> Option<String> {
         self.outputs.iter().find_map(|(name, output)| {
             let path = dir.join(name);
@@ -68,12 +69,9 @@ impl Record {
                 return Some(format!("`{}` is gone", path.display()));
             };
             if metadata.len() != output.n_bytes {
-                return Some(format!(
-                    "`{}` has {} bytes, {} were written",
-                    path.display(),
-                    metadata.len(),
-                    output.n_bytes
-                ));
+                let found = plural(metadata.len(), "byte");
+                let written = count(output.n_bytes);
+                return Some(format!("`{}` has {found}, {written} were written", path.display()));
             }
             let is_same = hashes.of(&path).is_ok_and(|hash| hash == output.blake3);
             (!is_same).then(|| format!("`{}` was changed after it was written", path.display()))

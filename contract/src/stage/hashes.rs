@@ -1,4 +1,4 @@
-//! Hashes of files, kept from one program to the next.
+//! Hashes of files, cached between programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::record::{Output, Record};
 use crate::ipc::{self, Error};
 
-/// Hashes of files, each computed once as long as the file is not touched.
+/// Hashes of files, each computed once until the file changes.
 #[derive(Debug, Default)]
 pub struct Hashes {
     known: HashMap<PathBuf, (Stamp, String)>,
-    /// What files will hold when kept results are in their places
+    /// Content hashes of files as they will be once kept results are restored
     assumed: HashMap<PathBuf, String>,
 }
 
-/// What the file system changes whenever a file's bytes change: its size, its inode and the time of
-/// its last change, which no program can set.
+/// What changes whenever a file's bytes change: its size, its inode and its ctime, which no program
+/// can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     len: u64,
@@ -26,7 +26,7 @@ pub struct Stamp {
     changed: (i64, i64),
 }
 
-/// Two changes of a file within this may have the same time, in seconds.
+/// Two changes of a file within this many seconds may have the same ctime.
 const TICK: i64 = 2;
 
 impl Stamp {
@@ -40,14 +40,14 @@ impl Stamp {
 }
 
 impl Hashes {
-    /// Hashes that an earlier program left; none if the file cannot be understood.
+    /// Loads the hashes that an earlier program saved; none if the file cannot be parsed.
     pub fn load(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Self { known: serde_json::from_str(&text).unwrap_or_default(), ..Self::default() }
     }
 
-    /// Leaves the hashes for a later program, but for those of files that changed just now and of
-    /// files that are gone.
+    /// Saves the hashes for later programs, except those of files that changed just now or are
+    /// gone.
     ///
     /// # Errors
     ///
@@ -61,8 +61,8 @@ impl Hashes {
         ipc::finish_text(path, &text)?.commit()
     }
 
-    /// The hash of what a file holds: as its stage recorded it, if it still has the bytes that the
-    /// stage wrote; else of its bytes.
+    /// Hash of a file's content: as its stage recorded it, if the file still has the recorded
+    /// bytes; else of its bytes.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl Hashes {
         Ok(recorded.map(|output| output.content).filter(|c| !c.is_empty()).unwrap_or(hash))
     }
 
-    /// From now on the stage's folder `dir` counts as holding what a record says, so that what
-    /// follows can be looked at before it does.
+    /// Assumes that the stage's folder `dir` holds the outputs of a record, so that later stages
+    /// can be looked at before they are restored.
     pub fn assume(&mut self, dir: &Path, record: &Record) {
         let content = |output: &Output| match &*output.content {
             "" => output.blake3.clone(),
@@ -87,12 +87,12 @@ impl Hashes {
         self.assumed.extend(files);
     }
 
-    /// Nothing is assumed any more.
+    /// Ends all assumptions.
     pub fn assume_nothing(&mut self) {
         self.assumed.clear();
     }
 
-    /// Whether a file is there, or assumed to be.
+    /// Whether a file exists, or is assumed to.
     pub fn is_there(&self, path: &Path) -> bool {
         self.assumed.contains_key(path) || path.exists()
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(hashes.known(&path), Some(&*hash("another model")));
     }
 
-    /// A second change could leave the same stamp, and the hash of the first would stand for it.
+    /// A second change could have the same stamp, and the hash of the first would be taken for it.
     #[test]
     fn a_stamp_that_changed_within_the_tick_is_not_saved() {
         let (dir, path) = folder();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_that_cannot_be_understood_are_none() {
+    fn a_damaged_cache_of_hashes_is_ignored() {
         let (dir, path) = folder();
         let left = dir.path().join(".hashes.json");
         std::fs::write(&left, "{\"a\": 1}").unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_counts_by_its_recorded_content_as_long_as_its_bytes_are_those_recorded() {
+    fn the_recorded_content_hash_is_used_while_the_bytes_match() {
         let (dir, path) = folder();
         let content = || Hashes::default().content_of(&path).unwrap();
         assert_eq!(content(), hash("a model"), "no stage made it");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_assumed_is_there_until_nothing_is() {
+    fn assumed_files_exist_until_assumptions_end() {
         let mut hashes = Hashes::default();
         let dir = Path::new("not/there");
         let path = dir.join("model.arrow");

@@ -1,4 +1,4 @@
-//! Which files each stage of each experiment reads and writes, and with what parameters.
+//! The files that each stage of each experiment reads and writes, and its parameters.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -159,8 +159,8 @@ fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
 
-/// A query, and what it says. One that cannot be read counts by its bytes, so that it is never taken
-/// for an empty one; the stage that needs it reports why.
+/// A query file and its text. One that cannot be read counts by its bytes, so that it is never
+/// taken for an empty query; the stage that needs it reports why.
 fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
     let input = input(name, path);
     match query::read(path) {
@@ -170,7 +170,7 @@ fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
 }
 
 impl Manifest {
-    /// What is probably a mistake, though it can be run: parameters of `stages.sample.params` that
+    /// Probable mistakes in a manifest that can be run: parameters of `stages.sample.params` that
     /// no experiment's query uses.
     pub fn warnings(&self) -> Vec<String> {
         let sampled = self.experiments().filter(|experiment| experiment.needs_sample());
@@ -233,7 +233,7 @@ impl Manifest {
         let mut tables = serde_json::Map::new();
         for (name, source) in &self.data.tables {
             let options = source.options();
-            // What is wrong with its files was said when the manifest was loaded.
+            // Problems with its files were reported when the manifest was loaded.
             let found = raw_files::find(&options).ok();
             let format = found.as_ref().map(|found| found.format);
             let files = found.map(|found| found.files).unwrap_or_default();
@@ -243,7 +243,7 @@ impl Manifest {
                 "format": format, "delimiter": delimiter, "header": header, "types": types, "keys": keys,
             });
             tables.insert(name.clone(), read);
-            // By place, not by name: files in several folders may have the same.
+            // By position, as files in several folders may have the same name.
             for (i, file) in files.into_iter().enumerate() {
                 inputs.push(input(format!("{name}:{i}"), file.path));
             }
@@ -343,7 +343,7 @@ impl Manifest {
                 inputs.push(Input { is_optional: true, ..input });
             }
         }
-        // Of a sample the query is an input, above.
+        // The query of a sample is an input, above.
         let experiments: Vec<Value> = self
             .experiments()
             .map(|e| {

@@ -1,7 +1,7 @@
-//! `stage.json`: what a stage was made of and what it made.
+//! `stage.json`: what a stage's results depend on, and what they are.
 //!
-//! It is written after the stage's outputs, so a record that matches them is the proof
-//! that the stage ended well.
+//! It is written after the stage's outputs, so a record that matches them proves that the stage
+//! succeeded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::ipc::{self, Error};
 
 pub use super::changes::Change;
 
-/// Counted up when the meaning of stages' files changes, so that all results become stale.
+/// Increased when the meaning of stages' files changes, so that all results become stale.
 pub(super) const CONTRACT_VERSION: u32 = 1;
 
 /// A stage's record.
@@ -23,38 +23,37 @@ pub(super) const CONTRACT_VERSION: u32 = 1;
 pub struct Record {
     /// The step
     pub stage: String,
-    /// The experiment that made it first; others may share it
+    /// The experiment that made it first; other experiments may share it
     pub experiment: Option<String>,
     /// Hash of [`Self::parts`]
     pub fingerprint: String,
-    /// All that the outputs depend on
+    /// Everything that the outputs depend on
     pub parts: Parts,
     /// The files made, by name
     pub outputs: BTreeMap<String, Output>,
-    /// Wall time; of a training that was stopped in between, with the updates of its earlier parts
+    /// Wall time in seconds, including the earlier parts of a training that was resumed
     pub secs: f64,
-    /// Largest resident memory of the process, where the system tells it
+    /// Largest resident memory of the process, if the system reports it
     pub peak_memory_bytes: Option<u64>,
-    /// What the stage says of its result
+    /// The stage's own figures
     pub summary: Value,
-    /// Changes since it ran that somebody vouched for, the last one last
+    /// Changes since it ran that were accepted by hand, the latest last
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Accepted>,
 }
 
-/// A change of what a stage's results are made of, after which they were kept because somebody
-/// vouched for them.
+/// A change of a stage's parts that was accepted by hand, so that its results were kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// When, in UTC
     pub when: String,
     /// The reason given
     pub because: String,
-    /// What had changed
+    /// The changed parts
     pub changes: Vec<Change>,
 }
 
-/// All that a stage's outputs depend on.
+/// Everything that a stage's outputs depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parts {
     /// Version of the contracts between stages
@@ -63,7 +62,7 @@ pub struct Parts {
     pub binary: String,
     /// Parameters in canonical form
     pub params: Value,
-    /// Hash of what each input holds, by name
+    /// Hash of each input's content, by name; null if it is missing
     pub inputs: BTreeMap<String, Option<String>>,
 }
 
@@ -72,17 +71,17 @@ pub struct Parts {
 pub struct Output {
     /// Hash of its bytes
     pub blake3: String,
-    /// Hash of what it holds, whoever made it; empty in the records of older versions
+    /// Hash of its content, independent of who made it; empty in records of older versions
     #[serde(default)]
     pub content: String,
-    /// Its size
+    /// Size of the file
     pub n_bytes: u64,
-    /// Its rows, 0 if it is no table
+    /// Rows of the table; 0 for other files
     pub n_rows: u64,
 }
 
 impl Output {
-    /// What the stage that made a file recorded of it; `None` for what no stage made.
+    /// The record of a file, by the stage that made it; `None` if no stage made it.
     pub fn recorded(path: &Path) -> Option<Self> {
         let mut record = Record::load(&path.parent()?.join(RECORD))?;
         record.outputs.remove(&*path.file_name()?.to_string_lossy())
@@ -98,7 +97,7 @@ impl Parts {
     }
 }
 
-/// The same value with every map's keys in order, so that equal settings give equal text.
+/// The same value with the keys of all maps sorted, so that equal settings have equal text.
 pub(super) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -111,12 +110,12 @@ pub(super) fn sorted(value: &Value) -> Value {
 }
 
 impl Record {
-    /// Reads a stage's record; `None` if there is none that can be understood.
+    /// Reads a stage's record; `None` if it is missing or cannot be parsed.
     pub fn load(path: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
     }
 
-    /// Writes the record, in place of one that may be there.
+    /// Writes the record, replacing an earlier one.
     ///
     /// # Errors
     ///
@@ -138,7 +137,7 @@ impl Record {
 
     /// Whether the stage ran with the parameters that the plan has now.
     pub fn has_params_of(&self, plan: &StagePlan) -> bool {
-        // By fingerprint: numbers read back from a record may differ in their last digit.
+        // By fingerprint, as numbers read back from a record may differ in their last digit.
         let as_planned = Parts { params: plan.params.clone(), ..self.parts.clone() };
         as_planned.fingerprint() == self.fingerprint
     }
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_counts() {
+    fn every_part_changes_the_fingerprint() {
         let plain = parts(json!({"hidden": [8, 16]}));
         let mut input = plain.clone();
         input.inputs.insert("features".to_owned(), Some("f1".to_owned()));
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_none() {
+    fn a_missing_or_damaged_record_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(RECORD);
         assert!(Record::load(&path).is_none());

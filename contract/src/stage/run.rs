@@ -1,4 +1,4 @@
-//! One run of a stage: checked inputs, outputs that take their places together, a record.
+//! One run of a stage: checked inputs, outputs that are put in place together, a record.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::plan::{Stage, StagePlan};
 use crate::record::{Output, Parts, Record};
 use crate::tables::Contract;
 
-/// A stage at work.
+/// A running stage.
 pub struct StageRun {
-    /// What it reads and where it writes
+    /// Its inputs, parameters and folder
     pub plan: StagePlan,
     parts: Parts,
     hashes: Hashes,
@@ -27,12 +27,11 @@ pub struct StageRun {
 }
 
 impl StageRun {
-    /// Starts a stage: looks at its inputs, changes nothing.
+    /// Starts a stage: hashes its inputs, writes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] if an input is not there, [`Error::Broken`] if one is not what the
-    /// stage that made it recorded.
+    /// [`Error::Missing`] if an input is missing, [`Error::Io`] if one cannot be read.
     pub fn start(
         manifest: &Manifest,
         stage: Stage,
@@ -61,7 +60,7 @@ impl StageRun {
         })
     }
 
-    /// What all results of this run follow from.
+    /// Hash of everything that this run's results depend on.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -76,7 +75,7 @@ impl StageRun {
         &input.unwrap_or_else(|| panic!("{} has no input `{name}`", self.plan.id)).path
     }
 
-    /// Reads an input, whose bytes must be those that its stage recorded.
+    /// Reads an input, whose bytes must be as its stage recorded them.
     ///
     /// # Errors
     ///
@@ -125,17 +124,17 @@ impl StageRun {
         Writer::create(&self.plan.dir.join(file), contract, fields, metadata)
     }
 
-    /// Counts time that earlier processes took for what this one finished.
+    /// Adds the time of earlier processes whose work this one finished.
     pub fn add_secs(&mut self, secs: f64) {
         self.earlier_secs += secs;
     }
 
-    /// Adds a finished output; it takes its place when the run is done.
+    /// Adds a finished output; [`Self::done`] puts it in place.
     pub fn add(&mut self, output: Finished) {
         self.outputs.push(output);
     }
 
-    /// Writes a text output; it takes its place when the run is done.
+    /// Writes a text output; [`Self::done`] puts it in place.
     ///
     /// # Errors
     ///
@@ -146,12 +145,12 @@ impl StageRun {
         Ok(())
     }
 
-    /// Puts all outputs in their places, then writes the record; then removes outputs of an
-    /// earlier run that this one does not have.
+    /// Puts all outputs in place, writes the record, and then removes outputs of an earlier run
+    /// that this one does not have.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]. Killed in between, the stage has no record and will run again.
+    /// [`Error::Io`]. If it is killed in between, the stage has no record and runs again.
     pub fn done(self, summary: Value) -> Result<Record, Error> {
         let record = Record {
             stage: self.plan.id.stage.name().to_owned(),
@@ -199,11 +198,13 @@ impl StageRun {
     }
 }
 
-/// Removes what an earlier run made and this one did not, as a memory that is not used any more.
+/// Removes outputs of an earlier run that this one does not have, such as a memory that is not used
+/// any more.
 fn remove_outdated(dir: &Path, earlier: &Record, record: &Record) -> Result<(), Error> {
     let is_outdated = |name: &&String| !record.outputs.contains_key(*name);
     for name in earlier.outputs.keys().filter(is_outdated) {
-        // A name, not a path: nothing outside the folder is touched, whatever a record says.
+        // Only the name counts, so that nothing outside the folder is removed, whatever a record
+        // says.
         let Some(path) = Path::new(name).file_name().map(|name| dir.join(name)) else { continue };
         match std::fs::remove_file(&path) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
@@ -215,7 +216,7 @@ fn remove_outdated(dir: &Path, earlier: &Record, record: &Record) -> Result<(), 
     Ok(())
 }
 
-/// Messages name the table an input holds; an input that is no table is named as a file.
+/// The table of an input, for messages.
 fn known_name(name: &str) -> &'static str {
     const NAMES: [&str; 9] = [
         "brands",
@@ -231,17 +232,17 @@ fn known_name(name: &str) -> &'static str {
     NAMES.into_iter().find(|known| *known == name).unwrap_or("an input file")
 }
 
-/// Largest resident memory of this process so far, in bytes; `None` where `/proc` does not tell.
+/// Largest resident memory of this process so far, in bytes; `None` without `/proc`.
 pub fn peak_memory_bytes() -> Option<u64> {
-    bytes_told("/proc/self/status", "VmHWM:")
+    proc_bytes("/proc/self/status", "VmHWM:")
 }
 
-/// Memory of this machine, in bytes; `None` where `/proc` does not tell.
+/// Memory of this machine, in bytes; `None` without `/proc`.
 pub fn memory_bytes() -> Option<u64> {
-    bytes_told("/proc/meminfo", "MemTotal:")
+    proc_bytes("/proc/meminfo", "MemTotal:")
 }
 
-fn bytes_told(file: &str, key: &str) -> Option<u64> {
+fn proc_bytes(file: &str, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;

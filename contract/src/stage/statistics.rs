@@ -1,4 +1,5 @@
-//! What a sample did to the training users, as its stage records it and the report shows it.
+//! Statistics of a sample beside those of the training users, as recorded by its stage and shown in
+//! the report.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::brands::ByTier;
 use crate::words::{count, plural};
 
-/// A sample beside the training users that it was drawn from.
+/// Statistics of a sample and of the training users it was drawn from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleStatistics {
     /// Examples
@@ -15,17 +16,17 @@ pub struct SampleStatistics {
     pub users: u64,
     /// Examples that are clones
     pub clones: u64,
-    /// Labels that the examples show
+    /// Labels of the examples
     pub labels: u64,
-    /// Examples that show no label
+    /// Examples without labels
     pub rows_without_label: u64,
     /// Cells that `ignored_brands` leaves out of the loss
     pub ignored_cells: u64,
-    /// The training users as they are
+    /// Of the training users
     pub before: Spread,
-    /// The examples
+    /// Of the examples
     pub after: Spread,
-    /// Brands without a positive
+    /// Brands without positives
     pub brands_without_positives: WithoutPositives,
 }
 
@@ -44,7 +45,7 @@ pub struct Spread {
     pub scumble: Option<f64>,
 }
 
-/// Number of brands without a positive.
+/// Numbers of brands without positives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WithoutPositives {
     /// Among the examples
@@ -55,12 +56,12 @@ pub struct WithoutPositives {
     pub test: u64,
 }
 
-/// Share of rows that have each brand; one value a brand each.
+/// Share of rows that have each brand; one value per brand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prevalence {
     /// Of the training users
     pub before: Vec<f64>,
-    /// Of the examples by weight, without those whose loss leaves the brand out; null where all do
+    /// Of the examples by weight, without those whose loss leaves the brand out; null if all do
     pub after: Vec<Option<f64>>,
 }
 
@@ -73,7 +74,7 @@ pub const PREVALENCE_KEY: &str = "prevalence";
 /// Metadata of `brands`: the [`LeftOut`].
 pub const LEFT_OUT_KEY: &str = "left_out";
 
-/// Labels of brands that are not predicted: no figure counts them.
+/// Labels of brands that are not predicted; no figure counts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// Of brands that no training user has
@@ -82,7 +83,7 @@ pub struct LeftOut {
     pub not_kept: LeftOutLabels,
 }
 
-/// Brands, and their labels by what the users are kept for.
+/// Brands, and their labels by split.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOutLabels {
     /// Brands
@@ -96,7 +97,7 @@ pub struct LeftOutLabels {
 }
 
 impl LeftOut {
-    /// What was left out, in words; `None` if nothing was.
+    /// A sentence about what was left out; `None` if nothing was.
     pub fn message(&self) -> Option<String> {
         let kinds = [
             (&self.without_training_users, "without training users"),

@@ -84,7 +84,7 @@ impl Folder {
         self.plan(Stage::Sample, "bau")
     }
 
-    /// With the manifest in the program's place.
+    /// Takes the manifest for the program's file.
     fn parts(&self, plan: &StagePlan) -> Result<Parts, crate::ipc::Error> {
         Parts::of(plan, &self.path("pipeline.yaml"), &mut Hashes::default())
     }
@@ -147,7 +147,7 @@ fn a_stage_reads_the_files_that_the_stages_before_it_write() {
     assert_eq!(folder.plan(Stage::Train, "bau").dir, folder.path("runs/bau/train"));
 }
 
-/// What the manifest marks so; a change of any of them leaves all results fresh.
+/// A change of any of these leaves all results fresh.
 #[test]
 fn what_changes_no_result_is_in_no_plan() {
     let folder = Folder::new();
@@ -180,7 +180,7 @@ fn what_changes_no_result_is_in_no_plan() {
 }
 
 #[test]
-fn a_default_that_is_written_out_changes_no_parameter() {
+fn writing_out_a_default_changes_no_plan() {
     let folder = Folder::new();
     let plain = folder.plan(Stage::Train, "bau").params;
     let written = ["train.seed=7", "train.epochs=6e1", "train.decay=cosine"];
@@ -201,7 +201,7 @@ fn a_model_that_learns_nothing_has_only_the_parameters_that_it_reads() {
 }
 
 #[test]
-fn a_query_counts_by_what_it_says_with_the_parameters_that_it_uses() {
+fn comments_of_a_query_and_unused_parameters_change_no_fingerprint() {
     let folder = Folder::new();
     let plan = folder.sample_plan();
     assert_eq!(plan.params["params"], json!({"n_users": 5, "seed": 7}));
@@ -214,7 +214,7 @@ fn a_query_counts_by_what_it_says_with_the_parameters_that_it_uses() {
     assert_ne!(after.fingerprint(), before);
 }
 
-/// If it were taken for an empty text, two such queries would have one fingerprint.
+/// If they were taken for empty texts, two such queries would have one fingerprint.
 #[test]
 fn a_query_that_cannot_be_read_counts_by_its_bytes() {
     let folder = Folder::new();
@@ -311,7 +311,7 @@ fn a_record_that_was_saved_has_the_parameters_of_its_plan() {
 }
 
 #[test]
-fn damage_of_an_output_is_found_and_said() {
+fn damage_of_an_output_is_reported() {
     let folder = Folder::new();
     let parts = folder.parts(&folder.sample_plan()).unwrap();
     folder.write("made/model.arrow", "a model");
@@ -327,7 +327,7 @@ fn damage_of_an_output_is_found_and_said() {
     let expected = "`DIR/made/model.arrow` was changed after it was written";
     assert_eq!(damage().as_deref(), Some(expected));
     folder.write("made/model.arrow", "a");
-    let expected = "`DIR/made/model.arrow` has 1 bytes, 7 were written";
+    let expected = "`DIR/made/model.arrow` has 1 byte, 7 were written";
     assert_eq!(damage().as_deref(), Some(expected));
     fs::remove_file(folder.path("made/model.arrow")).unwrap();
     assert_eq!(damage().as_deref(), Some("`DIR/made/model.arrow` is gone"));

@@ -1,4 +1,4 @@
-//! Brands: which are kept, by volume, and the file `brands`.
+//! Brands: which are kept, by volume, and the table `brands`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl SourceBrands {
         raw.warn_of_unused("brands", &frame, &["brand_id", "name"]);
         let sorted = sorted_ids(raw, frame, "brands", "brand_id", Some("name")).await?;
         let as_text = cast(&sorted.ids, &DataType::Utf8)?;
-        // A brand without a name goes by its id.
+        // A brand without a name is named by its id.
         let names = sorted.other.iter().flatten().zip(as_text.as_string::<i32>());
         let names = names.map(|(name, id)| name.or(id)).collect();
         Ok(Self { ids: sorted.ids, names, index: sorted.index })

@@ -1,4 +1,4 @@
-//! Id columns of raw tables: all ids in order, none twice, as they are between stages.
+//! Id columns of raw tables: sorted, without duplicates, as `Int64` or `Utf8`.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf, ident};
 
 use crate::raw::RawTables;
 
-/// All ids of a table, sorted, none twice, with another column.
+/// All ids of a table, sorted and distinct, with another column.
 pub struct SortedIds {
     pub ids: ArrayRef,
-    /// In the order of the ids
+    /// In order of the ids
     pub other: Option<StringArray>,
     pub index: IdIndex,
 }
@@ -42,7 +42,7 @@ pub async fn sorted_ids(
     }
     let batches = raw.collect(frame.select(wanted)?, table).await?;
     if batches.iter().all(|batch| batch.num_rows() == 0) {
-        return Err(DataError(format!("{table}: there is no row")).into());
+        return Err(DataError(format!("{table}: no rows found")).into());
     }
     let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
     let all = ids::whole(&parts).map_err(|err| err.at(table, column))?;
@@ -63,7 +63,7 @@ pub async fn sorted_ids(
     Ok(SortedIds { ids, other, index })
 }
 
-/// A frame whose id column is as it is between stages, `Int64` or `Utf8`.
+/// The frame with its id column converted to `Int64` or `Utf8`.
 pub fn with_stored_ids(frame: DataFrame, column: &str, to: &DataType) -> Result<DataFrame> {
     let found = frame.schema().field_with_unqualified_name(column)?.data_type().clone();
     if found == *to {

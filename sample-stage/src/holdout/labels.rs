@@ -29,7 +29,7 @@ pub struct Label {
     pub events: f64,
 }
 
-/// What the rows of interactions are.
+/// The rows of interactions.
 #[derive(Default)]
 pub struct Read {
     /// In order of user and brand, each once
@@ -40,7 +40,7 @@ pub struct Read {
     pub n_no_event: u64,
 }
 
-/// Rows whose user or brand is not known.
+/// Rows whose user or brand is unknown.
 #[derive(Default)]
 pub struct Unknown {
     pub count: u64,
@@ -48,7 +48,7 @@ pub struct Unknown {
     first: Vec<String>,
 }
 
-/// Ids that a message names.
+/// Most ids in a message.
 const IDS_NAMED: usize = 3;
 
 impl Unknown {
@@ -72,11 +72,11 @@ impl Unknown {
 }
 
 impl Read {
-    /// Says what was dropped.
+    /// Reports dropped rows.
     ///
     /// # Errors
     ///
-    /// If something was, and the manifest does not allow it.
+    /// If a row was dropped and the manifest does not allow it.
     pub fn report(&self, unknown_ids: UnknownIds) -> Result<(), DataError> {
         let parts = [self.unknown_users.message("users"), self.unknown_brands.message("brands")];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -104,7 +104,7 @@ impl Read {
         let events: Option<&Float64Array> =
             events.as_ref().map(AsArray::as_primitive::<Float64Type>);
         for row in 0..batch.num_rows() {
-            // Where nothing says how often, it happened.
+            // Without a number, the event happened once.
             let events = events.filter(|events| events.is_valid(row)).map_or(1.0, |e| e.value(row));
             if !events.is_finite() || events < 0.0 {
                 let remedy = if events < 0.0 {
@@ -168,7 +168,7 @@ pub async fn read(
         let batch = batch?;
         read.add(&batch, users, brands)?;
     }
-    // Sorted by the number of events too, so that their sum does not depend on the order of reading.
+    // Sorted by `events` as well, so that their sum does not depend on the order of reading.
     read.labels.sort_unstable_by(|a, b| {
         (a.user, a.brand).cmp(&(b.user, b.brand)).then(a.events.total_cmp(&b.events))
     });

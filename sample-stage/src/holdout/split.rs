@@ -19,7 +19,7 @@ pub enum Split {
 impl Split {
     const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
 
-    /// As a column of the holdout names it.
+    /// Its name in `holdout.column`.
     fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -29,13 +29,13 @@ impl Split {
     }
 }
 
-/// What each user is kept for, in order of the ids.
+/// The split of each user, in order of the ids.
 ///
-/// * `names`: the column that says it, if there is one.
+/// * `names`: `holdout.column`, if it is set.
 ///
 /// # Errors
 ///
-/// A user of whom the column says something else, or a split without a user.
+/// A user with another name in the column, or a split without a user.
 pub fn split_users(
     ids: &ArrayRef,
     names: Option<&StringArray>,
@@ -50,7 +50,7 @@ pub fn split_users(
         if !splits.contains(&split) {
             let name = split.name();
             let remedy = match &holdout.column {
-                Some(column) => format!("column `{column}` says `{name}` of none"),
+                Some(column) => format!("column `{column}` has no user with `{name}`"),
                 None => "make `holdout` larger".to_owned(),
             };
             return Err(DataError(format!("users: no user is kept for {name}; {remedy}")));
@@ -59,7 +59,7 @@ pub fn split_users(
     Ok(splits)
 }
 
-/// As a column says it.
+/// The splits that a column names.
 fn named(ids: &ArrayRef, column: &str, names: &StringArray) -> Result<Vec<Split>, DataError> {
     let split = |(row, name): (usize, Option<&str>)| {
         Split::ALL.into_iter().find(|split| name == Some(split.name())).ok_or_else(|| {
@@ -73,8 +73,9 @@ fn named(ids: &ArrayRef, column: &str, names: &StringArray) -> Result<Vec<Split>
     names.iter().enumerate().map(split).collect()
 }
 
-/// Of the training users, moves as many to test and valid as the manifest wants: in order of their
-/// draw, the first to test, the next to valid. A column that names valid or test users has decided.
+/// Moves as many training users to test and valid as the manifest says: in order of their draw, the
+/// first to test, the next to valid. With a column, none go to test, and none to valid if it names
+/// valid users.
 fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), DataError> {
     let draws = hashes(ids, holdout.seed as i64, HOLDOUT_DRAW);
     let mut drawn: Vec<u32> =
@@ -87,7 +88,7 @@ fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), D
     if drawn.is_empty()
         && let Some(column) = &holdout.column
     {
-        return Err(DataError(format!("users: column `{column}` says `train` of no user")));
+        return Err(DataError(format!("users: column `{column}` has no user with `train`")));
     }
     if n_test.saturating_add(n_valid) >= drawn.len() {
         return Err(DataError(format!(

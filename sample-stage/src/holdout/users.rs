@@ -1,4 +1,4 @@
-//! Users: read and split, then written as features, training columns, valid and test.
+//! Users: read and split, then written as `features`, `train_users`, `valid` and `test`.
 
 use anyhow::{Context as _, Result};
 use contract::columns::ListBuilder;
@@ -22,7 +22,7 @@ use super::labels::Label;
 use super::split::{Split, split_users};
 use crate::raw::RawTables;
 
-/// All users of the source, by their ids in order.
+/// All users of the source, in order of their ids.
 pub struct Users {
     frame: DataFrame,
     pub ids: ArrayRef,
@@ -46,7 +46,7 @@ impl Users {
         Ok(Self { frame, ids: sorted.ids, index: sorted.index, splits })
     }
 
-    /// Number of users that are kept for this.
+    /// Number of users of a split.
     pub fn n(&self, split: Split) -> usize {
         self.splits.iter().filter(|&&other| other == split).count()
     }
@@ -57,7 +57,7 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// A value of a feature that cannot be, with its user.
+    /// An invalid value of a feature, with its user.
     pub async fn write(
         self,
         raw: &RawTables,
@@ -150,7 +150,7 @@ impl UserFiles {
         })
     }
 
-    /// Says which ids in lists of brands were left out; that all were is a mistake.
+    /// Reports ids in lists of brands that were left out. It is an error if none is known.
     fn report_brands(&self) -> Result<(), DataError> {
         for (column, seen) in self.columns.iter().zip(&self.brands_seen) {
             let name = &column.feature.name;

@@ -5,7 +5,7 @@ use contract::unreadable::Unreadable;
 use contract::user_file::{Batches, UserFile};
 use datafusion::arrow::datatypes::Schema;
 
-/// The columns of a file. Metadata of files differ, and no column follows from them.
+/// The columns of a file, without its metadata, which may differ between files.
 pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     Ok(Schema::new(UserFile::open(&file.path)?.schema.fields().clone()))
 }

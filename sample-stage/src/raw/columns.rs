@@ -14,10 +14,9 @@ use super::{Part, RawTable};
 /// The columns of a table.
 pub struct Columns {
     pub schema: Schema,
-    /// How many of them, at the end, are keys of folders
+    /// How many of the last columns are keys of folders
     pub n_keys: usize,
-    /// Columns that are text though some of their values are numbers, with the first value that
-    /// is none
+    /// Columns that are text although some of their values are numbers, with the first other value
     pub why_text: Vec<(String, String)>,
 }
 
@@ -25,14 +24,14 @@ pub struct Columns {
 ///
 /// # Errors
 ///
-/// A file whose columns are others than the first one's, a column whose types cannot be one, a
-/// type for a column that is not there.
+/// A file whose columns differ from the first file's, a column whose types have no common type, a
+/// type for a column that is missing.
 pub fn of_all(
     parts: &[Part],
     options: &TableOptions,
     format: TableFormat,
 ) -> Result<Columns, String> {
-    // An object of json names what it has, and lacks the rest.
+    // A json object may lack columns.
     if format != TableFormat::Json {
         for part in &parts[1..] {
             same_names(&parts[0], part, format)?;
@@ -40,7 +39,7 @@ pub fn of_all(
     }
     let is_inferred = matches!(format, TableFormat::Csv | TableFormat::Json);
     let mut fields = own_fields(parts, options, is_inferred)?;
-    // A file's own column says more than a folder's name.
+    // A file's own column takes precedence over a folder's key.
     let keys = parts[0].file.keys.iter().map(|(key, _)| key);
     let keys = keys.filter(|key| !fields.iter().any(|field| field.name() == *key));
     let keys: Vec<Field> = keys.map(|key| key_field(key, parts, options)).collect();
@@ -114,8 +113,7 @@ fn why_text(parts: &[Part], fields: &[Field]) -> Vec<(String, String)> {
     with_reason.collect()
 }
 
-/// Metadata of a file's column of text that also holds numbers: the first value that is none, and
-/// where.
+/// Metadata key of a text column that also holds numbers: the first other value, and its place.
 pub const WHY_TEXT: &str = "why_text";
 
 fn names(part: &Part) -> Vec<&str> {
@@ -180,7 +178,7 @@ pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Unr
         value(field).map_err(|_| {
             let text = key_value(part, field.name()).unwrap_or_default();
             let (name, expected) = (field.name(), field.data_type());
-            Unreadable::Content(format!("its folder's `{name}={text}` is no `{expected}`"))
+            Unreadable::Content(format!("its folder's `{name}={text}` is not a valid `{expected}`"))
         })
     });
     values.collect()
@@ -203,7 +201,7 @@ impl ArrowType for ColumnType {
     }
 }
 
-/// How a type stands in a table: text is text, however a file stores it.
+/// A type as tables have it: all text types become `Utf8`.
 fn plain(found: &DataType) -> DataType {
     match found {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -212,8 +210,8 @@ fn plain(found: &DataType) -> DataType {
     }
 }
 
-/// The type that holds the values of both; text for what has no other, if types were inferred
-/// from values.
+/// A type that holds the values of both; text if there is no other and types were inferred from
+/// values.
 fn widened(a: &DataType, b: &DataType, is_inferred: bool) -> Option<DataType> {
     let (a, b) = (&plain(a), &plain(b));
     if a == b {

@@ -14,8 +14,8 @@ use super::open::{self, Quotes};
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;
 
-/// The columns of a file, and types that hold all their values. A column of numbers one of which
-/// has a leading zero is text: such numbers are names.
+/// The columns of a file, with types that hold all their values. A column of numbers is text if one
+/// has a leading zero, as such numbers are names.
 pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreadable> {
     let format = Format::default()
         .with_header(options.header)
@@ -27,7 +27,7 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreada
         && let Some(other) = [';', '\t', '|'].into_iter().find(|other| name.contains(*other))
     {
         let what = format!(
-            "its first line is the one name `{name}`; if `{}` is between the fields, write \
+            "its first line is the single name `{name}`; if `{}` separates the fields, write \
              `delimiter: {other:?}`",
             other.escape_debug()
         );
@@ -48,11 +48,11 @@ pub fn look_at(file: &RawFile, options: &TableOptions) -> Result<Schema, Unreada
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// What a column's values are.
+/// What is known of a column's values.
 #[derive(Clone, Default)]
 struct Values {
     has_number: bool,
-    /// One that is no whole number of 64 bits without a sign
+    /// Whether a value is not an unsigned 64-bit whole number
     has_other: bool,
     /// The first value that is not a number, or has a leading zero, and where
     text: Option<String>,
@@ -92,7 +92,7 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
 }
 
 impl Values {
-    /// Whether all are whole numbers of 64 bits without a sign, as hashes are.
+    /// Whether all are unsigned 64-bit whole numbers, such as hashes.
     fn is_unsigned(&self) -> bool {
         self.has_number && self.text.is_none() && !self.has_other
     }
@@ -102,7 +102,7 @@ fn is_unsigned(value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(|text| text.parse::<u64>().is_ok())
 }
 
-/// A number as one writes it: `007` is a name.
+/// Whether a value is a plain number: `007` is a name.
 fn is_plain_number(value: &[u8]) -> bool {
     let digits = value.strip_prefix(b"-").unwrap_or(value);
     let has_leading_zero = matches!(digits, [b'0', next, ..] if next.is_ascii_digit());
@@ -132,7 +132,7 @@ pub fn read(
     })))
 }
 
-/// A value that is not of its column's type, in our words; `None` for any other message.
+/// Rewords the parser's error about a value of another type; `None` for other errors.
 fn misfit(message: &str, schema: &Schema) -> Option<String> {
     let rest = message.strip_prefix("Error while parsing value '")?;
     let (value, rest) = rest.split_once("' as type '")?;

@@ -33,8 +33,8 @@ fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable
     Ok(BufReader::with_capacity(1 << 20, plain))
 }
 
-/// The columns of a file in the order in which they first appear, and types that hold all their
-/// values. Whole numbers that no 64 bits hold are text, as they are ids.
+/// The columns of a file in the order in which they first appear, with types that hold all their
+/// values. Whole numbers beyond 64 bits become text, as they are ids.
 pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     let row = Cell::new(0_u64);
     let mut columns: IndexMap<String, Numbers> = IndexMap::new();
@@ -43,7 +43,9 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
         row.set(row.get() + 1);
         let value = value.map_err(|err| ArrowError::JsonError(err.to_string()))?;
         let Value::Object(map) = &value else {
-            return Err(ArrowError::JsonError("is no object, as `{\"user_id\": 7}`".to_owned()));
+            return Err(ArrowError::JsonError(
+                "is not an object such as `{\"user_id\": 7}`".to_owned(),
+            ));
         };
         for (name, value) in map {
             match columns.get_mut(name) {
@@ -58,7 +60,7 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
         other => other.into(),
     })?;
     if columns.is_empty() {
-        return Err(Unreadable::content("holds no row"));
+        return Err(Unreadable::content("has no rows"));
     }
     let fields = columns.iter().map(|(name, numbers)| {
         let found = inferred.field_with_name(name).expect("it was inferred of the same rows");
@@ -67,22 +69,22 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     Ok(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// What a column's numbers are.
+/// What is known of a column's numbers.
 #[derive(Default)]
 struct Numbers {
     is_negative: bool,
     has_fraction: bool,
-    /// Of the largest
+    /// Of the largest number
     size: Size,
 }
 
-/// What a whole number needs.
+/// Bits that a whole number needs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Size {
-    /// 64 bits with a sign
+    /// Signed 64 bits
     #[default]
     Small,
-    /// 64 bits without
+    /// Unsigned 64 bits
     Large,
     /// More
     Huge,
@@ -104,7 +106,7 @@ impl Numbers {
         }
     }
 
-    /// * `inferred`: by arrow, for which a number that is large is a fraction.
+    /// * `inferred`: by Arrow, which takes large numbers for fractions.
     fn data_type(&self, inferred: &DataType) -> DataType {
         let is_whole = inferred.is_numeric() && !self.has_fraction;
         match self.size {

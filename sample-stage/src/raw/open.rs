@@ -1,4 +1,4 @@
-//! A file of a raw table, decompressed; and what is wrong with one, said once.
+//! Opening a file of a raw table, and errors about it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -9,7 +9,7 @@ use contract::exit::DataError;
 use contract::raw_files::{Compression, RawFile};
 use contract::unreadable::{LFS_POINTER, Unreadable, refuse_lfs_pointer};
 
-/// Characters of a message.
+/// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 600;
 
 /// An error with the table and the file.
@@ -18,7 +18,7 @@ pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
     match err {
         Unreadable::Io(err) => anyhow!("{place}: {err}"),
         Unreadable::Content(what) => {
-            // Readers show what they found, which may be the whole file.
+            // Readers quote what they found, which may be the whole file.
             let shown: String = what.chars().take(LONGEST_MESSAGE).collect();
             let more = if shown.len() < what.len() { "…" } else { "" };
             DataError(format!("{place}: {shown}{more}{}", hint(&what))).into()
@@ -26,7 +26,7 @@ pub fn at(err: Unreadable, table: &str, file: &Path) -> anyhow::Error {
     }
 }
 
-/// What to do about what the readers of formats find, who do not say it.
+/// A hint for errors of the format readers, which give none.
 fn hint(what: &str) -> String {
     const HINTS: [(&[&str], &str); 4] = [
         (&["UTF-8"], "write the file as UTF-8"),
@@ -44,13 +44,13 @@ fn hint(what: &str) -> String {
     hint.map_or_else(String::new, |(_, hint)| format!("\nhint: {hint}"))
 }
 
-/// Finds files that are not data at all, before a format makes something of them.
+/// Refuses files that are empty or not data at all.
 pub fn check(file: &RawFile) -> Result<(), Unreadable> {
     let mut start = Vec::new();
     File::open(&file.path)?.take(LFS_POINTER.len() as u64).read_to_end(&mut start)?;
     if start.is_empty() {
         return Err(Unreadable::content(
-            "is empty (0 bytes); write it again, or take it away if it holds nothing",
+            "is empty (0 bytes); write it again, or remove it if it has no rows",
         ));
     }
     refuse_lfs_pointer(&start)
@@ -69,7 +69,7 @@ pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreada
     Ok(BufReader::with_capacity(1 << 20, plain))
 }
 
-/// Reads csv and looks at its quotes, of which the parser takes any.
+/// Reads csv and checks its quotes, as the parser accepts any.
 pub struct Quotes<R> {
     inner: R,
     delimiter: u8,
@@ -77,11 +77,11 @@ pub struct Quotes<R> {
     line: u64,
     /// Line in which the last quote was opened
     opened: u64,
-    /// What is wrong first
+    /// The first mistake
     fault: Option<String>,
 }
 
-/// Where in a field a byte is.
+/// Position of a byte in a field.
 #[derive(Clone, Copy, PartialEq)]
 enum Quote {
     Start,
@@ -95,12 +95,12 @@ impl<R: Read> Quotes<R> {
         Self { inner, delimiter, state: Quote::Start, line: 1, opened: 0, fault: None }
     }
 
-    /// What is wrong, once all is read.
+    /// The first mistake, once all is read.
     pub fn fault(&self) -> Option<String> {
         self.fault.clone().or_else(|| {
             (self.state == Quote::Inside).then(|| {
                 format!(
-                    "line {}: a quote is opened and never closed, so all rows after it are one field",
+                    "line {}: a quote is never closed, so all rows after it are read as one field",
                     self.opened
                 )
             })
@@ -117,14 +117,14 @@ impl<R: Read> Quotes<R> {
                 Inside
             }
             (Inside, b'"') => Closed,
-            (Closed, b'"') | (Inside, _) => Inside, // two quotes are one of the text
+            (Closed, b'"') | (Inside, _) => Inside, // a doubled quote is one quote
             (Start | Plain | Closed, _) if is_end => Start,
             (Closed, _) => {
                 let (from, to) = (self.opened, self.line);
                 self.fault.get_or_insert_with(|| {
                     format!(
-                        "line {to}: text follows a closing quote, which was opened in line {from}; \
-                         write a quote in a text twice, and the text between quotes"
+                        "line {to}: text follows a closing quote, opened in line {from}; \
+                         write each quote inside a field twice, and the field in quotes"
                     )
                 });
                 Plain

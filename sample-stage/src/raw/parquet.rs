@@ -41,7 +41,7 @@ pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
 
 const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
 
-/// Gives the session the table.
+/// Registers the table.
 ///
 /// # Errors
 ///
@@ -120,8 +120,8 @@ impl TableProvider for ParquetTable {
     }
 }
 
-/// The first of a table's files that cannot be read, found by reading them all: DataFusion does not
-/// say which it was.
+/// The first of a table's files that cannot be read, found by reading them all, as DataFusion does
+/// not name it.
 pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
     table.parts.iter().find_map(|part| {
         let read = || -> Result<(), Unreadable> {

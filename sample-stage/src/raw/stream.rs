@@ -18,10 +18,10 @@ use tokio::sync::mpsc::Sender;
 
 use super::{Part, RawTable, arrow_file, columns, csv, json, open};
 
-/// Batches of a stream that may wait to be used, so that memory stays bounded.
+/// Most batches of a stream that wait to be used, so that memory stays bounded.
 const BATCHES_WAITING: usize = 2;
 
-/// Gives the session the table.
+/// Registers the table.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ impl PartitionStream for Files {
     }
 }
 
-/// Sends a file's rows; ends when nobody wants them any more.
+/// Sends a file's rows; stops when the receiver is gone.
 fn send_all(
     table: &RawTable,
     part: &Part,

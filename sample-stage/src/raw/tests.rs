@@ -156,14 +156,14 @@ fn a_file_that_does_not_fit_is_named() {
             "user_id,brand_id\n2,200,1\n",
             "b.csv: Encountered unequal lengths between records on CSV file. Expected 2 records, found 3 records at line 2",
         ),
-        ("user_id,brand_id\n2,\"200\n3,300\n", "b.csv: line 2: a quote is opened and never closed"),
+        ("user_id,brand_id\n2,\"200\n3,300\n", "b.csv: line 2: a quote is never closed"),
         (
             "user_id,brand_id\n2,\"5in\n3,x\n4,\"5in\n",
-            "b.csv: line 4: text follows a closing quote, which was opened in line 2",
+            "b.csv: line 4: text follows a closing quote, opened in line 2",
         ),
         (
             "user_id;brand_id\n2;200\n",
-            "b.csv: its first line is the one name `user_id;brand_id`; if `;` is between",
+            "b.csv: its first line is the single name `user_id;brand_id`; if `;` separates",
         ),
         ("", "b.csv: is empty (0 bytes)"),
         (
@@ -204,7 +204,7 @@ fn a_file_that_does_not_fit_is_named() {
 }
 
 #[test]
-fn damaged_files_are_named_and_their_fault_is_said_once() {
+fn damaged_files_are_named_once() {
     let folder = Folder::new();
     let texts = (0..1000).map(|i| format!("text {i}")).collect::<Vec<_>>();
     folder.parquet("p/a.parquet", vec![("user_id", ints(vec![1]))]);
@@ -233,7 +233,7 @@ fn damaged_files_are_named_and_their_fault_is_said_once() {
     assert!(message.contains("x.json: row 2: EOF"), "{message}");
     folder.write("x.json", "{\"user_id\": 1}\n7\n");
     let message = folder.rows(json!("x.json")).unwrap_err();
-    assert!(message.contains("x.json: row 2: is no object"), "{message}");
+    assert!(message.contains("x.json: row 2: is not an object"), "{message}");
 }
 
 fn lines(range: std::ops::Range<u32>, line: impl Fn(u32) -> String) -> String {
@@ -272,7 +272,7 @@ fn a_number_with_a_leading_zero_makes_its_column_text() {
 }
 
 #[test]
-fn numbers_beyond_64_bits_with_a_sign_keep_all_digits() {
+fn numbers_beyond_signed_64_bits_keep_all_digits() {
     let folder = Folder::new();
     folder.write("a.csv", "user_id\n18446744073709551615\n1\n");
     folder.write("a.json", "{\"user_id\": 18446744073709551615}\n{\"user_id\": 1}\n");
@@ -282,7 +282,7 @@ fn numbers_beyond_64_bits_with_a_sign_keep_all_digits() {
 }
 
 #[test]
-fn whole_numbers_beyond_any_64_bits_are_text() {
+fn whole_numbers_beyond_64_bits_are_text() {
     let folder = Folder::new();
     let large = "10000000000000000000000007";
     folder.write("a.csv", format!("user_id\n{large}\n-1\n"));
@@ -314,7 +314,7 @@ fn a_column_that_appears_twice_is_refused() {
 }
 
 #[test]
-fn whole_numbers_are_never_made_of_fractions() {
+fn fractions_are_never_read_as_whole_numbers() {
     let folder = Folder::new();
     folder.parquet("a.parquet", vec![("x", Arc::new(Float64Array::from(vec![2.5])) as ArrayRef)]);
     folder.write("a.json", "{\"x\": 2.5}\n");
@@ -325,7 +325,7 @@ fn whole_numbers_are_never_made_of_fractions() {
 }
 
 #[test]
-fn the_manifest_decides_types() {
+fn types_of_the_manifest_take_precedence() {
     let folder = Folder::new();
     folder.write("a.csv", "user_id,day\n7,2024-07-01\n");
     let types = json!({"path": "a.csv", "types": {"user_id": "text", "day": "timestamp"}});
@@ -353,7 +353,7 @@ fn the_manifest_decides_types() {
 }
 
 #[test]
-fn compressed_files_and_other_ways_to_write_them_are_read() {
+fn compressed_files_and_other_variants_are_read() {
     let folder = Folder::new();
     let gzip = |text: &str| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -411,7 +411,7 @@ fn keys_of_folders_are_columns() {
 }
 
 #[test]
-fn a_folder_whose_name_holds_characters_of_patterns_is_read() {
+fn a_folder_named_with_pattern_characters_is_read() {
     let folder = Folder::new();
     folder.parquet("a[1] 100%/x#?.parquet", vec![("user_id", ints(vec![1]))]);
     folder.write("b[*]/x.csv", "user_id\n1\n");

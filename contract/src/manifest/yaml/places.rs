@@ -4,22 +4,22 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, Span};
 
-/// The way to a node: map keys and sequence indices from the root.
+/// The path of a node: map keys and sequence indices from the root.
 pub(crate) type Path = Vec<String>;
 
 /// 1-based line and column.
 pub(crate) type Place = (usize, usize);
 
-/// Of each node the place of its key, or of itself where it has none, and that of its value.
+/// The place of each node's key, or of the node itself if it has none, and of its value.
 pub(super) type Places = HashMap<Path, (Place, Place)>;
 
 /// Keys that appear twice in one mapping: path, first place, second place.
 pub(super) type Repeated = Vec<(Path, Place, Place)>;
 
-/// Maps and lists inside each other, at most: each node keeps its way from the root.
+/// Deepest nesting of maps and lists: each node keeps its path from the root.
 const MAX_DEPTH: usize = 64;
 
-/// Finds all places of a text. The error is the parser's message with its place.
+/// Finds the places of all nodes. The error is the parser's message with its place.
 pub(super) fn places(text: &str) -> Result<(Places, Repeated), (Place, String)> {
     let mut walk = Walk::default();
     for event in Parser::new_from_str(text) {
@@ -43,7 +43,7 @@ struct Walk {
     repeated: Repeated,
     /// Maps and lists that are not closed yet, the innermost last
     open: Vec<Open>,
-    /// Way to the node that is being read
+    /// Path of the node that is being read
     path: Path,
 }
 
@@ -57,7 +57,7 @@ impl Walk {
         if matches!(event, Event::DocumentStart(..)) && !self.found.is_empty() {
             return Err((at, "a second document begins here, expected one".to_owned()));
         }
-        // A scalar in key position is no node of its own.
+        // A scalar in key position is not a node of its own.
         if let (Some(Open::Map { key: key @ None }), Event::Scalar(text, ..)) =
             (self.open.last_mut(), event)
         {
@@ -65,7 +65,7 @@ impl Walk {
             return Ok(());
         }
         if self.open.len() > MAX_DEPTH {
-            return Err((at, format!("more than {MAX_DEPTH} levels, one in another")));
+            return Err((at, format!("nested more than {MAX_DEPTH} levels deep")));
         }
         match event {
             Event::Scalar(..) | Event::Alias(_) => {
@@ -89,13 +89,13 @@ impl Walk {
         Ok(())
     }
 
-    /// Begins a node: adds its key or index to the path.
+    /// Starts a node: adds its key or index to the path.
     fn node(&mut self, at: Place) -> Result<(), (Place, String)> {
         let key_at = match self.open.last_mut() {
             None => at,
             Some(Open::Map { key }) => {
                 let Some((name, key_at)) = key.take() else {
-                    return Err((at, "a key must be a text".to_owned()));
+                    return Err((at, "a key must be a string".to_owned()));
                 };
                 self.path.push(name);
                 key_at

@@ -24,7 +24,7 @@ impl BrandPositions {
     }
 }
 
-/// Ids of brands that were read of a feature so far.
+/// Counts of the brand ids of a feature that were read so far.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct BrandsSeen {
     /// All

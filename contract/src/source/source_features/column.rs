@@ -24,7 +24,7 @@ pub struct FeatureColumn {
 ///
 /// # Errors
 ///
-/// A column that is not there or that is no number, vector or list of ids.
+/// A column that is not a number, a vector or a list of ids.
 pub fn match_columns(
     features: &[FeatureSource],
     first: &RecordBatch,
@@ -83,7 +83,7 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
                     "a number, a list of floats (a vector) or a list of whole numbers (ids)"
                 };
                 let why = if t.is_string() && !is_brands {
-                    "\nhint: of a csv or json file, one value that is no number makes a column text; \
+                    "\nhint: of a csv or json file, one value that is not a number makes a column text; \
                      clean it in a view, as by `try_cast`"
                 } else {
                     ""
@@ -96,7 +96,7 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
     };
     if options.weights.is_some() && matches!(kind, FeatureKind::Dense { .. }) {
         return Err(DataError(format!(
-            "users: feature `{name}` has `weights`, but is no list of ids"
+            "users: feature `{name}` has `weights`, but is not a list of ids"
         )));
     }
     if let Some(weights) = &options.weights {
@@ -112,7 +112,7 @@ fn match_column(source: &FeatureSource, first: &RecordBatch) -> Result<FeatureCo
     })
 }
 
-/// Weights of a list's ids are a list too.
+/// Checks that the weights of a list's ids are a list.
 pub(super) fn check_weights(name: &str, found: &DataType) -> Result<(), String> {
     match list_item(found) {
         Some(item) if item.is_numeric() || *item == DataType::Null => Ok(()),
@@ -126,7 +126,7 @@ fn first_length(array: &ArrayRef) -> Option<usize> {
 }
 
 impl FeatureColumn {
-    /// Columns of users that the feature uses up.
+    /// Columns of users that the feature reads.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         [Some(self.source.as_str()), self.weights.as_deref()].into_iter().flatten()
     }
@@ -158,13 +158,13 @@ impl FeatureColumn {
 }
 
 impl FeatureColumn {
-    /// Counts the ids of a list of brands; of any other feature nothing.
+    /// Counts the ids of a list of brands; for any other feature it does nothing.
     ///
     /// * `converted`: what [`Self::convert`] made of the same users.
     ///
     /// # Errors
     ///
-    /// If the list cannot be read, which then was no list.
+    /// If the column is not a list.
     pub fn count_brands(
         &self,
         users: &RecordBatch,

@@ -23,8 +23,8 @@ pub struct ModelColumn {
 
 /// Matches a model's features to the columns of users, by name.
 ///
-/// A list of brands has brand ids, unless its metadata say that it has their positions, as
-/// `features.arrow` does.
+/// A list of brands has brand ids, unless its metadata says that it has their positions, as in
+/// `features.arrow`.
 ///
 /// * `brand_ids`: the model's brands, in order.
 ///
@@ -56,7 +56,7 @@ pub fn match_model(
     )))
 }
 
-/// What a model's feature is read from, in words.
+/// The expected column of a model's feature, for messages.
 fn expected(feature: &Feature) -> String {
     match feature.kind {
         FeatureKind::Dense { dim: 1 } => "a number".to_owned(),
@@ -119,7 +119,7 @@ impl ModelColumn {
         if let Some(weights) = &weights {
             check_weights(weights, of(weights)?.data_type())?;
         }
-        // The ids are compared as text, so that the model need not say what they were.
+        // Ids are compared as text, as the model does not keep their type.
         let texts = StringArray::from_iter_values(brand_ids);
         let index = IdIndex::new(&texts, item.unwrap_or(found).clone())
             .map_err(|row| format!("the model has brand `{}` twice", brand_ids[row]))?;
@@ -166,8 +166,8 @@ impl ModelColumn {
         Ok(columns)
     }
 
-    /// Checks, once all users are read, that a list of brands is one: that a brand is unknown is
-    /// nothing special, that all are is a mistake.
+    /// Checks, once all users are read, that a list of brands holds known ones: single unknown
+    /// brands are normal, only unknown ones are a mistake.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::exit::DataError;
 /// Largest id of a list feature: `model.arrow` keeps ids in 32-bit floats, which hold it exactly.
 pub const MAX_ID: i64 = 16_777_215;
 
-/// Where a message's value stands.
+/// The column and batch of a value, for messages.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) users: &'a RecordBatch,
@@ -33,7 +33,7 @@ impl Place<'_> {
     }
 }
 
-/// The type of a list's items; `None` for what is no list.
+/// The type of a list's items; `None` for any other type.
 pub fn list_item(data_type: &DataType) -> Option<&DataType> {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -92,8 +92,8 @@ pub(super) fn dense(
     )?))
 }
 
-/// A list of ids, and their weights if they have some. Ids of brands become positions and those that
-/// are not kept are left out; other ids stand for themselves. A null list is an empty one.
+/// Converts a list of ids, and their weights if they have some. Ids of brands become positions, and
+/// those that are not kept are left out; other ids stay as they are. A null list is an empty one.
 pub(super) fn sparse(
     array: &ArrayRef,
     weights: Option<&ArrayRef>,

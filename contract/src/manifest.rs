@@ -57,6 +57,11 @@ pub struct RawManifest {
     /// Settings that every experiment starts from
     #[serde(default)]
     pub stages: Stages,
+    /// Seeds of training: every experiment is trained and scored once for each, in place of
+    /// `train.seed`, and the report shows means over them. Default: one training, with `train.seed`
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 20), inner(range(max = MAX_SEED)))]
+    pub seeds: Vec<u64>,
     /// The experiment that all others are compared with. Default: the first
     #[serde(default)]
     pub baseline: Option<String>,
@@ -370,6 +375,10 @@ pub struct SampleParams {
     /// them
     #[schemars(with = "IndexMap<String, PlaceholderValue>")]
     pub params: IndexMap<String, Value>,
+    /// With `seeds`: values of the query's `$seed`, one for each training, so that each has a sample
+    /// of its own. Default: all trainings of an experiment share one sample
+    #[schemars(length(max = 20), inner(range(max = MAX_SEED)))]
+    pub seeds: Vec<u64>,
     /// Memory for the query, such as `4GiB`; what does not fit is spilled to disk. Raise it if the
     /// query runs out of memory. Changes no result
     #[schemars(extend("x-changes-no-result" = true))]
@@ -939,6 +948,8 @@ pub struct Manifest {
     pub holdout: Holdout,
     /// How experiments are compared
     pub report: ReportParams,
+    /// What every experiment is trained with, once each; empty for `train.seed` alone
+    pub seeds: Vec<u64>,
     /// The experiment that all others are compared with
     pub baseline: String,
     /// What is valid and may still not be what was meant
@@ -986,9 +997,16 @@ pub struct Experiment {
     pub train: TrainParams,
     /// How probabilities become decisions
     pub score: ScoreParams,
+    /// Which of the manifest's seeds it is trained with; `None` of an experiment as a whole
+    pub seed: Option<u64>,
 }
 
 impl Experiment {
+    /// Whether its sample is drawn once for each seed, not once for all.
+    pub fn has_sample_of_seed(&self) -> bool {
+        self.seed.is_some() && !self.sample.seeds.is_empty()
+    }
+
     /// Whether the model learns from sampled examples.
     pub fn needs_sample(&self) -> bool {
         self.train.model == ModelKind::Mlp && self.train.pretrained.is_none()
@@ -1028,8 +1046,24 @@ impl Manifest {
         })
     }
 
+    /// An experiment once for each of the manifest's seeds, set so that it trains with it; the
+    /// experiment alone where the manifest lists no seeds or nothing is learned.
+    pub fn trainings(&self, experiment: &Experiment) -> Vec<Experiment> {
+        if self.seeds.is_empty() || !experiment.needs_sample() {
+            return vec![experiment.clone()];
+        }
+        let with_seed = |(i, &seed): (usize, &u64)| {
+            let mut training = Experiment { seed: Some(seed), ..experiment.clone() };
+            training.train.seed = seed;
+            if let Some(&of_sample) = training.sample.seeds.get(i) {
+                training.sample.params.insert("seed".to_owned(), of_sample.into());
+            }
+            training
+        };
+        self.seeds.iter().enumerate().map(with_seed).collect()
+    }
+
     /// The JSON Schema (draft 7) of `pipeline.yaml`.
-    pub fn schema() -> Value {
         schema::<RawManifest>()
     }
 }

@@ -110,8 +110,8 @@ mod tests {
         StageId::of(stage, experiment)
     }
 
-    const HOLDOUT: StageId = StageId { experiment: None, stage: Stage::Holdout };
-    const REPORT: StageId = StageId { experiment: None, stage: Stage::Report };
+    const HOLDOUT: StageId = StageId { experiment: None, stage: Stage::Holdout, seed: None };
+    const REPORT: StageId = StageId { experiment: None, stage: Stage::Report, seed: None };
 
     #[test]
     fn stages_after_one_that_would_run_wait_for_it() {

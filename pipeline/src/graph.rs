@@ -28,9 +28,14 @@ pub fn nodes(manifest: &Manifest, selected: &[String]) -> Result<Vec<Node>> {
     let mut nodes = vec![node(Stage::Holdout, None)?];
     for experiment in manifest.experiments() {
         if selected.is_empty() || selected.contains(&experiment.name) {
-            for stage in Stage::OF_EXPERIMENT {
-                if stage != Stage::Sample || experiment.needs_sample() {
-                    nodes.push(node(stage, Some(experiment))?);
+            for training in manifest.trainings(experiment) {
+                for stage in Stage::OF_EXPERIMENT {
+                    // Seeds may share a sample.
+                    let id = StageId::in_experiment(stage, &training);
+                    let is_listed = nodes.iter().any(|node| node.plan.id == id);
+                    if (stage != Stage::Sample || experiment.needs_sample()) && !is_listed {
+                        nodes.push(node(stage, Some(&training))?);
+                    }
                 }
             }
         }
@@ -44,7 +49,10 @@ pub fn needs(id: &StageId, other: &StageId) -> bool {
     match (id.stage, other.stage) {
         (Stage::Holdout, _) | (_, Stage::Report) => false,
         (Stage::Report, _) | (_, Stage::Holdout) => true,
-        (stage, earlier) => earlier < stage && id.experiment == other.experiment,
+        (stage, earlier) => {
+            let is_of_seed = other.seed.is_none() || other.seed == id.seed;
+            earlier < stage && id.experiment == other.experiment && is_of_seed
+        }
     }
 }
 

@@ -153,7 +153,7 @@ fn run(node: &Node) {
     let parts = Parts::of(&node.plan, &node.binary, &mut Hashes::default()).unwrap();
     let text = parts.fingerprint();
     let record = record_of(&node.plan.dir, parts, &[("out", &text)]);
-    let StageId { stage, experiment } = node.plan.id.clone();
+    let StageId { stage, experiment, .. } = node.plan.id.clone();
     let record = Record { stage: stage.to_string(), experiment, ..record };
     record.save(&node.plan.record_path()).unwrap();
 }

@@ -32,6 +32,10 @@ pub fn command(binary: &Path, id: &StageId, manifest: &ManifestArgs, n_threads: 
     if let Some(experiment) = &id.experiment {
         command.arg("--experiment").arg(experiment);
     }
+    // A sample that seeds share is drawn once, whichever seed it is drawn for.
+    if let Some(seed) = id.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
     command.env(UNDER_RUNNER, "1");
     if n_threads < machine::cores() {
         command.env("RAYON_NUM_THREADS", n_threads.to_string());

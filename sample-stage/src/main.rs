@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use contract::Stage;
 use contract::cli::{self, ExperimentArgs, ManifestArgs};
+use contract::manifest::Experiment;
 use contract::depth::on_large_stack;
 use contract::record::Record;
 use contract::run::StageRun;
@@ -90,13 +91,17 @@ fn run(args: &Args) -> anyhow::Result<String> {
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
         Command::Sample(args) => {
-            let (manifest, experiment) = args.load()?;
-            let stage = StageRun::start(&manifest, Stage::Sample, Some(&experiment))?;
-            let dir = stage.plan.dir.clone();
-            let record = runtime.block_on(sample::run(&experiment, stage))?;
-            let (name, took) = (&experiment.name, took(&record));
-            let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
-            Ok(format!("sample of {name}: {}\n{took}\n{}", table(&statistics), dir.display()))
+            let (manifest, samples) = args.load(Stage::Sample)?;
+            let draw = |experiment: &Experiment| {
+                let stage = StageRun::start(&manifest, Stage::Sample, Some(experiment))?;
+                let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.clone());
+                let record = runtime.block_on(sample::run(experiment, stage))?;
+                let took = took(&record);
+                let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
+                Ok(format!("{id}: {}\n{took}\n{}", table(&statistics), dir.display()))
+            };
+            let lines: anyhow::Result<Vec<String>> = samples.iter().map(draw).collect();
+            Ok(lines?.join("\n"))
         }
     }
 }

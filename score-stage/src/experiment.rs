@@ -10,11 +10,11 @@ use contract::brands::Tier;
 use contract::cli::ExperimentArgs;
 use contract::exit::DataError;
 use contract::ipc::{self, Finished, Table};
-use contract::manifest::{Calibration, ExpectedOver, Memory as NeighbourParams, ScoreParams};
+use contract::manifest::{Calibration, Experiment, ExpectedOver, Memory as NeighbourParams, ScoreParams};
 use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::tables::{self, Contract};
-use contract::{Stage, columns, threads, thresholds};
+use contract::{Manifest, Stage, columns, threads, thresholds};
 use metrics::{Histogram, OwnedLists, TradeOff};
 use model::Model;
 use serde_json::{Value, json};
@@ -28,11 +28,17 @@ use crate::scorer::Scorer;
 use crate::split::Split;
 use crate::{fit, table};
 
-/// Scores one experiment of the manifest; returns what to print.
+/// Scores one experiment of the manifest, for each of its seeds; returns what to print.
 pub fn score(args: &ExperimentArgs) -> Result<String> {
-    let (manifest, experiment) = args.load()?;
+    let (manifest, trainings) = args.load(Stage::Score)?;
+    let lines: Result<Vec<String>> =
+        trainings.iter().map(|training| score_one(&manifest, training)).collect();
+    Ok(lines?.join("\n"))
+}
+
+fn score_one(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
     let params = &experiment.score;
-    let mut stage = StageRun::start(&manifest, Stage::Score, Some(&experiment))?;
+    let mut stage = StageRun::start(manifest, Stage::Score, Some(experiment))?;
     let models = Refit::read(&stage)?;
     let brands = stage.read("brands", &tables::BRANDS)?;
     check_brands(&models.last, stage.input("model"), &brands)?;
@@ -54,11 +60,10 @@ pub fn score(args: &ExperimentArgs) -> Result<String> {
     let (summary, chosen) = results.summary();
     let per_user = results.tested.predicted_per_user();
     results.write(&mut stage, &models, params)?;
-    let dir = stage.plan.dir.display().to_string();
+    let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.display().to_string());
     let record = stage.done(summary)?;
     Ok(format!(
-        "score of {}: {} test users, {per_user:.2} brands predicted per user{chosen} in {:.1} s\n{dir}",
-        experiment.name,
+        "{id}: {} test users, {per_user:.2} brands predicted per user{chosen} in {:.1} s\n{dir}",
         test.rows().len(),
         record.secs
     ))

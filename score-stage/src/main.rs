@@ -35,6 +35,9 @@ struct Args {
     /// Experiment of the manifest
     #[arg(long, value_name = "NAME", required = true)]
     experiment: Option<String>,
+    /// With `seeds` in the manifest, score only this one's training [default: one after the other]
+    #[arg(long, value_name = "NUM")]
+    seed: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Predict(args)) => predict::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
-            experiment::score(&ExperimentArgs { manifest: args.manifest, experiment })
+            experiment::score(&ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed })
         }
     })
 }

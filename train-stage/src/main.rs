@@ -11,7 +11,7 @@ use contract::cli::{self, ExperimentArgs};
 use contract::manifest::{Experiment, ModelKind};
 use contract::plan::JUDGED_MODEL;
 use contract::run::StageRun;
-use contract::{Stage, tables};
+use contract::{Manifest, Stage, tables};
 
 use brands::Brands;
 use results::Results;
@@ -43,20 +43,25 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String> {
-    let (manifest, experiment) = args.experiment.load()?;
-    let mut stage = StageRun::start(&manifest, Stage::Train, Some(&experiment))?;
+    let (manifest, trainings) = args.experiment.load(Stage::Train)?;
+    let lines: Result<Vec<String>> =
+        trainings.iter().map(|training| train(&manifest, training)).collect();
+    Ok(lines?.join("\n"))
+}
+
+fn train(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
+    let mut stage = StageRun::start(manifest, Stage::Train, Some(experiment))?;
     let brands = Brands::of(&stage.read("brands", &tables::BRANDS)?)?;
-    let results = make_model(&stage, &experiment, &brands)?;
+    let results = make_model(&stage, experiment, &brands)?;
     write(&results, &mut stage)?;
 
-    let dir = stage.plan.dir.display().to_string();
+    let (stage_id, dir) = (stage.plan.id.clone(), stage.plan.dir.display().to_string());
     stage.add_secs(results.earlier_secs);
     let record = stage.done(results.model.training.clone())?;
     for file in &results.checkpoints {
         file.remove().with_context(|| format!("cannot remove {}", file.path.display()))?;
     }
-    let name = &experiment.name;
-    Ok(format!("train of {name}: {} in {:.1} s\n{dir}", results.summary, record.secs))
+    Ok(format!("{stage_id}: {} in {:.1} s\n{dir}", results.summary, record.secs))
 }
 
 fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Results> {

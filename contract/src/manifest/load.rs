@@ -294,6 +294,7 @@ impl Loader {
         let baseline = self.baseline(&names);
         let holdout = self.holdout();
         let report = self.report();
+        let seeds = self.seeds();
         self.check_names(&names, run_dir.as_deref());
         let known = self.features();
         let experiments: Vec<_> =
@@ -304,6 +305,7 @@ impl Loader {
             data: Data { features: known?, ..data? },
             holdout: holdout?,
             report: report?,
+            seeds: seeds?,
             baseline: baseline?,
             experiments: experiments.into_iter().map(|e| (e.name.clone(), e)).collect(),
             notes: std::mem::take(&mut self.notes),
@@ -476,6 +478,7 @@ impl Loader {
                 .map_or_else(Vec::new, |map| map.keys().cloned().collect()),
             train: self.stage(name, "train")?,
             score: self.stage(name, "score")?,
+            seed: None,
         };
 
         match experiment.sample.sql.take() {

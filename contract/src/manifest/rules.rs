@@ -84,6 +84,37 @@ impl Loader {
     }
 
     /// Checks `stages.report`.
+    /// Seeds of training, each once; `train.seed` has no place beside them.
+    pub(super) fn seeds(&mut self) -> Option<Vec<u64>> {
+        let seeds: Vec<u64> = self.sound_or_default(&["seeds"])?;
+        if let Some(i) = (1..seeds.len()).find(|&i| seeds[..i].contains(&seeds[i])) {
+            let message = format!("`seeds`: {} appears twice", seeds[i]);
+            self.problem(&path_of(&["seeds", &i.to_string()]), false, message);
+        }
+        Some(seeds)
+    }
+
+    /// With `seeds`, an experiment's own seed would be ignored, and its sample's seeds must be as
+    /// many.
+    fn check_seeds(&mut self, experiment: &Experiment) {
+        let name = &experiment.name;
+        let n_seeds = self.at(&["seeds"]).and_then(Value::as_array).map_or(0, Vec::len);
+        let path = self.origin(name, &["train", "seed"]);
+        if n_seeds > 0 && self.at(&path).is_some() {
+            let message = "`train.seed`: has no effect beside `seeds`, which lists the seeds of \
+                           all trainings\nhint: leave one of the two out; for one run, `--set seeds=[8]`";
+            self.problem(&path, true, message.to_owned());
+        }
+        let n_of_sample = experiment.sample.seeds.len();
+        if n_of_sample > 0 && n_of_sample != n_seeds {
+            let path = self.origin(name, &["sample", "seeds"]);
+            let message = format!(
+                "`sample.seeds`: found {n_of_sample}, expected as many as `seeds` lists, {n_seeds}"
+            );
+            self.problem(&path, false, message);
+        }
+    }
+
     pub(super) fn report(&mut self) -> Option<ReportParams> {
         let path = path_of(&["stages", "report"]);
         let value = self.at(&path).cloned().unwrap_or_default();
@@ -174,6 +205,7 @@ impl Loader {
         if let Some(known) = known {
             self.check_features(experiment, known);
         }
+        self.check_seeds(experiment);
         self.check_sampling(experiment);
         self.check_score(experiment);
         self.check_effect(experiment);

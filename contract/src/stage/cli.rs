@@ -11,6 +11,7 @@ use crate::exit::{
     UsageError,
 };
 use crate::manifest::{Experiment, Manifest, NoSuchExperiment};
+use crate::plan::{Stage, StageId};
 use crate::unreadable::Unreadable;
 use crate::{Problems, interrupt, ipc, output, print_line, warn_line};
 
@@ -34,6 +35,9 @@ pub struct ExperimentArgs {
     /// Experiment of the manifest
     #[arg(long, value_name = "NAME")]
     pub experiment: String,
+    /// With `seeds` in the manifest, run only this one's training [default: one after the other]
+    #[arg(long, value_name = "NUM")]
+    pub seed: Option<u64>,
 }
 
 impl ManifestArgs {
@@ -50,17 +54,34 @@ impl ManifestArgs {
 }
 
 impl ExperimentArgs {
-    /// Reads and checks the manifest and finds the experiment.
+    /// Reads and checks the manifest and finds the experiment: once for each seed that a stage runs
+    /// with.
     ///
     /// # Errors
     ///
-    /// [`Problems`] or [`NoSuchExperiment`].
-    pub fn load(&self) -> anyhow::Result<(Manifest, Experiment)> {
+    /// [`Problems`], [`NoSuchExperiment`], or [`UsageError`] if the manifest does not list the seed.
+    pub fn load(&self, stage: Stage) -> anyhow::Result<(Manifest, Vec<Experiment>)> {
         let ManifestArgs { manifest, set } = &self.manifest;
         let manifest = Manifest::load(manifest, set, std::slice::from_ref(&self.experiment))?;
-        let experiment = manifest.experiment(&self.experiment)?.clone();
+        let experiment = manifest.experiment(&self.experiment)?;
         say_notes(&manifest, Some(&experiment.name));
-        Ok((manifest, experiment))
+        let mut trainings = manifest.trainings(experiment);
+        if let Some(seed) = self.seed {
+            trainings.retain(|training| training.seed == Some(seed));
+            if trainings.is_empty() {
+                return Err(UsageError(self.no_such_seed(seed, &manifest)).into());
+            }
+        }
+        trainings.dedup_by_key(|training| StageId::in_experiment(stage, training));
+        Ok((manifest, trainings))
+    }
+
+    fn no_such_seed(&self, seed: u64, manifest: &Manifest) -> String {
+        format!(
+            "`--seed {seed}`: experiment `{}` is not trained with it, expected one of {:?}\n\
+             hint: list it in the manifest's `seeds`, or leave `--seed` out",
+            self.experiment, manifest.seeds
+        )
     }
 }
 

@@ -77,24 +77,41 @@ pub struct StageId {
     /// `holdout`, `sample`, `train`, `score` or `report`
     #[schemars(with = "String")]
     pub stage: Stage,
+    /// Which of the manifest's seeds, for stages that run once for each
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl StageId {
     /// A stage that all experiments share.
     pub fn shared(stage: Stage) -> Self {
-        Self { experiment: None, stage }
+        Self { experiment: None, stage, seed: None }
     }
 
     /// A stage of an experiment.
     pub fn of(stage: Stage, experiment: impl Into<String>) -> Self {
-        Self { experiment: Some(experiment.into()), stage }
+        Self { experiment: Some(experiment.into()), stage, seed: None }
+    }
+
+    /// A stage of an experiment, which may be trained with one of several seeds.
+    pub fn in_experiment(stage: Stage, experiment: &Experiment) -> Self {
+        let is_of_seed = stage != Stage::Sample || experiment.has_sample_of_seed();
+        Self { seed: experiment.seed.filter(|_| is_of_seed), ..Self::of(stage, &experiment.name) }
+    }
+
+    /// The experiment and the seed, as in tables: `bau`, `bau (seed 8)`.
+    pub fn whose(&self) -> String {
+        match (&self.experiment, self.seed) {
+            (Some(experiment), Some(seed)) => format!("{experiment} (seed {seed})"),
+            (experiment, _) => experiment.clone().unwrap_or_default(),
+        }
     }
 }
 
 impl fmt::Display for StageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.experiment {
-            Some(experiment) => write!(f, "{} of {experiment}", self.stage),
+            Some(_) => write!(f, "{} of {}", self.stage, self.whose()),
             None => write!(f, "{}", self.stage),
         }
     }
@@ -155,6 +172,19 @@ impl StagePlan {
 /// thresholds can be fitted on them.
 pub const JUDGED_MODEL: &str = "judged_model.arrow";
 
+/// Folder of a seed's stages in that of its experiment.
+pub fn seed_dir(seed: u64) -> String {
+    format!("seed-{seed}")
+}
+
+/// Name of an input of the report: `bau/scores`, or `bau/seed-8/scores`.
+pub fn report_input(training: &Experiment, file: &str) -> String {
+    match training.seed {
+        Some(seed) => format!("{}/{}/{file}", training.name, seed_dir(seed)),
+        None => format!("{}/{file}", training.name),
+    }
+}
+
 fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
@@ -186,12 +216,16 @@ impl Manifest {
         warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect()
     }
 
-    /// Folder of a stage's outputs.
-    pub fn stage_dir(&self, stage: Stage, experiment: Option<&str>) -> PathBuf {
-        match experiment {
-            Some(experiment) => self.run_dir.join(experiment).join(stage.name()),
-            None => self.run_dir.join(stage.name()),
-        }
+    /// Folder of a stage's outputs: `holdout`, `bau/train`, or `bau/seed-8/train`.
+    pub fn stage_dir(&self, id: &StageId) -> PathBuf {
+        let mut dir = self.run_dir.clone();
+        dir.extend(&id.experiment);
+        dir.extend(id.seed.map(seed_dir));
+        dir.join(id.stage.name())
+    }
+
+    fn dir_of(&self, stage: Stage, experiment: &Experiment) -> PathBuf {
+        self.stage_dir(&StageId::in_experiment(stage, experiment))
     }
 
     /// The plan of a stage: `experiment` is given for the stages that belong to one.
@@ -206,26 +240,30 @@ impl Manifest {
         };
         let id = match experiment {
             Some(experiment) if Stage::OF_EXPERIMENT.contains(&stage) => {
-                StageId::of(stage, &experiment.name)
+                StageId::in_experiment(stage, experiment)
             }
             _ => StageId::shared(stage),
         };
-        let dir = self.stage_dir(stage, id.experiment.as_deref());
+        let dir = self.stage_dir(&id);
         let records = if stage == Stage::Report { self.record_paths() } else { Vec::new() };
         StagePlan { id, dir, inputs, records, params }
     }
 
     /// Records of all stages but the report.
     fn record_paths(&self) -> Vec<PathBuf> {
-        let of_experiments = self.experiments().flat_map(|experiment| {
-            Stage::OF_EXPERIMENT.map(|stage| self.stage_dir(stage, Some(&experiment.name)))
+        let trainings = self.experiments().flat_map(|experiment| self.trainings(experiment));
+        let of_experiments = trainings.flat_map(|training| {
+            Stage::OF_EXPERIMENT.map(|stage| self.dir_of(stage, &training))
         });
-        let dirs = std::iter::once(self.stage_dir(Stage::Holdout, None)).chain(of_experiments);
-        dirs.map(|dir| dir.join(RECORD)).collect()
+        let holdout = self.stage_dir(&StageId::shared(Stage::Holdout));
+        let mut dirs: Vec<PathBuf> = std::iter::once(holdout).chain(of_experiments).collect();
+        dirs.dedup(); // seeds may share a sample
+        dirs.into_iter().map(|dir| dir.join(RECORD)).collect()
     }
 
     fn holdout_file(&self, name: &str) -> Input {
-        input(name, self.stage_dir(Stage::Holdout, None).join(format!("{name}.arrow")))
+        let dir = self.stage_dir(&StageId::shared(Stage::Holdout));
+        input(name, dir.join(format!("{name}.arrow")))
     }
 
     fn holdout_plan(&self) -> (Vec<Input>, Value) {
@@ -292,14 +330,14 @@ impl Manifest {
             map.retain(|key, _| key == "model" || key == "history");
             return (inputs, params);
         }
-        let sample = self.stage_dir(Stage::Sample, Some(&experiment.name));
+        let sample = self.dir_of(Stage::Sample, experiment);
         inputs.push(input("examples", sample.join("examples.arrow")));
         inputs.push(self.holdout_file("valid"));
         (inputs, params)
     }
 
     fn score_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
-        let train = self.stage_dir(Stage::Train, Some(&experiment.name));
+        let train = self.dir_of(Stage::Train, experiment);
         let mut inputs = vec![
             input("model", train.join("model.arrow")),
             self.holdout_file("brands"),
@@ -314,7 +352,7 @@ impl Manifest {
             inputs.push(self.holdout_file("features"));
         }
         if has_memory || experiment.score.calibration == Calibration::Prior {
-            let sample = self.stage_dir(Stage::Sample, Some(&experiment.name));
+            let sample = self.dir_of(Stage::Sample, experiment);
             inputs.push(input("examples", sample.join("examples.arrow")));
         }
         (inputs, what_changes_results(&experiment.score))
@@ -324,18 +362,20 @@ impl Manifest {
         let mut inputs = vec![self.holdout_file("brands")];
         for experiment in self.experiments() {
             let name = &experiment.name;
-            let score = self.stage_dir(Stage::Score, Some(name));
-            let train = self.stage_dir(Stage::Train, Some(name));
-            for (file, dir) in [
-                ("scores", &score),
-                ("histogram", &score),
-                ("thresholds", &score),
-                ("trade_off", &score),
-                ("history", &train),
-            ] {
-                let path = dir.join(format!("{file}.arrow"));
-                let input = input(format!("{name}/{file}"), path);
-                inputs.push(Input { is_optional: true, ..input });
+            for training in self.trainings(experiment) {
+                let score = self.dir_of(Stage::Score, &training);
+                let train = self.dir_of(Stage::Train, &training);
+                for (file, dir) in [
+                    ("scores", &score),
+                    ("histogram", &score),
+                    ("thresholds", &score),
+                    ("trade_off", &score),
+                    ("history", &train),
+                ] {
+                    let path = dir.join(format!("{file}.arrow"));
+                    let input = input(report_input(&training, file), path);
+                    inputs.push(Input { is_optional: true, ..input });
+                }
             }
             if experiment.needs_sample() {
                 // Shown as it is, comments included.
@@ -353,9 +393,11 @@ impl Manifest {
                 json!({"name": e.name, "sample": sample, "train": train, "score": score})
             })
             .collect();
-        (
-            inputs,
-            json!({"report": self.report, "baseline": self.baseline, "experiments": experiments}),
-        )
+        let mut params =
+            json!({"report": self.report, "baseline": self.baseline, "experiments": experiments});
+        if !self.seeds.is_empty() {
+            params["seeds"] = json!(self.seeds);
+        }
+        (inputs, params)
     }
 }

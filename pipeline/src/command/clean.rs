@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::forecast::{Forecast, forecast};
 use crate::freshness::State;
-use crate::graph::nodes;
+use crate::graph::{Node, nodes};
 use crate::run_dir;
 use crate::store::Store;
 
@@ -104,20 +104,20 @@ fn is_agreed(total: &str, as_json: bool) -> Result<bool> {
 
 /// Everything that can be deleted.
 fn unused(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
-    let mut unused = unused_results(manifest, hashes)?;
-    unused.extend(unused_experiments(manifest));
+    let nodes = nodes(manifest, &[])?;
+    let mut unused = unused_results(manifest, &nodes, hashes);
+    unused.extend(unused_experiments(manifest, &nodes));
     count_freed(&mut unused);
     Ok(unused)
 }
 
 /// Kept results that are not in an experiment's folder and that no setting of the manifest would
 /// restore.
-fn unused_results(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused>> {
-    let nodes = nodes(manifest, &[])?;
+fn unused_results(manifest: &Manifest, nodes: &[Node], hashes: &mut Hashes) -> Vec<Unused> {
     let store = Store::of(&manifest.run_dir);
     let in_folders = nodes.iter().filter_map(|node| Some(Record::of(&node.plan)?.fingerprint));
     let mut used: BTreeSet<String> = in_folders.collect();
-    for forecast in forecast(&nodes, false, &store, hashes) {
+    for forecast in forecast(nodes, false, &store, hashes) {
         if let Forecast::Known(State::Kept { record, .. }) = forecast {
             used.insert(record.fingerprint);
         }
@@ -132,7 +132,7 @@ fn unused_results(manifest: &Manifest, hashes: &mut Hashes) -> Result<Vec<Unused
             unused.push(Unused { bytes: 0, path, what, files });
         }
     }
-    Ok(unused)
+    unused
 }
 
 /// Why kept results are unused.
@@ -146,22 +146,45 @@ fn what(Record { stage, experiment, .. }: Record, manifest: &Manifest) -> String
     }
 }
 
-/// Folders of experiments that are no longer in the manifest.
-fn unused_experiments(manifest: &Manifest) -> Vec<Unused> {
+/// Folders of experiments that are no longer in the manifest, and of trainings with seeds that it no
+/// longer lists.
+fn unused_experiments(manifest: &Manifest, nodes: &[Node]) -> Vec<Unused> {
     let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
+    let is_planned = |dir: &PathBuf| nodes.iter().any(|node| node.plan.dir == *dir);
     let mut unused = Vec::new();
     for path in folders(&manifest.run_dir) {
         let name = name_of(&path);
-        let dirs = Stage::OF_EXPERIMENT.map(|stage| (stage, path.join(stage.name())));
+        let dirs = stage_dirs(&path);
         // A folder without a stage's record is somebody else's.
         let is_of_stages = dirs.iter().any(|(_, dir)| dir.join(RECORD).exists());
-        if is_of_stages && !shared.contains(&&*name) && manifest.experiment(&name).is_err() {
+        if !is_of_stages || shared.contains(&&*name) {
+            continue;
+        }
+        if manifest.experiment(&name).is_err() {
             let what = "an experiment that is no longer in the manifest".to_owned();
             let files = dirs.iter().flat_map(|(stage, dir)| files_of_stage(*stage, dir)).collect();
             unused.push(Unused { bytes: 0, path, what, files });
+            continue;
+        }
+        for (stage, dir) in dirs {
+            if dir.join(RECORD).exists() && !is_planned(&dir) {
+                let what = format!("{stage} of {name}, with other seeds");
+                let files = files_of_stage(stage, &dir);
+                unused.push(Unused { bytes: 0, path: dir, what, files });
+            }
         }
     }
     unused
+}
+
+/// Where an experiment's stages may have written: in its folder and in those of seeds.
+fn stage_dirs(experiment: &Path) -> Vec<(Stage, PathBuf)> {
+    let of_seeds = folders(experiment).into_iter().filter(|dir| name_of(dir).starts_with("seed-"));
+    let parents = std::iter::once(experiment.to_owned()).chain(of_seeds);
+    let stages = |parent: PathBuf| {
+        Stage::OF_EXPERIMENT.map(|stage| (stage, parent.join(stage.name())))
+    };
+    parents.flat_map(stages).filter(|(_, dir)| is_folder(dir)).collect()
 }
 
 fn name_of(path: &Path) -> String {
@@ -184,10 +207,11 @@ impl Unused {
             fs::remove_file(file).with_context(|| format!("cannot delete {}", file.display()))?;
         }
         // Inner folders first; one that holds something else stays.
-        let stages = Stage::OF_EXPERIMENT.map(|stage| self.path.join(stage.name()));
-        let stages = stages.into_iter().filter(|dir| is_folder(dir));
-        for dir in stages.chain([self.path.clone()]) {
-            match fs::remove_dir(&dir) {
+        let inner = self.files.iter().flat_map(|file| file.ancestors().skip(1));
+        let mut dirs: BTreeSet<&Path> = inner.filter(|dir| dir.starts_with(&self.path)).collect();
+        dirs.insert(&self.path);
+        for dir in dirs.into_iter().rev() {
+            match fs::remove_dir(dir) {
                 Err(err) if err.kind() != io::ErrorKind::DirectoryNotEmpty => {
                     return Err(err).with_context(|| format!("cannot delete {}", dir.display()));
                 }

@@ -39,14 +39,20 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
     // The report's reasons may be of any experiment.
     let selected = if stage == Stage::Report { vec![] } else { vec![experiment.to_owned()] };
     let nodes = nodes(manifest, &selected)?;
-    let place = nodes.iter().position(|node| node.plan.id.stage == stage).ok_or_else(|| {
-        UsageError(format!("`{experiment}` has no stage {stage}: its model needs no examples"))
-    })?;
-    let id = &nodes[place].plan.id;
-    let (state, why) = words(id, forecasts(manifest, &nodes).swap_remove(place));
-    let Why { words: reason, changes } = why;
-    Explanation { stage: id.to_string(), run: None, state: state.to_owned(), reason, changes }
-        .print(as_json);
+    if !nodes.iter().any(|node| node.plan.id.stage == stage) {
+        let why = format!("`{experiment}` has no stage {stage}: its model needs no examples");
+        return Err(UsageError(why).into());
+    }
+    let forecasts = forecasts(manifest, &nodes);
+    // One for each seed; the JSON of a stage without seeds is one object.
+    for (node, forecast) in nodes.iter().zip(forecasts) {
+        let id = &node.plan.id;
+        if id.stage == stage {
+            let (state, why) = words(id, forecast);
+            let (state, Why { words: reason, changes }) = (state.to_owned(), why);
+            Explanation { stage: id.to_string(), run: None, state, reason, changes }.print(as_json);
+        }
+    }
     Ok(())
 }
 

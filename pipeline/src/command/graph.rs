@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
-use contract::plan::StageId;
-use contract::{Manifest, print_line};
+use contract::plan::{StageId, seed_dir};
+use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -51,12 +51,10 @@ pub fn graph(manifest: &Manifest, format: Option<GraphFormat>) -> Result<()> {
     Ok(())
 }
 
-/// A stage as in the graph: `bau/train`.
+/// A stage as in the graph: `bau/train`, or `bau/seed-8/train`.
 fn name(id: &StageId) -> String {
-    match &id.experiment {
-        Some(experiment) => format!("{experiment}/{}", id.stage),
-        None => id.stage.to_string(),
-    }
+    let folders = [id.experiment.clone(), id.seed.map(seed_dir), Some(id.stage.to_string())];
+    folders.into_iter().flatten().collect::<Vec<_>>().join("/")
 }
 
 /// A line for each experiment.
@@ -66,8 +64,14 @@ fn print_tree(manifest: &Manifest, ids: &[&StageId]) {
     for (i, experiment) in manifest.experiments().enumerate() {
         let branch = if i + 1 < n_experiments { '├' } else { '└' };
         let own = ids.iter().filter(|id| id.experiment.as_ref() == Some(&experiment.name));
-        let own: Vec<&str> = own.map(|id| id.stage.name()).collect();
-        print_line!("{branch}─ {}: {} ─ report", experiment.name, own.join(" ─ "));
+        let mut own: Vec<&str> = own.map(|id| id.stage.name()).collect();
+        own.sort_by_key(|name| Stage::OF_EXPERIMENT.map(Stage::name).iter().position(|s| s == name));
+        own.dedup();
+        let seeds = match manifest.trainings(experiment).len() {
+            1 => String::new(),
+            n => format!(" ({n} seeds)"),
+        };
+        print_line!("{branch}─ {}{seeds}: {} ─ report", experiment.name, own.join(" ─ "));
     }
 }
 

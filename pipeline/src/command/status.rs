@@ -47,8 +47,7 @@ pub fn status(manifest: &Manifest, as_json: bool) -> Result<()> {
         let (state, why) = words(&id, forecast);
         let secs = Record::of(&node.plan).map(|record| record.secs);
         let took = secs.map_or(String::new(), |secs| format!("{secs:.1} s"));
-        let experiment = id.experiment.as_deref().unwrap_or_default();
-        table.add_row([experiment, id.stage.name(), state, &took, &why.line()]);
+        table.add_row([&id.whose(), id.stage.name(), state, &took, &why.line()]);
         let reasons = why.reasons();
         rows.push(StageStatus { id, state, secs, reasons, changes: why.changes });
     }

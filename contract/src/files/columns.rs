@@ -248,7 +248,9 @@ mod tests {
     fn batches() -> Vec<RecordBatch> {
         let batch = |rows: &[&[u32]]| {
             let mut lists = ListBuilder::<u32>::default();
-            rows.iter().for_each(|row| lists.push(row));
+            for row in rows {
+                lists.push(row);
+            }
             let field = Field::new("brands", DataType::new_list(DataType::UInt32, false), false);
             RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![lists.finish()]).unwrap()
         };

@@ -208,7 +208,9 @@ impl<'a> Page<'a> {
         for object in &objects {
             let mut entries = self.keys_of(**object, path);
             if objects.len() > 1 {
-                entries.iter_mut().for_each(|entry| entry.default.clear());
+                for entry in &mut entries {
+                    entry.default.clear();
+                }
             }
             let condition = match entries.len() {
                 1 => sentence(object.description) + " ",

@@ -552,7 +552,9 @@ mod tests {
                     }
                 }
                 ("anyOf" | "oneOf" | "allOf" | "items", Value::Array(schemas)) => {
-                    schemas.iter().for_each(|schema| each_schema(&at, schema, look));
+                    for schema in schemas {
+                        each_schema(&at, schema, look);
+                    }
                 }
                 ("items" | "additionalProperties", schema) => each_schema(&at, schema, look),
                 _ => {}

@@ -1064,6 +1064,7 @@ impl Manifest {
     }
 
     /// The JSON Schema (draft 7) of `pipeline.yaml`.
+    pub fn schema() -> Value {
         schema::<RawManifest>()
     }
 }

@@ -48,19 +48,15 @@ pub struct BrandDraws {
 pub const MAX_BRAND_DRAWS: usize = 1000;
 
 impl BrandDraws {
-    /// The central interval of the change of one brand's F1 from `baseline` to this. A draw without
-    /// any of its users shows no change, so the interval of a brand with two or three users always
+    /// The change of one brand's F1 from `baseline` to this in each draw. A draw without any of its
+    /// users shows no change, so the central interval of a brand with two or three users always
     /// includes 0.
-    ///
-    /// * `level`: as in [`percentile_interval`], as is the result.
-    pub fn change_of(&self, brand: usize, baseline: &Self, level: f64) -> Option<(f64, f64)> {
+    pub fn changes_of(&self, brand: usize, baseline: &Self) -> Vec<f64> {
         let f1 = |draws: &Self, draw: usize| {
             let f1 = draws.f1[brand * draws.n_draws + draw];
             if f1.is_nan() { 0.0 } else { f64::from(f1) }
         };
-        let changes: Vec<f64> =
-            (0..self.n_draws).map(|draw| f1(self, draw) - f1(baseline, draw)).collect();
-        percentile_interval(&changes, level)
+        (0..self.n_draws).map(|draw| f1(self, draw) - f1(baseline, draw)).collect()
     }
 
     /// Mean F1 of some brands in each draw, over those where it is defined; NaN if none is.
@@ -571,10 +567,14 @@ mod tests {
         let nothing = owned(vec![vec![]; 200]);
         let draw = |predicted: &OwnedLists| bootstrap(&of(&labels, predicted), 3, 400, 2).brands;
         let (found, missed) = (draw(&labels), draw(&nothing));
-        assert_eq!(found.change_of(0, &missed, 0.95), Some((0.0, 1.0)));
-        assert_eq!(found.change_of(1, &missed, 0.95), Some((1.0, 1.0)));
-        assert_eq!(found.change_of(2, &missed, 0.95), Some((0.0, 0.0)), "nobody has brand 2");
-        assert_eq!(missed.change_of(1, &found, 0.95), Some((-1.0, -1.0)));
+        assert_eq!(percentile_interval(&found.changes_of(0, &missed), 0.95), Some((0.0, 1.0)));
+        assert_eq!(percentile_interval(&found.changes_of(1, &missed), 0.95), Some((1.0, 1.0)));
+        assert_eq!(
+            percentile_interval(&found.changes_of(2, &missed), 0.95),
+            Some((0.0, 0.0)),
+            "nobody has brand 2"
+        );
+        assert_eq!(percentile_interval(&missed.changes_of(1, &found), 0.95), Some((-1.0, -1.0)));
     }
 
     #[test]

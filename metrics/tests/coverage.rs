@@ -134,9 +134,8 @@ fn coverage(law: &Law, repeats: u64, n_draws: usize) -> [f64; 2] {
             measure(law, &brands, 100_000 + repeat, 0).map(|changes| changes.mean().unwrap())
         })
         .collect();
-    let truth = [0, 1].map(|metric| {
-        points.iter().map(|point| point[metric]).sum::<f64>() / points.len() as f64
-    });
+    let truth = [0, 1]
+        .map(|metric| points.iter().map(|point| point[metric]).sum::<f64>() / points.len() as f64);
     let held: Vec<[bool; 2]> = (0..repeats)
         .into_par_iter()
         .map(|repeat| {
@@ -147,9 +146,7 @@ fn coverage(law: &Law, repeats: u64, n_draws: usize) -> [f64; 2] {
             })
         })
         .collect();
-    [0, 1].map(|metric| {
-        held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64
-    })
+    [0, 1].map(|metric| held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64)
 }
 
 const NONE: [f32; 2] = [0.45, 0.45];
@@ -169,9 +166,10 @@ fn intervals_hold_the_truth() {
 /// `make bench-coverage`. Of 400 intervals at a level of 95 %, 93 to 97 % may hold the truth.
 #[test]
 #[ignore = "takes minutes"]
-#[expect(clippy::print_stdout, reason = "the table is the result")]
 fn coverage_of_many_repeats() {
-    println!("| users | seeds | difference | macro F1 | user F1 |\n| ---: | ---: | --- | ---: | ---: |");
+    println!(
+        "| users | seeds | difference | macro F1 | user F1 |\n| ---: | ---: | --- | ---: | ---: |"
+    );
     for (n_users, n_seeds) in [(2000, 1), (2000, 2), (2000, 3), (2000, 5), (500, 3)] {
         for (noise, name) in [(NONE, "none"), (REAL, "real")] {
             let has_new_networks = n_seeds > 1;

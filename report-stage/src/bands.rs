@@ -1,7 +1,7 @@
 //! Brands grouped by volume or by F1.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::Brand;
 
@@ -40,7 +40,7 @@ pub struct VolumeBand {
 }
 
 /// Number of brands in a range of F1.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct F1Band {
     /// Least F1 of the band, which ends where the next begins; the first band holds only 0
     pub from: f64,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use contract::brands::{ByTier, Tier};
 use indexmap::IndexMap;
-use metrics::{Counts, Draws, f1, paired_interval};
+use metrics::{Counts, Draws, SeedChanges, f1, percentile_interval};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::VolumeBand;
 use crate::figures::{AtK, Buckets, Figures};
 use crate::load::Brand;
-use crate::verdict::{Outcome, Outcomes};
+use crate::verdict::{Agreement, Outcome, Outcomes};
 
 /// Share of the bootstrap draws inside an interval.
 pub const LEVEL: f64 = 0.95;
@@ -38,8 +38,15 @@ pub struct Judged {
     pub abs: Option<f64>,
     /// `abs` as a fraction of the baseline's value; null where that is 0
     pub rel: Option<f64>,
-    /// The central 95 % of the change over the paired bootstrap draws
+    /// The 95 % interval of the change over users and, where there are several, seeds
     pub ci95: Option<[f64; 2]>,
+    /// Standard deviation of the change over the seeds; null with one
+    pub spread: Option<f64>,
+    /// Seeds that the change was measured with
+    pub n_seeds: u64,
+    /// Those whose own change, by its own interval over users, is as the mean's: above 0, below 0 or
+    /// neither
+    pub n_agree: u64,
 }
 
 impl Judged {
@@ -48,9 +55,16 @@ impl Judged {
         Change { abs: self.abs, rel: self.rel }
     }
 
-    /// What the interval says.
+    /// What the interval says, if no seed says something else.
     pub fn outcome(&self) -> Outcome {
-        Outcome::of(self.ci95)
+        match Outcome::of(self.ci95) {
+            Outcome::Better | Outcome::Worse if self.n_agree < self.n_seeds => Outcome::NotSettled,
+            outcome => outcome,
+        }
+    }
+
+    fn agreement(&self) -> Agreement {
+        Agreement { n_agree: self.n_agree, n_seeds: self.n_seeds }
     }
 }
 
@@ -91,7 +105,11 @@ pub struct Delta {
 impl Delta {
     /// What the intervals say of both levels.
     pub fn outcomes(&self) -> Outcomes {
-        Outcomes { item: self.item_f1.outcome(), user: self.user_f1.outcome() }
+        Outcomes {
+            item: self.item_f1.outcome(),
+            user: self.user_f1.outcome(),
+            agreement: [self.item_f1.agreement(), self.user_f1.agreement()],
+        }
     }
 }
 
@@ -102,7 +120,7 @@ pub struct BrandOutcomes {
     pub better: u64,
     /// The brand's interval lies entirely below 0
     pub worse: u64,
-    /// The brand's interval contains 0
+    /// The brand's interval contains 0, or its seeds disagree
     pub no_clear_change: u64,
     /// F1 is higher, clearly or not
     pub higher: u64,
@@ -117,48 +135,46 @@ pub struct Side<'a> {
     pub figures: &'a Figures,
     /// Decisions against labels, by `brand_idx`
     pub counts: &'a [Counts],
-    /// Over the same users with the same seed as the other side's
+    /// Over the same users, with the same seed of the bootstrap, as the other side's
     pub draws: &'a Draws,
 }
 
+/// An experiment and the baseline, trained with one seed.
+pub type Pair<'a> = [Side<'a>; 2];
+
 /// Compares an experiment with the baseline.
+///
+/// * `pairs`: one for each seed, at least one.
+/// * `means`: the experiment's figures and the baseline's, over the seeds.
 ///
 /// Returns the changes, and the change of each brand's F1 by `brand_idx`.
 pub fn delta(
     brands: &[Brand],
     bands: &[VolumeBand],
-    ours: Side,
-    baseline: Side,
+    pairs: &[Pair],
+    means: [&Figures; 2],
 ) -> (Delta, Vec<Judged>) {
-    let of_brands = brand_changes(ours, baseline);
-    let draws = [ours.draws, baseline.draws];
-    let [our_draws, base_draws] = draws;
-    let (ours, base) = (ours.figures, baseline.figures);
+    let of_brands: Vec<Judged> =
+        (0..brands.len()).map(|brand| brand_change(pairs, brand)).collect();
+    let [ours, base] = means;
     let (our_user, base_user) = (&ours.user, &base.user);
     let delta = Delta {
-        item_f1: judge(
-            change(ours.item.macro_f1, base.item.macro_f1),
-            &our_draws.macro_f1,
-            &base_draws.macro_f1,
-        ),
-        user_f1: judge(change(our_user.f1, base_user.f1), &our_draws.user_f1, &base_draws.user_f1),
-        micro_f1: judge(
-            change(ours.micro.f1, base.micro.f1),
-            &our_draws.micro_f1,
-            &base_draws.micro_f1,
-        ),
+        item_f1: judge(pairs, |f| f.item.macro_f1, |draws| draws.macro_f1.clone(), means),
+        user_f1: judge(pairs, |f| f.user.f1, |draws| draws.user_f1.clone(), means),
+        micro_f1: judge(pairs, |f| f.micro.f1, |draws| draws.micro_f1.clone(), means),
         map: change(ours.map, base.map),
         by_tier: ByTier::of(|tier| {
-            let [ours, base] = [ours, base].map(|side| side.item.by_tier.get(tier).macro_f1);
-            let members = (0..brands.len()).filter(|&brand| brands[brand].tier == tier);
-            judge_group(change(ours, base), draws, &members.collect::<Vec<_>>())
+            let members: Vec<usize> =
+                (0..brands.len()).filter(|&brand| brands[brand].tier == tier).collect();
+            let value = |figures: &Figures| figures.item.by_tier.get(tier).macro_f1;
+            judge(pairs, value, |draws| group_draws(draws, &members), means)
         }),
         by_volume: bands
             .iter()
             .enumerate()
             .map(|(i, band)| {
-                let [ours, base] = [ours, base].map(|side| side.item.by_volume[i].macro_f1);
-                judge_group(change(ours, base), draws, &band.members)
+                let value = |figures: &Figures| figures.item.by_volume[i].macro_f1;
+                judge(pairs, value, |draws| group_draws(draws, &band.members), means)
             })
             .collect(),
         brands: Some(brand_outcomes(&of_brands)),
@@ -172,19 +188,48 @@ pub fn delta(
     (delta, of_brands)
 }
 
-/// The change of each brand's F1; nothing where it is undefined on both sides.
-fn brand_changes(ours: Side, baseline: Side) -> Vec<Judged> {
-    let of_brand = |(brand, (&ours_counts, &base_counts)): (usize, (&Counts, &Counts))| {
-        let (ours_f1, base_f1) = (f1(ours_counts), f1(base_counts));
-        if ours_f1.is_none() && base_f1.is_none() {
-            return Judged::default();
-        }
-        // Undefined on one side: neither a user nor a prediction there, so nothing is gained.
-        let Change { abs, rel } = change(ours_f1.or(Some(0.0)), base_f1.or(Some(0.0)));
-        let interval = ours.draws.brands.change_of(brand, &baseline.draws.brands, LEVEL);
-        Judged { abs, rel, ci95: interval.map(|(low, high)| [low, high]) }
+/// The change of a brand's F1; nothing where it is undefined on both sides for all seeds.
+///
+/// A brand has too few users for an interval around the measured change, so this one is the central
+/// 95 % of the draws, each a mean over the seeds.
+fn brand_change(pairs: &[Pair], brand: usize) -> Judged {
+    let f1s = pairs.iter().map(|pair| pair.map(|side| f1(side.counts[brand])));
+    // Undefined on one side: neither a user nor a prediction there, so nothing is gained.
+    let defined = |[ours, base]: [Option<f64>; 2]| {
+        (ours.is_some() || base.is_some()).then(|| [ours.unwrap_or(0.0), base.unwrap_or(0.0)])
     };
-    ours.counts.iter().zip(baseline.counts).enumerate().map(of_brand).collect()
+    let f1s: Vec<[f64; 2]> = f1s.filter_map(defined).collect();
+    if f1s.is_empty() {
+        return Judged::default();
+    }
+    let [ours, base] =
+        [0, 1].map(|side| f1s.iter().map(|f1s| f1s[side]).sum::<f64>() / f1s.len() as f64);
+    let Change { abs, rel } = change(Some(ours), Some(base));
+    let draws: Vec<Vec<f64>> = pairs
+        .iter()
+        .map(|[ours, base]| ours.draws.brands.changes_of(brand, &base.draws.brands))
+        .collect();
+    let means: Vec<f64> = (0..draws[0].len())
+        .map(|draw| draws.iter().map(|draws| draws[draw]).sum::<f64>() / draws.len() as f64)
+        .collect();
+    let changes: Vec<f64> = f1s.iter().map(|[ours, base]| ours - base).collect();
+    let is_alike = |change: &&f64| abs.is_some_and(|abs| (**change > 0.0) == (abs > 0.0));
+    Judged {
+        abs,
+        rel,
+        ci95: percentile_interval(&means, LEVEL).map(|(low, high)| [low, high]),
+        spread: deviation(&changes),
+        n_seeds: changes.len() as u64,
+        n_agree: changes.iter().filter(is_alike).count() as u64,
+    }
+}
+
+/// Standard deviation; `None` of fewer than two values.
+fn deviation(values: &[f64]) -> Option<f64> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
 }
 
 fn brand_outcomes(changes: &[Judged]) -> BrandOutcomes {
@@ -193,7 +238,7 @@ fn brand_outcomes(changes: &[Judged]) -> BrandOutcomes {
         match judged.outcome() {
             Outcome::Better => outcomes.better += 1,
             Outcome::Worse => outcomes.worse += 1,
-            Outcome::NoClearChange => outcomes.no_clear_change += 1,
+            Outcome::NoClearChange | Outcome::NotSettled => outcomes.no_clear_change += 1,
             Outcome::Undefined => {}
         }
         outcomes.higher += u64::from(judged.abs > Some(0.0));
@@ -221,19 +266,52 @@ fn change(ours: Option<f64>, baseline: Option<f64>) -> Change {
     Change { abs: Some(abs), rel: (baseline != 0.0).then(|| abs / baseline) }
 }
 
-fn judge(Change { abs, rel }: Change, ours: &[f64], baseline: &[f64]) -> Judged {
-    let interval = paired_interval(ours, baseline, LEVEL);
-    Judged { abs, rel, ci95: interval.map(|(low, high)| [low, high]) }
+/// Judges the change of one figure.
+///
+/// * `value`: the figure.
+/// * `of_draws`: the figure in each bootstrap draw.
+fn judge(
+    pairs: &[Pair],
+    value: impl Fn(&Figures) -> Option<f64>,
+    of_draws: impl Fn(&Draws) -> Vec<f64>,
+    means: [&Figures; 2],
+) -> Judged {
+    let [ours, base] = means.map(&value);
+    let Change { abs, rel } = change(ours, base);
+    let mut seeds = SeedChanges::default();
+    let mut alone = Vec::new();
+    for pair in pairs {
+        let [Some(ours), Some(base)] = pair.map(|side| value(side.figures)) else {
+            return Judged { abs, rel, ..Judged::default() };
+        };
+        let [our_draws, base_draws] = pair.map(|side| of_draws(side.draws));
+        let draws: Vec<f64> = our_draws.iter().zip(&base_draws).map(|(a, b)| a - b).collect();
+        let mut of_seed = SeedChanges::default();
+        of_seed.push(ours - base, draws.clone());
+        alone.push(Outcome::of(interval(&of_seed)));
+        seeds.push(ours - base, draws);
+    }
+    let ci95 = interval(&seeds);
+    let is_alike = |outcome: &&Outcome| **outcome == Outcome::of(ci95);
+    Judged {
+        abs,
+        rel,
+        ci95,
+        spread: deviation(seeds.points()),
+        n_seeds: pairs.len() as u64,
+        n_agree: alone.iter().filter(is_alike).count() as u64,
+    }
 }
 
-/// Judges the macro F1 of some brands. A draw without any of their users shows no change, as with
+fn interval(changes: &SeedChanges) -> Option<[f64; 2]> {
+    changes.interval(LEVEL).map(|(low, high)| [low, high])
+}
+
+/// Macro F1 of some brands in each draw. A draw without any of their users shows no change, as with
 /// single brands.
-fn judge_group(change: Change, draws: [&Draws; 2], members: &[usize]) -> Judged {
-    let [ours, base] = draws.map(|draws| -> Vec<f64> {
-        let means = draws.brands.mean(members.iter().copied());
-        means.into_iter().map(|mean| if mean.is_nan() { 0.0 } else { mean }).collect()
-    });
-    judge(change, &ours, &base)
+fn group_draws(draws: &Draws, members: &[usize]) -> Vec<f64> {
+    let means = draws.brands.mean(members.iter().copied());
+    means.into_iter().map(|mean| if mean.is_nan() { 0.0 } else { mean }).collect()
 }
 
 fn changes_at(ours: &AtK, base: &AtK) -> BTreeMap<usize, Change> {
@@ -253,7 +331,13 @@ mod tests {
 
     #[test]
     fn brands_are_counted_by_their_interval_and_by_their_sign() {
-        let judged = |abs, low, high| Judged { abs: Some(abs), rel: None, ci95: Some([low, high]) };
+        let judged = |abs, low, high| Judged {
+            abs: Some(abs),
+            ci95: Some([low, high]),
+            n_seeds: 1,
+            n_agree: 1,
+            ..Judged::default()
+        };
         let changes = [
             judged(0.2, 0.1, 0.3),
             judged(0.2, 0.0, 0.4),

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 /// Every term and its meaning, in the order of the report.
-const DEFINITIONS: [(&str, &str); 37] = [
+const DEFINITIONS: [(&str, &str); 38] = [
     (
         "F1",
         "2·tp / (2·tp + fp + fn). Of the test users, tp have the brand and are predicted to have it, fp are predicted but do not have it, fn have it but are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
@@ -25,11 +25,15 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ("micro F1", "F1 of the counts summed over all brands."),
     (
         "change",
-        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The interval is the central 95% of the change over the paired bootstrap draws of the test users. In a draw without any user of a tier or volume band, the change there counts as 0.",
+        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The 95% interval covers other test users, by paired bootstrap draws, and other seeds of training, by how much the change differs between the seeds; with one seed it covers other users only. In a draw without any user of a tier or volume band, the change there counts as 0.",
+    ),
+    (
+        "seeds",
+        "Training starts from random weights and a random order of examples, drawn from a seed. With `seeds` in the manifest every experiment is trained once for each; figures are means over them (counts rounded), the spread is the standard deviation of a change over them. Curves, thresholds, calibration, trade-offs and counts of single brands are those of the first seed.",
     ),
     (
         "brands better, worse",
-        "A brand is better or worse if the 95% interval of its own change of F1 lies entirely above or below 0; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
+        "A brand is better or worse if the central 95% of its own change of F1 over the draws lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
     ),
     ("support", "Test users who have the brand."),
     ("volume", "Distinct training users who have the brand, before sampling."),
@@ -122,7 +126,7 @@ const DEFINITIONS: [(&str, &str); 37] = [
     ),
     (
         "verdict",
-        "A level is better or worse if the 95% interval of its change against the baseline lies entirely above or below 0; otherwise there is no clear change. Item level is judged by macro F1. An experiment that never predicts more than half of the brands is called not working.",
+        "A level is better or worse if the 95% interval of its change against the baseline lies entirely above or below 0; otherwise there is no clear change. With several seeds each must say the same, or the level is not settled. With one seed the verdict says so: training with another seed may change it. Item level is judged by macro F1. An experiment that never predicts more than half of the brands is called not working.",
     ),
     (
         "beats the baseline",

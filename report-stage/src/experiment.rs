@@ -15,7 +15,7 @@ use crate::load::{Alternative, Epoch};
 use crate::precision_recall::TierCurve;
 use crate::records::Secs;
 use crate::settings;
-use crate::trial::Trial;
+use crate::trial::{SeedFigures, Trial};
 use crate::verdict::{self, Outcomes, Standing};
 
 /// One experiment.
@@ -33,9 +33,11 @@ pub struct Experiment {
     pub outdated: Option<String>,
     /// What follows from the intervals; null for the baseline and where nothing is compared
     pub outcomes: Option<Outcomes>,
-    /// What was measured
+    /// What was measured: means over the seeds, counts rounded
     #[serde(flatten)]
     pub figures: Figures,
+    /// What was measured with each seed; empty where the manifest lists none
+    pub seeds: Vec<SeedFigures>,
     /// Changes against the baseline
     pub delta: Delta,
     /// What the sample did to the training users; null for a model without one
@@ -123,6 +125,7 @@ impl Judge<'_> {
                 _ => None,
             },
             figures,
+            seeds: measured.map_or_else(Vec::new, |scored| scored.seeds.clone()),
             delta,
             sample: effort.sample,
             train_rows: effort.train_rows,
@@ -156,13 +159,19 @@ impl Judge<'_> {
         verdict::warning(n_never, self.n_brands, by_threshold)
     }
 
+    /// Whether one training alone speaks for the experiment or for the baseline.
+    fn is_one_seed(&self, trial: &Trial) -> bool {
+        let is_trained = [trial, self.baseline].iter().any(|trial| trial.settings.needs_sample());
+        is_trained && self.manifest.seeds.len() < 2
+    }
+
     fn verdict(&self, trial: &Trial, standing: Standing, warning: Option<&str>) -> String {
         if trial.scored.is_none() {
             trial.effort.no_scores()
         } else if trial.effort.is_truth && self.nothing.is_none() {
             "the truth that made the data: a ceiling, not a rival".to_owned()
         } else {
-            verdict::verdict(standing, warning)
+            verdict::verdict(standing, self.is_one_seed(trial), warning)
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use contract::brands::ByTier;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::bands::F1Band;
 
@@ -27,7 +28,7 @@ pub fn ks(top_k: usize) -> Vec<usize> {
 }
 
 /// The figures of an experiment; each is null where it is undefined or not known.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
     /// Brands that reach each F1
     pub buckets: Buckets,
@@ -54,7 +55,7 @@ pub struct Figures {
 }
 
 /// Item level: the unweighted mean over brands.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Item {
     /// Over `n_defined` brands
     pub macro_f1: Option<f64>,
@@ -75,7 +76,7 @@ pub struct Item {
 }
 
 /// Item level of the brands of a volume band.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeItem {
     /// Least training users of a brand
     pub from: u64,
@@ -90,7 +91,7 @@ pub struct VolumeItem {
 }
 
 /// Item level of one tier.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TierItem {
     /// Over `n_defined` brands
     pub macro_f1: Option<f64>,
@@ -105,7 +106,7 @@ pub struct TierItem {
 }
 
 /// User level: the mean over users with at least one label.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// Over `n_users` users
     pub f1: Option<f64>,
@@ -135,7 +136,7 @@ pub struct User {
 }
 
 /// Micro level: from the counts summed over brands.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Micro {
     /// `2·tp / (2·tp + fp + fn)`
     pub f1: Option<f64>,
@@ -146,7 +147,7 @@ pub struct Micro {
 }
 
 /// The best that thresholds could do with these logits.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Ceiling {
     /// Over brands that a test user has
     pub macro_f1: Option<f64>,
@@ -155,7 +156,7 @@ pub struct Ceiling {
 }
 
 /// Brands that are predicted for no test user.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct NeverPredicted {
     /// Those that at least one test user has: their F1 is 0
     pub n_with_support: Option<u64>,
@@ -195,9 +196,72 @@ pub fn unknown(f1_buckets: &[f64], ks: &[usize]) -> Figures {
     }
 }
 
+impl Figures {
+    /// The mean over seeds of every figure, of those seeds where it is defined; counts are rounded.
+    ///
+    /// # Panics
+    ///
+    /// Without seeds.
+    pub fn mean(seeds: &[&Self]) -> Self {
+        if let [only] = seeds {
+            return (*only).clone();
+        }
+        let values = seeds.iter().map(serde_json::to_value);
+        let values: Result<Vec<Value>, _> = values.collect();
+        let mean = mean(&values.expect("figures are plain data").iter().collect::<Vec<_>>());
+        serde_json::from_value(mean).expect("the mean has the form of the figures")
+    }
+}
+
+/// The mean of values of one form, number by number. Whole numbers have a rounded mean.
+fn mean(values: &[&Value]) -> Value {
+    let defined: Vec<&Value> = values.iter().copied().filter(|value| !value.is_null()).collect();
+    let at = |get: &dyn Fn(&Value) -> Option<Value>| {
+        let parts: Vec<Value> = defined.iter().filter_map(|value| get(value)).collect();
+        mean(&parts.iter().collect::<Vec<_>>())
+    };
+    match defined.first() {
+        None => Value::Null,
+        Some(Value::Object(first)) => first
+            .keys()
+            .map(|key| (key.clone(), at(&|value| value.get(key).cloned())))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Some(Value::Array(first)) => {
+            (0..first.len()).map(|i| at(&|value| value.get(i).cloned())).collect()
+        }
+        Some(Value::Number(_)) => {
+            let sum: f64 = defined.iter().filter_map(|value| value.as_f64()).sum();
+            let mean = sum / defined.len() as f64;
+            if defined.iter().all(|value| value.is_u64()) {
+                Value::from(mean.round() as u64)
+            } else {
+                Value::from(mean)
+            }
+        }
+        Some(&other) => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F1 .2 and .3; brands at .5: 3 and 4, of which the mean is rounded; a figure that one seed
+    /// lacks is the other's.
+    #[test]
+    fn a_mean_over_seeds_is_that_of_each_figure() {
+        let seed = |f1: f64, n_buckets: u64, map: Option<f64>| Figures {
+            buckets: [("0.5".to_owned(), Some(n_buckets))].into_iter().collect(),
+            user: User { f1: Some(f1), ..unknown(&[0.5], &[1]).user },
+            map,
+            ..unknown(&[0.5], &[1])
+        };
+        let mean = Figures::mean(&[&seed(0.2, 3, None), &seed(0.3, 4, Some(0.1))]);
+        assert!((mean.user.f1.unwrap() - 0.25).abs() < 1e-12);
+        assert_eq!((mean.buckets["0.5"], mean.map), (Some(4), Some(0.1)));
+        assert_eq!(mean.user.precision_at, AtK::from([(1, None)]));
+    }
 
     #[test]
     fn only_lists_that_are_long_enough_are_measured() {

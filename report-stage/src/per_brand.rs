@@ -11,11 +11,11 @@ use arrow::error::ArrowError;
 use contract::output::visible;
 use contract::run::StageRun;
 use contract::tables::{Kind, PER_BRAND};
-use metrics::{Counts, f1, precision, recall};
+use metrics::Counts;
 
 use crate::evaluate::Evaluation;
 use crate::load::Brands;
-use crate::trial::Trial;
+use crate::trial::{BrandFigures, Trial};
 
 /// Columns that the contract does not have.
 const THRESHOLD: &str = "threshold";
@@ -26,7 +26,8 @@ const F1_CHANGE: &str = "f1_change";
 const F1_CHANGE_LOW: &str = "f1_change_low";
 const F1_CHANGE_HIGH: &str = "f1_change_high";
 
-/// Writes both files: a row for each brand in each experiment with scores.
+/// Writes both files: a row for each brand in each experiment with scores. Precision, recall, F1 and its
+/// change are over all seeds; counts, threshold and what follows from it are of the first.
 pub fn write(run: &mut StageRun, trials: &[Trial], brands: &Brands) -> anyhow::Result<()> {
     let fields = fields(brands);
     let mut rows = run.writer("per_brand.arrow", &PER_BRAND, fields.clone())?;
@@ -70,8 +71,8 @@ fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
     let count = |of: fn(&Counts) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(counts.iter().map(of)))
     };
-    let metric = |of: fn(Counts) -> Option<f64>| -> ArrayRef {
-        Arc::new(counts.iter().map(|&counts| of(counts)).collect::<Float64Array>())
+    let metric = |of: fn(&BrandFigures) -> Option<f64>| -> ArrayRef {
+        Arc::new(scored.brands.iter().map(of).collect::<Float64Array>())
     };
     let of_brand = |value: &dyn Fn(usize) -> Option<f64>| -> ArrayRef {
         Arc::new((0..list.len()).map(value).collect::<Float64Array>())
@@ -89,9 +90,9 @@ fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
         count(|counts| counts.tp),
         count(|counts| counts.fp),
         count(|counts| counts.fn_),
-        metric(precision),
-        metric(recall),
-        metric(f1),
+        metric(|brand| brand.precision),
+        metric(|brand| brand.recall),
+        metric(|brand| brand.f1),
         of_brand(&|brand| Some(scored.thresholds.as_ref()?[brand].prob)),
         of_brand(&|brand| average_precision[brand]),
         of_brand(&|brand| Some(scored.expected.as_ref()?[brand][0])),

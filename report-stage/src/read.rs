@@ -4,19 +4,21 @@ use anyhow::Context as _;
 use contract::exit::DataError;
 use contract::ipc::{self, Table};
 use contract::manifest::Experiment;
+use contract::plan::report_input;
 use contract::run::StageRun;
 use contract::tables::{Contract, HISTOGRAM, HISTORY, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::words::plural;
 use contract::{Manifest, query};
-use metrics::{Draws, Histogram};
+use metrics::{Counts, Draws, Histogram, f1, mean_defined, precision, recall};
 
 use crate::bands::{self, VolumeBand};
-use crate::compare::{self, Side};
+use crate::compare::{self, Pair, Side};
 use crate::evaluate::{self, Evaluation};
+use crate::figures::Figures;
 use crate::load::{self, Alternative, Brands, Scores, Threshold};
 use crate::records::Effort;
 use crate::test_users::TestUsers;
-use crate::trial::{Scored, Trial};
+use crate::trial::{BrandFigures, Scored, SeedFigures, Trial};
 use crate::{calibration, figures, precision_recall, settings};
 
 /// What was found of the experiments.
@@ -43,7 +45,7 @@ impl<'a> Found<'a> {
             bands: bands::volume_bands(&brands.list),
             f1_buckets: settings::f1_buckets(manifest),
             first: None,
-            baseline: None,
+            baseline: Vec::new(),
         };
         let is_baseline = |&place: &usize| experiments[place].name == manifest.baseline;
         let (mut order, others): (Vec<usize>, Vec<usize>) =
@@ -66,7 +68,8 @@ struct Reader<'a> {
     bands: Vec<VolumeBand>,
     f1_buckets: Vec<f64>,
     first: Option<First>,
-    baseline: Option<Measured>,
+    /// Once for each seed; empty without scores
+    baseline: Vec<Measured>,
 }
 
 /// The experiment that was read first; the users of all others must be the same.
@@ -100,7 +103,8 @@ struct Tables {
 
 impl Reader<'_> {
     fn trial<'a>(&mut self, experiment: &'a Experiment) -> anyhow::Result<Trial<'a>> {
-        let history = self.table(experiment, "history", &HISTORY)?;
+        let trainings = self.manifest.trainings(experiment);
+        let history = self.table(&trainings[0], "history", &HISTORY)?;
         let mut trial = Trial {
             settings: experiment,
             scored: None,
@@ -108,11 +112,19 @@ impl Reader<'_> {
             effort: Effort::of(self.manifest, experiment),
             query: sampling_query(experiment)?,
         };
-        if let Some(tables) = self.tables(experiment)? {
+        let mut first = None;
+        let mut seeds = Vec::new();
+        for training in &trainings {
+            let Some(tables) = self.tables(training)? else { continue };
             if let Some(first) = &self.first {
                 same_users(first, &experiment.name, &tables.scores)?;
             }
-            trial.scored = Some(self.measure(experiment, tables));
+            seeds.push((training.seed, self.measured(experiment, &tables)));
+            let tables = self.keep_users(experiment, tables);
+            first.get_or_insert(tables);
+        }
+        if let Some(tables) = first {
+            trial.scored = Some(self.scored(experiment, tables, seeds));
         }
         Ok(trial)
     }
@@ -124,7 +136,7 @@ impl Reader<'_> {
         file: &str,
         contract: &'static Contract,
     ) -> Result<Option<Table>, ipc::Error> {
-        let input = format!("{}/{file}", experiment.name);
+        let input = report_input(experiment, file);
         self.run.input(&input).exists().then(|| self.run.read(&input, contract)).transpose()
     }
 
@@ -150,23 +162,54 @@ impl Reader<'_> {
         }))
     }
 
-    fn measure(&mut self, experiment: &Experiment, tables: Tables) -> Scored {
-        let Tables { scores, test, thresholds, trade_off } = tables;
+    fn measured(&self, experiment: &Experiment, tables: &Tables) -> Measured {
+        let Tables { scores, test, .. } = tables;
         let list = &self.brands.list;
         let params = &self.manifest.report;
         let ks = figures::ks(experiment.score.top_k);
-        let decisions = scores.decisions();
-        let ours = Measured {
-            evaluation: evaluate::evaluate(list, &scores, test.as_ref(), &self.f1_buckets, &ks),
-            draws: metrics::bootstrap(&decisions, list.len(), params.bootstrap_draws, params.seed),
-        };
-        let is_baseline = experiment.name == self.manifest.baseline;
-        let baseline = if is_baseline { Some(&ours) } else { self.baseline.as_ref() };
-        let delta =
-            baseline.map(|base| compare::delta(list, &self.bands, ours.side(), base.side()));
+        let (draws, seed) = (params.bootstrap_draws, params.seed);
+        Measured {
+            evaluation: evaluate::evaluate(list, scores, test.as_ref(), &self.f1_buckets, &ks),
+            draws: metrics::bootstrap(&scores.decisions(), list.len(), draws, seed),
+        }
+    }
 
-        let Measured { evaluation, draws } = ours;
-        let counts = &evaluation.counts;
+    /// Drops the scores, unless they are the first: the users of all others must be theirs.
+    fn keep_users(&mut self, experiment: &Experiment, tables: Tables) -> SeedTables {
+        let Tables { scores, test, thresholds, trade_off } = tables;
+        if self.first.is_none() {
+            let users = TestUsers::of(&scores, self.brands.list.len(), &self.f1_buckets);
+            self.first = Some(First { name: experiment.name.clone(), scores, users });
+        }
+        SeedTables { test, thresholds, trade_off }
+    }
+
+    /// Puts the seeds of an experiment together.
+    ///
+    /// * `tables`: of the first seed.
+    fn scored(
+        &mut self,
+        experiment: &Experiment,
+        tables: SeedTables,
+        seeds: Vec<(Option<u64>, Measured)>,
+    ) -> Scored {
+        let SeedTables { test, thresholds, trade_off } = tables;
+        let list = &self.brands.list;
+        let figures_of = |(_, measured): &(_, Measured)| measured.evaluation.figures.clone();
+        let of_seeds: Vec<Figures> = seeds.iter().map(figures_of).collect();
+        let figures = Figures::mean(&of_seeds.iter().collect::<Vec<_>>());
+        let names: Vec<Option<u64>> = seeds.iter().map(|&(seed, _)| seed).collect();
+        let ours: Vec<Measured> = seeds.into_iter().map(|(_, measured)| measured).collect();
+        let is_baseline = experiment.name == self.manifest.baseline;
+        let base = if is_baseline { &ours } else { &self.baseline };
+        let of_base: Vec<&Figures> = base.iter().map(|seed| &seed.evaluation.figures).collect();
+        let delta = (!base.is_empty()).then(|| {
+            let mean = Figures::mean(&of_base);
+            compare::delta(list, &self.bands, &pairs(&ours, base), [&figures, &mean])
+        });
+
+        let first = &ours[0].evaluation;
+        let counts = &first.counts;
         let known = test.as_ref().zip(thresholds.as_deref());
         let scored = Scored {
             calibration: known
@@ -175,20 +218,43 @@ impl Reader<'_> {
                 precision_recall::by_tier(list, test, thresholds, counts)
             }),
             expected: known.map(|(test, thresholds)| calibration::expected(test, thresholds)),
-            evaluation,
+            brands: (0..list.len()).map(|brand| brand_figures(&ours, brand)).collect(),
+            seeds: names
+                .iter()
+                .zip(of_seeds)
+                .filter_map(|(&seed, figures)| Some(SeedFigures { seed: seed?, figures }))
+                .collect(),
+            evaluation: Evaluation { figures, ..first.clone() },
             thresholds,
             trade_off,
             delta,
         };
         if is_baseline {
-            self.baseline = Some(Measured { evaluation: scored.evaluation.clone(), draws });
-        }
-        if self.first.is_none() {
-            let users = TestUsers::of(&scores, list.len(), &self.f1_buckets);
-            self.first = Some(First { name: experiment.name.clone(), scores, users });
+            self.baseline = ours;
         }
         scored
     }
+}
+
+/// The tables of a seed that are shown.
+struct SeedTables {
+    test: Option<Histogram>,
+    thresholds: Option<Vec<Threshold>>,
+    trade_off: Vec<Alternative>,
+}
+
+/// Each seed of an experiment with that of the baseline; one that takes no training has no seeds and
+/// stands beside all of the other's.
+fn pairs<'a>(ours: &'a [Measured], base: &'a [Measured]) -> Vec<Pair<'a>> {
+    let of = |side: &'a [Measured], i: usize| side.get(i).unwrap_or(&side[0]).side();
+    (0..ours.len().max(base.len())).map(|i| [of(ours, i), of(base, i)]).collect()
+}
+
+fn brand_figures(seeds: &[Measured], brand: usize) -> BrandFigures {
+    let mean = |metric: fn(Counts) -> Option<f64>| {
+        mean_defined(seeds.iter().map(|seed| metric(seed.evaluation.counts[brand])))
+    };
+    BrandFigures { precision: mean(precision), recall: mean(recall), f1: mean(f1) }
 }
 
 fn sampling_query(experiment: &Experiment) -> anyhow::Result<Option<String>> {

@@ -1,6 +1,6 @@
 //! What the records of the stages say: the effort of an experiment, and where its results come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contract::manifest::Experiment;
@@ -87,8 +87,27 @@ pub struct StageTrace {
 }
 
 impl Effort {
-    /// Reads an experiment's records.
+    /// Reads an experiment's records; with seeds, times are added up and the rest is the first seed's.
     pub fn of(manifest: &Manifest, experiment: &Experiment) -> Self {
+        let trainings = manifest.trainings(experiment);
+        let mut efforts = trainings.iter().map(|training| Self::of_training(manifest, training));
+        let mut effort = efforts.next().unwrap_or_default();
+        for (training, other) in trainings[1..].iter().zip(efforts) {
+            let add = |sum: &mut Option<f64>, secs: Option<f64>| {
+                *sum = sum.zip(secs).map(|(sum, secs)| sum + secs).or(*sum);
+            };
+            if training.has_sample_of_seed() {
+                add(&mut effort.secs.sample, other.secs.sample);
+            }
+            add(&mut effort.secs.train, other.secs.train);
+            add(&mut effort.secs.score, other.secs.score);
+            effort.outdated = effort.outdated.or(other.outdated);
+            effort.stopped_at = effort.stopped_at.or(other.stopped_at);
+        }
+        effort
+    }
+
+    fn of_training(manifest: &Manifest, experiment: &Experiment) -> Self {
         let record = |stage| Record::of(&manifest.plan(stage, Some(experiment)));
         let sample = if experiment.needs_sample() { record(Stage::Sample) } else { None };
         let (train, score) = (record(Stage::Train), record(Stage::Score));
@@ -100,9 +119,11 @@ impl Effort {
         // A stage that the runner has started has a log, even if it failed.
         let has_begun = stages(experiment)
             .iter()
-            .any(|&stage| manifest.stage_dir(stage, Some(&experiment.name)).join(LOG).exists());
+            .any(|&stage| manifest.plan(stage, Some(experiment)).dir.join(LOG).exists());
         let (done, open): (Vec<Stage>, Vec<Stage>) =
             stages(experiment).into_iter().partition(has_record);
+        let missing = experiment.seed.filter(|_| score.is_none());
+        let missing = missing.map(|seed| format!("seed {seed} has no scores"));
         Self {
             sample: statistics.and_then(|summary| serde_json::from_value(summary).ok()),
             train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
@@ -115,7 +136,7 @@ impl Effort {
                 train: train.map(|record| record.secs),
                 score: score.map(|record| record.secs),
             },
-            outdated: outdated(manifest, experiment),
+            outdated: missing.or_else(|| outdated(manifest, experiment)),
             stopped_at: open.first().copied().filter(|_| !done.is_empty() || has_begun),
         }
     }
@@ -149,15 +170,20 @@ fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
     plans.into_iter().find_map(|plan| {
         let record = Record::of(&plan)?;
         if !record.has_params_of(&plan) {
-            return Some(format!("`{}` ran with other settings", plan.id.stage));
+            return Some(format!("`{}` ran with other settings", named(&plan.id)));
         }
         let is_other = |input: &&contract::plan::Input| {
             let then = record.parts.inputs.get(&input.name).cloned().flatten();
             then.is_some_and(|then| now(plan.id.stage, &input.path).is_some_and(|now| now != then))
         };
         let input = plan.inputs.iter().find(is_other)?;
-        Some(format!("`{}` ran before its input `{}` changed", plan.id.stage, input.name))
+        Some(format!("`{}` ran before its input `{}` changed", named(&plan.id), input.name))
     })
+}
+
+/// A stage of an experiment that is named already: `train`, or `train` with its seed.
+fn named(id: &StageId) -> String {
+    id.seed.map_or(id.stage.to_string(), |seed| format!("{}, seed {seed}", id.stage))
 }
 
 /// The hash of an input's content now: as its stage recorded it, or computed if the file is small.
@@ -194,9 +220,13 @@ impl Provenance {
         let holdout = manifest.plan(Stage::Holdout, None);
         let mut plans: Vec<StagePlan> = vec![holdout.clone()];
         for experiment in manifest.experiments() {
-            let of_stage = |stage| manifest.plan(stage, Some(experiment));
-            plans.extend(stages(experiment).into_iter().map(of_stage));
+            for training in manifest.trainings(experiment) {
+                let of_stage = |stage| manifest.plan(stage, Some(&training));
+                plans.extend(stages(&training).into_iter().map(of_stage));
+            }
         }
+        let mut listed = BTreeSet::new(); // seeds may share a sample
+        plans.retain(|plan| listed.insert(plan.id.clone()));
         let trace = |plan: &StagePlan| {
             let record = Record::of(plan)?;
             Some(StageTrace {

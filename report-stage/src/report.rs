@@ -4,7 +4,6 @@ use contract::Manifest;
 use contract::brands::ByTier;
 use contract::statistics::LeftOut;
 use indexmap::IndexMap;
-use metrics::f1;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -91,7 +90,9 @@ pub struct Method {
     pub bootstrap_draws: usize,
     /// Seed of the resamples
     pub seed: u64,
-    /// Share of the draws inside an interval
+    /// Seeds of training; empty where the manifest lists none
+    pub seeds: Vec<u64>,
+    /// Chance that an interval holds the change
     pub level: f64,
     /// Experiments compared with the baseline
     pub n_compared: usize,
@@ -151,6 +152,7 @@ pub fn assemble(
         method: Method {
             bootstrap_draws: manifest.report.bootstrap_draws,
             seed: manifest.report.seed,
+            seeds: manifest.seeds.clone(),
             level: compare::LEVEL,
             n_compared,
             n_intervals: compare::n_intervals(n_bands) * n_compared,
@@ -185,8 +187,7 @@ fn highest(experiments: &[Experiment], baseline: &str) -> Option<String> {
 }
 
 fn top_brands(brands: &[Brand], test: &TestUsers, trials: &[Trial], n_top: usize) -> Vec<TopBrand> {
-    let f1_of =
-        |trial: &Trial, brand_idx: usize| f1(trial.scored.as_ref()?.evaluation.counts[brand_idx]);
+    let f1_of = |trial: &Trial, brand_idx: usize| trial.scored.as_ref()?.brands[brand_idx].f1;
     let row = |(brand_idx, brand): (usize, &Brand)| TopBrand {
         brand_idx,
         brand_id: brand.id.clone(),

@@ -110,7 +110,7 @@ fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
             ]);
         }
     };
-    let plain = |Change { abs, rel }| Judged { abs, rel, ci95: None };
+    let plain = |Change { abs, rel }| Judged { abs, rel, ..Judged::default() };
     metric("item macro F1", a.item.macro_f1, b.item.macro_f1, delta.item_f1);
     for tier in Tier::ALL {
         let of = |figures: &Figures| figures.item.by_tier.get(tier).macro_f1;

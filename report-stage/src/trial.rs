@@ -2,10 +2,13 @@
 
 use contract::brands::ByTier;
 use contract::manifest::Experiment as Settings;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::calibration::Calibration;
 use crate::compare::{Delta, Judged};
 use crate::evaluate::Evaluation;
+use crate::figures::Figures;
 use crate::load::{Alternative, Epoch, Threshold};
 use crate::precision_recall::TierCurve;
 use crate::records::Effort;
@@ -16,7 +19,7 @@ pub struct Trial<'a> {
     pub settings: &'a Settings,
     /// `None` without scores
     pub scored: Option<Scored>,
-    /// Empty for a model that is not trained
+    /// Of the first seed; empty for a model that is not trained
     pub history: Vec<Epoch>,
     /// From the records of its stages
     pub effort: Effort,
@@ -24,10 +27,33 @@ pub struct Trial<'a> {
     pub query: Option<String>,
 }
 
-/// What was measured of an experiment with scores.
+/// What was measured of a brand: means over the seeds where it is defined.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BrandFigures {
+    pub precision: Option<f64>,
+    pub recall: Option<f64>,
+    pub f1: Option<f64>,
+}
+
+/// The figures of one seed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SeedFigures {
+    /// What the experiment was trained with
+    pub seed: u64,
+    /// What was measured
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What was measured of an experiment with scores. Calibration, curves, thresholds and trade-off are
+/// those of the first seed.
 pub struct Scored {
-    /// Figures, and counts by brand
+    /// Figures over all seeds; counts and average precision of the first
     pub evaluation: Evaluation,
+    /// By `brand_idx`, means over the seeds
+    pub brands: Vec<BrandFigures>,
+    /// The figures of each seed, where the manifest lists seeds
+    pub seeds: Vec<SeedFigures>,
     /// `None` without a histogram and thresholds
     pub calibration: Option<Calibration>,
     /// `None` without a histogram and thresholds

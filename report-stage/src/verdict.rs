@@ -15,6 +15,8 @@ pub enum Outcome {
     Worse,
     /// The interval contains 0
     NoClearChange,
+    /// The interval lies entirely on one side of 0, but not every seed agrees
+    NotSettled,
     /// There is no interval: the metric is undefined for one of the two
     Undefined,
 }
@@ -35,6 +37,7 @@ impl Outcome {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::NoClearChange => "no clear change",
+            Self::NotSettled => "not settled",
             Self::Undefined => "undefined",
         }
     }
@@ -47,6 +50,16 @@ pub struct Outcomes {
     pub item: Outcome,
     /// From the interval of user F1
     pub user: Outcome,
+    /// How many seeds agree, at item level and at user level
+    #[serde(skip)]
+    pub agreement: [Agreement; 2],
+}
+
+/// How many seeds say of a change what their mean says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    pub n_agree: u64,
+    pub n_seeds: u64,
 }
 
 impl Outcomes {
@@ -63,12 +76,16 @@ impl Outcomes {
     }
 
     fn words(self) -> String {
+        let words = |outcome: Outcome, Agreement { n_agree, n_seeds }: Agreement| match outcome {
+            Outcome::NotSettled => format!("{} ({n_agree} of {n_seeds} seeds)", outcome.words()),
+            _ => outcome.words().to_owned(),
+        };
+        let [of_item, of_user] = self.agreement;
+        let (item, user) = (words(self.item, of_item), words(self.user, of_user));
         match (self.item, self.user) {
-            (Outcome::NoClearChange, Outcome::NoClearChange) => "no clear change".to_owned(),
-            (item, user) if item == user => format!("{} at both levels", item.words()),
-            (item, user) => {
-                format!("{} at item level, {} at user level", item.words(), user.words())
-            }
+            (Outcome::NoClearChange, Outcome::NoClearChange) => item,
+            _ if item == user => format!("{item} at both levels"),
+            _ => format!("{item} at item level, {user} at user level"),
         }
     }
 }
@@ -87,11 +104,14 @@ pub enum Standing {
 }
 
 /// The verdict: the standing, then the warning if there is one.
-pub fn verdict(standing: Standing, warning: Option<&str>) -> String {
+///
+/// * `is_one_seed`: whether training with another seed might say something else.
+pub fn verdict(standing: Standing, is_one_seed: bool, warning: Option<&str>) -> String {
     let words = match standing {
         Standing::Nothing => return "nothing to judge".to_owned(),
         Standing::Baseline => "the baseline".to_owned(),
         Standing::NoBaseline => "not compared: the baseline has no scores".to_owned(),
+        Standing::Compared(outcomes) if is_one_seed => format!("{} (one seed)", outcomes.words()),
         Standing::Compared(outcomes) => outcomes.words(),
     };
     let is_better = matches!(standing, Standing::Compared(outcomes) if outcomes.beats_baseline());
@@ -172,7 +192,7 @@ mod tests {
             (Undefined, Undefined, "undefined at both levels", false, false),
         ];
         for (item, user, words, beats, trades) in rows {
-            let outcomes = Outcomes { item, user };
+            let outcomes = Outcomes { item, user, agreement: [Agreement::default(); 2] };
             assert_eq!(outcomes.words(), words);
             assert_eq!(outcomes.beats_baseline(), beats, "{words}");
             assert_eq!(outcomes.is_trade_off(), trades, "{words}");
@@ -190,7 +210,9 @@ mod tests {
 
     #[test]
     fn a_verdict_is_the_standing_and_the_warning() {
-        let compared = |item, user| Standing::Compared(Outcomes { item, user });
+        let compared = |item, user| {
+            Standing::Compared(Outcomes { item, user, agreement: [Agreement::default(); 2] })
+        };
         let better = compared(Outcome::Better, Outcome::NoClearChange);
         let rows = [
             (Standing::Baseline, None, "the baseline"),
@@ -209,7 +231,24 @@ mod tests {
             ),
         ];
         for (standing, warning, words) in rows {
-            assert_eq!(verdict(standing, warning), words);
+            assert_eq!(verdict(standing, false, warning), words);
         }
+        let expected = "better at item level, no clear change at user level (one seed)";
+        assert_eq!(verdict(better, true, None), expected);
+        assert_eq!(verdict(Standing::Baseline, true, None), "the baseline");
+    }
+
+    #[test]
+    fn a_verdict_that_a_seed_does_not_share_is_not_settled() {
+        let agreement = [1, 2].map(|n_agree| Agreement { n_agree, n_seeds: 3 });
+        let outcomes = Outcomes { item: Outcome::Better, user: Outcome::NotSettled, agreement };
+        let expected = "better at item level, not settled (2 of 3 seeds) at user level";
+        assert_eq!(outcomes.words(), expected);
+        assert!(outcomes.beats_baseline() && !outcomes.is_trade_off());
+        let outcomes = Outcomes { item: Outcome::NotSettled, ..outcomes };
+        let expected =
+            "not settled (1 of 3 seeds) at item level, not settled (2 of 3 seeds) at user level";
+        assert_eq!(outcomes.words(), expected);
+        assert!(!outcomes.beats_baseline());
     }
 }

@@ -10,7 +10,9 @@ use contract::brands::Tier;
 use contract::cli::ExperimentArgs;
 use contract::exit::DataError;
 use contract::ipc::{self, Finished, Table};
-use contract::manifest::{Calibration, Experiment, ExpectedOver, Memory as NeighbourParams, ScoreParams};
+use contract::manifest::{
+    Calibration, ExpectedOver, Experiment, Memory as NeighbourParams, ScoreParams,
+};
 use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::tables::{self, Contract};

@@ -55,7 +55,11 @@ fn main() -> ExitCode {
         Some(Command::Predict(args)) => predict::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
-            experiment::score(&ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed })
+            experiment::score(&ExperimentArgs {
+                manifest: args.manifest,
+                experiment,
+                seed: args.seed,
+            })
         }
     })
 }

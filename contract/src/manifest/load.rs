@@ -250,7 +250,10 @@ impl Loader {
     }
 
     /// As [`Self::sound`], with a default if the value is missing.
-    fn sound_or_default<T: DeserializeOwned + Default>(&mut self, path: &[&str]) -> Option<T> {
+    pub(super) fn sound_or_default<T: DeserializeOwned + Default>(
+        &mut self,
+        path: &[&str],
+    ) -> Option<T> {
         match self.at(path) {
             Some(_) => self.sound(path),
             None => Some(T::default()),

@@ -94,16 +94,17 @@ impl Loader {
         Some(seeds)
     }
 
-    /// With `seeds`, an experiment's own seed would be ignored, and its sample's seeds must be as
-    /// many.
+    /// With `seeds`, `train.seed` is not used, and a sample's seeds must be as many.
     fn check_seeds(&mut self, experiment: &Experiment) {
         let name = &experiment.name;
         let n_seeds = self.at(&["seeds"]).and_then(Value::as_array).map_or(0, Vec::len);
         let path = self.origin(name, &["train", "seed"]);
-        if n_seeds > 0 && self.at(&path).is_some() {
-            let message = "`train.seed`: has no effect beside `seeds`, which lists the seeds of \
-                           all trainings\nhint: leave one of the two out; for one run, `--set seeds=[8]`";
+        if n_seeds > 0 && self.set_of(&path).is_some() {
+            let message = "`train.seed`: has no effect beside `seeds`, which lists the seeds of all \
+                           trainings\nhint: use `--set seeds=[8]`";
             self.problem(&path, true, message.to_owned());
+        } else if n_seeds > 0 && experiment.needs_sample() && self.at(&path).is_some() {
+            self.note("`train.seed` has no effect beside `seeds`".to_owned(), Some(name));
         }
         let n_of_sample = experiment.sample.seeds.len();
         if n_of_sample > 0 && n_of_sample != n_seeds {

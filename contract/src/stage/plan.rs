@@ -252,9 +252,8 @@ impl Manifest {
     /// Records of all stages but the report.
     fn record_paths(&self) -> Vec<PathBuf> {
         let trainings = self.experiments().flat_map(|experiment| self.trainings(experiment));
-        let of_experiments = trainings.flat_map(|training| {
-            Stage::OF_EXPERIMENT.map(|stage| self.dir_of(stage, &training))
-        });
+        let of_experiments = trainings
+            .flat_map(|training| Stage::OF_EXPERIMENT.map(|stage| self.dir_of(stage, &training)));
         let holdout = self.stage_dir(&StageId::shared(Stage::Holdout));
         let mut dirs: Vec<PathBuf> = std::iter::once(holdout).chain(of_experiments).collect();
         dirs.dedup(); // seeds may share a sample

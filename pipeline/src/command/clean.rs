@@ -181,9 +181,8 @@ fn unused_experiments(manifest: &Manifest, nodes: &[Node]) -> Vec<Unused> {
 fn stage_dirs(experiment: &Path) -> Vec<(Stage, PathBuf)> {
     let of_seeds = folders(experiment).into_iter().filter(|dir| name_of(dir).starts_with("seed-"));
     let parents = std::iter::once(experiment.to_owned()).chain(of_seeds);
-    let stages = |parent: PathBuf| {
-        Stage::OF_EXPERIMENT.map(|stage| (stage, parent.join(stage.name())))
-    };
+    let stages =
+        |parent: PathBuf| Stage::OF_EXPERIMENT.map(|stage| (stage, parent.join(stage.name())));
     parents.flat_map(stages).filter(|(_, dir)| is_folder(dir)).collect()
 }
 

@@ -65,7 +65,9 @@ fn print_tree(manifest: &Manifest, ids: &[&StageId]) {
         let branch = if i + 1 < n_experiments { '├' } else { '└' };
         let own = ids.iter().filter(|id| id.experiment.as_ref() == Some(&experiment.name));
         let mut own: Vec<&str> = own.map(|id| id.stage.name()).collect();
-        own.sort_by_key(|name| Stage::OF_EXPERIMENT.map(Stage::name).iter().position(|s| s == name));
+        own.sort_by_key(|name| {
+            Stage::OF_EXPERIMENT.map(Stage::name).iter().position(|s| s == name)
+        });
         own.dedup();
         let seeds = match manifest.trainings(experiment).len() {
             1 => String::new(),

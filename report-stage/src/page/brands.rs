@@ -1,7 +1,5 @@
 //! Brand by brand: F1 by volume, the largest brands, those that changed most, and all.
 
-use metrics::f1;
-
 use crate::bands::{VolumeBand, volume_bands};
 use crate::chart::{Chart, Key, Panel, Place};
 use crate::compare::{Judged, LEVEL};
@@ -39,8 +37,8 @@ fn scatter(view: &View) -> Chart {
         let place = Place { left: 50.0 + 350.0 * i as f64, top: 24.0, width: 305.0, height: 240.0 };
         let f1_axis = (Scale::Linear(0.0, 1.0), if i == 0 { "F1" } else { "" });
         let mut panel = Panel::new(place, &e.name, (volumes, "volume, training users"), f1_axis);
-        let brands = list.iter().zip(view.counts(e));
-        let at = brands.filter_map(|(brand, &c)| Some((brand.volume.max(1) as f64, f1(c)?)));
+        let brands = list.iter().zip(view.f1s(e));
+        let at = brands.filter_map(|(brand, f1)| Some((brand.volume.max(1) as f64, f1?)));
         panel.dots(if class == "base" { "base-cloud" } else { "main-cloud" }, at);
         for &(class, e) in &pair {
             panel.line(class, medians(view, e));
@@ -62,12 +60,12 @@ fn scatter(view: &View) -> Chart {
 
 /// Median F1 by volume band, at the median volume of the band's brands.
 fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
-    let counts = view.counts(e);
+    let f1s = view.f1s(e);
     let bands = volume_bands(&view.brands.list);
     let points = bands.iter().filter_map(|band| {
         let volumes = band.members.iter().map(|&b| view.brands.list[b].volume.max(1) as f64);
-        let f1s = band.members.iter().filter_map(|&b| f1(counts[b]));
-        Some((median_of(volumes.collect())?, median_of(f1s.collect())?))
+        let of_band = band.members.iter().filter_map(|&b| f1s[b]);
+        Some((median_of(volumes.collect())?, median_of(of_band.collect())?))
     });
     points.collect()
 }
@@ -90,7 +88,9 @@ fn by_volume(view: &View) -> Table {
             let of_band = || band.members.iter().map(|&brand| view.counts(e)[brand]);
             let with_support = of_band().filter(|c| c.support() > 0);
             let ratios = with_support.map(|c| c.predicted() as f64 / c.support() as f64);
-            cells.push(metric(e, median_of(of_band().filter_map(f1).collect())));
+            let f1s = view.f1s(e);
+            let f1s = band.members.iter().filter_map(|&brand| f1s[brand]);
+            cells.push(metric(e, median_of(f1s.collect())));
             cells.push(metric(e, median_of(ratios.collect())));
         }
         Row::of(cells)
@@ -208,7 +208,7 @@ fn mover(
     change: &Judged,
 ) -> Row {
     let brand = &view.brands.list[brand_idx];
-    let f1_of = |e: &Experiment| metric(e, f1(view.counts(e)[brand_idx]));
+    let f1_of = |e: &Experiment| metric(e, view.f1s(e)[brand_idx]);
     let support = view.counts(main)[brand_idx].support();
     let judged = Cell { tone: tone(change), ..Cell::text(format::points(change.abs)) };
     Row::of(vec![

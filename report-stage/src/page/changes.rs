@@ -77,7 +77,7 @@ fn panel(rivals: &[&Experiment], left: f64, title: &str, of: fn(&Experiment) -> 
         let class = match judged.outcome() {
             Outcome::Better => "better",
             Outcome::Worse => "worse",
-            Outcome::NoClearChange | Outcome::Undefined => "unclear",
+            Outcome::NoClearChange | Outcome::NotSettled | Outcome::Undefined => "unclear",
         };
         panel.line(class, [(low, y), (high, y)]);
         let interval = format::interval(judged.ci95).unwrap_or_default();

@@ -116,7 +116,7 @@ fn shade(change: &Judged) -> Option<Tone> {
     match change.outcome() {
         Outcome::Better => Some([Tone::Up1, Tone::Up2, Tone::Up3][strength]),
         Outcome::Worse => Some([Tone::Down1, Tone::Down2, Tone::Down3][strength]),
-        Outcome::NoClearChange | Outcome::Undefined => None,
+        Outcome::NoClearChange | Outcome::NotSettled | Outcome::Undefined => None,
     }
 }
 

@@ -19,9 +19,10 @@ pub fn section(view: &View) -> Section {
             derived(view)
         )),
         Block::text(format!(
-            "An interval is the central 95% of the change over {} bootstrap draws of the test users (percentiles; seed {}); \
-             each draw takes the same users for the experiment and the baseline. Intervals of single brands, tiers and \
-             volume bands use the first {} draws.",
+            "An interval is the measured change, plus and minus what it would vary with other test users (from {} bootstrap \
+             draws, seed {}; each takes the same users for the experiment and the baseline) and with other seeds of training \
+             (from the changes at each seed, by Student's t distribution). Intervals of tiers and volume bands use the first \
+             {} draws; those of single brands are the central 95% of these draws.",
             format::count(method.bootstrap_draws as u64),
             method.seed,
             format::count(method.bootstrap_draws.min(metrics::MAX_BRAND_DRAWS) as u64),
@@ -36,12 +37,18 @@ pub fn section(view: &View) -> Section {
             format::count(half_by_chance),
             plural(report.n_brands, "brand"),
         )),
-        Block::text(
-            "An interval says how much a figure would change with as many other test users, not with another seed of \
-             training or sampling: where a change is small, run three seeds. Where most brands have only one or two test \
-             users, the interval of item macro F1 is somewhat too narrow: simulated on such data, it covered 82% to 93% \
-             instead of 95%.",
-        ),
+        Block::text(match &method.seeds[..] {
+            [] | [_] => "Every experiment was trained with one seed, so intervals say how much a change would vary with as many \
+                         other test users, not with another training. A small change may be an accident of this seed: list \
+                         three in the manifest, such as `seeds: [7, 8, 9]`."
+                .to_owned(),
+            seeds => format!(
+                "Every experiment was trained with {} seeds ({}). Figures are means over them, counts rounded; curves, \
+                 thresholds, calibration, trade-offs and the counts of single brands are those of the first.",
+                seeds.len(),
+                seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+            ),
+        }),
         Block::text(format!(
             "A dash ({DASH}) stands for a figure that is undefined or not known. F1 has three decimals, a change has four; \
              the percentage after a change is relative to the baseline's value."

@@ -74,10 +74,17 @@ impl View<'_> {
         self.trials[experiment.name.as_str()]
     }
 
-    /// Decisions against labels, by `brand_idx`; empty without scores.
+    /// Decisions against labels with the first seed, by `brand_idx`; empty without scores.
     pub fn counts(&self, experiment: &Experiment) -> &[Counts] {
         let scored = self.trial(experiment).scored.as_ref();
         scored.map_or(&[], |scored| &scored.evaluation.counts)
+    }
+
+    /// Each brand's F1 by `brand_idx`, over all seeds; empty without scores.
+    pub fn f1s(&self, experiment: &Experiment) -> Vec<Option<f64>> {
+        let scored = self.trial(experiment).scored.as_ref();
+        let brands = scored.map_or(&[][..], |scored| &scored.brands);
+        brands.iter().map(|brand| brand.f1).collect()
     }
 
     /// One row for each experiment.
@@ -127,7 +134,7 @@ pub fn tone(delta: &Judged) -> Option<Tone> {
     match delta.outcome() {
         Outcome::Better => Some(Tone::Better),
         Outcome::Worse => Some(Tone::Worse),
-        Outcome::NoClearChange | Outcome::Undefined => None,
+        Outcome::NoClearChange | Outcome::NotSettled | Outcome::Undefined => None,
     }
 }
 

@@ -28,7 +28,7 @@ BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
 SCHEMAS := manifest record run plan status explain history accept clean graph check
 
-.PHONY: bench bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -120,6 +120,9 @@ bench-report: build bench/.venv ## The report of ten experiments, 200,000 test u
 
 bench-tables: pipeline bench/.venv ## docs/TABLES.md against the demo's results and a tiny data set
 	bench/.venv/bin/python bench/tables/read_model.py
+
+bench-coverage: ## How often intervals hold the truth, simulated
+	$(CARGO) test --release --workspace --locked --test coverage -- --include-ignored --nocapture
 
 bench-peer: build bench/.venv ## The whole pipeline against DuckDB, PyTorch and numpy: PEER_USERS=
 	bench/.venv/bin/python bench/peer/run.py --users $(PEER_USERS)

@@ -29,7 +29,7 @@ def run(program, *args):
 
 
 def report(programs, manifest, folder, seed, baseline):
-    sets = [f"run_dir={folder}", f"train.seed={seed}", f"baseline={baseline}"]
+    sets = [f"run_dir={folder}", f"seeds=[{seed}]", f"baseline={baseline}"]
     args = [arg for text in sets for arg in ("--set", text)]
     run(programs / "report-stage", "--manifest", manifest, *args)
     found = json.loads((folder / "report/report.json").read_text())["experiments"]
@@ -73,7 +73,7 @@ def main():
         manifest, by_seed, against = MANIFESTS[data], {}, {}
         for seed in args.seeds:
             folder = work / data / str(seed)
-            sets = ["--set", f"run_dir={folder}", "--set", f"train.seed={seed}"]
+            sets = ["--set", f"run_dir={folder}", "--set", f"seeds=[{seed}]"]
             # All experiments once; with other seeds those that are compared.
             only = [] if seed == args.seeds[0] else [*RIVALS, *OURS]
             run(programs / "pipeline", "run", *only, "--manifest", manifest, *sets)

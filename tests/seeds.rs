@@ -38,7 +38,7 @@ fn every_experiment_that_learns_is_trained_once_for_each_seed() {
     let seeds = ours["seeds"].as_array().unwrap();
     assert_eq!(seeds.iter().map(|s| s["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [7, 8]);
     let f1 = |figures: &Value| figures["user"]["f1"].as_f64().unwrap();
-    let mean = (f1(&seeds[0]) + f1(&seeds[1])) / 2.0;
+    let mean = f64::midpoint(f1(&seeds[0]), f1(&seeds[1]));
     assert!((f1(ours) - mean).abs() < 1e-12, "{} {mean}", f1(ours));
     let delta = &ours["delta"]["user_f1"];
     assert!(delta["n_seeds"] == 2 && delta["spread"].is_number(), "{delta}");

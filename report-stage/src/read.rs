@@ -4,7 +4,6 @@ use anyhow::Context as _;
 use contract::exit::DataError;
 use contract::ipc::{self, Table};
 use contract::manifest::Experiment;
-use contract::plan::report_input;
 use contract::run::StageRun;
 use contract::tables::{Contract, HISTOGRAM, HISTORY, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::words::plural;
@@ -136,7 +135,7 @@ impl Reader<'_> {
         file: &str,
         contract: &'static Contract,
     ) -> Result<Option<Table>, ipc::Error> {
-        let input = report_input(experiment, file);
+        let input = self.manifest.report_input(experiment, file);
         self.run.input(&input).exists().then(|| self.run.read(&input, contract)).transpose()
     }
 

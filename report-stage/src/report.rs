@@ -100,6 +100,16 @@ pub struct Method {
     pub n_intervals: usize,
 }
 
+impl Method {
+    /// What figures are means over, to be put after their name; empty with one seed.
+    pub fn over_seeds(&self) -> String {
+        match &self.seeds[..] {
+            [] | [_] => String::new(),
+            seeds => format!(", means over {} seeds", seeds.len()),
+        }
+    }
+}
+
 /// Puts the report together.
 ///
 /// * `trials`: one for each experiment of the manifest, in its order; at least one is scored.

@@ -22,7 +22,7 @@ pub fn render(report: &Report, dir: &Path) -> String {
         .map(str::to_owned)
         .collect::<Vec<_>>();
     titles.extend(report.floor.buckets.keys().map(|low| format!("≥ {low}")));
-    titles.push("verdict".to_owned());
+    titles.push(format!("verdict{}", report.method.over_seeds()));
     let is_number = 1..titles.len() - 1;
     let rows = report.experiments.iter().map(|experiment| row(report, experiment));
     let table = table(titles, rows, &is_number);

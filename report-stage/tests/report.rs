@@ -45,7 +45,7 @@ fn the_figures_follow_from_the_tables() {
     assert_eq!(bau["buckets"], json!({"0.5": 1, "0.1": 1, "0.05": 1}));
     near(&good["delta"]["item_f1"]["abs"], 7.0 / 9.0);
     near(&good["delta"]["item_f1"]["rel"], 3.5); // (7/9) / (2/9)
-    assert_eq!(good["verdict"], "better at both levels");
+    assert_eq!(good["verdict"], "better at both levels (one seed)");
     assert_eq!(
         bau["verdict"],
         "the baseline; not working: no score passes its threshold for 3 of 4 brands"
@@ -135,7 +135,12 @@ fn the_baseline_does_not_differ_from_itself() {
     run_well(&dir, &[]);
     let bau = &report(&dir)["experiments"][0];
     for metric in ["item_f1", "user_f1", "micro_f1"] {
-        assert_eq!(bau["delta"][metric], json!({"abs": 0.0, "rel": 0.0, "ci95": [0.0, 0.0]}));
+        assert_eq!(
+            bau["delta"][metric],
+            json!({
+                "abs": 0.0, "rel": 0.0, "ci95": [0.0, 0.0], "spread": null, "n_seeds": 1, "n_agree": 1
+            })
+        );
     }
     assert_eq!((&bau["outcomes"], &bau["differs"]), (&Value::Null, &json!({})));
 }
@@ -146,7 +151,12 @@ fn without_a_baseline_all_changes_are_null() {
     run_well(&dir, &["--set", "baseline=never_run"]);
     let report = report(&dir);
     let good = &report["experiments"][1];
-    assert_eq!(good["delta"]["item_f1"], json!({"abs": null, "rel": null, "ci95": null}));
+    assert_eq!(
+        good["delta"]["item_f1"],
+        json!({
+            "abs": null, "rel": null, "ci95": null, "spread": null, "n_seeds": 0, "n_agree": 0
+        })
+    );
     assert_eq!(good["verdict"], "not compared: the baseline has no scores");
     assert_eq!(report["answer"]["best"], Value::Null);
     assert!(
@@ -271,7 +281,12 @@ fn without_labels_no_figure_is_shown_and_nothing_is_judged() {
     let report = nothing_to_judge(60, |_| vec![], reason);
     let good = &report["experiments"][1];
     assert_eq!(good["item"]["macro_f1"], Value::Null);
-    assert_eq!(good["delta"]["item_f1"], json!({"abs": null, "rel": null, "ci95": null}));
+    assert_eq!(
+        good["delta"]["item_f1"],
+        json!({
+            "abs": null, "rel": null, "ci95": null, "spread": null, "n_seeds": 0, "n_agree": 0
+        })
+    );
 }
 
 #[test]
@@ -458,7 +473,7 @@ fn compare_prints_what_differs_and_writes_nothing() {
     let dir = pipeline();
     let said = run_well(&dir, &["compare", "bau", "good"]);
     for part in [
-        "good against bau: better at both levels",
+        "good against bau: better at both levels (one seed)",
         "train.hidden: [256, 256] -> [512]",
         "+0.7778 (+350.0%)",
         "brands: 3 better, 0 worse, 0 with no clear change",
@@ -469,7 +484,7 @@ fn compare_prints_what_differs_and_writes_nothing() {
     let back: Value = serde_json::from_str(&back).unwrap();
     assert_eq!(
         back["experiments"][1]["verdict"],
-        "worse at both levels; not working: no score passes its threshold for 3 of 4 brands"
+        "worse at both levels (one seed); not working: no score passes its threshold for 3 of 4 brands"
     );
     assert!(!dir.path().join("runs/report").exists());
 

@@ -177,14 +177,6 @@ pub fn seed_dir(seed: u64) -> String {
     format!("seed-{seed}")
 }
 
-/// Name of an input of the report: `bau/scores`, or `bau/seed-8/scores`.
-pub fn report_input(training: &Experiment, file: &str) -> String {
-    match training.seed {
-        Some(seed) => format!("{}/{}/{file}", training.name, seed_dir(seed)),
-        None => format!("{}/{file}", training.name),
-    }
-}
-
 fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
@@ -216,12 +208,26 @@ impl Manifest {
         warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect()
     }
 
-    /// Folder of a stage's outputs: `holdout`, `bau/train`, or `bau/seed-8/train`.
+    /// Folder of a stage's outputs: `holdout` or `bau/train`; of seeds after the first
+    /// `bau/seed-8/train`, so that an experiment has a model in the same place with and without seeds.
     pub fn stage_dir(&self, id: &StageId) -> PathBuf {
         let mut dir = self.run_dir.clone();
         dir.extend(&id.experiment);
-        dir.extend(id.seed.map(seed_dir));
+        dir.extend(self.later_seed(id.seed).map(seed_dir));
         dir.join(id.stage.name())
+    }
+
+    /// A seed, if it is not the first.
+    fn later_seed(&self, seed: Option<u64>) -> Option<u64> {
+        seed.filter(|seed| self.seeds.first() != Some(seed))
+    }
+
+    /// Name of an input of the report: `bau/scores`; of seeds after the first `bau/seed-8/scores`.
+    pub fn report_input(&self, training: &Experiment, file: &str) -> String {
+        match self.later_seed(training.seed) {
+            Some(seed) => format!("{}/{}/{file}", training.name, seed_dir(seed)),
+            None => format!("{}/{file}", training.name),
+        }
     }
 
     fn dir_of(&self, stage: Stage, experiment: &Experiment) -> PathBuf {
@@ -372,7 +378,7 @@ impl Manifest {
                     ("history", &train),
                 ] {
                     let path = dir.join(format!("{file}.arrow"));
-                    let input = input(report_input(&training, file), path);
+                    let input = input(self.report_input(&training, file), path);
                     inputs.push(Input { is_optional: true, ..input });
                 }
             }

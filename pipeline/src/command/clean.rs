@@ -179,11 +179,16 @@ fn unused_experiments(manifest: &Manifest, nodes: &[Node]) -> Vec<Unused> {
 
 /// Where an experiment's stages may have written: in its folder and in those of seeds.
 fn stage_dirs(experiment: &Path) -> Vec<(Stage, PathBuf)> {
-    let of_seeds = folders(experiment).into_iter().filter(|dir| name_of(dir).starts_with("seed-"));
+    let of_seeds = folders(experiment).into_iter().filter(|dir| is_of_seed(dir));
     let parents = std::iter::once(experiment.to_owned()).chain(of_seeds);
     let stages =
         |parent: PathBuf| Stage::OF_EXPERIMENT.map(|stage| (stage, parent.join(stage.name())));
     parents.flat_map(stages).filter(|(_, dir)| is_folder(dir)).collect()
+}
+
+/// Whether a folder of an experiment is that of a seed.
+fn is_of_seed(dir: &Path) -> bool {
+    name_of(dir).starts_with("seed-")
 }
 
 fn name_of(path: &Path) -> String {
@@ -209,6 +214,7 @@ impl Unused {
         let inner = self.files.iter().flat_map(|file| file.ancestors().skip(1));
         let mut dirs: BTreeSet<&Path> = inner.filter(|dir| dir.starts_with(&self.path)).collect();
         dirs.insert(&self.path);
+        dirs.extend(self.path.parent().filter(|dir| is_of_seed(dir)));
         for dir in dirs.into_iter().rev() {
             match fs::remove_dir(dir) {
                 Err(err) if err.kind() != io::ErrorKind::DirectoryNotEmpty => {

@@ -1,6 +1,9 @@
 //! All experiments beside the baseline.
 
+use crate::compare::Judged;
 use crate::experiment::Experiment;
+use crate::figures::Figures;
+use crate::format;
 use crate::page::blocks::{Block, Cell, Column, Section, Table};
 use crate::page::view::{IS_BASELINE, View, count, metric};
 use crate::settings;
@@ -9,7 +12,10 @@ pub fn section(view: &View) -> Section {
     Section {
         id: "experiments",
         title: "Experiments",
-        blocks: vec![Block::Table(verdicts(view)), Block::Table(other_figures(view))],
+        blocks: [Block::Table(verdicts(view)), Block::Table(other_figures(view))]
+            .into_iter()
+            .chain((view.report.method.seeds.len() > 1).then(|| Block::Table(spreads(view))))
+            .collect(),
     }
 }
 
@@ -30,8 +36,10 @@ fn verdicts(view: &View) -> Table {
         ]
     };
     Table {
-        caption: "All experiments. Changes are against the baseline, in brackets as a percentage of its value"
-            .to_owned(),
+        caption: format!(
+            "All experiments{}. Changes are against the baseline, in brackets as a percentage of its value",
+            view.report.method.over_seeds()
+        ),
         columns: vec![
             Column::words("Experiment"),
             Column::number("Item macro F1").of("item level"),
@@ -74,6 +82,51 @@ fn other_figures(view: &View) -> Table {
             Column::number("F1 undefined for").of("F1"),
             Column::number("MAP").of("MAP"),
         ],
+        rows: view.rows(cells),
+    }
+}
+
+/// Each seed's change, where there are several.
+fn spreads(view: &View) -> Table {
+    let range = |e: &Experiment, value: fn(&Figures) -> Option<f64>| {
+        let values = e.seeds.iter().filter_map(|seed| value(&seed.figures));
+        let ends = values.fold(None, |ends: Option<(f64, f64)>, value| {
+            let (low, high) = ends.unwrap_or((value, value));
+            Some((low.min(value), high.max(value)))
+        });
+        let text = |(low, high)| {
+            format!("{} to {}", format::metric(Some(low)), format::metric(Some(high)))
+        };
+        ends.map_or_else(|| Cell::dash("it takes no training"), |ends| Cell::text(text(ends)))
+    };
+    let agreement = |judged: &Judged| match judged.n_seeds {
+        0 => Cell::dash("nothing is compared"),
+        n => Cell::text(format!("{} of {n}", judged.n_agree)),
+    };
+    let cells = |e: &Experiment| {
+        let [item, user] = [&e.delta.item_f1, &e.delta.user_f1];
+        vec![
+            range(e, |figures| figures.item.macro_f1),
+            metric(e, item.spread),
+            agreement(item),
+            range(e, |figures| figures.user.f1),
+            metric(e, user.spread),
+            agreement(user),
+        ]
+    };
+    let of_level = |level: &str| {
+        [
+            Column::number(format!("{level}, from seed to seed")).of("seeds"),
+            Column::number("Spread of the change").of("seeds"),
+            Column::number("Seeds that agree").of("verdict"),
+        ]
+    };
+    Table {
+        caption: "What the seeds of training change".to_owned(),
+        columns: std::iter::once(Column::words("Experiment"))
+            .chain(of_level("Item macro F1"))
+            .chain(of_level("User F1"))
+            .collect(),
         rows: view.rows(cells),
     }
 }

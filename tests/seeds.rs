@@ -62,7 +62,11 @@ fn a_seed_is_trained_once() {
     assert!(said.stderr.contains("train of bau (seed 8): restored"), "{}", said.stderr);
     assert!(said.stderr.contains("train of bau (seed 7): running"), "{}", said.stderr);
     let one = work.pipeline(&["run", "bau", "--set", "train.seed=7"]);
-    assert!(one.stderr.contains("train of bau: restored"), "{}", one.stderr);
+    assert!(
+        one.stderr.contains("train of bau: fresh"),
+        "the first seed is in its place: {}",
+        one.stderr
+    );
     assert!(experiment(&work.report(), "bau")["seeds"].as_array().unwrap().is_empty());
 }
 

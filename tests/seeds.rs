@@ -153,3 +153,40 @@ fn seeds_that_cannot_be_are_refused() {
         said.stderr
     );
 }
+
+/// A seed that failed: the others are compared, each with the same one of the baseline.
+#[test]
+fn a_seed_without_scores_is_left_out_and_reported() {
+    let work = seeded("[7, 8, 9]");
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let changes = |report: &Value| {
+        let f1 = |name: &str, seed: usize| {
+            experiment(report, name)["seeds"][seed]["item"]["macro_f1"].as_f64().unwrap()
+        };
+        (1..3).map(|seed| f1("bau_expected_f1", seed) - f1("bau", seed)).sum::<f64>() / 2.0
+    };
+    let expected = changes(&work.report());
+    std::fs::remove_dir_all(work.dir.join("runs/bau_expected_f1/score")).unwrap();
+    assert_eq!(work.run("report-stage", &[]).code, 0);
+    let report = work.report();
+    let ours = experiment(&report, "bau_expected_f1");
+    assert_eq!(ours["delta"]["item_f1"]["n_seeds"], 2);
+    let found = ours["delta"]["item_f1"]["abs"].as_f64().unwrap();
+    assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    assert_eq!(ours["outdated"], "seed 7 has no scores");
+}
+
+#[test]
+fn explain_prints_every_seed() {
+    let work = seeded("[7, 8]");
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let said = work.pipeline(&["explain", "bau", "train", "--json"]);
+    let found: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found.as_array().map(Vec::len), Some(2), "{}", said.stdout);
+    let said = work.pipeline(&["explain", "bau", "train", "--run", "last"]);
+    assert!(
+        said.stdout.contains("(seed 7)") && said.stdout.contains("(seed 8)"),
+        "{}",
+        said.stdout
+    );
+}

@@ -213,7 +213,8 @@ fn brand_change(pairs: &[Pair], brand: usize) -> Judged {
         .map(|draw| draws.iter().map(|draws| draws[draw]).sum::<f64>() / draws.len() as f64)
         .collect();
     let changes: Vec<f64> = f1s.iter().map(|[ours, base]| ours - base).collect();
-    let is_alike = |change: &&f64| abs.is_some_and(|abs| (**change > 0.0) == (abs > 0.0));
+    let sign = abs.and_then(|abs| abs.partial_cmp(&0.0));
+    let is_alike = |change: &&f64| change.partial_cmp(&&0.0) == sign;
     Judged {
         abs,
         rel,

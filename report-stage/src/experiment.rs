@@ -117,7 +117,12 @@ impl Judge<'_> {
         Experiment {
             name: trial.settings.name.clone(),
             status: if scored.is_some() { Status::Ok } else { Status::Missing },
-            verdict: self.verdict(trial, standing, warning.as_deref()),
+            verdict: self.verdict(
+                trial,
+                standing,
+                self.is_one_seed(trial, &delta),
+                warning.as_deref(),
+            ),
             warning,
             outdated: scored.and(effort.outdated),
             outcomes: match standing {
@@ -148,6 +153,7 @@ impl Judge<'_> {
             _ if self.nothing.is_some() => Standing::Nothing,
             _ if trial.settings.name == self.manifest.baseline => Standing::Baseline,
             None => Standing::NoBaseline,
+            Some(_) if has_no_pair(trial) => Standing::NoCommonSeed,
             Some(_) => Standing::Compared(delta.outcomes()),
         }
     }
@@ -160,18 +166,29 @@ impl Judge<'_> {
     }
 
     /// Whether one training alone speaks for the experiment or for the baseline.
-    fn is_one_seed(&self, trial: &Trial) -> bool {
+    fn is_one_seed(&self, trial: &Trial, delta: &Delta) -> bool {
         let is_trained = [trial, self.baseline].iter().any(|trial| trial.settings.needs_sample());
-        is_trained && self.manifest.seeds.len() < 2
+        is_trained && delta.item_f1.n_seeds.max(delta.user_f1.n_seeds) < 2
     }
 
-    fn verdict(&self, trial: &Trial, standing: Standing, warning: Option<&str>) -> String {
+    fn verdict(
+        &self,
+        trial: &Trial,
+        standing: Standing,
+        is_one_seed: bool,
+        warning: Option<&str>,
+    ) -> String {
         if trial.scored.is_none() {
             trial.effort.no_scores()
         } else if trial.effort.is_truth && self.nothing.is_none() {
             "the truth that made the data: a ceiling, not a rival".to_owned()
         } else {
-            verdict::verdict(standing, self.is_one_seed(trial), warning)
+            verdict::verdict(standing, is_one_seed, warning)
         }
     }
+}
+
+/// Whether no seed of an experiment is one of the baseline's.
+fn has_no_pair(trial: &Trial) -> bool {
+    trial.scored.as_ref().is_some_and(|scored| scored.delta.is_none())
 }

@@ -68,7 +68,7 @@ struct Reader<'a> {
     f1_buckets: Vec<f64>,
     first: Option<First>,
     /// Once for each seed; empty without scores
-    baseline: Vec<Measured>,
+    baseline: Vec<Seeded>,
 }
 
 /// The experiment that was read first; the users of all others must be the same.
@@ -118,7 +118,8 @@ impl Reader<'_> {
             if let Some(first) = &self.first {
                 same_users(first, &experiment.name, &tables.scores)?;
             }
-            seeds.push((training.seed, self.measured(experiment, &tables)));
+            let measured = self.measured(experiment, &tables);
+            seeds.push(Seeded { seed: training.seed, measured });
             let tables = self.keep_users(experiment, tables);
             first.get_or_insert(tables);
         }
@@ -186,28 +187,25 @@ impl Reader<'_> {
     /// Puts the seeds of an experiment together.
     ///
     /// * `tables`: of the first seed.
-    fn scored(
-        &mut self,
-        experiment: &Experiment,
-        tables: SeedTables,
-        seeds: Vec<(Option<u64>, Measured)>,
-    ) -> Scored {
+    fn scored(&mut self, experiment: &Experiment, tables: SeedTables, ours: Vec<Seeded>) -> Scored {
         let SeedTables { test, thresholds, trade_off } = tables;
         let list = &self.brands.list;
-        let figures_of = |(_, measured): &(_, Measured)| measured.evaluation.figures.clone();
-        let of_seeds: Vec<Figures> = seeds.iter().map(figures_of).collect();
-        let figures = Figures::mean(&of_seeds.iter().collect::<Vec<_>>());
-        let names: Vec<Option<u64>> = seeds.iter().map(|&(seed, _)| seed).collect();
-        let ours: Vec<Measured> = seeds.into_iter().map(|(_, measured)| measured).collect();
+        let all: Vec<&Figures> = ours.iter().map(Seeded::figures).collect();
+        let figures = Figures::mean(&all);
         let is_baseline = experiment.name == self.manifest.baseline;
-        let base = if is_baseline { &ours } else { &self.baseline };
-        let of_base: Vec<&Figures> = base.iter().map(|seed| &seed.evaluation.figures).collect();
-        let delta = (!base.is_empty()).then(|| {
-            let mean = Figures::mean(&of_base);
-            compare::delta(list, &self.bands, &pairs(&ours, base), [&figures, &mean])
+        let pairs = pairs(&ours, if is_baseline { &ours } else { &self.baseline });
+        let delta = (!pairs.is_empty()).then(|| {
+            let means = [0, 1].map(|side| {
+                let seeds: Vec<&Figures> = pairs.iter().map(|pair| pair[side].figures()).collect();
+                Figures::mean(&seeds)
+            });
+            let sides: Vec<Pair> =
+                pairs.iter().map(|pair| pair.map(|seed| seed.measured.side())).collect();
+            compare::delta(list, &self.bands, &sides, means.each_ref())
         });
+        drop(pairs);
 
-        let first = &ours[0].evaluation;
+        let first = &ours[0].measured.evaluation;
         let counts = &first.counts;
         let known = test.as_ref().zip(thresholds.as_deref());
         let scored = Scored {
@@ -218,10 +216,11 @@ impl Reader<'_> {
             }),
             expected: known.map(|(test, thresholds)| calibration::expected(test, thresholds)),
             brands: (0..list.len()).map(|brand| brand_figures(&ours, brand)).collect(),
-            seeds: names
+            seeds: ours
                 .iter()
-                .zip(of_seeds)
-                .filter_map(|(&seed, figures)| Some(SeedFigures { seed: seed?, figures }))
+                .filter_map(|seeded| {
+                    Some(SeedFigures { seed: seeded.seed?, figures: seeded.figures().clone() })
+                })
                 .collect(),
             evaluation: Evaluation { figures, ..first.clone() },
             thresholds,
@@ -242,16 +241,33 @@ struct SeedTables {
     trade_off: Vec<Alternative>,
 }
 
-/// Each seed of an experiment with that of the baseline; one that takes no training has no seeds and
-/// stands beside all of the other's.
-fn pairs<'a>(ours: &'a [Measured], base: &'a [Measured]) -> Vec<Pair<'a>> {
-    let of = |side: &'a [Measured], i: usize| side.get(i).unwrap_or(&side[0]).side();
-    (0..ours.len().max(base.len())).map(|i| [of(ours, i), of(base, i)]).collect()
+/// What was measured with one seed.
+struct Seeded {
+    /// `None` where the manifest lists no seeds or nothing is learned
+    seed: Option<u64>,
+    measured: Measured,
 }
 
-fn brand_figures(seeds: &[Measured], brand: usize) -> BrandFigures {
+impl Seeded {
+    fn figures(&self) -> &Figures {
+        &self.measured.evaluation.figures
+    }
+}
+
+/// Each seed of an experiment with the same one of the baseline. What takes no training has no seed
+/// and is paired with every seed of the other.
+fn pairs<'a>(ours: &'a [Seeded], base: &'a [Seeded]) -> Vec<[&'a Seeded; 2]> {
+    let is_pair =
+        |ours: &Seeded, base: &Seeded| ours.seed.zip(base.seed).is_none_or(|(a, b)| a == b);
+    ours.iter()
+        .flat_map(|ours| base.iter().map(move |base| [ours, base]))
+        .filter(|&[ours, base]| is_pair(ours, base))
+        .collect()
+}
+
+fn brand_figures(seeds: &[Seeded], brand: usize) -> BrandFigures {
     let mean = |metric: fn(Counts) -> Option<f64>| {
-        mean_defined(seeds.iter().map(|seed| metric(seed.evaluation.counts[brand])))
+        mean_defined(seeds.iter().map(|seed| metric(seed.measured.evaluation.counts[brand])))
     };
     BrandFigures { precision: mean(precision), recall: mean(recall), f1: mean(f1) }
 }
@@ -277,4 +293,37 @@ fn same_users(first: &First, name: &str, scores: &Scores) -> Result<(), DataErro
         plural(scores.n_users() as u64, "user"),
         first.scores.n_users(),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeded(seeds: &[Option<u64>]) -> Vec<Seeded> {
+        let measured = || Measured {
+            evaluation: Evaluation {
+                counts: Vec::new(),
+                average_precision: Vec::new(),
+                figures: Figures::default(),
+            },
+            draws: Draws::default(),
+        };
+        seeds.iter().map(|&seed| Seeded { seed, measured: measured() }).collect()
+    }
+
+    fn paired(ours: &[Option<u64>], base: &[Option<u64>]) -> Vec<[Option<u64>; 2]> {
+        let (ours, base) = (seeded(ours), seeded(base));
+        pairs(&ours, &base).iter().map(|pair| pair.map(|seeded| seeded.seed)).collect()
+    }
+
+    #[test]
+    fn a_seed_is_compared_with_the_same_one_of_the_baseline() {
+        let [none, seven, eight, nine] = [None, Some(7), Some(8), Some(9)];
+        let both = paired(&[eight, nine], &[seven, eight]);
+        assert_eq!(both, [[eight, eight]], "others have no partner");
+        assert_eq!(paired(&[none], &[seven, eight]), [[none, seven], [none, eight]]);
+        assert_eq!(paired(&[seven, eight], &[none]), [[seven, none], [eight, none]]);
+        assert_eq!(paired(&[none], &[none]), [[none, none]]);
+        assert!(paired(&[seven], &[eight]).is_empty());
+    }
 }

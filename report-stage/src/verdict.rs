@@ -99,6 +99,8 @@ pub enum Standing {
     Nothing,
     /// It has scores, the baseline has none
     NoBaseline,
+    /// No seed of it is a seed of the baseline
+    NoCommonSeed,
     /// Both have scores
     Compared(Outcomes),
 }
@@ -111,6 +113,7 @@ pub fn verdict(standing: Standing, is_one_seed: bool, warning: Option<&str>) -> 
         Standing::Nothing => return "nothing to judge".to_owned(),
         Standing::Baseline => "the baseline".to_owned(),
         Standing::NoBaseline => "not compared: the baseline has no scores".to_owned(),
+        Standing::NoCommonSeed => "not compared: no seed has scores of the baseline too".to_owned(),
         Standing::Compared(outcomes) if is_one_seed => format!("{} (one seed)", outcomes.words()),
         Standing::Compared(outcomes) => outcomes.words(),
     };

@@ -1,6 +1,7 @@
 //! Hyperparameters, checked once.
 
 use contract::manifest::{Decay, Loss, TrainParams};
+use contract::splitmix;
 use linfa::ParamGuard;
 
 use crate::error::Error;
@@ -25,10 +26,18 @@ impl MlpValidParams {
         &self.0
     }
 
-    /// The parameters of each network to be averaged, which differ in their consecutive seeds.
+    /// The parameters of each network to be averaged. The first has the seed itself; those of the others
+    /// are a hash of it, so that averages with other seeds share no network.
     pub fn members(&self) -> impl Iterator<Item = Self> {
         (0..self.0.members as u64)
-            .map(|i| Self(TrainParams { seed: self.0.seed.wrapping_add(i), ..self.0.clone() }))
+            .map(|i| Self(TrainParams { seed: self.seed_of(i), ..self.0.clone() }))
+    }
+
+    fn seed_of(&self, member: u64) -> u64 {
+        match member {
+            0 => self.0.seed,
+            _ => splitmix::hash(splitmix::hash(self.0.seed).wrapping_add(member)) >> 1,
+        }
     }
 
     /// Step size of an update: grows linearly over the warm-up, then falls as `decay` says.
@@ -89,6 +98,17 @@ impl ParamGuard for MlpParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn averages_with_neighbouring_seeds_share_no_network() {
+        let seeds = |seed: u64| -> Vec<u64> {
+            let params = TrainParams { seed, members: 5, ..TrainParams::default() };
+            MlpValidParams(params).members().map(|member| member.get().seed).collect()
+        };
+        let (seven, eight) = (seeds(7), seeds(8));
+        assert_eq!((seven[0], eight[0], seven.len()), (7, 8, 5));
+        assert!(seven.iter().all(|seed| !eight.contains(seed)), "{seven:?} {eight:?}");
+    }
     use contract::manifest::HiddenWidth;
 
     /// Checks learning rates of 10 updates with a step size of 0.1.

@@ -83,7 +83,6 @@ impl Loader {
         Some(holdout)
     }
 
-    /// Checks `stages.report`.
     /// Seeds of training, each once; `train.seed` has no place beside them.
     pub(super) fn seeds(&mut self) -> Option<Vec<u64>> {
         let seeds: Vec<u64> = self.sound_or_default(&["seeds"])?;
@@ -116,6 +115,7 @@ impl Loader {
         }
     }
 
+    /// Checks `stages.report`.
     pub(super) fn report(&mut self) -> Option<ReportParams> {
         let path = path_of(&["stages", "report"]);
         let value = self.at(&path).cloned().unwrap_or_default();

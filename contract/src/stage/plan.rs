@@ -261,9 +261,10 @@ impl Manifest {
         let of_experiments = trainings
             .flat_map(|training| Stage::OF_EXPERIMENT.map(|stage| self.dir_of(stage, &training)));
         let holdout = self.stage_dir(&StageId::shared(Stage::Holdout));
-        let mut dirs: Vec<PathBuf> = std::iter::once(holdout).chain(of_experiments).collect();
-        dirs.dedup(); // seeds may share a sample
-        dirs.into_iter().map(|dir| dir.join(RECORD)).collect()
+        let mut listed = BTreeSet::new(); // seeds may share a sample
+        let dirs = std::iter::once(holdout).chain(of_experiments);
+        let once = dirs.filter(|dir| listed.insert(dir.clone()));
+        once.map(|dir| dir.join(RECORD)).collect()
     }
 
     fn holdout_file(&self, name: &str) -> Input {

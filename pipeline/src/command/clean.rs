@@ -150,6 +150,11 @@ fn what(Record { stage, experiment, .. }: Record, manifest: &Manifest) -> String
 /// longer lists.
 fn unused_experiments(manifest: &Manifest, nodes: &[Node]) -> Vec<Unused> {
     let shared = [Stage::Holdout, Stage::Report].map(Stage::name);
+    let is_read = |dir: &Path| {
+        let dir = fs::canonicalize(dir).unwrap_or_default();
+        let mut inputs = nodes.iter().flat_map(|node| &node.plan.inputs);
+        inputs.any(|input| fs::canonicalize(&input.path).is_ok_and(|path| path.starts_with(&dir)))
+    };
     let is_planned = |dir: &PathBuf| nodes.iter().any(|node| node.plan.dir == *dir);
     let mut unused = Vec::new();
     for path in folders(&manifest.run_dir) {
@@ -167,7 +172,9 @@ fn unused_experiments(manifest: &Manifest, nodes: &[Node]) -> Vec<Unused> {
             continue;
         }
         for (stage, dir) in dirs {
-            if dir.join(RECORD).exists() && !is_planned(&dir) {
+            let is_of_seed = dir.parent().is_some_and(is_of_seed);
+            let is_stage = [RECORD, LOG].iter().any(|file| dir.join(file).exists());
+            if is_of_seed && is_stage && !is_planned(&dir) && !is_read(&dir) {
                 let what = format!("{stage} of {name}, with other seeds");
                 let files = files_of_stage(stage, &dir);
                 unused.push(Unused { bytes: 0, path: dir, what, files });
@@ -188,7 +195,7 @@ fn stage_dirs(experiment: &Path) -> Vec<(Stage, PathBuf)> {
 
 /// Whether a folder of an experiment is that of a seed.
 fn is_of_seed(dir: &Path) -> bool {
-    name_of(dir).starts_with("seed-")
+    name_of(dir).strip_prefix("seed-").is_some_and(|seed| seed.parse::<u64>().is_ok())
 }
 
 fn name_of(path: &Path) -> String {

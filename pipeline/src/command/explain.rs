@@ -44,15 +44,14 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
         return Err(UsageError(why).into());
     }
     let forecasts = forecasts(manifest, &nodes);
-    // One for each seed; the JSON of a stage without seeds is one object.
-    for (node, forecast) in nodes.iter().zip(forecasts) {
+    let of_stage = nodes.iter().zip(forecasts).filter(|(node, _)| node.plan.id.stage == stage);
+    let explanations = of_stage.map(|(node, forecast)| {
         let id = &node.plan.id;
-        if id.stage == stage {
-            let (state, why) = words(id, forecast);
-            let (state, Why { words: reason, changes }) = (state.to_owned(), why);
-            Explanation { stage: id.to_string(), run: None, state, reason, changes }.print(as_json);
-        }
-    }
+        let (state, why) = words(id, forecast);
+        let (state, Why { words: reason, changes }) = (state.to_owned(), why);
+        Explanation { stage: id.to_string(), run: None, state, reason, changes }
+    });
+    print(&explanations.collect::<Vec<_>>(), as_json);
     Ok(())
 }
 
@@ -84,20 +83,37 @@ pub fn explain_past(
         let id = StageId::of(stage, experiment);
         UsageError(format!("run {} did not reach {id}", run.id))
     };
-    let outcome = run.stages.into_iter().find(is_asked_for).ok_or_else(unknown)?;
-    let StageOutcome { id, outcome, reason, changes, .. } = outcome;
-    let (stage, state) = (id.to_string(), outcome.to_string());
-    Explanation { stage, run: Some(run.id), state, reason, changes }.print(as_json);
+    let explanations: Vec<Explanation> = run
+        .stages
+        .iter()
+        .filter(|outcome| is_asked_for(outcome))
+        .map(|StageOutcome { id, outcome, reason, changes, .. }| Explanation {
+            stage: id.to_string(),
+            run: Some(run.id.clone()),
+            state: outcome.to_string(),
+            reason: reason.clone(),
+            changes: changes.clone(),
+        })
+        .collect();
+    if explanations.is_empty() {
+        return Err(unknown().into());
+    }
+    print(&explanations, as_json);
     Ok(())
 }
 
+/// Prints one explanation for each seed; as JSON an object where there is one, else a list.
+fn print(explanations: &[Explanation], as_json: bool) {
+    match explanations {
+        [only] if as_json => print_line!("{:#}", json!(only)),
+        all if as_json => print_line!("{:#}", json!(all)),
+        all => all.iter().for_each(Explanation::print),
+    }
+}
+
 impl Explanation {
-    fn print(&self, as_json: bool) {
+    fn print(&self) {
         let Self { stage, run, state, reason, changes } = self;
-        if as_json {
-            print_line!("{:#}", json!(self));
-            return;
-        }
         let of_run = run.as_ref().map_or_else(String::new, |id| format!(" in run {id}"));
         print_line!("{stage}{of_run}: {state}");
         if let Some(reason) = reason {

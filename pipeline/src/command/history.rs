@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{Table, presets};
+use contract::plan::StageId;
 use contract::{Manifest, print_line};
 use serde_json::json;
 
@@ -46,12 +47,17 @@ fn stages(run: &Run) -> String {
 
 /// Whether one of an experiment's stages, or one that all experiments share, failed or could not start
 /// in the last of these runs that came to it.
-pub fn has_failed(runs: Vec<Run>) -> impl Fn(&String) -> bool {
+///
+/// * `is_planned`: whether the manifest still has a stage, as it may list other seeds now.
+pub fn has_failed(
+    runs: Vec<Run>,
+    is_planned: impl Fn(&StageId) -> bool,
+) -> impl Fn(&String) -> bool {
     let mut last = BTreeMap::new();
     for StageOutcome { id, outcome, .. } in runs.into_iter().flat_map(|run| run.stages) {
         last.insert(id, outcome);
     }
-    last.retain(|_, outcome| outcome.is_failure());
+    last.retain(|id, outcome: &mut StageResult| outcome.is_failure() && is_planned(id));
     move |name| last.keys().any(|id| id.experiment.as_ref().is_none_or(|failed| failed == name))
 }
 
@@ -76,7 +82,7 @@ mod tests {
     }
 
     fn failed(runs: Vec<Run>) -> Vec<&'static str> {
-        let has_failed = has_failed(runs);
+        let has_failed = has_failed(runs, |_| true);
         ["a", "b"].into_iter().filter(|name| has_failed(&(*name).to_owned())).collect()
     }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use contract::cli::{self, ManifestArgs};
 use contract::exit::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED};
 use contract::manifest::{is_of_experiment, name_experiments};
+use contract::plan::StageId;
 use contract::{Manifest, print_line, warn_line};
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use super::check::warn;
 use super::history::has_failed;
 use super::preview;
 use crate::args::{NothingSelected, RunArgs};
-use crate::graph::Node;
+use crate::graph::{Node, nodes};
 use crate::outcome::Outcome;
 use crate::recorder::{Recorder, runs};
 use crate::run_dir;
@@ -90,7 +91,9 @@ fn select(args: &RunArgs) -> Result<Selected> {
         return Err(NothingSelected(why).into());
     }
     if args.failed {
-        experiments.retain(has_failed(runs(&manifest)));
+        let planned = nodes(&manifest, &[])?;
+        let is_planned = |id: &StageId| planned.iter().any(|node| node.plan.id == *id);
+        experiments.retain(has_failed(runs(&manifest), is_planned));
         if experiments.is_empty() {
             let why = "no stage of the experiments failed in its last run";
             return Err(NothingSelected(why.to_owned()).into());

@@ -171,21 +171,6 @@ pub fn percentile_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
     Some((percentile((1.0 - level) / 2.0), percentile(f64::midpoint(1.0, level))))
 }
 
-/// The central interval of `a - b`, draw by draw.
-///
-/// * `a`, `b`: the same metric of two experiments, bootstrapped over the same users with the
-///   same seed. A draw where either is undefined is left out.
-/// * `level`: as in [`percentile_interval`], as is the result.
-///
-/// # Panics
-///
-/// If `a` and `b` differ in length, as then they are not of the same draws.
-pub fn paired_interval(a: &[f64], b: &[f64], level: f64) -> Option<(f64, f64)> {
-    assert_eq!(a.len(), b.len(), "paired draws have equal numbers");
-    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    percentile_interval(&differences, level)
-}
-
 const TP: u32 = 0;
 const FP: u32 = 1;
 const FN: u32 = 2;
@@ -345,6 +330,13 @@ fn draw_weights(n_users: usize, first_draw: usize, seed: u64) -> Vec<[u8; LANES]
 mod tests {
     use super::*;
     use crate::{OwnedLists, macro_f1, precision, recall, reference, sum};
+
+    /// The central interval of `a - b`, draw by draw.
+    fn paired_interval(a: &[f64], b: &[f64], level: f64) -> Option<(f64, f64)> {
+        assert_eq!(a.len(), b.len(), "paired draws have equal numbers");
+        let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        percentile_interval(&differences, level)
+    }
 
     fn owned(lists: impl IntoIterator<Item = Vec<u32>>) -> OwnedLists {
         let mut owned = OwnedLists::default();

@@ -39,8 +39,7 @@ mod reference;
 
 pub use bins::{Bin, N_STEPS, step_centre, step_of};
 pub use bootstrap::{
-    BrandDraws, Decisions, Draws, MAX_BRAND_DRAWS, Point, bootstrap, paired_interval,
-    percentile_interval, point,
+    BrandDraws, Decisions, Draws, MAX_BRAND_DRAWS, Point, bootstrap, percentile_interval, point,
 };
 pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};

@@ -114,6 +114,11 @@ fn variance(values: &[f64]) -> f64 {
     squares / (values.len() - 1) as f64
 }
 
+/// The standard deviation of a change over seeds; `None` with fewer than two.
+pub fn spread(changes: &[f64]) -> Option<f64> {
+    (changes.len() > 1).then(|| variance(changes).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

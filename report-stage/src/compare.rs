@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::brands::{ByTier, Tier};
 use indexmap::IndexMap;
+use metrics::seeds::spread;
 use metrics::{Counts, Draws, SeedChanges, f1, percentile_interval};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -219,18 +220,10 @@ fn brand_change(pairs: &[Pair], brand: usize) -> Judged {
         abs,
         rel,
         ci95: percentile_interval(&means, LEVEL).map(|(low, high)| [low, high]),
-        spread: deviation(&changes),
+        spread: spread(&changes),
         n_seeds: changes.len() as u64,
         n_agree: changes.iter().filter(is_alike).count() as u64,
     }
-}
-
-/// Standard deviation; `None` of fewer than two values.
-fn deviation(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
 }
 
 fn brand_outcomes(changes: &[Judged]) -> BrandOutcomes {
@@ -298,7 +291,7 @@ fn judge(
         abs,
         rel,
         ci95,
-        spread: deviation(seeds.points()),
+        spread: spread(seeds.points()),
         n_seeds: pairs.len() as u64,
         n_agree: alone.iter().filter(is_alike).count() as u64,
     }

@@ -1,5 +1,7 @@
 //! `pipeline graph`: which stage needs which.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::ValueEnum;
 use contract::plan::{StageId, seed_dir};
@@ -64,11 +66,8 @@ fn print_tree(manifest: &Manifest, ids: &[&StageId]) {
     for (i, experiment) in manifest.experiments().enumerate() {
         let branch = if i + 1 < n_experiments { '├' } else { '└' };
         let own = ids.iter().filter(|id| id.experiment.as_ref() == Some(&experiment.name));
-        let mut own: Vec<&str> = own.map(|id| id.stage.name()).collect();
-        own.sort_by_key(|name| {
-            Stage::OF_EXPERIMENT.map(Stage::name).iter().position(|s| s == name)
-        });
-        own.dedup();
+        let stages: BTreeSet<Stage> = own.map(|id| id.stage).collect(); // once for all seeds
+        let own: Vec<&str> = stages.into_iter().map(Stage::name).collect();
         let seeds = match manifest.trainings(experiment).len() {
             1 => String::new(),
             n => format!(" ({n} seeds)"),

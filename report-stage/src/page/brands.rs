@@ -37,8 +37,9 @@ fn scatter(view: &View) -> Chart {
         let place = Place { left: 50.0 + 350.0 * i as f64, top: 24.0, width: 305.0, height: 240.0 };
         let f1_axis = (Scale::Linear(0.0, 1.0), if i == 0 { "F1" } else { "" });
         let mut panel = Panel::new(place, &e.name, (volumes, "volume, training users"), f1_axis);
-        let brands = list.iter().zip(view.f1s(e));
-        let at = brands.filter_map(|(brand, f1)| Some((brand.volume.max(1) as f64, f1?)));
+        let brands = list.iter().zip(view.brand_figures(e));
+        let at =
+            brands.filter_map(|(brand, of_brand)| Some((brand.volume.max(1) as f64, of_brand.f1?)));
         panel.dots(if class == "base" { "base-cloud" } else { "main-cloud" }, at);
         for &(class, e) in &pair {
             panel.line(class, medians(view, e));
@@ -60,11 +61,11 @@ fn scatter(view: &View) -> Chart {
 
 /// Median F1 by volume band, at the median volume of the band's brands.
 fn medians(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
-    let f1s = view.f1s(e);
+    let figures = view.brand_figures(e);
     let bands = volume_bands(&view.brands.list);
     let points = bands.iter().filter_map(|band| {
         let volumes = band.members.iter().map(|&b| view.brands.list[b].volume.max(1) as f64);
-        let of_band = band.members.iter().filter_map(|&b| f1s[b]);
+        let of_band = band.members.iter().filter_map(|&b| figures[b].f1);
         Some((median_of(volumes.collect())?, median_of(of_band.collect())?))
     });
     points.collect()
@@ -88,8 +89,8 @@ fn by_volume(view: &View) -> Table {
             let of_band = || band.members.iter().map(|&brand| view.counts(e)[brand]);
             let with_support = of_band().filter(|c| c.support() > 0);
             let ratios = with_support.map(|c| c.predicted() as f64 / c.support() as f64);
-            let f1s = view.f1s(e);
-            let f1s = band.members.iter().filter_map(|&brand| f1s[brand]);
+            let figures = view.brand_figures(e);
+            let f1s = band.members.iter().filter_map(|&brand| figures[brand].f1);
             cells.push(metric(e, median_of(f1s.collect())));
             cells.push(metric(e, median_of(ratios.collect())));
         }
@@ -208,7 +209,7 @@ fn mover(
     change: &Judged,
 ) -> Row {
     let brand = &view.brands.list[brand_idx];
-    let f1_of = |e: &Experiment| metric(e, view.f1s(e)[brand_idx]);
+    let f1_of = |e: &Experiment| metric(e, view.brand_figures(e)[brand_idx].f1);
     let support = view.counts(main)[brand_idx].support();
     let judged = Cell { tone: tone(change), ..Cell::text(format::points(change.abs)) };
     Row::of(vec![

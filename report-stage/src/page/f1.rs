@@ -52,7 +52,7 @@ fn chart(view: &View, e: &Experiment, baseline: Option<&[(f64, f64)]>) -> Chart 
 
 /// How many brands have at least each F1, in steps of a fiftieth.
 fn reaching(view: &View, e: &Experiment) -> Vec<(f64, f64)> {
-    let mut f1s: Vec<f64> = view.f1s(e).into_iter().flatten().collect();
+    let mut f1s: Vec<f64> = view.brand_figures(e).iter().filter_map(|brand| brand.f1).collect();
     f1s.sort_by(f64::total_cmp);
     let n_from = |low: f64| f1s.len() - f1s.partition_point(|&f1| f1 < low);
     (0..=50).map(|i| f64::from(i) / 50.0).map(|low| (low, n_from(low) as f64)).collect()

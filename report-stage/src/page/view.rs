@@ -10,7 +10,7 @@ use crate::format;
 use crate::load::Brands;
 use crate::page::blocks::{Cell, Row, RowClass, Tone};
 use crate::report::Report;
-use crate::trial::Trial;
+use crate::trial::{BrandFigures, Trial};
 use crate::verdict::Outcome;
 
 /// Why a figure is missing.
@@ -80,11 +80,10 @@ impl View<'_> {
         scored.map_or(&[], |scored| &scored.evaluation.counts)
     }
 
-    /// Each brand's F1 by `brand_idx`, over all seeds; empty without scores.
-    pub fn f1s(&self, experiment: &Experiment) -> Vec<Option<f64>> {
+    /// What was measured of each brand over all seeds, by `brand_idx`; empty without scores.
+    pub fn brand_figures(&self, experiment: &Experiment) -> &[BrandFigures] {
         let scored = self.trial(experiment).scored.as_ref();
-        let brands = scored.map_or(&[][..], |scored| &scored.brands);
-        brands.iter().map(|brand| brand.f1).collect()
+        scored.map_or(&[], |scored| &scored.brands)
     }
 
     /// One row for each experiment.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::command::accept::AcceptedStage;
 use crate::command::check::Checked;
 use crate::command::clean::Cleaned;
-use crate::command::explain::Explanation;
+use crate::command::explain::Explanations;
 use crate::command::graph::Graph;
 use crate::command::preview::Planned;
 use crate::command::status::StageStatus;
@@ -89,7 +89,7 @@ fn schema(name: SchemaName) -> Value {
         SchemaName::Run => contract::schema::<Run>(),
         SchemaName::Plan => contract::schema::<Planned>(),
         SchemaName::Status => contract::schema::<Vec<StageStatus>>(),
-        SchemaName::Explain => contract::schema::<Explanation>(),
+        SchemaName::Explain => contract::schema::<Explanations>(),
         SchemaName::History => contract::schema::<Vec<Run>>(),
         SchemaName::Accept => contract::schema::<Vec<AcceptedStage>>(),
         SchemaName::Clean => contract::schema::<Cleaned>(),

@@ -15,7 +15,7 @@ use crate::compare::{self, Pair, Side};
 use crate::evaluate::{self, Evaluation};
 use crate::figures::Figures;
 use crate::load::{self, Alternative, Brands, Scores, Threshold};
-use crate::records::Effort;
+use crate::records::{Effort, outdated_holdout};
 use crate::test_users::TestUsers;
 use crate::trial::{BrandFigures, Scored, SeedFigures, Trial};
 use crate::{calibration, figures, precision_recall, settings};
@@ -30,7 +30,8 @@ pub struct Found<'a> {
 
 impl<'a> Found<'a> {
     /// Reads experiments, the baseline before the others. The scores and draws of each of the others
-    /// are dropped at once: memory holds those of two experiments, however many there are.
+    /// are dropped at once: memory holds the scores of two trainings and the draws of two experiments,
+    /// one for each seed, however many experiments there are.
     pub fn read(
         run: &StageRun,
         manifest: &Manifest,
@@ -43,6 +44,7 @@ impl<'a> Found<'a> {
             brands,
             bands: bands::volume_bands(&brands.list),
             f1_buckets: settings::f1_buckets(manifest),
+            outdated_holdout: outdated_holdout(manifest),
             first: None,
             baseline: Vec::new(),
         };
@@ -66,6 +68,7 @@ struct Reader<'a> {
     brands: &'a Brands,
     bands: Vec<VolumeBand>,
     f1_buckets: Vec<f64>,
+    outdated_holdout: Option<String>,
     first: Option<First>,
     /// Once for each seed; empty without scores
     baseline: Vec<Seeded>,
@@ -108,7 +111,7 @@ impl Reader<'_> {
             settings: experiment,
             scored: None,
             history: history.as_ref().map_or_else(Vec::new, load::history),
-            effort: Effort::of(self.manifest, experiment),
+            effort: Effort::of(self.manifest, experiment, self.outdated_holdout.as_ref()),
             query: sampling_query(experiment)?,
         };
         let mut first = None;

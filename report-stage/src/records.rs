@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contract::manifest::Experiment;
-use contract::plan::{LOG, StageId, StagePlan};
+use contract::plan::{StageId, StagePlan};
 use contract::record::{Accepted, Change, Output, Record};
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
@@ -88,9 +88,12 @@ pub struct StageTrace {
 
 impl Effort {
     /// Reads an experiment's records; with seeds, times are added up and the rest is the first seed's.
-    pub fn of(manifest: &Manifest, experiment: &Experiment) -> Self {
+    ///
+    /// * `holdout`: why the holdout is outdated, if so; see [`outdated_holdout`].
+    pub fn of(manifest: &Manifest, experiment: &Experiment, holdout: Option<&String>) -> Self {
         let trainings = manifest.trainings(experiment);
-        let mut efforts = trainings.iter().map(|training| Self::of_training(manifest, training));
+        let mut efforts =
+            trainings.iter().map(|training| Self::of_training(manifest, training, holdout));
         let mut effort = efforts.next().unwrap_or_default();
         for (training, other) in trainings[1..].iter().zip(efforts) {
             let add = |sum: &mut Option<f64>, secs: Option<f64>| {
@@ -107,37 +110,42 @@ impl Effort {
         effort
     }
 
-    fn of_training(manifest: &Manifest, experiment: &Experiment) -> Self {
-        let record = |stage| Record::of(&manifest.plan(stage, Some(experiment)));
-        let sample = if experiment.needs_sample() { record(Stage::Sample) } else { None };
-        let (train, score) = (record(Stage::Train), record(Stage::Score));
-        let number = |record: &Option<Record>, key: &str| {
-            record.as_ref()?.summary.get(key).and_then(Value::as_u64)
+    fn of_training(manifest: &Manifest, training: &Experiment, holdout: Option<&String>) -> Self {
+        let with_record = |stage| {
+            let plan = manifest.plan(stage, Some(training));
+            let record = Record::of(&plan);
+            (plan, record)
         };
-        let statistics = sample.as_ref().map(|record| record.summary.clone());
-        let has_record = |&stage: &Stage| record(stage).is_some();
+        let stages: Vec<(StagePlan, Option<Record>)> =
+            stages(training).into_iter().map(with_record).collect();
+        let record = |stage: Stage| {
+            let (_, record) = stages.iter().find(|(plan, _)| plan.id.stage == stage)?;
+            record.as_ref()
+        };
+        let [sample, train, score] = Stage::OF_EXPERIMENT.map(record);
+        let number = |record: Option<&Record>, key: &str| record?.summary.get(key)?.as_u64();
         // A stage that the runner has started has a log, even if it failed.
-        let has_begun = stages(experiment)
-            .iter()
-            .any(|&stage| manifest.plan(stage, Some(experiment)).dir.join(LOG).exists());
-        let (done, open): (Vec<Stage>, Vec<Stage>) =
-            stages(experiment).into_iter().partition(has_record);
-        let missing = experiment.seed.filter(|_| score.is_none());
+        let has_begun =
+            stages.iter().any(|(plan, record)| record.is_some() || plan.log_path().exists());
+        let open = stages.iter().find(|(_, record)| record.is_none());
+        let missing = training.seed.filter(|_| score.is_none());
         let missing = missing.map(|seed| format!("seed {seed} has no scores"));
+        let of_stages =
+            || stages.iter().find_map(|(plan, record)| outdated(plan, record.as_ref()?));
         Self {
-            sample: statistics.and_then(|summary| serde_json::from_value(summary).ok()),
-            train_rows: number(&train, "rows").or_else(|| number(&sample, "rows")),
-            updates: number(&train, "updates"),
-            updates_kept: number(&train, "updates_kept").or_else(|| number(&train, "updates")),
-            chosen: score.as_ref().map_or(Value::Null, chosen),
-            is_truth: train.as_ref().is_some_and(|record| record.summary["truth"] == true),
+            sample: sample.and_then(|record| serde_json::from_value(record.summary.clone()).ok()),
+            train_rows: number(train, "rows").or_else(|| number(sample, "rows")),
+            updates: number(train, "updates"),
+            updates_kept: number(train, "updates_kept").or_else(|| number(train, "updates")),
+            chosen: score.map_or(Value::Null, chosen),
+            is_truth: train.is_some_and(|record| record.summary["truth"] == true),
             secs: Secs {
                 sample: sample.map(|record| record.secs),
                 train: train.map(|record| record.secs),
                 score: score.map(|record| record.secs),
             },
-            outdated: missing.or_else(|| outdated(manifest, experiment)),
-            stopped_at: open.first().copied().filter(|_| !done.is_empty() || has_begun),
+            outdated: missing.or_else(|| holdout.cloned()).or_else(of_stages),
+            stopped_at: open.map(|(plan, _)| plan.id.stage).filter(|_| has_begun),
         }
     }
 
@@ -162,23 +170,23 @@ fn chosen(score: &Record) -> Value {
     found.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
 }
 
-/// The first reason why an experiment's scores do not match its settings and files, if any.
-fn outdated(manifest: &Manifest, experiment: &Experiment) -> Option<String> {
-    let plans = [manifest.plan(Stage::Holdout, None)]
-        .into_iter()
-        .chain(stages(experiment).into_iter().map(|stage| manifest.plan(stage, Some(experiment))));
-    plans.into_iter().find_map(|plan| {
-        let record = Record::of(&plan)?;
-        if !record.has_params_of(&plan) {
-            return Some(format!("`{}` ran with other settings", named(&plan.id)));
-        }
-        let is_other = |input: &&contract::plan::Input| {
-            let then = record.parts.inputs.get(&input.name).cloned().flatten();
-            then.is_some_and(|then| now(plan.id.stage, &input.path).is_some_and(|now| now != then))
-        };
-        let input = plan.inputs.iter().find(is_other)?;
-        Some(format!("`{}` ran before its input `{}` changed", named(&plan.id), input.name))
-    })
+/// Why the results that all experiments share do not match the manifest, if so.
+pub fn outdated_holdout(manifest: &Manifest) -> Option<String> {
+    let plan = manifest.plan(Stage::Holdout, None);
+    outdated(&plan, &Record::of(&plan)?)
+}
+
+/// The first reason why a stage's results do not match its settings and files, if any.
+fn outdated(plan: &StagePlan, record: &Record) -> Option<String> {
+    if !record.has_params_of(plan) {
+        return Some(format!("`{}` ran with other settings", named(&plan.id)));
+    }
+    let is_other = |input: &&contract::plan::Input| {
+        let then = record.parts.inputs.get(&input.name).cloned().flatten();
+        then.is_some_and(|then| now(plan.id.stage, &input.path).is_some_and(|now| now != then))
+    };
+    let input = plan.inputs.iter().find(is_other)?;
+    Some(format!("`{}` ran before its input `{}` changed", named(&plan.id), input.name))
 }
 
 /// A stage of an experiment that is named already: `train`, or `train` with its seed.

@@ -11,7 +11,6 @@ use clap::{Parser, Subcommand};
 use contract::Stage;
 use contract::cli::{self, ExperimentArgs, ManifestArgs};
 use contract::depth::on_large_stack;
-use contract::manifest::Experiment;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
@@ -90,19 +89,14 @@ fn run(args: &Args) -> anyhow::Result<String> {
             let (summary, took) = (summary(&record), took(&record));
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
-        Command::Sample(args) => {
-            let (manifest, samples) = args.load(Stage::Sample)?;
-            let draw = |experiment: &Experiment| {
-                let stage = StageRun::start(&manifest, Stage::Sample, Some(experiment))?;
-                let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.clone());
-                let record = runtime.block_on(sample::run(experiment, stage))?;
-                let took = took(&record);
-                let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
-                Ok(format!("{id}: {}\n{took}\n{}", table(&statistics), dir.display()))
-            };
-            let lines: anyhow::Result<Vec<String>> = samples.iter().map(draw).collect();
-            Ok(lines?.join("\n"))
-        }
+        Command::Sample(args) => args.run_each(Stage::Sample, |manifest, experiment| {
+            let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;
+            let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.clone());
+            let record = runtime.block_on(sample::run(experiment, stage))?;
+            let took = took(&record);
+            let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
+            Ok(format!("{id}: {}\n{took}\n{}", table(&statistics), dir.display()))
+        }),
     }
 }
 

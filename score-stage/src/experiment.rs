@@ -7,7 +7,6 @@ use std::time::Instant;
 use anyhow::Result;
 use arrow::array::ArrayRef;
 use contract::brands::Tier;
-use contract::cli::ExperimentArgs;
 use contract::exit::DataError;
 use contract::ipc::{self, Finished, Table};
 use contract::manifest::{
@@ -30,15 +29,8 @@ use crate::scorer::Scorer;
 use crate::split::Split;
 use crate::{fit, table};
 
-/// Scores one experiment of the manifest, for each of its seeds; returns what to print.
-pub fn score(args: &ExperimentArgs) -> Result<String> {
-    let (manifest, trainings) = args.load(Stage::Score)?;
-    let lines: Result<Vec<String>> =
-        trainings.iter().map(|training| score_one(&manifest, training)).collect();
-    Ok(lines?.join("\n"))
-}
-
-fn score_one(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
+/// Scores one training of an experiment; returns what to print.
+pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
     let params = &experiment.score;
     let mut stage = StageRun::start(manifest, Stage::Score, Some(experiment))?;
     let models = Refit::read(&stage)?;

@@ -18,6 +18,7 @@ mod top_k; // the largest of many values
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use contract::Stage;
 use contract::cli::{self, ExperimentArgs, ManifestArgs};
 
 /// Turn a model's probabilities into decisions
@@ -55,11 +56,8 @@ fn main() -> ExitCode {
         Some(Command::Predict(args)) => predict::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
-            experiment::score(&ExperimentArgs {
-                manifest: args.manifest,
-                experiment,
-                seed: args.seed,
-            })
+            let args = ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed };
+            args.run_each(Stage::Score, experiment::score)
         }
     })
 }

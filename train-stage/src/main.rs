@@ -39,14 +39,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
-    cli::main("train-stage", || run(&args))
-}
-
-fn run(args: &Args) -> Result<String> {
-    let (manifest, trainings) = args.experiment.load(Stage::Train)?;
-    let lines: Result<Vec<String>> =
-        trainings.iter().map(|training| train(&manifest, training)).collect();
-    Ok(lines?.join("\n"))
+    cli::main("train-stage", || args.experiment.run_each(Stage::Train, train))
 }
 
 fn train(manifest: &Manifest, experiment: &Experiment) -> Result<String> {

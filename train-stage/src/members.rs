@@ -19,7 +19,7 @@ const CHECKPOINTS: [&str; 2] = ["checkpoint", "checkpoint_refit"];
 
 /// What all members have in common.
 pub struct Common<'a> {
-    /// Of the experiment
+    /// Of the experiment, with its seed where there are several
     pub name: &'a str,
     pub params: &'a MlpValidParams,
     pub architecture: &'a Architecture,

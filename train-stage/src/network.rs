@@ -49,7 +49,7 @@ pub fn train(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
 
     let with_valid = Chained { first: &examples, second: &all_valid };
     let common = Common {
-        name: &experiment.name,
+        name: &stage.plan.id.whose(),
         params: &params,
         architecture: &architecture,
         examples: &examples,

@@ -54,13 +54,20 @@ impl ManifestArgs {
 }
 
 impl ExperimentArgs {
-    /// Reads and checks the manifest and finds the experiment: once for each seed that a stage runs
-    /// with.
+    /// Reads and checks the manifest, finds the experiment, and runs a stage of it: once for each seed
+    /// that the stage runs with.
+    ///
+    /// * `run`: runs the stage for one training and returns what to print.
     ///
     /// # Errors
     ///
-    /// [`Problems`], [`NoSuchExperiment`], or [`UsageError`] if the manifest does not list the seed.
-    pub fn load(&self, stage: Stage) -> anyhow::Result<(Manifest, Vec<Experiment>)> {
+    /// [`Problems`], [`NoSuchExperiment`], [`UsageError`] if the manifest does not list the seed, or the
+    /// first error of `run`.
+    pub fn run_each(
+        &self,
+        stage: Stage,
+        run: impl Fn(&Manifest, &Experiment) -> anyhow::Result<String>,
+    ) -> anyhow::Result<String> {
         let ManifestArgs { manifest, set } = &self.manifest;
         let manifest = Manifest::load(manifest, set, std::slice::from_ref(&self.experiment))?;
         let experiment = manifest.experiment(&self.experiment)?;
@@ -73,7 +80,9 @@ impl ExperimentArgs {
             }
         }
         trainings.dedup_by_key(|training| StageId::in_experiment(stage, training));
-        Ok((manifest, trainings))
+        let printed: anyhow::Result<Vec<String>> =
+            trainings.iter().map(|training| run(&manifest, training)).collect();
+        Ok(printed?.join("\n"))
     }
 
     fn no_such_seed(&self, seed: u64, manifest: &Manifest) -> String {

@@ -211,23 +211,25 @@ impl Manifest {
     /// Folder of a stage's outputs: `holdout` or `bau/train`; of seeds after the first
     /// `bau/seed-8/train`, so that an experiment has a model in the same place with and without seeds.
     pub fn stage_dir(&self, id: &StageId) -> PathBuf {
+        let folder = id.experiment.as_ref().map(|name| self.folder(name, id.seed));
         let mut dir = self.run_dir.clone();
-        dir.extend(&id.experiment);
-        dir.extend(self.later_seed(id.seed).map(seed_dir));
+        dir.extend(folder);
         dir.join(id.stage.name())
     }
 
-    /// A seed, if it is not the first.
-    fn later_seed(&self, seed: Option<u64>) -> Option<u64> {
-        seed.filter(|seed| self.seeds.first() != Some(seed))
+    /// Folder of an experiment's stages, relative to that of all results: `bau` or `bau/seed-8`.
+    fn folder(&self, experiment: &str, seed: Option<u64>) -> String {
+        match seed {
+            Some(seed) if self.seeds.first() != Some(&seed) => {
+                format!("{experiment}/{}", seed_dir(seed))
+            }
+            _ => experiment.to_owned(),
+        }
     }
 
     /// Name of an input of the report: `bau/scores`; of seeds after the first `bau/seed-8/scores`.
     pub fn report_input(&self, training: &Experiment, file: &str) -> String {
-        match self.later_seed(training.seed) {
-            Some(seed) => format!("{}/{}/{file}", training.name, seed_dir(seed)),
-            None => format!("{}/{file}", training.name),
-        }
+        format!("{}/{file}", self.folder(&training.name, training.seed))
     }
 
     fn dir_of(&self, stage: Stage, experiment: &Experiment) -> PathBuf {

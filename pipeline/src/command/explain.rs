@@ -29,6 +29,14 @@ pub struct Explanation {
     changes: Vec<Change>,
 }
 
+/// What `--json` prints: an object, or a list of one for each seed.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Explanations {
+    One(Explanation),
+    EachSeed(Vec<Explanation>),
+}
+
 /// Prints why a stage would run: every part that changed, with its old and new value.
 ///
 /// # Errors
@@ -51,7 +59,7 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
         let (state, Why { words: reason, changes }) = (state.to_owned(), why);
         Explanation { stage: id.to_string(), run: None, state, reason, changes }
     });
-    print(&explanations.collect::<Vec<_>>(), as_json);
+    print(explanations.collect(), as_json);
     Ok(())
 }
 
@@ -98,17 +106,20 @@ pub fn explain_past(
     if explanations.is_empty() {
         return Err(unknown().into());
     }
-    print(&explanations, as_json);
+    print(explanations, as_json);
     Ok(())
 }
 
-/// Prints one explanation for each seed; as JSON an object where there is one, else a list.
-fn print(explanations: &[Explanation], as_json: bool) {
-    match explanations {
-        [only] if as_json => print_line!("{:#}", json!(only)),
-        all if as_json => print_line!("{:#}", json!(all)),
-        all => all.iter().for_each(Explanation::print),
+/// Prints one explanation for each seed.
+fn print(mut explanations: Vec<Explanation>, as_json: bool) {
+    if !as_json {
+        return explanations.iter().for_each(Explanation::print);
     }
+    let explanations = match explanations.len() {
+        1 => Explanations::One(explanations.remove(0)),
+        _ => Explanations::EachSeed(explanations),
+    };
+    print_line!("{:#}", json!(explanations));
 }
 
 impl Explanation {

@@ -89,15 +89,15 @@ fn other_figures(view: &View) -> Table {
 /// Each seed's change, where there are several.
 fn spreads(view: &View) -> Table {
     let range = |e: &Experiment, value: fn(&Figures) -> Option<f64>| {
-        let values = e.seeds.iter().filter_map(|seed| value(&seed.figures));
-        let ends = values.fold(None, |ends: Option<(f64, f64)>, value| {
-            let (low, high) = ends.unwrap_or((value, value));
-            Some((low.min(value), high.max(value)))
-        });
-        let text = |(low, high)| {
-            format!("{} to {}", format::metric(Some(low)), format::metric(Some(high)))
-        };
-        ends.map_or_else(|| Cell::dash("it takes no training"), |ends| Cell::text(text(ends)))
+        let values = || e.seeds.iter().filter_map(|seed| value(&seed.figures));
+        let ends = values().reduce(f64::min).zip(values().reduce(f64::max));
+        ends.map_or_else(
+            || Cell::dash("it takes no training"),
+            |(low, high)| {
+                let [low, high] = [low, high].map(|end| format::metric(Some(end)));
+                Cell::text(format!("{low} to {high}"))
+            },
+        )
     };
     let agreement = |judged: &Judged| match judged.n_seeds {
         0 => Cell::dash("nothing is compared"),

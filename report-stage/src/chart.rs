@@ -107,6 +107,9 @@ pub enum Mark {
 /// Width of a letter.
 pub const LETTER: f64 = 6.3;
 
+/// Distance between ticks of a large linear axis, about.
+const TICK: f64 = 75.0;
+
 /// The size of a chart, in units of the view box.
 #[derive(Clone, Copy, Debug)]
 pub struct Canvas {
@@ -139,10 +142,11 @@ impl Panel {
     /// An empty frame.
     pub fn new(place: Place, title: impl Into<String>, x: (Scale, &str), y: (Scale, &str)) -> Self {
         let Place { left, top, width, height } = place;
-        let axis = |(scale, label): (Scale, &str), at: &dyn Fn(f64) -> f64| {
+        let axis = |(scale, label): (Scale, &str), length: f64, at: &dyn Fn(f64) -> f64| {
             let tick =
                 |value: f64| Tick { at: tenth(at(scale.share(value))), text: format::tick(value) };
-            let ticks: Vec<Tick> = scale.ticks().into_iter().map(tick).collect();
+            let ticks: Vec<Tick> =
+                scale.ticks((length / TICK).max(4.0)).into_iter().map(tick).collect();
             let longest = ticks.iter().map(|tick| tick.text.chars().count()).max().unwrap_or(0);
             let label_at = tenth(LETTER * longest as f64 + 12.0);
             Axis { label: label.to_owned(), label_at, ticks }
@@ -153,8 +157,8 @@ impl Panel {
             top,
             width,
             height,
-            x: axis(x, &|share| share * width),
-            y: axis(y, &|share| (1.0 - share) * height),
+            x: axis(x, width, &|share| share * width),
+            y: axis(y, height, &|share| (1.0 - share) * height),
             marks: Vec::new(),
             scales: [x.0, y.0],
         }

@@ -32,7 +32,7 @@ impl Scale {
         let (low, high) =
             values.into_iter().fold((0.0, 0.0), |(a, b): (f64, f64), v| (a.min(v), b.max(v)));
         let high = if high > low { high } else { low + 1.0 };
-        let step = step(high - low);
+        let step = step(high - low, 4.0);
         Self::Linear((low / step).floor() * step, (high / step).ceil() * step)
     }
 
@@ -74,10 +74,12 @@ impl Scale {
     }
 
     /// The values that get a tick.
-    pub fn ticks(self) -> Vec<f64> {
+    ///
+    /// * `steps`: about as many between ticks of a linear scale.
+    pub fn ticks(self, steps: f64) -> Vec<f64> {
         match self {
             Self::Linear(low, high) => {
-                let step = step(high - low);
+                let step = step(high - low, steps);
                 let first = (low / step - 1e-9).ceil() as i64;
                 let last = (high / step + 1e-9).floor() as i64;
                 (first..=last).map(|i| i as f64 * step).collect()
@@ -98,9 +100,9 @@ impl Scale {
     }
 }
 
-/// A round step that divides the span into about four.
-fn step(span: f64) -> f64 {
-    let rough = span / 4.0;
+/// A round step that divides the span into about as many.
+fn step(span: f64, steps: f64) -> f64 {
+    let rough = span / steps;
     let power = 10_f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * power >= rough * 0.999);
     factor.unwrap_or(10.0) * power
@@ -112,13 +114,15 @@ mod tests {
     use crate::format;
 
     fn values(scale: Scale) -> Vec<String> {
-        scale.ticks().into_iter().map(format::tick).collect()
+        scale.ticks(4.0).into_iter().map(format::tick).collect()
     }
 
     #[test]
     fn ticks_are_round_numbers_on_the_scale() {
         assert_eq!(values(Scale::Linear(0.0, 1.0)), ["0", "0.25", "0.5", "0.75", "1"]);
         assert_eq!(values(Scale::Linear(-0.03, 0.05)), ["−0.02", "0", "0.02", "0.04"]);
+        let fine = Scale::Linear(0.0, 1.0).ticks(10.0);
+        assert_eq!(fine.len(), 11);
         assert_eq!(values(Scale::Log(4.0, 5000.0)), ["10", "100", "1k"]);
         assert_eq!(values(Scale::Log(0.008, 0.2)), ["0.01", "0.03", "0.1"]);
         assert_eq!(values(Scale::Sqrt(1.0)), ["0", "0.05", "0.1", "0.25", "0.5", "0.75", "1"]);

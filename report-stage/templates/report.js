@@ -19,6 +19,14 @@
   reveal();
 })();
 
+// Links to terms say on hover what these mean.
+(function () {
+  "use strict";
+  for (const link of document.querySelectorAll('a[href^="#term-"]:not([title])')) {
+    link.title = document.getElementById(link.hash.slice(1))?.nextElementSibling?.textContent ?? "";
+  }
+})();
+
 // Marks the section in view in the contents.
 (function () {
   "use strict";
@@ -61,7 +69,7 @@
   for (const table of document.querySelectorAll("table.cards, table.sortable")) {
     const body = table.tBodies[0];
     const original = [...body.rows];
-    if (original.length < 3) continue;
+    if (original.length < 3 || table.closest(".panel")) continue;
     const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
     heads.forEach((head, place) => {
       const button = document.createElement("button");
@@ -131,7 +139,7 @@
     { title: "Change", value: (i, e, c) => minus(f1(e, i), f1(c, i)), text: signed },
     {
       title: "Threshold",
-      value: (i, e) => (e.threshold ? e.threshold[i] : null),
+      value: (i, e) => (Array.isArray(e.threshold) ? e.threshold[i] : e.threshold),
       text: (v) => (v === null ? "–" : v.toPrecision(3)),
     },
   ].filter((column) => !column.hidden);

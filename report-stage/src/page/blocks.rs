@@ -234,8 +234,6 @@ pub struct Cell {
     pub is_code: bool,
     /// Id of the term that the text links to
     pub term_id: Option<String>,
-    /// Meaning of that term
-    pub meaning: Option<&'static str>,
 }
 
 impl Cell {
@@ -245,8 +243,7 @@ impl Cell {
 
     /// Names a row by a term of the definitions.
     pub fn term(text: impl Into<String>, term: &str) -> Self {
-        let (term_id, meaning) = (Some(term_id(term)), Some(meaning(term)));
-        Self { term_id, meaning, ..Self::text(text) }
+        Self { term_id: Some(term_id(term)), ..Self::text(text) }
     }
 
     pub fn code(text: impl Into<String>) -> Self {
@@ -274,12 +271,23 @@ impl Cell {
     }
 }
 
-/// A mark beside a name that a reader must not miss.
+/// A mark beside a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flag {
+    pub kind: FlagKind,
     pub text: &'static str,
     /// The whole sentence, shown on hover
     pub title: String,
+}
+
+/// How loud a mark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlagKind {
+    /// The figures are not what the manifest asks for
+    Warning,
+    /// Something else may explain the figures
+    Note,
 }
 
 /// A bar in a cell, in percent of its width.

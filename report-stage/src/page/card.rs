@@ -69,7 +69,11 @@ pub fn card(view: &View) -> Card {
 }
 
 fn basis(report: &Report) -> Vec<String> {
-    let users = plural(report.n_test_users, "test user");
+    let test = plural(report.n_test_users, "test user");
+    let users = match report.n_valid_users {
+        Some(n) => format!("Chosen on {}, judged on {test}.", plural(n, "valid user")),
+        None => format!("Judged on {test}."),
+    };
     let seeds = match &report.method.seeds[..] {
         [] | [_] => "Trained with one seed: intervals cover other users, not another training. A small change may be an \
                      accident of this seed."
@@ -79,7 +83,7 @@ fn basis(report: &Report) -> Vec<String> {
             seeds.len()
         ),
     };
-    vec![format!("Judged on {users}."), seeds]
+    vec![users, seeds]
 }
 
 fn summary(report: &Report) -> String {
@@ -132,8 +136,8 @@ fn buckets(report: &Report, best: &Experiment, base: &Experiment) -> Option<Fact
     };
     (!lows.is_empty()).then(|| Fact {
         value: counts(best),
-        detail: format!("of {}; baseline {}", format::count(report.n_brands), counts(base)),
-        ..fact(format!("Brands with F1 ≥ {}", lows.join(" / ")), "F1 bucket")
+        detail: format!("of {} brands; baseline {}", format::count(report.n_brands), counts(base)),
+        ..fact(format!("F1 ≥ {}", lows.join(" / ")), "F1 bucket")
     })
 }
 

@@ -9,7 +9,7 @@ use crate::format;
 use crate::page::blocks::{Bar, Block, Cell, Column, Section, Table};
 use crate::page::differs;
 use crate::page::head_to_tail::shade;
-use crate::page::view::{IS_BASELINE, NOT_COMPARED, View, count, metric, tone};
+use crate::page::view::{IS_BASELINE, NOT_COMPARED, UNLIKE, View, count, metric, tone};
 
 const BRANDS: &str = "Brands, item level";
 const USERS: &str = "Users";
@@ -17,7 +17,7 @@ const TIERS: &str = "Item F1 by tier";
 const REACHED: &str = "Brands with F1";
 
 pub fn section(view: &View) -> Section {
-    let mut folds = vec![Block::Table(other_figures(view))];
+    let mut folds = vec![Block::Table(on_valid(view)), Block::Table(other_figures(view))];
     if view.report.method.seeds.len() > 1 {
         folds.push(Block::Table(spreads(view)));
     }
@@ -26,7 +26,10 @@ pub fn section(view: &View) -> Section {
         title: "Experiments",
         blocks: vec![
             Block::Cards(overview(view)),
-            Block::fold("Micro F1, precision, recall, MAP, and what the seeds change", folds),
+            Block::fold(
+                "Figures on the valid users; micro F1, precision, recall, MAP; what the seeds change",
+                folds,
+            ),
         ],
         ..Section::default()
     }
@@ -76,8 +79,14 @@ fn caption(view: &View) -> String {
         0 | 1 => ". One seed: another training may change small differences".to_owned(),
         _ => method.over_seeds(),
     };
+    let is_unlike = view.report.experiments.iter().any(|e| !e.fairness.is_empty());
+    let unlike = if is_unlike {
+        format!(". {UNLIKE}: something else may explain the change, as the panel says")
+    } else {
+        String::new()
+    };
     format!(
-        "Changes against `{}` and their 95% intervals{seeds}. A name opens the experiment's panel",
+        "Changes against `{}` and their 95% intervals{seeds}. A name opens the experiment's panel{unlike}",
         view.report.baseline
     )
 }
@@ -109,7 +118,8 @@ fn columns(view: &View) -> Vec<Column> {
             .in_group(REACHED, format!("≥ {low}"))
             .class("bucket")
     }));
-    columns.push(Column::words("What differs from the baseline").class("differs"));
+    let differs = Column::words("What differs from the baseline").class("differs");
+    columns.push(Column { short: Some("Differs in".to_owned()), ..differs });
     columns
 }
 
@@ -135,6 +145,34 @@ fn of_tier(view: &View, e: &Experiment, judged: &Judged) -> Cell {
         tone: shade(judged),
         title: format::interval(judged.ci95).map(|interval| format!("95% interval {interval}")),
         ..Cell::number(format::points(judged.abs), NOT_COMPARED).sorted_by(judged.abs)
+    }
+}
+
+/// A figure: its name, its term and where it is found.
+type Level = (&'static str, &'static str, fn(&Figures) -> Option<f64>);
+
+/// What is chosen on, beside what judges.
+fn on_valid(view: &View) -> Table {
+    let levels: [Level; 3] = [
+        ("Item macro F1", "item level", |f| f.item.macro_f1),
+        ("User F1", "user level", |f| f.user.f1),
+        ("MAP", "MAP", |f| f.map),
+    ];
+    let cells = |e: &Experiment| {
+        let both = |(_, _, of): Level| {
+            [metric(e, e.valid.as_ref().and_then(of)), metric(e, of(&e.figures))]
+        };
+        levels.into_iter().flat_map(both).collect()
+    };
+    let mut columns = vec![Column::words("Experiment")];
+    for (title, term, _) in levels {
+        columns.push(Column::number(format!("{title}, valid")).of("valid figures"));
+        columns.push(Column::number(format!("{title}, test")).of(term));
+    }
+    Table {
+        caption: "On the valid users, who choose, beside the test users, who judge".to_owned(),
+        columns,
+        rows: view.rows(cells),
     }
 }
 

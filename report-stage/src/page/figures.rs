@@ -24,6 +24,7 @@ pub fn table(view: &View, e: &Experiment) -> Table {
         if base.is_some() {
             cells.push(change(line));
         }
+        cells.extend(e.valid.as_ref().map(|valid| text(line.value(valid))));
         Row::of(cells)
     };
     let mut columns = vec![Column::words("Figure")];
@@ -31,6 +32,9 @@ pub fn table(view: &View, e: &Experiment) -> Table {
     columns.push(Column { is_code: true, ..Column::number(&e.name) });
     if base.is_some() {
         columns.push(Column::number("Change, 95% interval").of("change").class("one-line"));
+    }
+    if e.valid.is_some() {
+        columns.push(Column::number("On valid").of("valid figures"));
     }
     Table {
         caption: format!("Figures on the test users{}", view.report.method.over_seeds()),

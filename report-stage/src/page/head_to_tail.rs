@@ -142,7 +142,8 @@ pub fn of_experiment(view: &View, e: &Experiment) -> Option<Chart> {
     let groups = groups(view);
     let all = ("all brands".to_owned(), e.delta.item_f1);
     let of_groups = groups.iter().map(|group| {
-        (format!("{} ({})", group.title, format::count(group.n_brands)), group.change(e))
+        let title = group.title.trim_start_matches("volume ");
+        (format!("{title} ({})", format::count(group.n_brands)), group.change(e))
     });
     let rows: Vec<(String, Judged)> = std::iter::once(all).chain(of_groups).collect();
     let height = ROW * rows.len() as f64;

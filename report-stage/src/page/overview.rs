@@ -3,7 +3,7 @@
 use contract::words::plural;
 
 use crate::chart::{Canvas, Chart, LETTER, NamedPoint, Panel, Place};
-use crate::compare::Judged;
+use crate::compare::{Judged, LEVEL};
 use crate::experiment::Experiment;
 use crate::format;
 use crate::labels::{Area, Frame, Label};
@@ -12,8 +12,11 @@ use crate::page::view::View;
 use crate::scale::Scale;
 use crate::verdict::Outcome;
 
-const WIDE: Canvas = Canvas { width: 880.0, height: 450.0 };
+const WIDE: Canvas = Canvas { width: 880.0, height: 410.0 };
 const NARROW: Canvas = Canvas { width: 366.0, height: 400.0 };
+
+/// Room for an arrow in a corner.
+const EDGE: f64 = 20.0;
 
 /// `None` where nothing is compared.
 pub fn drawing(view: &View) -> Option<Block> {
@@ -41,7 +44,11 @@ fn chart(view: &View, rivals: &[&Experiment], canvas: Canvas) -> Chart {
     let labels = draw(&mut panel, &mut frame, view, rivals);
     panel.name(&frame, &labels);
     Chart {
-        title: "Did it help brands, did it help users?".to_owned(),
+        title: format!(
+            "Did it help brands, did it help users? Changes against {} with their {:.0}% intervals",
+            view.report.baseline,
+            100.0 * LEVEL
+        ),
         description: format!(
             "Change of item macro F1 across and of user F1 up, against {}, with 95% intervals. {}: {} \
              better at both levels, {} better at one and worse at the other, {} better at none. The \
@@ -80,7 +87,7 @@ fn quadrants(panel: &mut Panel, frame: &mut Frame, [x, y]: [Scale; 2]) {
         let lines: Vec<&str> = words.into_iter().filter(|line| !line.is_empty()).collect();
         let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
         let (width, height) =
-            (longest as f64 * frame.letter + 12.0, lines.len() as f64 * 14.0 + 8.0);
+            (longest as f64 * frame.letter + 6.0 + EDGE, lines.len() as f64 * 14.0 + 8.0);
         let room = (
             if is_right { frame.width - zero_x } else { zero_x },
             if is_top { zero_y } else { frame.height - zero_y },
@@ -90,7 +97,7 @@ fn quadrants(panel: &mut Panel, frame: &mut Frame, [x, y]: [Scale; 2]) {
         }
         let left = if is_right { frame.width - width } else { 0.0 };
         let top = if is_top { 0.0 } else { frame.height - height };
-        let (at, anchor) = if is_right { (frame.width - 6.0, "end") } else { (6.0, "start") };
+        let (at, anchor) = if is_right { (frame.width - EDGE, "end") } else { (6.0, "start") };
         for (i, line) in lines.into_iter().enumerate() {
             panel.text("quadrant", (at, top + 15.0 + 14.0 * i as f64), anchor, line);
         }

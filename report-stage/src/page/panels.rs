@@ -2,8 +2,8 @@
 
 use crate::chart::{Chart, Key};
 use crate::experiment::Experiment;
-use crate::page::blocks::{Block, ExperimentPanel, Section};
-use crate::page::view::{View, flags, panel_id};
+use crate::page::blocks::{Block, ExperimentPanel, FlagKind, Section};
+use crate::page::view::{UNLIKE, View, flags, panel_id};
 use crate::page::{
     calibration, f1, figures, head_to_tail, movers, sample, thresholds, trade_off, training,
 };
@@ -33,13 +33,13 @@ fn panel(view: &View, e: &Experiment) -> ExperimentPanel {
 
 fn blocks(view: &View, e: &Experiment) -> Vec<Block> {
     let mut blocks = vec![Block::text(format!("{}.", sentence(&e.verdict)))];
-    blocks.extend(
-        flags(e).into_iter().map(|flag| Block::Warning { text: format!("{}.", flag.title) }),
-    );
+    let warnings = flags(e).into_iter().filter(|flag| flag.kind == FlagKind::Warning);
+    blocks.extend(warnings.map(|flag| Block::Warning { text: flag.title }));
     if !view.is_baseline(e) {
         let differs = format!("Differs from the baseline in `{}`.", settings::words(&e.differs));
         blocks.push(Block::text(differs));
     }
+    blocks.extend(e.fairness.iter().map(|note| Block::text(format!("{UNLIKE} {note}"))));
     if e.is_ok() {
         blocks.push(Block::Keys { list: keys(view, e), note: first_seed(view) });
         let left = std::iter::once(Block::Table(figures::table(view, e)));

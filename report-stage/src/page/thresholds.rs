@@ -73,8 +73,8 @@ pub fn of_experiment(view: &View, e: &Experiment) -> Option<Chart> {
         .filter_map(|(class, e)| Some((class, e, e.precision_recall.as_ref()?)))
         .collect();
     let panels = Tier::ALL.into_iter().enumerate().map(|(i, tier)| {
-        let left = 40.0 + 101.0 * i as f64;
-        let place = Place { left, top: 24.0, width: 88.0, height: 162.0 };
+        let left = 48.0 + 99.0 * i as f64;
+        let place = Place { left, top: 24.0, width: 84.0, height: 162.0 };
         let unit = Scale::Linear(0.0, 1.0);
         let label = if i == 0 { "precision" } else { "" };
         let mut panel = Panel::new(place, tier.name(), (unit, "recall"), (unit, label));

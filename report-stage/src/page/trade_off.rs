@@ -70,8 +70,9 @@ fn frame(place: Place, points: &[(f64, f64)]) -> Panel {
     Panel::new(place, "", (x, "user F1: better for users →"), (y, "item macro F1 →"))
 }
 
-/// Draws the alternatives; what lies outside the frame is left out.
-fn draw_lines(panel: &mut Panel, pair: &[(&'static str, &Experiment)]) {
+/// Draws the alternatives; what lies outside the frame is left out. Returns where lines are.
+fn draw_lines(panel: &mut Panel, pair: &[(&'static str, &Experiment)]) -> Vec<[(f64, f64); 2]> {
+    let mut drawn = Vec::new();
     for &(class, e) in pair {
         for kind in KINDS {
             let line = match (kind, class) {
@@ -81,15 +82,21 @@ fn draw_lines(panel: &mut Panel, pair: &[(&'static str, &Experiment)]) {
             };
             let inside = points(e, kind).into_iter().filter(|&point| panel.holds(point));
             let inside: Vec<(f64, f64)> = inside.collect();
+            drawn.extend(
+                inside
+                    .windows(2)
+                    .map(|ends| [ends[0], ends[1]].map(|(x, y)| (panel.x(x), panel.y(y)))),
+            );
             panel.named_line(line, inside, format!("{}: {}", e.name, what(kind)));
         }
     }
+    drawn
 }
 
 fn what(kind: AlternativeKind) -> &'static str {
     match kind {
-        AlternativeKind::Threshold => "one threshold, varied",
-        AlternativeKind::BrandShare => "policy `gain`, brand share varied",
+        AlternativeKind::Threshold => "one threshold",
+        AlternativeKind::BrandShare => "policy gain",
     }
 }
 
@@ -101,9 +108,7 @@ fn keys(pair: &[(&'static str, &Experiment)]) -> Vec<Key> {
             .zip([class, fine])
             .filter_map(|(kind, class)| {
                 let is_drawn = points(e, kind).len() > 1;
-                is_drawn.then(|| {
-                    Key::line(class, format!("`{}`: {}", e.name, what(kind).replace('`', "")))
-                })
+                is_drawn.then(|| Key::line(class, format!("`{}`: {}", e.name, what(kind))))
             })
             .collect::<Vec<_>>()
     };
@@ -131,7 +136,7 @@ fn chart(view: &View, shown: &Experiment, canvas: Canvas) -> Chart {
     let pair = view.pair_with(shown);
     let held = held(&scored, &pair);
     let mut panel = frame(place, &held);
-    draw_lines(&mut panel, &pair);
+    let lines = draw_lines(&mut panel, &pair);
     let mut named = Vec::new();
     for e in &scored {
         let class = match () {
@@ -153,8 +158,13 @@ fn chart(view: &View, shown: &Experiment, canvas: Canvas) -> Chart {
         named.push(NamedPoint { class, label: Label { x, y, text } });
     }
     named.sort_by_key(|point| point.class == "label");
-    let frame =
-        Frame { width: place.width, height: place.height, letter: LETTER, ..Frame::default() };
+    let frame = Frame {
+        width: place.width,
+        height: place.height,
+        letter: LETTER,
+        texts: Vec::new(),
+        lines,
+    };
     panel.name(&frame, &named);
     Chart {
         title: "Item macro F1 against user F1".to_owned(),

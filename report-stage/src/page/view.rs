@@ -8,7 +8,7 @@ use crate::compare::{Change, Judged};
 use crate::experiment::Experiment;
 use crate::format;
 use crate::load::Brands;
-use crate::page::blocks::{Cell, Flag, Row, RowClass, Tone};
+use crate::page::blocks::{Cell, Flag, FlagKind, Row, RowClass, Tone};
 use crate::report::Report;
 use crate::trial::{BrandFigures, Trial};
 use crate::verdict::{Outcome, Outcomes};
@@ -19,6 +19,9 @@ pub const NOT_COMPARED: &str = "not compared";
 pub const NOT_RECORDED: &str = "not recorded";
 pub const NOT_SCORED: &str = "no scores";
 pub const IS_BASELINE: &str = "the baseline itself";
+
+/// Marks an experiment whose change may have another explanation.
+pub const UNLIKE: &str = "≠";
 
 /// Everything that a section may show.
 pub struct View<'a> {
@@ -183,10 +186,16 @@ pub fn panel_id(name: &str) -> String {
 /// What a reader of an experiment's figures must not miss.
 pub fn flags(e: &Experiment) -> Vec<Flag> {
     let outdated = e.outdated.as_ref().map(|why| Flag {
+        kind: FlagKind::Warning,
         text: "not up to date",
-        title: format!("The figures are of other settings or inputs than the manifest's: {why}"),
+        title: format!("The figures are of other settings or inputs than the manifest's: {why}."),
     });
-    outdated.into_iter().collect()
+    let fairness = (!e.fairness.is_empty()).then(|| Flag {
+        kind: FlagKind::Note,
+        text: UNLIKE,
+        title: e.fairness.join(" ").replace('`', ""),
+    });
+    outdated.into_iter().chain(fairness).collect()
 }
 
 /// The tone of a change; `None` where the interval contains 0.

@@ -108,7 +108,7 @@ pub enum Mark {
 pub const LETTER: f64 = 6.3;
 
 /// Distance between ticks of a large linear axis, about.
-const TICK: f64 = 75.0;
+const TICK: f64 = 58.0;
 
 /// The size of a chart, in units of the view box.
 #[derive(Clone, Copy, Debug)]

@@ -211,7 +211,7 @@ fn a_phone_shows_the_verdict_and_both_levels_of_an_experiment_together() {
         return {
             first: verdict.bottom <= item.top + 1 && item.bottom <= user.top + 1,
             whole: [verdict, item, user].every((box) => box.left >= 0 && box.right <= width && box.width > 0),
-            near: row.getBoundingClientRect().height < 320,
+            near: row.getBoundingClientRect().height < 260,
             words: row.querySelector('td.verdict').textContent,
             hints: [...document.querySelectorAll('.scroll')].filter((region) =>
                 region.checkVisibility() && region.scrollWidth > region.clientWidth

@@ -102,8 +102,12 @@ fn summary(report: &Report) -> String {
 
 /// Which experiments were made with other settings than the manifest's.
 fn outdated(report: &Report) -> Vec<String> {
-    let outdated = report.experiments.iter().filter_map(|e| Some((e, e.outdated.as_ref()?)));
-    outdated.map(|(e, why)| format!("`{}` is not up to date: {why}.", e.name)).collect()
+    let outdated = || report.experiments.iter().filter_map(|e| Some((e, e.outdated.as_ref()?)));
+    if outdated().count() > 2 {
+        let names = format::names(outdated().map(|(e, _)| &e.name));
+        return vec![format!("Not up to date, as the panels say: {names}.")];
+    }
+    outdated().map(|(e, why)| format!("`{}` is not up to date: {why}.", e.name)).collect()
 }
 
 fn fact(label: impl Into<String>, term: &str) -> Fact {

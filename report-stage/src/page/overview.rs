@@ -13,7 +13,7 @@ use crate::scale::Scale;
 use crate::verdict::Outcome;
 
 const WIDE: Canvas = Canvas { width: 880.0, height: 410.0 };
-const NARROW: Canvas = Canvas { width: 366.0, height: 400.0 };
+const NARROW: Canvas = Canvas { width: 366.0, height: 460.0 };
 
 /// Room for an arrow in a corner.
 const EDGE: f64 = 20.0;

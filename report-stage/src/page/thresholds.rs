@@ -15,7 +15,8 @@ pub fn section(view: &View) -> Section {
         Block::text(
             "A brand is predicted where its probability reaches the brand's threshold. Under the policies `gain` and \
              `top_k` the other brands of the user count too, so the threshold is only the brand's part of the decision. \
-             The panel of each experiment has its curves of precision against recall.",
+             The panel of each experiment has its curves of precision against recall. With several seeds, all are of the \
+             first.",
         ),
         Block::Table(thresholds(view)),
         Block::Table(ceilings(view)),

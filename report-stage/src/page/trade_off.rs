@@ -167,7 +167,7 @@ fn chart(view: &View, shown: &Experiment, canvas: Canvas) -> Chart {
     };
     panel.name(&frame, &named);
     Chart {
-        title: "Item macro F1 against user F1".to_owned(),
+        title: format!("Item macro F1 against user F1{}", first_seed(view)),
         description: format!(
             "Dots: the decisions of {}. Lines: what the probabilities of {} would give with other decisions. Up is better for brands, right is better for users.",
             plural(scored.len() as u64, "experiment"),
@@ -178,6 +178,11 @@ fn chart(view: &View, shown: &Experiment, canvas: Canvas) -> Chart {
         panels: vec![panel],
         keys: keys(&pair),
     }
+}
+
+/// The dots are means over the seeds, the lines are not.
+fn first_seed(view: &View) -> &'static str {
+    if view.report.method.seeds.len() > 1 { "; lines of the first seed" } else { "" }
 }
 
 /// What the axes hold: all decisions taken and, of the others, those that lose little at both levels.

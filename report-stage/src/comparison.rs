@@ -52,7 +52,7 @@ pub fn lines(e: &Experiment, base: Option<&Figures>) -> Vec<Line> {
         let of = move |f: &Figures| f.buckets.get(&low).copied().flatten();
         count(name, "F1 bucket", change, of)
     }));
-    lines.extend(counts(e, base));
+    lines.extend(others(e, base));
     lines
 }
 
@@ -73,21 +73,24 @@ fn rankings(delta: &Delta) -> Vec<Line> {
     lines
 }
 
-/// Counts whose change is not among the experiment's.
-fn counts(e: &Experiment, base: Option<&Figures>) -> Vec<Line> {
-    type Get = fn(&Figures) -> Option<u64>;
-    let lines: [(&str, &str, Get); 2] = [
-        ("brands never predicted", "never predicted", |f| f.n_never_predicted),
-        ("users without a correct brand", "no correct brand", |f| f.user.n_without_hit),
-    ];
-    let line = |(name, term, of): (&str, &'static str, Get)| {
-        let both = base.and_then(of).zip(of(&e.figures));
-        let abs = both.map(|(base, ours)| ours as f64 - base as f64);
-        let rel =
-            both.filter(|&(base, _)| base > 0).zip(abs).map(|((base, _), abs)| abs / base as f64);
-        count(name, term, plain(Change { abs, rel }), of)
+/// Figures whose change is not among the experiment's.
+fn others(e: &Experiment, base: Option<&Figures>) -> Vec<Line> {
+    let never = count("brands never predicted", "never predicted", Judged::default(), |f| {
+        f.n_never_predicted
+    });
+    let without =
+        count("users without a correct brand", "no correct brand", Judged::default(), |f| {
+            f.user.n_without_hit
+        });
+    let term = "predictions per user";
+    let predictions = metric(term, term, Judged::default(), |f| f.predictions_per_user);
+    let changed = |line: Line| {
+        let both = base.and_then(|base| line.value(base)).zip(line.value(&e.figures));
+        let abs = both.map(|(base, ours)| ours - base);
+        let rel = both.and_then(|(base, ours)| (base > 0.0).then(|| (ours - base) / base));
+        Line { change: plain(Change { abs, rel }), ..line }
     };
-    lines.map(line).into()
+    [never, without, predictions].map(changed).into()
 }
 
 fn metric(

@@ -10,8 +10,11 @@ use crate::page::blocks::{Block, Cell, Column, Table};
 /// Ids of the sections that are open; a reader unfolds the others.
 const OPEN: [&str; 3] = ["experiments", "distributions", "tiers"];
 
-/// Writes the page as GitHub-flavoured Markdown. Charts and panels are left to the HTML, as are the
-/// folds of sections that a reader has to open: a pull request has no room for them.
+/// Ids of the sections whose folds have tables of all experiments.
+const WITH_FOLDS: [&str; 3] = ["experiments", "distributions", "brands"];
+
+/// Writes the page as GitHub-flavoured Markdown. Charts and panels are left to the HTML, as are
+/// most folds: a pull request has no room for them.
 pub fn render(page: &Page) -> String {
     let mut text = format!("# {}\n\n{}\n", page.title, page.subtitle);
     for paragraph in &page.card.text {
@@ -25,7 +28,7 @@ pub fn render(page: &Page) -> String {
         let mut body = String::new();
         for block in &section.blocks {
             let blocks = match block {
-                Block::Fold { blocks, .. } if OPEN.contains(&section.id) => blocks,
+                Block::Fold { blocks, .. } if WITH_FOLDS.contains(&section.id) => blocks,
                 block => std::slice::from_ref(block),
             };
             for block in blocks {

@@ -59,7 +59,7 @@
     const text = cell.firstChild?.textContent.trim() ?? "";
     if (text === "" || text === "–") return null;
     const number = Number(text.replace(/,/g, "").replace("−", "-"));
-    return Number.isNaN(number) ? text : number;
+    return Number.isFinite(number) ? number : text;
   }
   function order(a, b, sign) {
     if (a === null || b === null) return (a === null) - (b === null);
@@ -177,7 +177,7 @@
         columns.forEach((column, place) => {
           const cell = document.createElement(place === 0 ? "th" : "td");
           if (place === 0) cell.scope = "row";
-          if (!column.words) cell.className = "number";
+          if (column.words) cell.className = "words";
           cell.textContent = column.text(column.value(i, shown, compared), i);
           row.append(cell);
         });

@@ -83,7 +83,9 @@ fn basis(report: &Report) -> Vec<String> {
             seeds.len()
         ),
     };
-    vec![users, seeds]
+    let is_compared = report.experiments.iter().any(|e| e.outcomes.is_some());
+    let nothing = (!is_compared).then(|| "Nothing is compared with the baseline.".to_owned());
+    nothing.into_iter().chain([users, seeds]).collect()
 }
 
 fn summary(report: &Report) -> String {

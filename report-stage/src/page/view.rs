@@ -162,7 +162,7 @@ fn short_words(outcomes: Outcomes, e: &Experiment) -> String {
         Outcome::Worse => format!("worse for {level}"),
         Outcome::NoClearChange => format!("{level} unclear"),
         Outcome::NotSettled => {
-            format!("{level} not settled ({} of {} seeds)", judged.n_agree, judged.n_seeds)
+            format!("{level} not settled ({}/{})", judged.n_agree, judged.n_seeds)
         }
         Outcome::Undefined => format!("{level} undefined"),
     };

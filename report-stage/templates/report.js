@@ -92,20 +92,6 @@
   }
 })();
 
-// Says on a phone which tables scroll.
-(function () {
-  "use strict";
-  for (const region of document.querySelectorAll(".scroll")) {
-    const hint = document.createElement("span");
-    hint.className = "hint";
-    hint.textContent = "scrolls sideways →";
-    region.before(hint);
-    const look = () => (hint.hidden = region.scrollWidth <= region.clientWidth);
-    new ResizeObserver(look).observe(region);
-    look();
-  }
-})();
-
 // Searches, sorts and pages the table of all brands.
 (function () {
   "use strict";
@@ -223,4 +209,18 @@
   at("next").addEventListener("click", () => (state.page++, draw()));
   for (const id of ["controls", "region", "pages"]) at(id).hidden = false;
   draw();
+})();
+
+// Says on a phone which tables scroll.
+(function () {
+  "use strict";
+  for (const region of document.querySelectorAll(".scroll")) {
+    const hint = document.createElement("span");
+    hint.className = "hint";
+    hint.textContent = "scrolls sideways →";
+    region.before(hint);
+    const look = () => (hint.hidden = region.scrollWidth <= region.clientWidth);
+    new ResizeObserver(look).observe(region);
+    look();
+  }
 })();

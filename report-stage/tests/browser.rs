@@ -81,8 +81,13 @@ fn page() -> String {
 }
 
 const LOOK: &str = "
+    const screens = document.documentElement.scrollHeight / 900;
+    scrollTo({ top: 1e6, behavior: 'instant' });
+    const contents = document.querySelector('nav').getBoundingClientRect().top;
+    scrollTo({ top: 0, behavior: 'instant' });
     const colour = (name) => getComputedStyle(document.body)[name];
     return {
+        screens, contents,
         requests: performance.getEntriesByType('resource').length,
         ground: colour('backgroundColor'), ink: colour('color'),
         overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -112,6 +117,8 @@ fn the_page_logs_nothing_and_fits_every_window() {
         let Visit { console, findings } = visit(&chromium, &html, LOOK, window);
         assert!(console.is_empty(), "{console:?}");
         assert_eq!(findings["requests"], 0);
+        assert!(findings["screens"].as_f64().unwrap() < 8.0, "{findings}");
+        assert_eq!(findings["contents"], 0, "the contents stay in view");
         assert_eq!(findings["overflow"], 0, "{findings}");
         assert_eq!(findings["unnamed"], 0, "every chart has a title and a description");
         assert!(findings["charts"].as_u64().unwrap() > 8, "{findings}");

@@ -55,15 +55,19 @@ pub fn card(view: &View) -> Card {
     let named = |name: &str| report.experiments.iter().find(|e| e.name == name);
     let best = report.answer.best.as_deref().and_then(named);
     let facts = best.zip(named(&report.baseline));
+    let of_best = best
+        .into_iter()
+        .flat_map(|best| best.fairness.iter().map(|note| format!("Of `{}`: {note}", best.name)));
+    let warnings: Vec<String> = report.notes.iter().cloned().chain(of_best).collect();
     Card {
         headline: report.answer.headline.clone(),
         facts: facts.map(|(best, base)| self::facts(report, best, base)).unwrap_or_default(),
         basis: basis(report),
         outdated: outdated(report),
         text: report.answer.text.clone(),
-        summary: summary(report),
+        summary: summary(report, warnings.len()),
         remarks: report.answer.remarks.clone(),
-        warnings: report.notes.clone(),
+        warnings,
         chart: overview::drawing(view).into_iter().collect(),
     }
 }
@@ -88,16 +92,18 @@ fn basis(report: &Report) -> Vec<String> {
     nothing.into_iter().chain([users, seeds]).collect()
 }
 
-fn summary(report: &Report) -> String {
+/// * `n_notes`: what a reader must know.
+fn summary(report: &Report, n_notes: usize) -> String {
     let answer = &report.answer;
-    let n_others = answer.beats_baseline.len().saturating_sub(usize::from(answer.best.is_some()));
+    let is_other = |name: &&String| Some(*name) != answer.best.as_ref();
+    let n_others = answer.beats_baseline.iter().filter(is_other).count();
     let parts = [
         (n_others > 0).then(|| format!("{} also better", plural(n_others as u64, "other"))),
         (!answer.trade_offs.is_empty())
             .then(|| plural(answer.trade_offs.len() as u64, "trade-off")),
         (!answer.missing.is_empty())
             .then(|| format!("{} without scores", format::count(answer.missing.len() as u64))),
-        (!report.notes.is_empty()).then(|| plural(report.notes.len() as u64, "note")),
+        (n_notes > 0).then(|| plural(n_notes as u64, "note")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -133,11 +139,16 @@ fn facts(report: &Report, best: &Experiment, base: &Experiment) -> Vec<Fact> {
     facts
 }
 
+/// A fact has no room for more.
+const MAX_BUCKETS: usize = 3;
+
 /// Brands that reach each F1, as one fact.
 fn buckets(report: &Report, best: &Experiment, base: &Experiment) -> Option<Fact> {
-    let lows: Vec<&str> = best.figures.buckets.keys().map(String::as_str).collect();
+    let lows: Vec<&str> =
+        best.figures.buckets.keys().take(MAX_BUCKETS).map(String::as_str).collect();
     let counts = |e: &Experiment| {
-        let counts = e.figures.buckets.values().map(|&n| format::maybe_count(n));
+        let counts = e.figures.buckets.values().take(MAX_BUCKETS);
+        let counts = counts.map(|&n| format::maybe_count(n));
         counts.collect::<Vec<_>>().join(" / ")
     };
     (!lows.is_empty()).then(|| Fact {

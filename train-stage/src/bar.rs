@@ -13,6 +13,8 @@ use train_stage::trainer::Observer;
 pub struct Bar {
     /// As in `train bau`
     what: String,
+    /// Updates in all
+    n_updates: u64,
     bar: ProgressBar,
 }
 
@@ -26,7 +28,7 @@ impl Bar {
         .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(what.clone());
-        Self { what, bar }
+        Self { what, n_updates: 0, bar }
     }
 
     fn line(&self, text: &str) {
@@ -39,6 +41,14 @@ impl Bar {
     }
 }
 
+/// Epochs of a training, of which the last may be shorter.
+///
+/// * `epoch`: one that ended after `updates` of `n_updates`, from 1.
+fn n_epochs(epoch: u32, updates: u64, n_updates: u64) -> u64 {
+    let epoch = u64::from(epoch);
+    if updates == n_updates { epoch } else { n_updates.div_ceil(updates / epoch) }
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
@@ -47,14 +57,18 @@ impl Drop for Bar {
 
 impl Observer for Bar {
     fn update_done(&mut self, update: u64, n_updates: u64) {
+        self.n_updates = n_updates;
         self.bar.set_length(n_updates);
         self.bar.set_position(update);
     }
 
     fn epoch_done(&mut self, epoch: &Epoch) {
+        let Epoch { epoch: n, updates, .. } = *epoch;
+        let n_updates = self.n_updates;
         let mut text = format!(
-            "epoch {} ({} updates): loss {:.4}",
-            epoch.epoch, epoch.updates, epoch.train_loss
+            "epoch {n} of {} ({updates} of {n_updates} updates): loss {:.4}",
+            n_epochs(n, updates, n_updates),
+            epoch.train_loss
         );
         if let Some(valid) = &epoch.valid {
             let shown = |value: Option<f64>| {
@@ -79,5 +93,18 @@ impl Observer for Bar {
 
     fn checkpoint_unusable(&mut self, file: &Path, why: &Unusable) {
         self.line(&format!("cannot resume from {}: {why}; starting over", file.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four updates an epoch: 16 are four epochs, 18 four and a half.
+    #[test]
+    fn an_epoch_is_one_of_as_many_as_the_updates_make() {
+        assert_eq!([n_epochs(1, 4, 16), n_epochs(3, 12, 16), n_epochs(4, 16, 16)], [4, 4, 4]);
+        assert_eq!([n_epochs(1, 4, 18), n_epochs(4, 16, 18), n_epochs(5, 18, 18)], [5, 5, 5]);
+        assert_eq!(n_epochs(1, 3, 3), 1);
     }
 }

@@ -5,6 +5,7 @@
 mod decide; // logits -> decisions
 mod experiment; // an experiment's scoring, pass by pass
 mod fit; // calibration and thresholds from the valid users
+mod folds; // valid users judged by what the others say
 mod labels; // the brands that users have
 mod models; // an experiment's model, and that before a refit
 mod neighbours; // what the nearest training users have, mixed into the probabilities

@@ -1132,6 +1132,12 @@ impl Manifest {
         self.matrices.iter().find(|matrix| matrix.name == name)
     }
 
+    /// Whether an experiment's training may be ended early.
+    pub fn is_halved(&self, experiment: &Experiment) -> bool {
+        let matrix = experiment.matrix.as_ref().and_then(|cell| self.matrix(&cell.name));
+        matrix.is_some_and(|matrix| matrix.halving)
+    }
+
     /// All matrices, in the manifest's order.
     pub fn matrices(&self) -> impl Iterator<Item = &Matrix> + Clone {
         self.matrices.iter()

@@ -2,6 +2,7 @@
 
 use contract::hashes::Hashes;
 use contract::plan::StageId;
+use contract::rungs::Rungs;
 
 use crate::freshness::{State, Why};
 use crate::graph::{Node, fails_with, needs};
@@ -55,18 +56,19 @@ pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes)
 struct Pending<'a> {
     stages: Vec<(&'a StageId, Option<String>)>,
     /// Trainings that were ended early
-    ended: Vec<&'a StageId>,
+    ended: Vec<(&'a StageId, Box<Rungs>)>,
 }
 
 impl<'a> Pending<'a> {
     /// What the run would find of the next stage, whose state now is `state`.
     fn forecast(&mut self, id: &'a StageId, state: State) -> Forecast {
-        if let State::Ended { .. } = &state {
-            self.ended.push(id);
+        if let State::Ended { rungs, .. } = &state {
+            self.ended.push((id, rungs.clone()));
             return Forecast::Known(state);
         }
-        if let Some(before) = self.ended.iter().find(|other| fails_with(id, other)) {
-            return Forecast::Known(State::Blocked(format!("{before} was ended early")));
+        if let Some((_, rungs)) = self.ended.iter().find(|(other, _)| fails_with(id, other)) {
+            let (fingerprint, rungs) = (String::new(), rungs.clone());
+            return Forecast::Known(State::Ended { fingerprint, rungs });
         }
         if let Some((before, _)) = self.stages.iter().find(|(other, _)| needs(id, other)) {
             let words = Some(format!("after {before}"));

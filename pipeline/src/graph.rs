@@ -28,11 +28,11 @@ pub struct Node {
 /// If this program's folder is not known.
 pub fn nodes(manifest: &Manifest, selected: &[String]) -> Result<Vec<Node>> {
     let node = |stage: Stage, experiment: Option<&Experiment>| -> Result<Node> {
-        let matrix = experiment.and_then(|e| manifest.matrix(&e.matrix.as_ref()?.name));
+        let is_halved = experiment.is_some_and(|experiment| manifest.is_halved(experiment));
         Ok(Node {
             plan: manifest.plan(stage, experiment),
             binary: program::path(stage)?,
-            is_halved: stage == Stage::Train && matrix.is_some_and(|matrix| matrix.halving),
+            is_halved: is_halved && stage == Stage::Train,
             pause_after: None,
         })
     };

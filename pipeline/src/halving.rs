@@ -12,7 +12,7 @@ use contract::record::Output;
 use contract::rungs::{Ended, Rungs};
 use contract::runs::StageEnd;
 use contract::why::Why;
-use contract::{Manifest, Stage, warn_line};
+use contract::{Manifest, Stage};
 
 use crate::freshness::State;
 use crate::graph::Node;
@@ -35,6 +35,9 @@ pub trait Run {
     fn record(&mut self, node: &Node, end: StageEnd) -> Result<()>;
 
     fn hashes(&mut self) -> &mut Hashes;
+
+    /// Says something that `--quiet` leaves out.
+    fn say(&self, text: &str);
 }
 
 /// Ends the hopeless trainings of every matrix with `halving`. The result is the outcome so far, and the
@@ -169,7 +172,8 @@ impl Halving<'_> {
         let mut kept: Vec<usize> = ranked[..n_kept].to_vec();
         kept.sort_unstable();
         let words: Vec<&str> = kept.iter().map(|&place| &*going[place]).collect();
-        warn_line!("after {updates} updates the best by valid MAP go on: {}", words.join(", "));
+        let words = words.join(", ");
+        self.run.say(&format!("after {updates} updates the best by valid MAP go on: {words}"));
         Ok(kept.into_iter().map(|place| going[place].clone()).collect())
     }
 

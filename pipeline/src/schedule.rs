@@ -316,7 +316,11 @@ impl<'a> Scheduler<'a> {
             Ok(group) => group,
             Err(err) => return self.cannot_run(due.place, &format!("{err:#}")),
         };
-        self.progress.say(&format!("{}: running ({})", plan.id, due.why.line()));
+        let why = match node.pause_after {
+            Some(updates) => format!("to update {updates}"),
+            None => due.why.line(),
+        };
+        self.progress.say(&format!("{}: running ({why})", plan.id));
         self.progress.start(due.place, &plan.id.to_string());
         self.running.push(Running { due, group, memory, started: Instant::now() });
     }
@@ -362,11 +366,12 @@ impl<'a> Scheduler<'a> {
     /// Shows what a program wrote to stdout: the report's table is the result of the run, the summaries
     /// of other stages are progress.
     fn show_result(&self, place: usize, stdout: &str) {
-        if self.all[place].plan.id.stage == Stage::Report && !self.args.json && !self.args.is_sweep
-        {
-            print_line!("{}", stdout.trim_end());
-        } else if let Some(first) = stdout.lines().next() {
-            self.progress.result(first);
+        let is_report = self.all[place].plan.id.stage == Stage::Report;
+        let first = stdout.lines().next().unwrap_or_default();
+        match is_report {
+            true if self.args.json || self.args.is_sweep => self.progress.result("report: made"),
+            true => print_line!("{}", stdout.trim_end()),
+            false => self.progress.result(first),
         }
     }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::rungs::RUNGS;
 use crate::manifest::{
     Calibration, Experiment, Manifest, ModelKind, Note, TableOptions, View, what_changes_results,
 };
@@ -398,6 +399,12 @@ impl Manifest {
                     inputs.push(Input { is_optional: true, ..input });
                 }
             }
+            for training in self.trainings(experiment).iter().filter(|_| self.is_halved(experiment))
+            {
+                let path = self.dir_of(Stage::Train, training).join(RUNGS);
+                let input = input(self.report_input(training, "rungs"), path);
+                inputs.push(Input { is_optional: true, ..input });
+            }
             if experiment.needs_sample() {
                 // Shown as it is, comments included.
                 let input = input(format!("{name}/sql"), experiment.sql());
@@ -411,7 +418,12 @@ impl Manifest {
                 let params = || effective_params(&query("sql", e.sql()).1, &e.sample.params);
                 let sample = e.needs_sample().then(params);
                 let (train, score) = (self.train_plan(e).1, self.score_plan(e).1);
-                json!({"name": e.name, "sample": sample, "train": train, "score": score})
+                let mut params =
+                    json!({"name": e.name, "sample": sample, "train": train, "score": score});
+                if let Some(cell) = &e.matrix {
+                    params["matrix"] = json!(cell);
+                }
+                params
             })
             .collect();
         let mut params =

@@ -38,9 +38,12 @@ pub struct Ended {
 impl Rungs {
     /// Those in a stage's folder, if they are of results with this fingerprint.
     pub fn load(dir: &Path, fingerprint: &str) -> Option<Self> {
-        let text = std::fs::read_to_string(dir.join(RUNGS)).ok()?;
-        let rungs: Self = serde_json::from_str(&text).ok()?;
-        (rungs.fingerprint == fingerprint).then_some(rungs)
+        Self::of_any(dir).filter(|rungs| rungs.fingerprint == fingerprint)
+    }
+
+    /// Those in a stage's folder, whatever results they are of.
+    pub fn of_any(dir: &Path) -> Option<Self> {
+        serde_json::from_str(&std::fs::read_to_string(dir.join(RUNGS)).ok()?).ok()
     }
 
     /// Writes them into a stage's folder.
@@ -75,18 +78,21 @@ impl Rungs {
         rungs.save(dir)
     }
 
-    /// Where and why the training was ended, as in `ended at 166 of 664 updates, valid MAP .123, rank
-    /// 3 of 4`.
+    /// Where the training was ended, as in `ended at 166 of 664 updates, valid MAP 0.1234, rank 3 of 4`.
     pub fn ended_in_words(&self) -> Option<String> {
-        let Ended { updates, rank, among } = self.ended.as_ref()?;
-        let map = match self.map.get(updates).copied().flatten() {
-            Some(map) => format!("{map:.4}"),
-            None => "undefined".to_owned(),
-        };
-        let planned = self.planned;
-        Some(format!(
-            "ended at {updates} of {planned} updates, valid MAP {map}, rank {rank} of {among}"
-        ))
+        let ended = self.ended.as_ref()?;
+        let map = self.map.get(&ended.updates).copied().flatten();
+        Some(ended.in_words(self.planned, map))
+    }
+}
+
+impl Ended {
+    /// * `planned`: updates of the whole training.
+    /// * `map`: on the valid users.
+    pub fn in_words(&self, planned: u64, map: Option<f64>) -> String {
+        let Self { updates, rank, among } = self;
+        let map = map.map_or("undefined".to_owned(), |map| format!("{map:.4}"));
+        format!("ended at {updates} of {planned} updates, valid MAP {map}, rank {rank} of {among}")
     }
 }
 

@@ -146,7 +146,7 @@ impl Recorder {
     pub fn begin(manifest: &Manifest) -> Result<Self> {
         let dir = manifest.run_dir.join(FOLDER);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let run = Run::starting(manifest.path.parent().unwrap_or(Path::new(".")));
+        let run = Run::starting(manifest.path.parent().unwrap_or(Path::new(".")), &dir);
         let Run { id, started, program, arguments, .. } = &run;
         let line =
             json!({"id": id, "started": started, "program": program, "arguments": arguments});
@@ -219,10 +219,19 @@ impl Run {
     /// A run by this process that starts now.
     ///
     /// * `folder`: the manifest's.
-    fn starting(folder: &Path) -> Self {
+    /// * `runs`: with a folder for each run.
+    fn starting(folder: &Path, runs: &Path) -> Self {
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let (time, process) = (started.replace([':', '-'], ""), std::process::id());
+        // A stage that runs alone for several seeds is several runs of one process.
+        let mut id = format!("{time}-{process}");
+        let mut n = 1;
+        while runs.join(&id).exists() {
+            n += 1;
+            id = format!("{time}.{n}-{process}");
+        }
         Self {
-            id: format!("{}-{}", started.replace([':', '-'], ""), std::process::id()),
+            id,
             started,
             secs: 0.0,
             program: this_program(),

@@ -118,6 +118,12 @@ impl Run for Running<'_> {
     fn hashes(&mut self) -> &mut Hashes {
         &mut self.hashes
     }
+
+    fn say(&self, text: &str) {
+        if !self.args.how.quiet {
+            warn_line!("{text}");
+        }
+    }
 }
 
 /// What a run is about.

@@ -1,6 +1,6 @@
 //! `pipeline sweep`: runs the experiments of a matrix and ranks them by a figure of the valid users.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -9,6 +9,7 @@ use contract::exit::{EXIT_DONE, UsageError};
 use contract::manifest::{Experiment, Matrix, shown};
 use contract::plan::StageId;
 use contract::record::Record;
+use contract::rungs::{Ended, Rungs};
 use contract::{Manifest, Stage, print_line};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -91,6 +92,40 @@ struct Row {
     valid: Option<Valid>,
     /// Mean time of a training
     train_secs: Option<f64>,
+    /// Where its trainings were ended, as others were better
+    ended: Option<EndedAt>,
+}
+
+/// Where the trainings of an experiment were ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+struct EndedAt {
+    /// Updates done
+    updates: u64,
+    /// Updates of a whole training
+    planned: u64,
+    /// MAP on the valid users then, the mean over seeds
+    map: Option<f64>,
+    /// From 1, by that MAP
+    rank: usize,
+    /// Experiments that were compared
+    among: usize,
+}
+
+impl EndedAt {
+    /// * `of_seeds`: of each training.
+    fn mean(of_seeds: &[Rungs]) -> Option<Self> {
+        let first = of_seeds.first()?;
+        let Ended { updates, rank, among } = *first.ended.as_ref()?;
+        let map = of_seeds.iter().map(|rungs| rungs.map.get(&updates).copied().flatten());
+        let map: Option<Vec<f64>> = map.collect();
+        let map = map.and_then(|map| mean(&map));
+        Some(Self { updates, planned: first.planned, map, rank, among })
+    }
+
+    fn words(&self) -> String {
+        let Self { updates, planned, map, rank, among } = *self;
+        Ended { updates, rank, among }.in_words(planned, map)
+    }
 }
 
 /// Figures of the valid users, as the score stage records them.
@@ -168,15 +203,17 @@ fn ranked(selected: &Selected, matrix: &Matrix, by: Figure) -> Result<Ranked> {
     let base = matrix.has_base.then_some(&matrix.name);
     let names: Vec<String> = base.into_iter().chain(&matrix.cells).cloned().collect();
     let nodes = nodes(manifest, &names)?;
-    let fresh: Vec<&Node> = nodes
-        .iter()
-        .zip(forecasts(manifest, &nodes))
-        .filter(|(_, forecast)| matches!(forecast, Forecast::Known(State::Fresh { .. })))
-        .map(|(node, _)| node)
-        .collect();
+    let mut found = Found::default();
+    for (node, forecast) in nodes.iter().zip(forecasts(manifest, &nodes)) {
+        match forecast {
+            Forecast::Known(State::Fresh { .. }) => found.fresh.push(node),
+            Forecast::Known(State::Ended { rungs, .. }) => found.ended.push((node, *rungs)),
+            _ => {}
+        }
+    }
     let mut experiments = Vec::new();
     for name in &names {
-        experiments.push(row(manifest, manifest.experiment(name)?, matrix, &fresh));
+        experiments.push(row(manifest, manifest.experiment(name)?, matrix, &found));
     }
     sort(&mut experiments, by);
     let first = experiments.first().filter(|row| row.figure(by).is_some());
@@ -184,19 +221,35 @@ fn ranked(selected: &Selected, matrix: &Matrix, by: Figure) -> Result<Ranked> {
     Ok(Ranked { matrix: matrix.name.clone(), by, best, experiments })
 }
 
-/// The largest figure first, those without one last; equal ones stay in order.
+/// The largest figure first, then those that were ended, the last one first, then those without a
+/// figure; equal ones stay in order.
 fn sort(rows: &mut [Row], by: Figure) {
+    let ended = |row: &Row| row.ended.map(|ended| (ended.updates, Reverse(ended.rank)));
     rows.sort_by(|a, b| match (a.figure(by), b.figure(by)) {
         (Some(a), Some(b)) => b.total_cmp(&a),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
+        (None, None) => ended(b).cmp(&ended(a)),
     });
 }
 
-/// * `fresh`: stages whose results are up to date.
-fn row(manifest: &Manifest, experiment: &Experiment, matrix: &Matrix, fresh: &[&Node]) -> Row {
+/// What was found of the stages.
+#[derive(Default)]
+struct Found<'a> {
+    /// Those whose results are up to date
+    fresh: Vec<&'a Node>,
+    /// Those that were ended early
+    ended: Vec<(&'a Node, Rungs)>,
+}
+
+fn row(manifest: &Manifest, experiment: &Experiment, matrix: &Matrix, found: &Found) -> Row {
+    let Found { fresh, ended } = found;
     let trainings = manifest.trainings(experiment);
+    let ended: Vec<Rungs> = ended
+        .iter()
+        .filter(|(node, _)| node.plan.id.experiment.as_ref() == Some(&experiment.name))
+        .map(|(_, rungs)| rungs.clone())
+        .collect();
     let records = |stage: Stage| -> Option<Vec<Record>> {
         let record = |training: &Experiment| {
             let id = StageId::in_experiment(stage, training);
@@ -214,6 +267,7 @@ fn row(manifest: &Manifest, experiment: &Experiment, matrix: &Matrix, fresh: &[&
         values: values(experiment, matrix),
         valid: valid.map(|of_seeds| Valid::mean(&of_seeds)),
         train_secs: secs.and_then(|secs| mean(&secs)),
+        ended: EndedAt::mean(&ended),
     }
 }
 
@@ -244,7 +298,7 @@ impl Ranked {
         let mut header = vec!["", "experiment"];
         header.extend(keys);
         header.extend(figures.iter().map(String::as_str));
-        header.push("training");
+        header.extend(["training", ""]);
         let mut table = listing::table(&header);
         for row in &self.experiments {
             let is_best = self.best.as_ref() == Some(&row.name);
@@ -255,6 +309,7 @@ impl Ranked {
                 None => "-".to_owned(),
             }));
             cells.push(row.train_secs.map_or("-".to_owned(), |secs| format!("{secs:.1} s")));
+            cells.push(row.ended.map_or(String::new(), |ended| ended.words()));
             table.add_row(cells);
         }
         listing::print(&table);
@@ -279,7 +334,8 @@ mod tests {
 
     fn row(name: &str, macro_f1: Option<f64>, map: Option<f64>) -> Row {
         let valid = Some(Valid { macro_f1, user_f1: None, map });
-        Row { name: name.to_owned(), values: IndexMap::new(), valid, train_secs: None }
+        let values = IndexMap::new();
+        Row { name: name.to_owned(), values, valid, train_secs: None, ended: None }
     }
 
     fn names(rows: &[Row]) -> Vec<&str> {
@@ -298,6 +354,28 @@ mod tests {
         assert_eq!(names(&rows), ["c", "d", "a", "b"]);
         sort(&mut rows, Figure::Map);
         assert_eq!(names(&rows), ["b", "a", "d", "c"]);
+    }
+
+    #[test]
+    fn what_was_ended_last_comes_first_of_those_without_figures() {
+        let ended = |name: &str, updates: u64, rank: usize| Row {
+            valid: None,
+            ended: Some(EndedAt { updates, planned: 664, map: Some(0.123_44), rank, among: 4 }),
+            ..row(name, None, None)
+        };
+        let mut rows = [
+            ended("a", 166, 3),
+            Row { valid: None, ..row("b", None, None) },
+            ended("c", 332, 2),
+            ended("d", 166, 4),
+            row("e", Some(0.1), None),
+        ];
+        sort(&mut rows, Figure::MacroF1);
+        assert_eq!(names(&rows), ["e", "c", "a", "d", "b"]);
+        assert_eq!(
+            rows[2].ended.unwrap().words(),
+            "ended at 166 of 664 updates, valid MAP 0.1234, rank 3 of 4"
+        );
     }
 
     /// (0.1 + 0.2) / 2 = 0.15

@@ -142,10 +142,6 @@ fn every_mistake_in_a_matrix_has_its_place() {
             "m.yaml:14:34: `experiments.m.train.epochs`: must be at least 1 and at most 1000000, got 0, in `m-2`",
         ),
         (
-            "a-1: {}\n  a: {}\n  a: {}",
-            "m.yaml:16:3: experiment `a` is written twice; first at line 13, column 3",
-        ),
-        (
             "m-2: {}\n  m: {matrix: {train.epochs: [1, 2]}}",
             "m.yaml:15:7: `experiments.m.matrix`: makes an experiment `m-2`, but another has this name (m.yaml:14:3); rename it or `m`",
         ),

@@ -26,13 +26,14 @@ pub fn section(view: &View) -> Option<Section> {
     }
     let mut blocks = vec![Block::text(
         "Figures of the valid users, as the best values are chosen on them; the test users judge what was \
-         chosen. A matrix of two keys is a picture, one of more or fewer a table of means over the \
-         experiments that share a value.",
+         chosen. The tables have means over the experiments that share a value.",
     )];
-    blocks.extend(sweeps.iter().map(|sweep| match sweep.axes.as_slice() {
-        [rows, columns] => Block::Chart(sweep.heat_map(rows, columns)),
-        _ => Block::Table(sweep.means()),
-    }));
+    for sweep in &sweeps {
+        if let [rows, columns] = sweep.axes.as_slice() {
+            blocks.push(Block::Chart(sweep.heat_map(rows, columns)));
+        }
+        blocks.push(Block::Table(sweep.means()));
+    }
     Some(Section { id: "sweeps", title: "Sweeps", blocks })
 }
 

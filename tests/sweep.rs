@@ -60,16 +60,9 @@ fn a_matrix_runs_is_ranked_on_valid_users_and_shares_results_with_experiments_wr
 
     // A value more changes no name, and an experiment with the same settings takes over the results.
     work.edit("pipeline.yaml", "[0.001, 0.03]", "[0.001, 0.03, 0.002]");
-    work.edit(
-        "pipeline.yaml",
-        "  grid:\n",
-        "  hand: {train: {hidden: [16]}, score: {top_k: 20}}\n  grid:\n",
-    );
-    work.edit(
-        "pipeline.yaml",
-        "hidden: [16]}, score",
-        "hidden: [16], learning_rate: 0.001}, score",
-    );
+    let hand =
+        "  hand: {train: {hidden: [16], learning_rate: 0.001}, score: {top_k: 20}}\n  grid:\n";
+    work.edit("pipeline.yaml", "  grid:\n", hand);
     let plan = json_of(&work, &["run", "-n", "grid", "hand", "--to", "train", "--json"]);
     let found: Vec<String> = plan["stages"]
         .as_array()

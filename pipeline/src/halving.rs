@@ -94,7 +94,7 @@ impl Halving<'_> {
             return Ok(outcome);
         };
         for updates in rungs(going.len(), planned) {
-            let paused = self.to_pause(&going, updates);
+            let paused = self.before_rung(&going, updates);
             outcome = self.run.run(&paused)?;
             if outcome == Outcome::Interrupted || outcome == Outcome::Failed && !keep_going {
                 return Ok(outcome);
@@ -128,7 +128,7 @@ impl Halving<'_> {
     }
 
     /// Trainings that have not come to a rung.
-    fn to_pause(&mut self, going: &[String], updates: u64) -> Vec<Node> {
+    fn before_rung(&mut self, going: &[String], updates: u64) -> Vec<Node> {
         let trainings: Vec<Node> = going
             .iter()
             .flat_map(|cell| self.trainings(cell).cloned().collect::<Vec<_>>())

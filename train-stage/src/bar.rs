@@ -15,7 +15,7 @@ pub struct Bar {
     what: String,
     /// Updates in all
     n_updates: u64,
-    bar: ProgressBar,
+    shown: ProgressBar,
 }
 
 impl Bar {
@@ -28,15 +28,15 @@ impl Bar {
         .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(what.clone());
-        Self { what, n_updates: 0, bar }
+        Self { what, n_updates: 0, shown: bar }
     }
 
     fn line(&self, text: &str) {
         let line = format!("{}: {text}", self.what);
-        if self.bar.is_hidden() {
+        if self.shown.is_hidden() {
             warn_line!("{line}");
         } else {
-            self.bar.println(line);
+            self.shown.println(line);
         }
     }
 }
@@ -51,15 +51,15 @@ fn n_epochs(epoch: u32, updates: u64, n_updates: u64) -> u64 {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.shown.finish_and_clear();
     }
 }
 
 impl Observer for Bar {
     fn update_done(&mut self, update: u64, n_updates: u64) {
         self.n_updates = n_updates;
-        self.bar.set_length(n_updates);
-        self.bar.set_position(update);
+        self.shown.set_length(n_updates);
+        self.shown.set_position(update);
     }
 
     fn epoch_done(&mut self, epoch: &Epoch) {
@@ -88,7 +88,7 @@ impl Observer for Bar {
 
     fn resumed(&mut self, update: u64, n_updates: u64) {
         self.line(&format!("resuming from a checkpoint after update {update} of {n_updates}"));
-        self.bar.reset_eta();
+        self.shown.reset_eta();
     }
 
     fn checkpoint_unusable(&mut self, file: &Path, why: &Unusable) {

@@ -18,8 +18,8 @@ use crate::models::to_model;
 use crate::neighbours::Neighbours;
 use crate::neighbours::blend::Blend;
 use crate::new_users::NewUsers;
-use crate::scorer::Scorer;
-use crate::table;
+use crate::scorer::{History, Scorer};
+use crate::table::{self, Thresholds};
 
 #[derive(ClapArgs)]
 pub struct Args {
@@ -56,10 +56,10 @@ enum BestFor {
 pub fn run(args: &Args) -> Result<String> {
     check_output(args)?;
     let model = to_model(&ipc::read_unmapped(&args.model, &tables::MODEL)?)?;
-    let (decider, weights) = read_thresholds(args, &model)?;
+    let Thresholds { decider, weights, lines } = read_thresholds(args, &model)?;
     let neighbours = read_neighbours(args, &model, &weights)?;
     let blend = neighbours.as_ref().map(|neighbours| Blend { neighbours, weights: &weights });
-    let scorer = Scorer { model: &model, blend };
+    let scorer = Scorer { model: &model, blend, history: History::All(lines.as_ref()) };
 
     let in_file = || args.users.display().to_string();
     let users = NewUsers::open(&args.users, &model).with_context(in_file)?;
@@ -131,8 +131,8 @@ fn read_neighbours(args: &Args, model: &Model, weights: &[f32]) -> Result<Option
     Ok(Some(Neighbours::from_table(&table, model)?))
 }
 
-/// The decider and the neighbours' weights, if they were fitted for the model.
-fn read_thresholds(args: &Args, model: &Model) -> Result<(Decider, Vec<f32>)> {
+/// The thresholds, if they were fitted for the model.
+fn read_thresholds(args: &Args, model: &Model) -> Result<Thresholds> {
     let path = args.thresholds();
     let shown = path.display();
     ensure!(
@@ -161,14 +161,14 @@ fn read_thresholds(args: &Args, model: &Model) -> Result<(Decider, Vec<f32>)> {
              model it was fitted for; only the number of brands is checked"
         ),
     }
-    let (decider, weights) = table::read_thresholds(&table)?;
-    let (found, n_brands) = (decider.n_brands(), model.brand_ids.len());
+    let thresholds = table::read_thresholds(&table)?;
+    let (found, n_brands) = (thresholds.decider.n_brands(), model.brand_ids.len());
     ensure!(
         found == n_brands,
         of_another(&format!("fitted for {found} brands, not for the {n_brands} of"))
     );
-    let Some(best_for) = args.best_for else { return Ok((decider, weights)) };
-    let is_expected = decider.brands().iter().any(|brand| brand.expected.is_some());
+    let Some(best_for) = args.best_for else { return Ok(thresholds) };
+    let is_expected = thresholds.decider.brands().iter().any(|brand| brand.expected.is_some());
     ensure!(
         is_expected || matches!(best_for, BestFor::Users),
         DataError(format!(
@@ -177,7 +177,7 @@ fn read_thresholds(args: &Args, model: &Model) -> Result<(Decider, Vec<f32>)> {
             commands::stage("score", "NAME")
         ))
     );
-    Ok((best_for.decider(decider), weights))
+    Ok(Thresholds { decider: best_for.decider(thresholds.decider), ..thresholds })
 }
 
 impl BestFor {

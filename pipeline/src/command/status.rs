@@ -78,11 +78,16 @@ fn of_stage(manifest: &Manifest, node: &Node, forecast: Forecast) -> (StageStatu
     (StageStatus { id, state, secs, reasons, changes, matrix }, why)
 }
 
+/// Columns of a terminal from which on the values of a matrix are shown too.
+const WIDE: usize = 110;
+
 /// * `all`: as in [`status`].
 fn print(rows: &[(StageStatus, Why)], all: bool) {
     let is_fresh = |(row, _): &&(StageStatus, Why)| row.state == "fresh";
     let listed: Vec<_> = rows.iter().filter(|row| all || !is_fresh(row)).collect();
-    let is_of_matrix = listed.iter().any(|(row, _)| row.matrix.is_some());
+    // Reasons need the room of a narrow terminal.
+    let has_room = all || listing::width().is_none_or(|width| width >= WIDE);
+    let is_of_matrix = has_room && listed.iter().any(|(row, _)| row.matrix.is_some());
     let mut header = vec!["experiment", "stage", "state", "took", "why"];
     if is_of_matrix {
         header.insert(1, "values");

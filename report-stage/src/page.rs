@@ -27,6 +27,7 @@ mod head_to_tail; // by tier and volume
 mod method; // rules, seeds, intervals
 mod provenance; // what the report was made from
 mod sample; // what the queries did
+mod sweep; // the experiments of a matrix
 mod thresholds; // thresholds and precision against recall
 mod trade_off; // item level against user level
 mod training; // updates, times, curves
@@ -46,7 +47,7 @@ pub struct Page {
 /// Lays the report out.
 pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
     let view = View::new(report, brands, trials);
-    Page {
+    let mut page = Page {
         title: format!("Experiments compared with `{}`", report.baseline),
         subtitle: format!(
             "{}, {} with at least one of {}; {} labels per user.",
@@ -77,5 +78,9 @@ pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
             definitions::section(report),
             provenance::section(report),
         ],
+    };
+    if let Some(sweeps) = sweep::section(&view) {
+        page.sections.insert(1, sweeps); // after all experiments
     }
+    page
 }

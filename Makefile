@@ -26,7 +26,7 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 
 BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
-SCHEMAS := manifest record run plan status explain history accept clean graph check
+SCHEMAS := manifest record run plan status explain history accept clean graph check sweep
 
 .PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 

@@ -145,7 +145,7 @@ fn experiments_and_stages_are_selected_by_pattern_and_range() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("train of bau_expected_f1: shared with bau"), "{}", run.stderr);
     assert!(!run.stderr.contains("score of") && !run.stderr.contains("popularity"));
-    let plan = work.pipeline(&["run", "-n", "bau", "--from", "train"]);
+    let plan = work.pipeline(&["run", "-n", "bau", "--from", "train", "--all"]);
     assert!(plan.stdout.contains("train of bau: would not run (fresh)"), "{}", plan.stdout);
     assert!(plan.stdout.contains("score of bau: would run") && !plan.stdout.contains("sample"));
     let none = work.pipeline(&["run", "nothing*"]);

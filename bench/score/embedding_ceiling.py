@@ -64,37 +64,50 @@ def posterior(view, noise, embedding):
     return taste, np.linalg.inv(precision)
 
 
+def weighted_draws(view, noise, embedding, centre, covariance, n_draws, rng):
+    """Tastes `(n_users, n_draws, n_taste)` from t distributions, and their weights by the posterior.
+
+    The tails of a t distribution are heavier than the posterior's, so no weight is far too large.
+    """
+    freedom, (n_users, n_taste) = 8, centre.shape
+    root = np.linalg.cholesky(covariance)
+    normal = rng.standard_normal((n_users, n_draws, n_taste))
+    offset = normal * np.sqrt(freedom / rng.chisquare(freedom, (n_users, n_draws, 1)))
+    taste = centre[:, None] + offset @ root.transpose(0, 2, 1)
+    misfit = (embedding[:, None] - np.tanh(taste @ view)) / noise
+    log_posterior = -((misfit**2).sum(axis=2) + (taste**2).sum(axis=2)) / 2
+    log_proposal = -(freedom + n_taste) / 2 * np.log1p((offset**2).sum(axis=2) / freedom)
+    log_weights = log_posterior - log_proposal
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    return taste, weights / weights.sum(axis=1, keepdims=True)
+
+
 def probabilities(view, noise, embedding, directions, biases, n_draws, rng):
     """Probabilities `(n_users, n_brands)` given the embeddings: means over the posterior of the taste.
 
-    Importance sampling: tastes are drawn from a t distribution about the mode, whose tails are
-    heavier than the posterior's, and weighted by posterior over proposal. Also returns the median
-    share of the draws that effectively count.
+    Importance sampling in two rounds: the first, about Laplace's mode, tells the posterior's mean and
+    covariance, from which the second draws. Also returns the median share of the draws that
+    effectively count.
     """
-    freedom = 8
+    directions, biases = directions.astype(np.float32), biases.astype(np.float32)
     found = np.empty((len(embedding), len(biases)), dtype=np.float32)
     counting = []
-    for first in range(0, len(embedding), 200):
-        rows = slice(first, first + 200)
-        mode, covariance = posterior(view, noise, embedding[rows])
-        root = np.linalg.cholesky(covariance)
-        n_users, n_taste = mode.shape
-        normal = rng.standard_normal((n_users, n_draws, n_taste))
-        scale = np.sqrt(freedom / rng.chisquare(freedom, (n_users, n_draws, 1)))
-        offset = normal * scale
-        taste = mode[:, None] + offset @ root.transpose(0, 2, 1)
-        misfit = embedding[rows][:, None] - np.tanh(taste @ view)
-        log_posterior = -((misfit / noise) ** 2).sum(axis=2) / 2 - (taste**2).sum(axis=2) / 2
-        log_proposal = -(freedom + n_taste) / 2 * np.log1p((offset**2).sum(axis=2) / freedom)
-        weights = np.exp((log_posterior - log_proposal) - (log_posterior - log_proposal).max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
+    for first in range(0, len(embedding), 50):
+        part = embedding[first : first + 50]
+        taste, weights = weighted_draws(view, noise, part, *posterior(view, noise, part), n_draws, rng)
+        centre = (weights[:, None] @ taste)[:, 0]
+        offset = taste - centre[:, None]
+        covariance = (weights[:, :, None] * offset).transpose(0, 2, 1) @ offset
+        covariance += 1e-3 * np.eye(centre.shape[1])
+        taste, weights = weighted_draws(view, noise, part, centre, covariance, n_draws, rng)
         counting.append(1 / (weights**2).sum(axis=1) / n_draws)
-        log_odds = taste.astype(np.float32) @ directions.astype(np.float32) + biases.astype(np.float32)
-        np.negative(log_odds, out=log_odds)
-        np.exp(log_odds, out=log_odds)
-        log_odds += 1
-        np.reciprocal(log_odds, out=log_odds)
-        found[rows] = (weights.astype(np.float32)[:, None] @ log_odds)[:, 0]
+        cells = taste.astype(np.float32) @ directions
+        cells += biases
+        np.negative(cells, out=cells)
+        np.exp(cells, out=cells)
+        cells += 1
+        np.reciprocal(cells, out=cells)
+        found[first : first + 50] = (weights.astype(np.float32)[:, None] @ cells)[:, 0]
     return found, float(np.median(np.concatenate(counting)))
 
 
@@ -133,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--population", type=pathlib.Path, default=ROOT / "data/demo")
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs")
-    parser.add_argument("--draws", type=int, default=200, help="of the taste of each user")
+    parser.add_argument("--draws", type=int, default=1000, help="of the taste of each user")
     parser.add_argument("--users", type=int, help="test users to look at; all by default")
     args = parser.parse_args()
     users = pq.read_table(args.population / "users.parquet", columns=["user_id", "latent", "embedding"])

@@ -25,6 +25,6 @@ pub use manifest::schema_check::schema_problems;
 pub use manifest::{Manifest, schema};
 pub use manifest::{depth, query};
 pub use plan::Stage;
-pub use program::{exit, interrupt, output, threads, words};
+pub use program::{commands, exit, interrupt, output, threads, words};
 pub use source::{ids, raw_files, source_features};
-pub use stage::{cli, hashes, plan, record, run, statistics};
+pub use stage::{cli, hashes, machine, outcome, plan, record, run, rungs, runs, statistics, why};

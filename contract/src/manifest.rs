@@ -15,8 +15,10 @@ use serde_json::Value;
 
 pub mod depth;
 mod environment;
+mod expand;
 mod file;
 mod load;
+mod matrix;
 pub(crate) mod problems;
 pub mod query;
 mod rules;
@@ -26,7 +28,9 @@ mod size;
 mod tests;
 mod yaml;
 
+pub use expand::sweep_as_set;
 pub use load::{is_of_experiment, name_experiments};
+pub use matrix::{in_words, shown};
 pub use size::{MemorySize, ScratchSize};
 
 /// Largest seed: JSON readers and queries have signed 64-bit numbers.
@@ -363,6 +367,34 @@ pub struct Overrides {
     pub train: TrainParams,
     /// How probabilities become decisions
     pub score: ScoreParams,
+    /// Values of keys, such as `{train.learning_rate: [0.001, 0.003], train.hidden: [[256], [512]]}`:
+    /// each combination becomes an experiment, `NAME-1`, `NAME-2` and so on, in place of this one
+    pub matrix: Option<RawMatrix>,
+    /// Whether trainings of the matrix that look hopeless are ended early: after an eighth, a quarter
+    /// and half of the updates the better half goes on, by MAP on the valid users
+    pub halving: bool,
+}
+
+/// Keys such as `train.learning_rate`, each with a list of values; maps of keys may be nested.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+pub struct RawMatrix {
+    /// Combinations to leave out, such as `[{train.learning_rate: 0.003, train.hidden: [512]}]`; one
+    /// that names only some keys stands for all combinations with these values
+    #[serde(default)]
+    pub exclude: Vec<IndexMap<String, Value>>,
+    /// The keys
+    #[serde(flatten)]
+    pub keys: IndexMap<String, RawAxis>,
+}
+
+/// What a key of a matrix has.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawAxis {
+    /// The values that it takes
+    Values(#[schemars(length(min = 1))] Vec<Value>),
+    /// The keys below it
+    Keys(IndexMap<String, Value>),
 }
 
 /// How training examples are drawn.
@@ -500,6 +532,14 @@ pub struct TrainParams {
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct HiddenWidth(#[schemars(range(min = 1, max = 65_536))] pub usize);
+
+impl TrainParams {
+    /// Updates that the training of a network has, unless patience ends it earlier.
+    pub fn planned_updates(&self, n_examples: u64) -> u64 {
+        let per_epoch = n_examples.div_ceil(self.batch_size as u64);
+        self.updates.unwrap_or(per_epoch * u64::from(self.epochs))
+    }
+}
 
 impl Default for TrainParams {
     fn default() -> Self {
@@ -956,6 +996,42 @@ pub struct Manifest {
     /// What is valid and may still not be what was meant
     pub notes: Vec<Note>,
     experiments: IndexMap<String, Experiment>,
+    /// In the order of their experiments
+    matrices: Vec<Matrix>,
+}
+
+/// An experiment with a `matrix`: not itself an experiment, but the name of those that it makes.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// Name in the manifest
+    pub name: String,
+    /// Whether the experiment that it varies is there too, as the matrix was given on the command
+    /// line
+    pub has_base: bool,
+    /// Values by key, such as `train.learning_rate`
+    pub axes: IndexMap<String, Vec<Value>>,
+    /// Names of its experiments
+    pub cells: Vec<String>,
+    /// Whether its trainings are ended early where others are better
+    pub halving: bool,
+}
+
+impl Matrix {
+    /// For a message about a name that is not an experiment's.
+    fn hint(&self) -> String {
+        let cells = self.cells.clone();
+        let of = Note { text: String::new(), experiments: cells }.to_string();
+        format!("it is a matrix; name one of its experiments{}", of.replacen(", in", ":", 1))
+    }
+}
+
+/// What a matrix sets in an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    /// Name of the matrix
+    pub name: String,
+    /// Values by key, such as `train.learning_rate`
+    pub values: IndexMap<String, Value>,
 }
 
 /// A remark on a valid manifest.
@@ -1000,6 +1076,8 @@ pub struct Experiment {
     pub score: ScoreParams,
     /// Which of the manifest's seeds it is trained with; `None` of an experiment as a whole
     pub seed: Option<u64>,
+    /// What a matrix sets in it, if it is of one
+    pub matrix: Option<Cell>,
 }
 
 impl Experiment {
@@ -1043,8 +1121,27 @@ impl Manifest {
         self.experiments.get(name).ok_or_else(|| NoSuchExperiment {
             name: name.to_owned(),
             manifest: self.path.display().to_string(),
-            hint: problems::suggest(name, self.experiments.keys().map(String::as_str)),
+            hint: match self.matrix(name) {
+                Some(matrix) => matrix.hint(),
+                None => problems::suggest(name, self.experiments.keys().map(String::as_str)),
+            },
         })
+    }
+
+    /// The matrix of this name.
+    pub fn matrix(&self, name: &str) -> Option<&Matrix> {
+        self.matrices.iter().find(|matrix| matrix.name == name)
+    }
+
+    /// Whether an experiment's training may be ended early.
+    pub fn is_halved(&self, experiment: &Experiment) -> bool {
+        let matrix = experiment.matrix.as_ref().and_then(|cell| self.matrix(&cell.name));
+        matrix.is_some_and(|matrix| matrix.halving)
+    }
+
+    /// All matrices, in the manifest's order.
+    pub fn matrices(&self) -> impl Iterator<Item = &Matrix> + Clone {
+        self.matrices.iter()
     }
 
     /// An experiment once for each of the manifest's seeds, set so that it trains with it; the

@@ -1,12 +1,18 @@
 //! A stage: what it reads and writes, one run of it, and the record of that run.
 
+mod alone;
 mod changes;
 pub mod cli;
 mod fingerprint;
 pub mod hashes;
+pub mod machine;
+pub mod outcome;
 pub mod plan;
 pub mod record;
 pub mod run;
+pub mod rungs;
+pub mod runs;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+pub mod why;

@@ -10,3 +10,4 @@ pub mod history; // what each run did
 pub mod preview; // what a run would do
 pub mod run; // run what is stale
 pub mod status; // whether each stage is fresh
+pub mod sweep; // which experiment of a matrix is best

@@ -2,9 +2,10 @@
 
 use contract::hashes::Hashes;
 use contract::plan::StageId;
+use contract::rungs::Rungs;
 
 use crate::freshness::{State, Why};
-use crate::graph::{Node, needs};
+use crate::graph::{Node, fails_with, needs};
 use crate::store::Store;
 
 /// What a run would find of a stage.
@@ -16,6 +17,17 @@ pub enum Forecast {
     Waiting(Why),
     /// An earlier experiment would make the same results, which it would take over.
     Shared { with: String },
+}
+
+impl Forecast {
+    /// Whether the stage would run, as far as is known.
+    pub fn will_run(&self) -> bool {
+        match self {
+            Self::Known(state) => matches!(state, State::Stale { .. }),
+            Self::Waiting(_) => true,
+            Self::Shared { .. } => false,
+        }
+    }
 }
 
 /// What a run of a list of stages would find, in order. Results that would be restored count as
@@ -41,28 +53,41 @@ pub fn forecast(nodes: &[Node], force: bool, store: &Store, hashes: &mut Hashes)
 /// Stages whose results would be others after the run, in order; with the fingerprints of those that
 /// would run.
 #[derive(Default)]
-struct Pending<'a>(Vec<(&'a StageId, Option<String>)>);
+struct Pending<'a> {
+    stages: Vec<(&'a StageId, Option<String>)>,
+    /// Trainings that were ended early
+    ended: Vec<(&'a StageId, Box<Rungs>)>,
+}
 
 impl<'a> Pending<'a> {
     /// What the run would find of the next stage, whose state now is `state`.
     fn forecast(&mut self, id: &'a StageId, state: State) -> Forecast {
-        if let Some((before, _)) = self.0.iter().find(|(other, _)| needs(id, other)) {
+        if let State::Ended { rungs, .. } = &state {
+            self.ended.push((id, rungs.clone()));
+            return Forecast::Known(state);
+        }
+        if let Some((_, rungs)) = self.ended.iter().find(|(other, _)| fails_with(id, other)) {
+            let (fingerprint, rungs) = (String::new(), rungs.clone());
+            return Forecast::Known(State::Ended { fingerprint, rungs });
+        }
+        if let Some((before, _)) = self.stages.iter().find(|(other, _)| needs(id, other)) {
             let words = Some(format!("after {before}"));
             let changes = match state {
                 State::Stale { why, .. } | State::Kept { why, .. } => why.changes,
-                State::Fresh { .. } | State::Blocked(_) => Vec::new(),
+                State::Fresh { .. } | State::Ended { .. } | State::Blocked(_) => Vec::new(),
             };
-            self.0.push((id, None));
+            self.stages.push((id, None));
             return Forecast::Waiting(Why { words, changes });
         }
         let State::Stale { fingerprint, .. } = &state else { return Forecast::Known(state) };
         let is_same = |(_, made): &&(_, Option<String>)| made.as_ref() == Some(fingerprint);
-        let maker = self.0.iter().find(is_same).and_then(|(maker, _)| maker.experiment.clone());
+        let maker =
+            self.stages.iter().find(is_same).and_then(|(maker, _)| maker.experiment.clone());
         if let Some(with) = maker {
-            self.0.push((id, None));
+            self.stages.push((id, None));
             return Forecast::Shared { with };
         }
-        self.0.push((id, Some(fingerprint.clone())));
+        self.stages.push((id, Some(fingerprint.clone())));
         Forecast::Known(state)
     }
 }
@@ -100,6 +125,7 @@ mod tests {
             Forecast::Known(State::Fresh { .. }) => "fresh".to_owned(),
             Forecast::Known(State::Kept { .. }) => "kept".to_owned(),
             Forecast::Known(State::Stale { .. }) => "stale".to_owned(),
+            Forecast::Known(State::Ended { .. }) => "ended".to_owned(),
             Forecast::Known(State::Blocked(_)) => "blocked".to_owned(),
             Forecast::Waiting(why) => why.line(),
             Forecast::Shared { with } => format!("shared with {with}"),

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use contract::commands;
 use contract::hashes::Hashes;
 use contract::plan::Input;
-use contract::record::{Change, Parts, Record};
+use contract::record::{Parts, Record};
+use contract::rungs::Rungs;
+pub use contract::why::Why;
 
 use crate::graph::Node;
 use crate::store::Store;
@@ -29,46 +32,10 @@ pub enum State {
         fingerprint: String,
         why: Why,
     },
+    /// It goes no further, as other trainings of its matrix are better.
+    Ended { fingerprint: String, rungs: Box<Rungs> },
     /// It cannot run: a file that it needs does not exist or cannot be read.
     Blocked(String),
-}
-
-/// Why results are not those that running a stage would give.
-#[derive(Debug, Default)]
-pub struct Why {
-    /// A reason other than a change of a part
-    pub words: Option<String>,
-    /// Changed parts of the fingerprint
-    pub changes: Vec<Change>,
-}
-
-impl Why {
-    /// A reason in words.
-    pub fn of(words: impl Into<String>) -> Self {
-        Self { words: Some(words.into()), changes: Vec::new() }
-    }
-
-    /// Every reason in words.
-    pub fn reasons(&self) -> Vec<String> {
-        self.words.iter().cloned().chain(self.changes.iter().map(Change::to_string)).collect()
-    }
-
-    /// The first reasons on one line.
-    pub fn line(&self) -> String {
-        const SHOWN: usize = 3;
-
-        // A changed query takes several lines.
-        let first = |reason: String| {
-            reason.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
-        };
-        let mut reasons: Vec<String> = self.reasons().into_iter().map(first).collect();
-        let n_more = reasons.len().saturating_sub(SHOWN);
-        reasons.truncate(SHOWN);
-        if n_more > 0 {
-            reasons.push(format!("and {n_more} more; see `pipeline explain`"));
-        }
-        reasons.join("; ")
-    }
 }
 
 impl State {
@@ -80,7 +47,9 @@ impl State {
     /// Fingerprint of the results that the stage would have, unless it is blocked.
     pub fn fingerprint(&self) -> Option<&str> {
         match self {
-            Self::Fresh { fingerprint } | Self::Stale { fingerprint, .. } => Some(fingerprint),
+            Self::Fresh { fingerprint }
+            | Self::Stale { fingerprint, .. }
+            | Self::Ended { fingerprint, .. } => Some(fingerprint),
             Self::Kept { record, .. } => Some(&record.fingerprint),
             Self::Blocked(_) => None,
         }
@@ -91,7 +60,7 @@ impl State {
         let fingerprint = match self {
             Self::Fresh { fingerprint } => fingerprint,
             Self::Kept { record, .. } => record.fingerprint,
-            Self::Stale { .. } | Self::Blocked(_) => return self,
+            Self::Stale { .. } | Self::Ended { .. } | Self::Blocked(_) => return self,
         };
         Self::Stale { fingerprint, why: Why::of("--force") }
     }
@@ -103,11 +72,12 @@ impl State {
 ///
 /// If a file cannot be read, or the stage's program is not built.
 pub fn look(node: &Node, store: &Store, hashes: &mut Hashes) -> Result<State> {
-    let Node { plan, binary } = node;
+    let Node { plan, binary, .. } = node;
     ensure!(
         binary.exists(),
-        "{}: the program is not built\nhint: run `make build`",
-        binary.display()
+        "{}: the program is not built\nhint: run `{}`",
+        binary.display(),
+        commands::build()
     );
     let is_missing = |input: &&Input| !input.is_optional && !hashes.is_there(&input.path);
     if let Some(input) = plan.inputs.iter().find(is_missing) {
@@ -129,8 +99,18 @@ pub fn look(node: &Node, store: &Store, hashes: &mut Hashes) -> Result<State> {
     };
     Ok(match store.find(&fingerprint, hashes) {
         Some((dir, record)) => State::Kept { dir, record: Box::new(record), why },
-        None => State::Stale { fingerprint, why },
+        None => match ended(node, &fingerprint) {
+            Some(rungs) => State::Ended { fingerprint, rungs: Box::new(rungs) },
+            None => State::Stale { fingerprint, why },
+        },
     })
+}
+
+/// Where a training with this fingerprint was ended early.
+fn ended(node: &Node, fingerprint: &str) -> Option<Rungs> {
+    let is_asked = node.is_halved && node.pause_after.is_none();
+    let rungs = is_asked.then(|| Rungs::load(&node.plan.dir, fingerprint)).flatten()?;
+    rungs.ended.is_some().then_some(rungs)
 }
 
 /// Why recorded results are not those that a stage would make of `parts`; `None` if they are.

@@ -9,10 +9,15 @@ use contract::plan::{Stage, StageId, StagePlan};
 use crate::program;
 
 /// A stage that a run may come to.
+#[derive(Clone)]
 pub struct Node {
     pub plan: StagePlan,
     /// The program that runs it
     pub binary: PathBuf,
+    /// Whether its matrix ends trainings early
+    pub is_halved: bool,
+    /// Updates after which the training pauses
+    pub pause_after: Option<u64>,
 }
 
 /// All stages of the selected experiments in the order they run; of all experiments if none is
@@ -23,7 +28,13 @@ pub struct Node {
 /// If this program's folder is not known.
 pub fn nodes(manifest: &Manifest, selected: &[String]) -> Result<Vec<Node>> {
     let node = |stage: Stage, experiment: Option<&Experiment>| -> Result<Node> {
-        Ok(Node { plan: manifest.plan(stage, experiment), binary: program::path(stage)? })
+        let is_halved = experiment.is_some_and(|experiment| manifest.is_halved(experiment));
+        Ok(Node {
+            plan: manifest.plan(stage, experiment),
+            binary: program::path(stage)?,
+            is_halved: is_halved && stage == Stage::Train,
+            pause_after: None,
+        })
     };
     let mut nodes = vec![node(Stage::Holdout, None)?];
     for experiment in manifest.experiments() {

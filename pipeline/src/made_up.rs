@@ -93,7 +93,8 @@ impl Project {
         let inputs = inputs.iter().map(input).collect();
         let params = json!({"epochs": 30});
         let plan = StagePlan { id, dir, inputs, records: Vec::new(), params };
-        self.nodes.push(Node { plan, binary: self.dir.path().join("program") });
+        let binary = self.dir.path().join("program");
+        self.nodes.push(Node { plan, binary, is_halved: false, pause_after: None });
     }
 
     /// The raw file that every `train` reads.

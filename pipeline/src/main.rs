@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use args::{NothingSelected, RunArgs, Selection};
+use args::{Names, NothingSelected, RunArgs, Selection};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use contract::cli::ManifestArgs;
@@ -19,13 +19,13 @@ mod command; // a file for each command
 mod forecast; // what a run would find
 mod freshness; // whether a stage's results are up to date, and why not
 mod graph; // which stage needs which
-mod machine; // what runs run on
+mod halving; // which trainings of a matrix go on
+mod left; // how long a run still takes
+mod listing; // lines that fit the terminal
 #[cfg(test)]
 mod made_up; // records and stages for tests
-mod outcome; // how runs and stages end
 mod program; // how the stages' programs are called
 mod progress; // what users see of running stages
-mod recorder; // the record of each run
 mod reference; // the manifest's keys as a page, docs/MANIFEST.md
 mod run_dir; // the runner's own files in the folder of results
 mod schedule; // which stage runs when
@@ -52,6 +52,12 @@ enum Command {
     /// `shared with NAME` (another experiment made the same results). Ctrl-C once lets running stages
     /// save what they can, twice ends them at once; the next run continues from there.
     Run(RunArgs),
+    /// Run the experiments of a matrix, and rank them by their figures on the valid users
+    ///
+    /// Runs what is stale of them and of the baseline, updates the report, and prints a table with the
+    /// best experiment first. The valid users choose it; the report shows how it does on the test
+    /// users. `--sweep` varies an experiment that has no matrix.
+    Sweep(command::sweep::SweepArgs),
     /// Show whether each stage is fresh, and why not
     ///
     /// States:
@@ -62,12 +68,20 @@ enum Command {
     ///   stale    A run would run the stage, for the reason shown.
     ///   waiting  A stage before it would run first, so its state is not known yet (`after STAGE`);
     ///            or it would share results that another experiment is about to make.
+    ///   ended    A training of a matrix with `halving` that goes no further, as others are better.
     ///   blocked  The stage cannot run: a file is missing or cannot be read.
+    ///
+    /// Fresh stages are counted, not listed, unless `--all` is given.
     #[command(verbatim_doc_comment)]
     Status {
         #[command(flatten)]
         manifest: ManifestArgs,
-        /// Print JSON
+        #[command(flatten)]
+        names: Names,
+        /// List fresh stages too, and every reason in full
+        #[arg(long)]
+        all: bool,
+        /// Print JSON, of all stages
         #[arg(long)]
         json: bool,
     },
@@ -83,7 +97,8 @@ enum Command {
         experiment: String,
         /// Stage of the experiment
         stage: Stage,
-        /// Show why it ran in a past run: an id shown by `pipeline history`, or `last`
+        /// Show why it ran in a past run: an id shown by `pipeline history`, or `last`, the last one
+        /// that reached it
         #[arg(long, value_name = "ID")]
         run: Option<String>,
         /// Print JSON: every changed part with its old and new value
@@ -110,6 +125,8 @@ enum Command {
         json: bool,
     },
     /// List past runs: when, how they ended, with which arguments
+    ///
+    /// Also those of a stage alone, by its program or by make.
     History {
         #[command(flatten)]
         manifest: ManifestArgs,
@@ -191,7 +208,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => return command::run::run(&args),
-        Command::Status { manifest, json } => command::status::status(&manifest.load()?, json)?,
+        Command::Status { manifest, names, all, json } => {
+            command::status::status(&manifest.load()?, &names, all, json)?;
+        }
+        Command::Sweep(args) => return command::sweep::sweep(&args),
         Command::Explain { manifest, experiment, stage, run, json } => {
             let loaded = manifest.load()?;
             match run {
@@ -203,7 +223,7 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Accept { manifest, selection, because, dry_run, json } => {
             let loaded = manifest.load()?;
-            let nodes = selection.nodes(&loaded, &selection.experiments(&loaded)?)?;
+            let nodes = selection.nodes(&loaded, &selection.names.experiments(&loaded)?)?;
             command::accept::accept(&loaded, &nodes, &because, dry_run, json)?;
         }
         Command::History { manifest, json } => command::history::history(&manifest.load()?, json),
@@ -254,7 +274,9 @@ mod tests {
     fn the_help_of_status_explains_every_state() {
         let mut command = super::Args::command();
         let help = command.find_subcommand_mut("status").unwrap().render_long_help().to_string();
-        for word in ["fresh", "kept", "restored", "shared with", "stale", "waiting", "blocked"] {
+        for word in
+            ["fresh", "kept", "restored", "shared with", "stale", "waiting", "ended", "blocked"]
+        {
             assert!(help.contains(word), "{word}: {help}");
         }
     }

@@ -6,9 +6,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use contract::Stage;
 use contract::cli::{ManifestArgs, UNDER_RUNNER};
-use contract::plan::StageId;
+use contract::plan::StagePlan;
 
-use crate::machine;
+use contract::machine;
+
+use crate::graph::Node;
 
 /// A stage's program, in the folder of this one.
 ///
@@ -23,7 +25,8 @@ pub fn path(stage: Stage) -> Result<PathBuf> {
 /// The command that runs a stage.
 ///
 /// * `n_threads`: its share of the cores.
-pub fn command(binary: &Path, id: &StageId, manifest: &ManifestArgs, n_threads: usize) -> Command {
+pub fn command(node: &Node, manifest: &ManifestArgs, n_threads: usize) -> Command {
+    let Node { plan: StagePlan { id, .. }, binary, pause_after, .. } = node;
     let mut command = Command::new(binary);
     if matches!(id.stage, Stage::Holdout | Stage::Sample) {
         command.arg(id.stage.name());
@@ -35,6 +38,9 @@ pub fn command(binary: &Path, id: &StageId, manifest: &ManifestArgs, n_threads: 
     // A sample that seeds share is drawn once, whichever seed it is drawn for.
     if let Some(seed) = id.seed {
         command.arg("--seed").arg(seed.to_string());
+    }
+    if let Some(updates) = pause_after {
+        command.arg("--until-updates").arg(updates.to_string());
     }
     command.env(UNDER_RUNNER, "1");
     if n_threads < machine::cores() {

@@ -18,13 +18,16 @@ use nix::sys::signal::Signal;
 
 use crate::args::RunArgs;
 use crate::child::{self, Event, Group};
+use crate::forecast::{Forecast, forecast};
 use crate::freshness::{State, Why};
 use crate::graph::{Node, fails_with, needs};
-use crate::outcome::{Outcome, StageResult};
+use crate::left::Left;
+use crate::program;
 use crate::progress::Progress;
-use crate::recorder::{Recorder, StageEnd};
 use crate::store::{Store, take_over};
-use crate::{machine, program};
+use contract::machine;
+use contract::outcome::{Outcome, StageResult};
+use contract::runs::{Recorder, StageEnd};
 
 /// How often Ctrl-C was pressed.
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
@@ -102,20 +105,25 @@ impl<'a> Scheduler<'a> {
         hashes: &'a mut Hashes,
         recorder: &'a mut Recorder,
     ) -> Self {
+        let jobs = args.how.jobs.map_or_else(|| machine::cores().min(DEFAULT_JOBS), usize::from);
+        let forecasts = forecast(all, args.how.force, &store, hashes);
+        let will_run = forecasts.iter().map(Forecast::will_run);
+        let progress =
+            Progress::new(Left::new(all.iter().zip(will_run)), all.len(), jobs, args.how.quiet);
         Self {
             all,
             args,
             store,
             hashes,
             recorder,
-            progress: Progress::new(args.quiet),
+            progress,
             ended: vec![None; all.len()],
             running: Vec::new(),
             made: BTreeSet::new(),
             manifest,
             has_failed: false,
-            jobs: args.jobs.map_or_else(|| machine::cores().min(DEFAULT_JOBS), usize::from),
-            memory: args.memory.unwrap_or_else(machine::most_of_memory),
+            jobs,
+            memory: args.how.memory.unwrap_or_else(machine::most_of_memory),
             n_interrupts: 0,
         }
     }
@@ -145,9 +153,10 @@ impl<'a> Scheduler<'a> {
                     self.end(place, status?, &stdout);
                     has_changed = true;
                 }
-                Err(_) => {} // time to look for an interrupt
+                Err(_) => self.progress.tick(), // and time to look for an interrupt
             }
         }
+        self.progress.finish();
         Ok(if self.n_interrupts > 0 { Outcome::Interrupted } else { self.conclude() })
     }
 
@@ -183,7 +192,7 @@ impl<'a> Scheduler<'a> {
         if n_not_run > 0 {
             warn_line!("pipeline: not run: {}", plural(n_not_run as u64, "more stage"));
         }
-        let keep_going = if self.args.keep_going {
+        let keep_going = if self.args.how.keep_going {
             ""
         } else {
             "; `--keep-going` also runs the stages that do not need it"
@@ -198,7 +207,7 @@ impl<'a> Scheduler<'a> {
 
     /// Whether no failure keeps other stages from being started.
     fn may_start(&self) -> bool {
-        !self.has_failed || self.args.keep_going
+        !self.has_failed || self.args.how.keep_going
     }
 
     /// Ends the stages whose results exist already, and starts others that can be started.
@@ -247,12 +256,12 @@ impl<'a> Scheduler<'a> {
         let node = &self.all[place];
         let mut state = State::of(node, &self.store, self.hashes);
         let is_made = state.fingerprint().is_some_and(|f| self.made.contains(f));
-        if self.args.force && !is_made {
+        if self.args.how.force && !is_made {
             state = state.forced();
         }
         match state {
             State::Fresh { .. } => {
-                self.progress.say(&format!("{}: fresh", node.plan.id));
+                self.progress.fresh(&node.plan.id.to_string());
                 let end = StageEnd::without_running(StageResult::Fresh, Why::default());
                 self.finish(place, end);
             }
@@ -271,6 +280,10 @@ impl<'a> Scheduler<'a> {
                 self.finish(place, StageEnd::without_running(result, why));
             }
             State::Stale { fingerprint, why } => return Some(Due { place, fingerprint, why }),
+            State::Ended { rungs, .. } => {
+                let why = Why::of(rungs.ended_in_words().unwrap_or_default());
+                self.finish(place, StageEnd::without_running(StageResult::EndedEarly, why));
+            }
             State::Blocked(reason) => self.cannot_run(place, &reason),
         }
         None
@@ -288,7 +301,8 @@ impl<'a> Scheduler<'a> {
     ///
     /// * `n_threads`: its share of the cores.
     fn start(&mut self, due: Due, n_threads: usize, events: &mpsc::Sender<Event>) {
-        let Node { plan, binary } = &self.all[due.place];
+        let node = &self.all[due.place];
+        let plan = &node.plan;
         let memory = self.expected_memory(due.place);
         let taken: u64 = self.running.iter().map(|running| running.memory).sum();
         let fits = self.running.is_empty() || taken + memory <= self.memory;
@@ -296,13 +310,17 @@ impl<'a> Scheduler<'a> {
         if self.running.iter().any(is_same) || !fits {
             return; // later
         }
-        self.keep_earlier(&self.all[due.place]);
-        let command = program::command(binary, &plan.id, &self.manifest, n_threads);
+        self.keep_earlier(node);
+        let command = program::command(node, &self.manifest, n_threads);
         let group = match child::start(command, due.place, &plan.log_path(), events) {
             Ok(group) => group,
             Err(err) => return self.cannot_run(due.place, &format!("{err:#}")),
         };
-        self.progress.say(&format!("{}: running ({})", plan.id, due.why.line()));
+        let why = match node.pause_after {
+            Some(updates) => format!("to update {updates}"),
+            None => due.why.line(),
+        };
+        self.progress.say(&format!("{}: running ({why})", plan.id));
         self.progress.start(due.place, &plan.id.to_string());
         self.running.push(Running { due, group, memory, started: Instant::now() });
     }
@@ -326,9 +344,12 @@ impl<'a> Scheduler<'a> {
         let Running { due: Due { fingerprint, why, .. }, started, .. } =
             self.running.remove(running);
         let secs = Some(started.elapsed().as_secs_f64());
-        self.progress.end(place);
-        let result = if status.success() {
-            self.show_result(place, stdout);
+        self.progress.stop(place);
+        let is_paused =
+            || Record::of(&self.all[place].plan).is_none_or(|r| r.fingerprint != fingerprint);
+        let result = if status.success() && self.all[place].pause_after.is_some() && is_paused() {
+            StageResult::Paused
+        } else if status.success() {
             StageResult::Ran
         } else if INTERRUPTS.load(Ordering::Relaxed) > 0 {
             StageResult::Interrupted
@@ -337,25 +358,26 @@ impl<'a> Scheduler<'a> {
             StageResult::Failed
         };
         self.finish(place, StageEnd { result, why, fingerprint: Some(fingerprint), secs });
+        if status.success() {
+            self.show_result(place, stdout);
+        }
     }
 
     /// Shows what a program wrote to stdout: the report's table is the result of the run, the summaries
     /// of other stages are progress.
     fn show_result(&self, place: usize, stdout: &str) {
-        if self.all[place].plan.id.stage == Stage::Report && !self.args.json {
-            print_line!("{}", stdout.trim_end());
-        } else if let Some(first) = stdout.lines().next() {
-            self.progress.say(first);
+        let is_report = self.all[place].plan.id.stage == Stage::Report;
+        let first = stdout.lines().next().unwrap_or_default();
+        match is_report {
+            true if self.args.json || self.args.is_sweep => self.progress.result("report: made"),
+            true => print_line!("{}", stdout.trim_end()),
+            false => self.progress.result(first),
         }
     }
 
     fn show_failure(&self, place: usize, status: ExitStatus) {
         let log = self.all[place].plan.log_path();
-        let lines = if self.progress.shows_lines() {
-            format!("its log is {}", log.display()) // all its lines are above
-        } else {
-            format!("the last lines of {}:\n{}", log.display(), child::last_lines(&log))
-        };
+        let lines = format!("the last lines of {}:\n{}", log.display(), child::last_lines(&log));
         let hint = if status.signal() == Some(Signal::SIGKILL as i32) {
             "\nhint: it was killed, perhaps because the memory ran out; try `-j 1`"
         } else {
@@ -368,7 +390,14 @@ impl<'a> Scheduler<'a> {
     /// too.
     fn finish(&mut self, place: usize, end: StageEnd) {
         let node = &self.all[place];
+        let ended = match end.result {
+            StageResult::EndedEarly => End::NotRun,
+            StageResult::Paused => End::Well,
+            _ if end.result.is_success() => End::Well,
+            _ => End::Badly,
+        };
         let (is_success, ran) = (end.result.is_success(), end.result == StageResult::Ran);
+        self.progress.end(place, end.secs.filter(|_| ran));
         let record = Record::of(&node.plan).filter(|_| is_success);
         if let Err(err) = self.recorder.add(&node.plan, end, record.as_ref()) {
             // What counts is the stage's own record.
@@ -380,9 +409,9 @@ impl<'a> Scheduler<'a> {
                 self.made.insert(record.fingerprint);
             }
         }
-        self.ended[place] = Some(if is_success { End::Well } else { End::Badly });
-        if !is_success {
-            self.has_failed = true;
+        self.ended[place] = Some(ended);
+        self.has_failed |= ended == End::Badly;
+        if ended != End::Well {
             for (other, ended) in self.all.iter().zip(&mut self.ended) {
                 if fails_with(&other.plan.id, &node.plan.id) {
                     ended.get_or_insert(End::NotRun);

@@ -15,8 +15,9 @@ use crate::command::explain::Explanations;
 use crate::command::graph::Graph;
 use crate::command::preview::Planned;
 use crate::command::status::StageStatus;
-use crate::recorder::Run;
+use crate::command::sweep::Ranked;
 use crate::reference;
+use contract::runs::Run;
 
 /// Which schema to print, and how.
 #[derive(Args)]
@@ -53,6 +54,8 @@ enum SchemaName {
     Graph,
     /// What `check --json` prints
     Check,
+    /// What `sweep --json` prints
+    Sweep,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -95,5 +98,6 @@ fn schema(name: SchemaName) -> Value {
         SchemaName::Clean => contract::schema::<Cleaned>(),
         SchemaName::Graph => contract::schema::<Graph>(),
         SchemaName::Check => contract::schema::<Checked>(),
+        SchemaName::Sweep => contract::schema::<Ranked>(),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use contract::cli::ManifestArgs;
+use contract::commands;
 
 /// The command that runs what is stale and makes the report.
 pub fn run_all(args: &ManifestArgs) -> String {
@@ -39,7 +40,7 @@ pub fn all(args: &ManifestArgs) -> Vec<String> {
 fn command(make: &str, program: &str, args: &ManifestArgs) -> String {
     // The Makefile splits SET at blanks, expands `$` and puts each part in single quotes.
     let is_for_make = |set: &String| !set.contains([' ', '\t', '\'', '$']);
-    if args.set.iter().all(is_for_make) {
+    if commands::is_in_repository() && args.set.iter().all(is_for_make) {
         line(make, make_variables(args))
     } else {
         line(program, options(args))

@@ -2,7 +2,7 @@
 
 use contract::Manifest;
 use contract::brands::ByTier;
-use contract::manifest::Decision;
+use contract::manifest::{Cell, Decision};
 use contract::statistics::SampleStatistics;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -41,6 +41,8 @@ pub struct Experiment {
     pub valid: Option<Figures>,
     /// What was measured with each seed; empty where the manifest lists none
     pub seeds: Vec<SeedFigures>,
+    /// What a matrix sets in it; null if it is of none
+    pub matrix: Option<Cell>,
     /// Changes against the baseline
     pub delta: Delta,
     /// What else may explain a change than what the experiment is meant to show
@@ -140,6 +142,7 @@ impl Judge<'_> {
             figures,
             valid: scored.and_then(|scored| scored.valid.clone()),
             seeds: measured.map_or_else(Vec::new, |scored| scored.seeds.clone()),
+            matrix: trial.settings.matrix.clone(),
             delta,
             fairness: Vec::new(), // needs all experiments
             sample: effort.sample,

@@ -138,7 +138,7 @@ fn compare_two(args: &CompareArgs) -> anyhow::Result<String> {
     let mut set = manifest_args.set.clone();
     set.push(format!("baseline={a}"));
     let manifest = ManifestArgs { set, ..manifest_args.clone() }.load()?;
-    let run = StageRun::start(&manifest, Stage::Report, None)?;
+    let run = StageRun::open(&manifest, Stage::Report, None)?;
     let brands = load::brands(&run.read("brands", &BRANDS)?)?;
     let experiments = [manifest.experiment(a)?, manifest.experiment(b)?];
     let Found { trials, users } = Found::read(&run, &manifest, &brands, &experiments)?;

@@ -31,6 +31,7 @@ mod overview; // all experiments in one picture
 mod panels; // a panel for each experiment
 mod provenance; // what the report was made from
 mod sample; // what the queries did
+mod sweep; // the experiments of a matrix
 mod thresholds; // thresholds and precision against recall
 mod trade_off; // item level against user level
 mod training; // updates, times, curves
@@ -50,7 +51,7 @@ pub struct Page {
 /// Lays the report out.
 pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
     let view = View::new(report, brands, trials);
-    Page {
+    let mut page = Page {
         title: format!("Experiments compared with `{}`", report.baseline),
         subtitle: format!(
             "{}, {} with at least one of {}; {} labels per user.",
@@ -80,5 +81,9 @@ pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
             definitions::section(report),
             provenance::section(report),
         ],
+    };
+    if let Some(sweeps) = sweep::section(&view) {
+        page.sections.insert(1, sweeps); // after all experiments
     }
+    page
 }

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::Context as _;
+use contract::commands;
 use contract::exit::DataError;
 use contract::ipc::{self, Table};
 use contract::manifest::Experiment;
@@ -328,10 +329,11 @@ fn same_users(first: &First, name: &str, scores: &Scores) -> Result<(), DataErro
     }
     Err(DataError(format!(
         "experiment `{name}` was scored on other test users than `{}`: found {}, expected the same {} with the same labels\n\
-         hint: run `make pipeline` again",
+         hint: run `{}` again",
         first.name,
         plural(scores.n_users() as u64, "user"),
         first.scores.n_users(),
+        commands::run(),
     )))
 }
 

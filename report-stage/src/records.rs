@@ -6,6 +6,7 @@ use std::path::Path;
 use contract::manifest::Experiment;
 use contract::plan::{StageId, StagePlan};
 use contract::record::{Accepted, Change, Output, Record};
+use contract::rungs::Rungs;
 use contract::statistics::SampleStatistics;
 use contract::{Manifest, Stage, ipc};
 use schemars::JsonSchema;
@@ -33,6 +34,8 @@ pub struct Effort {
     pub outdated: Option<String>,
     /// The first stage without a record, if the experiment has begun
     pub stopped_at: Option<Stage>,
+    /// Where the training was ended, if others of its matrix were better
+    pub ended: Option<String>,
 }
 
 /// Wall time of an experiment's stages in seconds. It differs from run to run.
@@ -106,6 +109,7 @@ impl Effort {
             add(&mut effort.secs.score, other.secs.score);
             effort.outdated = effort.outdated.or(other.outdated);
             effort.stopped_at = effort.stopped_at.or(other.stopped_at);
+            effort.ended = effort.ended.or(other.ended);
         }
         effort
     }
@@ -128,6 +132,9 @@ impl Effort {
         let has_begun =
             stages.iter().any(|(plan, record)| record.is_some() || plan.log_path().exists());
         let open = stages.iter().find(|(_, record)| record.is_none());
+        let ended = stages.iter().find(|(plan, _)| plan.id.stage == Stage::Train);
+        let ended = ended.filter(|_| manifest.is_halved(training));
+        let ended = ended.and_then(|(plan, _)| Rungs::of_any(&plan.dir));
         let missing = training.seed.filter(|_| score.is_none());
         let missing = missing.map(|seed| format!("seed {seed} has no scores"));
         let of_stages =
@@ -146,12 +153,16 @@ impl Effort {
             },
             outdated: missing.or_else(|| holdout.cloned()).or_else(of_stages),
             stopped_at: open.map(|(plan, _)| plan.id.stage).filter(|_| has_begun),
+            ended: ended.as_ref().and_then(Rungs::ended_in_words),
         }
     }
 
     /// The verdict on an experiment without scores.
     pub fn no_scores(&self) -> String {
         match self.stopped_at {
+            Some(Stage::Train) if self.ended.is_some() => {
+                format!("no scores: {}", self.ended.as_deref().unwrap_or_default())
+            }
             Some(stage) => format!("no scores: it stopped at {stage}"),
             None => "no scores: it has not run".to_owned(),
         }

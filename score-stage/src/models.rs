@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use contract::commands;
 use contract::exit::DataError;
 use contract::ids::id_texts;
 use contract::ipc::Table;
@@ -64,9 +65,10 @@ pub fn check_brands(model: &Model, path: &Path, brands: &Table) -> Result<(), Da
         format!("{} brands", model.brand_ids.len())
     };
     Err(DataError(format!(
-        "{}: the model was made for {found}, {} has {}\nhint: train it again, with `make train`",
+        "{}: the model was made for {found}, {} has {}\nhint: train it again, with `{}`",
         path.display(),
         brands.path.display(),
-        ids.len()
+        ids.len(),
+        commands::stage("train", "NAME")
     )))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use arrow::array::{Array as _, ArrayRef};
 use clap::{Args as ClapArgs, ValueEnum};
+use contract::commands;
 use contract::exit::{DataError, UsageError};
 use contract::ipc::{self, Writer};
 use contract::words::plural;
@@ -138,16 +139,18 @@ fn read_thresholds(args: &Args, model: &Model) -> Result<Thresholds> {
         path.exists(),
         DataError(format!(
             "{shown}: there are no thresholds for the model\n\
-             hint: score it first, for example with `make score EXPERIMENT=NAME`, or name its \
-             thresholds with `--thresholds`"
+             hint: score it first, for example with `{}`, or name its thresholds with \
+             `--thresholds`",
+            commands::stage("score", "NAME")
         ))
     );
     let table = ipc::read_unmapped(&path, &tables::THRESHOLDS)?;
     let of_another = |what: &str| {
         DataError(format!(
-            "{shown}: {what} {}\nhint: score the model first, for example with `make score \
-             EXPERIMENT=NAME`, or name its own thresholds with `--thresholds`",
-            args.model.display()
+            "{shown}: {what} {}\nhint: score the model first, for example with `{}`, or name its \
+             own thresholds with `--thresholds`",
+            args.model.display(),
+            commands::stage("score", "NAME")
         ))
     };
     match thresholds::are_of_model(&table, &model.hash()) {
@@ -170,7 +173,8 @@ fn read_thresholds(args: &Args, model: &Model) -> Result<Thresholds> {
         is_expected || matches!(best_for, BestFor::Users),
         DataError(format!(
             "{shown}: does not say what F1 to expect, which `--for brands` needs\n\
-             hint: score again, with `make score EXPERIMENT=NAME`"
+             hint: score again, with `{}`",
+            commands::stage("score", "NAME")
         ))
     );
     Ok(Thresholds { decider: best_for.decider(thresholds.decider), ..thresholds })

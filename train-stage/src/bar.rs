@@ -13,7 +13,9 @@ use train_stage::trainer::Observer;
 pub struct Bar {
     /// As in `train bau`
     what: String,
-    bar: ProgressBar,
+    /// Updates in all
+    n_updates: u64,
+    shown: ProgressBar,
 }
 
 impl Bar {
@@ -26,35 +28,47 @@ impl Bar {
         .expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(what.clone());
-        Self { what, bar }
+        Self { what, n_updates: 0, shown: bar }
     }
 
     fn line(&self, text: &str) {
         let line = format!("{}: {text}", self.what);
-        if self.bar.is_hidden() {
+        if self.shown.is_hidden() {
             warn_line!("{line}");
         } else {
-            self.bar.println(line);
+            self.shown.println(line);
         }
     }
 }
 
+/// Epochs of a training, of which the last may be shorter.
+///
+/// * `epoch`: one that ended after `updates` of `n_updates`, from 1.
+fn n_epochs(epoch: u32, updates: u64, n_updates: u64) -> u64 {
+    let epoch = u64::from(epoch);
+    if updates == n_updates { epoch } else { n_updates.div_ceil(updates / epoch) }
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.shown.finish_and_clear();
     }
 }
 
 impl Observer for Bar {
     fn update_done(&mut self, update: u64, n_updates: u64) {
-        self.bar.set_length(n_updates);
-        self.bar.set_position(update);
+        self.n_updates = n_updates;
+        self.shown.set_length(n_updates);
+        self.shown.set_position(update);
     }
 
     fn epoch_done(&mut self, epoch: &Epoch) {
+        let Epoch { epoch: n, updates, .. } = *epoch;
+        let n_updates = self.n_updates;
         let mut text = format!(
-            "epoch {} ({} updates): loss {:.4}",
-            epoch.epoch, epoch.updates, epoch.train_loss
+            "epoch {n} of {} ({updates} of {n_updates} updates): loss {:.4}",
+            n_epochs(n, updates, n_updates),
+            epoch.train_loss
         );
         if let Some(valid) = &epoch.valid {
             let shown = |value: Option<f64>| {
@@ -74,10 +88,23 @@ impl Observer for Bar {
 
     fn resumed(&mut self, update: u64, n_updates: u64) {
         self.line(&format!("resuming from a checkpoint after update {update} of {n_updates}"));
-        self.bar.reset_eta();
+        self.shown.reset_eta();
     }
 
     fn checkpoint_unusable(&mut self, file: &Path, why: &Unusable) {
         self.line(&format!("cannot resume from {}: {why}; starting over", file.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four updates an epoch: 16 are four epochs, 18 four and a half.
+    #[test]
+    fn an_epoch_is_one_of_as_many_as_the_updates_make() {
+        assert_eq!([n_epochs(1, 4, 16), n_epochs(3, 12, 16), n_epochs(4, 16, 16)], [4, 4, 4]);
+        assert_eq!([n_epochs(1, 4, 18), n_epochs(4, 16, 18), n_epochs(5, 18, 18)], [5, 5, 5]);
+        assert_eq!(n_epochs(1, 3, 3), 1);
     }
 }

@@ -38,6 +38,16 @@ pub enum Error {
         /// Updates done
         update: u64,
     },
+    /// The training is to be continued, or not; a checkpoint is written
+    #[error("paused after {update} of {planned} updates")]
+    Paused {
+        /// Updates done
+        update: u64,
+        /// Updates of the whole training
+        planned: u64,
+        /// Mean average precision on the valid users
+        map: Option<f64>,
+    },
     /// An error of linfa itself
     #[error(transparent)]
     Linfa(#[from] linfa::Error),

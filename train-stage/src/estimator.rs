@@ -58,6 +58,7 @@ where
             .members()
             .map(|params| {
                 let task = Task {
+                    pause_after: None,
                     params: &params,
                     architecture: &architecture,
                     examples: &examples,

@@ -35,17 +35,32 @@ mod untrained; // models that take no training
 struct Args {
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Pause after as many updates and leave a checkpoint, for a matrix with `halving`
+    #[arg(long, value_name = "NUM", hide = true)]
+    until_updates: Option<u64>,
 }
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
-    cli::main("train-stage", || args.experiment.run_each(Stage::Train, train))
+    let pause_after = args.until_updates;
+    cli::main("train-stage", || {
+        args.experiment
+            .run_each(Stage::Train, |manifest, experiment| train(manifest, experiment, pause_after))
+    })
 }
 
-fn train(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
+fn train(manifest: &Manifest, experiment: &Experiment, pause_after: Option<u64>) -> Result<String> {
     let mut stage = StageRun::start(manifest, Stage::Train, Some(experiment))?;
     let brands = Brands::of(&stage.read("brands", &tables::BRANDS)?)?;
-    let results = make_model(&stage, experiment, &brands)?;
+    let results = match make_model(&stage, experiment, &brands, pause_after) {
+        Ok(results) => results,
+        Err(err) => match err.downcast_ref() {
+            Some(paused @ train_stage::Error::Paused { .. }) => {
+                return Ok(format!("{}: {paused}", stage.plan.id));
+            }
+            _ => return Err(err),
+        },
+    };
     write(&results, &mut stage)?;
 
     let (stage_id, dir) = (stage.plan.id.clone(), stage.plan.dir.display().to_string());
@@ -57,14 +72,19 @@ fn train(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
     Ok(format!("{stage_id}: {} in {:.1} s\n{dir}", results.summary, record.secs))
 }
 
-fn make_model(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Results> {
+fn make_model(
+    stage: &StageRun,
+    experiment: &Experiment,
+    brands: &Brands,
+    pause_after: Option<u64>,
+) -> Result<Results> {
     if experiment.train.pretrained.is_some() {
         return untrained::pretrained(stage, brands);
     }
     match experiment.train.model {
         ModelKind::Popularity => Ok(untrained::popularity(brands)),
         ModelKind::Persistence => untrained::persistence(stage, experiment, brands),
-        ModelKind::Mlp => network::train(stage, experiment, brands),
+        ModelKind::Mlp => network::train(stage, experiment, brands, pause_after),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The networks of an experiment: one, or several that are averaged, each with its refit.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
 use contract::exit::{DataError, Interrupted};
+use contract::rungs::Rungs;
 use contract::words;
 use model::{Kind, Mlp, Model};
 use serde_json::{Value, json};
@@ -30,6 +33,8 @@ pub struct Common<'a> {
     pub refit: Option<&'a dyn Examples>,
     /// That of the first member
     pub checkpoint: CheckpointFile,
+    /// Updates after which the first member pauses
+    pub pause_after: Option<u64>,
 }
 
 impl Common<'_> {
@@ -57,6 +62,23 @@ impl Common<'_> {
     }
 }
 
+impl Common<'_> {
+    /// Records how good a training was when it was to pause; if it ended before, how good it is.
+    fn keep_figure(&self, task: &Task, trained: &Result<Trained, Error>) -> Result<()> {
+        let Some(updates) = task.pause_after else { return Ok(()) };
+        let map = match trained {
+            Err(Error::Paused { map, .. }) => *map,
+            Err(_) => return Ok(()),
+            Ok(trained) => trained.history[trained.epoch as usize - 1]
+                .valid
+                .and_then(|valid| valid.mean_average_precision),
+        };
+        let planned = Budget::of(task.params, self.examples.len()).planned;
+        let dir = self.checkpoint.path.parent().unwrap_or(Path::new(""));
+        Ok(Rungs::add(dir, &self.checkpoint.fingerprint, planned, updates, map)?)
+    }
+}
+
 #[derive(Default)]
 pub struct Members {
     trained: Vec<Trained>,
@@ -78,10 +100,13 @@ impl Members {
                 valid: Some(common.valid),
                 budget: None,
                 checkpoints: Some(&checkpoint),
+                pause_after: common.pause_after.filter(|_| i == 0),
             };
             let run = |what: &str, task: &Task| {
                 let mut bar = Bar::new(format!("{what} {}", common.name_of(i)));
-                train(task, &mut bar).map_err(|err| with_checkpoint(err, &checkpoint))
+                let trained = train(task, &mut bar);
+                common.keep_figure(task, &trained)?;
+                trained.map_err(|err| with_checkpoint(err, &checkpoint))
             };
             let trained = run("train", &task)?;
             members.earlier_secs += trained.earlier_secs;
@@ -95,6 +120,7 @@ impl Members {
                         valid: None,
                         budget: Some(Budget { stop_after: trained.updates, ..planned }),
                         checkpoints: Some(&refit_checkpoint),
+                        pause_after: None,
                         ..task
                     },
                 )?;

@@ -24,7 +24,13 @@ use crate::results::Results;
 /// Each epoch is validated on this many users at most.
 const VALID_USERS: usize = 20_000;
 
-pub fn train(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Result<Results> {
+/// * `pause_after`: updates after which the training pauses.
+pub fn train(
+    stage: &StageRun,
+    experiment: &Experiment,
+    brands: &Brands,
+    pause_after: Option<u64>,
+) -> Result<Results> {
     let params = MlpParams::new(experiment.train.clone()).check()?;
     let features_table = stage.read("features", &tables::FEATURES)?;
     let examples_table = stage.read("examples", &tables::EXAMPLES)?;
@@ -61,6 +67,7 @@ pub fn train(stage: &StageRun, experiment: &Experiment, brands: &Brands) -> Resu
             every: Duration::from_secs_f64(60.0 * experiment.train.checkpoint_minutes),
             brand_ids: brands.ids.clone(),
         },
+        pause_after,
     };
     Ok(Members::train(&common)?.into_results(&common))
 }

@@ -2,7 +2,6 @@
 
 use contract::features::Feature;
 
-use crate::batches::updates_per_epoch;
 use crate::checkpoint::CheckpointFile;
 use crate::examples::Examples;
 use crate::params::MlpValidParams;
@@ -22,6 +21,8 @@ pub struct Task<'a> {
     pub budget: Option<Budget>,
     /// Where an interrupted training resumes from
     pub checkpoints: Option<&'a CheckpointFile>,
+    /// Updates after which training pauses; another process continues it from its checkpoint
+    pub pause_after: Option<u64>,
 }
 
 impl Task<'_> {
@@ -42,9 +43,7 @@ pub struct Budget {
 impl Budget {
     /// As many updates as the parameters say.
     pub fn of(params: &MlpValidParams, n_examples: usize) -> Self {
-        let p = params.get();
-        let per_epoch = updates_per_epoch(n_examples, p.batch_size);
-        let planned = p.updates.unwrap_or(per_epoch * u64::from(p.epochs));
+        let planned = params.get().planned_updates(n_examples as u64);
         Self { planned, stop_after: planned }
     }
 }

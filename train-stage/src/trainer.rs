@@ -66,7 +66,8 @@ pub struct Trained {
 /// # Errors
 ///
 /// [`Error::Data`] if there is no example, [`Error::NotFinite`] if the loss explodes,
-/// [`Error::Interrupted`] on Ctrl-C once a checkpoint is written.
+/// [`Error::Interrupted`] on Ctrl-C once a checkpoint is written, [`Error::Paused`] after
+/// [`Task::pause_after`] updates.
 pub fn train(task: &Task, observer: &mut (dyn Observer + Send)) -> Result<Trained, Error> {
     if task.examples.is_empty() {
         return Err(Error::Data("there is no example to train on".to_owned()));
@@ -121,6 +122,9 @@ fn run(
         let per_epoch = updates_per_epoch(task.examples.len(), p.batch_size);
         let mut saved = Instant::now();
         while state.progress.update < stop_after && !state.progress.is_over {
+            if task.pause_after.is_some_and(|pause| state.progress.update >= pause) {
+                return Err(paused(task, &state, &updater, &objective)?);
+            }
             let started = Instant::now();
             let batch = batches.next();
             let update = next_update(task.params, state.progress.update, planned);
@@ -177,6 +181,24 @@ fn next_update(params: &MlpValidParams, update: u64, planned: u64) -> Update {
     };
     let seed = p.seed.wrapping_add(update.wrapping_mul(0x2545_f491_4f6c_dd1d));
     Update { step, dropout: Dropout { rate: p.dropout, seed } }
+}
+
+/// Leaves a checkpoint and judges the network as it is.
+fn paused(
+    task: &Task,
+    state: &State,
+    updater: &Updater,
+    objective: &Objective,
+) -> Result<Error, Error> {
+    if let Some(file) = task.checkpoints {
+        file.save(state, &updater.moments)?;
+    }
+    let valid = task.valid.map(|valid| evaluate(&state.mlp, objective, valid));
+    Ok(Error::Paused {
+        update: state.progress.update,
+        planned: task.budget().planned,
+        map: valid.and_then(|valid| valid.mean_average_precision),
+    })
 }
 
 /// Judges the network, keeps it if it is the best, and starts the next epoch.
@@ -248,6 +270,7 @@ mod tests {
             valid: Some(&valid),
             budget: stop_after.map(|stop_after| Budget { planned: 160, stop_after }),
             checkpoints: None,
+            pause_after: None,
         };
         train(&task, &mut ()).unwrap()
     }

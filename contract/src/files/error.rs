@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::commands;
 use crate::tables::Contract;
 
 /// Why a table could not be read or written.
@@ -18,7 +19,8 @@ pub enum Error {
     },
     /// The file does not exist
     #[error(
-        "{path}: there is no such file\nhint: it is written as `{contract}`; run `make pipeline` to build it"
+        "{path}: there is no such file\nhint: it is written as `{contract}`; run `{}` to build it",
+        commands::run()
     )]
     Missing {
         /// The file
@@ -36,7 +38,8 @@ pub enum Error {
     },
     /// The file violates its contract
     #[error(
-        "{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `make pipeline` to rebuild it"
+        "{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `{}` to rebuild it",
+        commands::run()
     )]
     Broken {
         /// The file

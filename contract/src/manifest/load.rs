@@ -11,15 +11,19 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::environment::expand_environment;
+use super::expand::{Origin, is_of_matrix};
 use super::file;
 use super::problems::{Problem, Problems, suggest};
 use super::schema_check;
 use super::yaml::{self, Document};
-use super::{Data, Experiment, FeatureSource, Manifest, Note, TableSource, View};
-use crate::raw_files;
+use super::{Data, Experiment, FeatureSource, Manifest, Matrix, Note, TableSource, View};
+use crate::{commands, raw_files};
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.
-const STAGE_KEYS: [&str; 3] = ["sample", "train", "score"];
+pub(super) const STAGE_KEYS: [&str; 3] = ["sample", "train", "score"];
+
+/// Keys that say which other keys a map has.
+pub(super) const TAGS: [&str; 2] = ["kind", "policy"];
 
 impl Manifest {
     /// Reads and checks a manifest.
@@ -49,16 +53,17 @@ impl Manifest {
             root: document.value.clone(),
             document,
             set: HashMap::new(),
+            matrices: Vec::new(),
+            origins: IndexMap::new(),
+            unusable_matrices: Vec::new(),
             broken: Vec::new(),
             notes: Vec::new(),
-            problems: Problems::default(),
+            problems: Vec::new(),
         };
         loader.refuse_repeated();
         loader.refuse_unusable();
         loader.empty_experiments();
-        for set in sets {
-            loader.apply_set(set, selected);
-        }
+        loader.apply_sets(sets, selected);
         loader.check_schema();
         let manifest = loader.build(path);
         loader.done()?;
@@ -85,14 +90,26 @@ pub fn name_experiments(set: &str, selected: &[String]) -> Vec<String> {
 pub(super) struct Loader {
     pub(super) file: String,
     dir: PathBuf,
-    document: Document,
+    pub(super) document: Document,
+    /// The manifest with what `--set` and matrices write.
     pub(super) root: Value,
     /// Paths that a `--set` wrote, with its argument.
-    set: HashMap<yaml::Path, String>,
+    pub(super) set: HashMap<yaml::Path, String>,
+    pub(super) matrices: Vec<Matrix>,
+    /// Of the experiments that matrices make.
+    pub(super) origins: IndexMap<String, Origin>,
+    /// Experiments whose matrix has a mistake.
+    pub(super) unusable_matrices: Vec<String>,
     /// Paths that violate the schema.
     broken: Vec<yaml::Path>,
     pub(super) notes: Vec<Note>,
-    problems: Problems,
+    problems: Vec<Found>,
+}
+
+/// A mistake, and the experiments of a matrix in which it was found.
+struct Found {
+    problem: Problem,
+    cells: Vec<String>,
 }
 
 pub(super) fn path_of(keys: &[&str]) -> yaml::Path {
@@ -101,19 +118,50 @@ pub(super) fn path_of(keys: &[&str]) -> yaml::Path {
 
 impl Loader {
     fn done(&mut self) -> Result<(), Problems> {
-        if self.problems.0.is_empty() {
+        if self.problems.is_empty() {
             return Ok(());
         }
-        Err(std::mem::take(&mut self.problems))
+        let found = std::mem::take(&mut self.problems).into_iter();
+        Err(Problems(found.map(|found| self.with_cells(found)).collect()))
     }
 
-    pub(super) fn problem(&mut self, path: &[String], is_key: bool, message: String) {
+    /// The mistake with the experiments of a matrix that have it, unless all of them do.
+    fn with_cells(&self, Found { mut problem, cells }: Found) -> Problem {
+        let matrix = cells.first().and_then(|cell| self.origins.get(cell));
+        if matrix.is_some_and(|origin| self.cells_of(&origin.matrix).len() > cells.len()) {
+            let text = String::new();
+            let which = Note { text, experiments: cells }.to_string();
+            let end = problem.message.find('\n').unwrap_or(problem.message.len());
+            problem.message.insert_str(end, &which);
+        }
+        problem
+    }
+
+    pub(super) fn n_problems(&self) -> usize {
+        self.problems.len()
+    }
+
+    pub(super) fn problem(&mut self, path: &[String], is_key: bool, mut message: String) {
         let place = self.place(path, is_key);
+        let cell = path.get(1).filter(|_| path[0] == "experiments");
+        let origin = cell.and_then(|cell| self.origins.get_key_value(cell));
+        if let Some((cell, Origin { matrix, .. })) = origin {
+            message = message
+                .replace(&format!("experiments.{cell}."), &format!("experiments.{matrix}."))
+                .replace(&format!("`{cell}`"), &format!("`{matrix}`"));
+        }
+        let cell = origin.map(|(cell, _)| cell.clone());
         let problem = Problem { place, message };
         // A mistake in `stages` is met again in every experiment.
-        if !self.problems.0.contains(&problem) {
-            self.problems.0.push(problem);
+        match self.problems.iter_mut().find(|found| found.problem == problem) {
+            Some(found) => found.cells.extend(cell),
+            None => self.problems.push(Found { problem, cells: cell.into_iter().collect() }),
         }
+    }
+
+    /// A mistake outside the text.
+    fn problem_at(&mut self, place: String, message: String) {
+        self.problems.push(Found { problem: Problem { place, message }, cells: Vec::new() });
     }
 
     /// Where the node at `path` is written, or its key.
@@ -121,14 +169,20 @@ impl Loader {
         if let Some(set) = self.set_of(path) {
             return format!("--set {set}");
         }
+        let path = self.written(path, is_key);
         let (line, column) =
-            if is_key { self.document.key_place(path) } else { self.document.value_place(path) };
+            if is_key { self.document.key_place(&path) } else { self.document.value_place(&path) };
         format!("{}:{line}:{column}", self.file)
     }
 
     /// The `--set` that wrote the node at `path` or one above it.
     pub(super) fn set_of(&self, path: &[String]) -> Option<&String> {
-        (1..=path.len()).rev().find_map(|n| self.set.get(&path[..n]))
+        let set_at =
+            |path: &[String]| (1..=path.len()).rev().find_map(|n| self.set.get(&path[..n]));
+        // A matrix counts more than what is set in its experiments.
+        let written = self.written(path, false);
+        let is_swept = written.get(2).is_some_and(|key| key == "matrix");
+        if is_swept { set_at(&written) } else { set_at(path).or_else(|| set_at(&written)) }
     }
 
     fn refuse_repeated(&mut self) {
@@ -142,7 +196,7 @@ impl Loader {
                 first.0,
                 first.1
             );
-            self.problems.0.push(Problem { place, message });
+            self.problem_at(place, message);
         }
     }
 
@@ -162,36 +216,53 @@ impl Loader {
         }
     }
 
+    /// Applies all `--set`, and makes the experiments of matrices in between.
+    fn apply_sets(&mut self, sets: &[String], selected: &[String]) {
+        let (of_matrices, others): (Vec<_>, Vec<_>) =
+            sets.iter().partition(|set| is_of_matrix(set));
+        // A matrix may start from an experiment of another.
+        let is_written = |set: &str| {
+            let name = set.split(['.', '=']).nth(1).unwrap_or_default();
+            self.at(&["experiments", name]).is_some()
+        };
+        let (first, second): (Vec<_>, Vec<_>) =
+            of_matrices.into_iter().partition(|set| is_written(set));
+        for sets in [first, second] {
+            for set in sets {
+                self.apply_set(set, selected);
+            }
+            self.expand_matrices();
+        }
+        for set in others {
+            self.apply_set(set, selected);
+        }
+        let cells: Vec<String> = self.origins.keys().cloned().collect();
+        for cell in cells {
+            self.write_swept(&cell);
+        }
+    }
+
     fn apply_set(&mut self, set: &str, selected: &[String]) {
         let parsed = set.split_once('=').filter(|(key, _)| !key.is_empty());
         let Some((key, value)) = parsed else {
             let message = "expected `key.path=value`".to_owned();
-            self.problems.0.push(Problem { place: format!("--set {set}"), message });
+            self.problem_at(format!("--set {set}"), message);
             return;
         };
         let (value, unusable) = match yaml::parse_value(value) {
             Ok(parsed) => parsed,
             Err((_, message)) => {
-                self.problems.0.push(Problem { place: format!("--set {set}"), message });
+                self.problem_at(format!("--set {set}"), message);
                 return;
             }
         };
-        let keys: Vec<&str> = key.split('.').collect();
-        let mut targets = Vec::new();
-        if STAGE_KEYS.contains(&keys[0]) {
-            let experiments = self.root.get("experiments").and_then(Value::as_object);
-            for name in experiments.into_iter().flat_map(Map::keys) {
-                if selected.is_empty() || selected.contains(name) {
-                    targets.push([&["experiments", name], &keys[..]].concat());
-                }
+        for target in self.targets_of(key, selected) {
+            if self.is_swept(&target) {
+                let note =
+                    format!("`--set {set}` has no effect beside the matrix, which sweeps the key");
+                self.note(note, Some(&target[1]));
+                continue;
             }
-        } else if keys[0] == "report" {
-            targets.push([&["stages"], &keys[..]].concat());
-        } else {
-            targets.push(keys);
-        }
-        let targets: Vec<yaml::Path> = targets.iter().map(|keys| path_of(keys)).collect();
-        for target in targets {
             write_at(&mut self.root, &target, value.clone());
             self.set.insert(target.clone(), set.to_owned());
             for (path, message) in &unusable {
@@ -199,6 +270,37 @@ impl Loader {
                 self.problem(&path, false, format!("`{key}`: {message}"));
                 self.broken.push(path);
             }
+        }
+    }
+
+    /// Where a `--set` of a key writes.
+    fn targets_of(&self, key: &str, selected: &[String]) -> Vec<yaml::Path> {
+        let keys: Vec<&str> = key.split('.').collect();
+        match keys.as_slice() {
+            [stage, ..] if STAGE_KEYS.contains(stage) => {
+                let experiments = self.root.get("experiments").and_then(Value::as_object);
+                let names = experiments.into_iter().flat_map(Map::keys);
+                let is_selected = |name: &&String| selected.is_empty() || selected.contains(name);
+                names
+                    .filter(is_selected)
+                    .map(|name| path_of(&[&["experiments", name], &keys[..]].concat()))
+                    .collect()
+            }
+            ["report", ..] => vec![path_of(&[&["stages"], &keys[..]].concat())],
+            // Keys of a matrix have dots in their names.
+            ["experiments", name, "matrix", rest @ ..] if !rest.is_empty() => {
+                vec![path_of(&["experiments", name, "matrix", &rest.join(".")])]
+            }
+            // What is set in an experiment is set in those of its matrix.
+            ["experiments", name, rest @ ..] if !rest.is_empty() => {
+                let mut names = self.cells_of(name);
+                if names.is_empty() || self.at(&["experiments", name]).is_some() {
+                    names.push((*name).to_owned());
+                }
+                let target = |name: &String| path_of(&[&["experiments", name], rest].concat());
+                names.iter().map(target).collect()
+            }
+            keys => vec![path_of(keys)],
         }
     }
 
@@ -311,6 +413,7 @@ impl Loader {
             seeds: seeds?,
             baseline: baseline?,
             experiments: experiments.into_iter().map(|e| (e.name.clone(), e)).collect(),
+            matrices: std::mem::take(&mut self.matrices),
             notes: std::mem::take(&mut self.notes),
         })
     }
@@ -330,8 +433,13 @@ impl Loader {
             return Some(names.first().cloned().unwrap_or_default());
         }
         let baseline: String = self.sound(&["baseline"])?;
-        if !names.contains(&baseline) {
-            let hint = suggest(&baseline, names.iter().map(String::as_str));
+        // Names of a matrix with a mistake are not known.
+        let is_of_unusable = |name: &String| baseline.starts_with(&format!("{name}-"));
+        if !names.contains(&baseline) && !self.unusable_matrices.iter().any(is_of_unusable) {
+            let hint = match self.matrices.iter().find(|matrix| matrix.name == baseline) {
+                Some(matrix) => matrix.hint(),
+                None => suggest(&baseline, names.iter().map(String::as_str)),
+            };
             let message = format!("`baseline`: no experiment `{baseline}`; {hint}");
             self.problem(&path_of(&["baseline"]), false, message);
         }
@@ -407,9 +515,11 @@ impl Loader {
         }
         if let Err(message) = raw_files::find(&source.options()) {
             let hint = if message.contains("data/demo") {
-                "; run `make demo-data` to make it"
+                let command =
+                    if commands::is_in_repository() { "make demo-data" } else { "demo-data" };
+                format!("; run `{command}` to make it")
             } else {
-                ""
+                String::new()
             };
             self.problem(&path, false, format!("`{}`: {message}{hint}", path.join(".")));
         }
@@ -482,6 +592,7 @@ impl Loader {
             train: self.stage(name, "train")?,
             score: self.stage(name, "score")?,
             seed: None,
+            matrix: self.cell(name),
         };
 
         match experiment.sample.sql.take() {
@@ -550,7 +661,7 @@ impl Loader {
 }
 
 /// Writes `value` at `path`, making maps on the way.
-fn write_at(root: &mut Value, path: &[String], value: Value) {
+pub(super) fn write_at(root: &mut Value, path: &[String], value: Value) {
     let mut node = root;
     for key in path {
         // A list is addressed by position; anything else becomes a map.
@@ -572,14 +683,13 @@ fn write_at(root: &mut Value, path: &[String], value: Value) {
 }
 
 /// Lays `over` on `base`, map by map. A map whose tag (`kind`, `policy`) changes is replaced whole.
-fn merge(base: &mut Value, over: &Value) {
+pub(super) fn merge(base: &mut Value, over: &Value) {
     let (Value::Object(map), Value::Object(over_map)) = (&mut *base, over) else {
         *base = over.clone();
         return;
     };
-    let changes_tag = ["kind", "policy"]
-        .iter()
-        .any(|tag| over_map.get(*tag).is_some_and(|new| map.get(*tag) != Some(new)));
+    let changes_tag =
+        TAGS.iter().any(|tag| over_map.get(*tag).is_some_and(|new| map.get(*tag) != Some(new)));
     if changes_tag {
         *base = over.clone();
         return;

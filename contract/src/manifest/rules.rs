@@ -188,7 +188,7 @@ impl Loader {
     /// Adds a remark on a valid manifest.
     ///
     /// * `experiment`: which it is about, `None` for all.
-    fn note(&mut self, text: String, experiment: Option<&str>) {
+    pub(super) fn note(&mut self, text: String, experiment: Option<&str>) {
         let experiment = experiment.map(str::to_owned);
         if let Some(note) = self.notes.iter_mut().find(|note| note.text == text) {
             note.experiments.extend(experiment);

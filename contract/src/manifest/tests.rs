@@ -10,6 +10,8 @@ use super::{
 };
 use crate::Problems;
 
+mod matrix;
+
 /// A valid manifest, with a line for each thing that a test changes.
 const SOUND: &str = "\
 version: 1

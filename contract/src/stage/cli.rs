@@ -86,6 +86,14 @@ impl ExperimentArgs {
     }
 
     fn no_such_seed(&self, seed: u64, manifest: &Manifest) -> String {
+        let is_trained = manifest.experiment(&self.experiment).is_ok_and(Experiment::needs_sample);
+        if !is_trained {
+            return format!(
+                "`--seed {seed}`: experiment `{}` learns nothing, so it has no seeds\n\
+                 hint: leave `--seed` out",
+                self.experiment
+            );
+        }
         format!(
             "`--seed {seed}`: experiment `{}` is not trained with it, expected one of {:?}\n\
              hint: list it in the manifest's `seeds`, or leave `--seed` out",

@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::rungs::RUNGS;
 use crate::manifest::{
-    Calibration, Experiment, Manifest, ModelKind, TableOptions, View, what_changes_results,
+    Calibration, Experiment, Manifest, ModelKind, Note, TableOptions, View, what_changes_results,
 };
 use crate::query::{self, canonical, effective_params};
 use crate::raw_files;
@@ -193,19 +194,31 @@ fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
 
 impl Manifest {
     /// Probable mistakes in a manifest that can be run: parameters of `stages.sample.params` that
-    /// no experiment's query uses.
+    /// no experiment's query uses, seeds of samples whose query has no `$seed`.
     pub fn warnings(&self) -> Vec<String> {
         let sampled = self.experiments().filter(|experiment| experiment.needs_sample());
         let (mut shared, mut used) = (BTreeSet::new(), BTreeSet::new());
+        let mut without_seed = Vec::new();
         for experiment in sampled {
             let is_shared = |name: &&String| !experiment.own_params.contains(name);
             shared.extend(experiment.sample.params.keys().filter(is_shared));
-            used.extend(query::placeholders(&query("sql", experiment.sql()).1));
+            let placeholders = query::placeholders(&query("sql", experiment.sql()).1);
+            if !experiment.sample.seeds.is_empty() && !placeholders.iter().any(|p| p == "seed") {
+                without_seed.push(experiment.name.clone());
+            }
+            used.extend(placeholders);
         }
         let shared = shared.into_iter().map(String::as_str);
         let warnings = unused("parameter", shared, used.iter().map(String::as_str));
         let place = format!("{}: `stages.sample.params`", self.path.display());
-        warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect()
+        let mut warnings: Vec<String> =
+            warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect();
+        if !without_seed.is_empty() {
+            let text = "`sample.seeds` has no effect: the query has no `$seed`".to_owned();
+            let note = Note { text, experiments: without_seed };
+            warnings.push(format!("{}: {note}", self.path.display()));
+        }
+        warnings
     }
 
     /// Folder of a stage's outputs: `holdout` or `bau/train`; of seeds after the first
@@ -386,6 +399,12 @@ impl Manifest {
                     inputs.push(Input { is_optional: true, ..input });
                 }
             }
+            for training in self.trainings(experiment).iter().filter(|_| self.is_halved(experiment))
+            {
+                let path = self.dir_of(Stage::Train, training).join(RUNGS);
+                let input = input(self.report_input(training, "rungs"), path);
+                inputs.push(Input { is_optional: true, ..input });
+            }
             if experiment.needs_sample() {
                 // Shown as it is, comments included.
                 let input = input(format!("{name}/sql"), experiment.sql());
@@ -399,7 +418,12 @@ impl Manifest {
                 let params = || effective_params(&query("sql", e.sql()).1, &e.sample.params);
                 let sample = e.needs_sample().then(params);
                 let (train, score) = (self.train_plan(e).1, self.score_plan(e).1);
-                json!({"name": e.name, "sample": sample, "train": train, "score": score})
+                let mut params =
+                    json!({"name": e.name, "sample": sample, "train": train, "score": score});
+                if let Some(cell) = &e.matrix {
+                    params["matrix"] = json!(cell);
+                }
+                params
             })
             .collect();
         let mut params =

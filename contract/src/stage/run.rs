@@ -7,6 +7,7 @@ use std::time::Instant;
 use arrow::datatypes::Field;
 use serde_json::Value;
 
+use super::alone::Alone;
 use crate::hashes::Hashes;
 use crate::ipc::{self, Error, Finished, Table, Writer};
 use crate::manifest::{Experiment, Manifest};
@@ -24,15 +25,33 @@ pub struct StageRun {
     started: Instant,
     earlier_secs: f64,
     outputs: Vec<Finished>,
+    /// Without the runner, the record of this run
+    alone: Option<Alone>,
 }
 
 impl StageRun {
-    /// Starts a stage: hashes its inputs, writes nothing.
+    /// Starts a stage: hashes its inputs, writes none of its outputs. Without the runner, the run is
+    /// recorded in its place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn start(
+        manifest: &Manifest,
+        stage: Stage,
+        experiment: Option<&Experiment>,
+    ) -> Result<Self, Error> {
+        let run = Self::open(manifest, stage, experiment)?;
+        let alone = Alone::begin(manifest, &run.plan, &run.parts);
+        Ok(Self { alone, ..run })
+    }
+
+    /// Opens a stage to read its inputs: hashes them, writes nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] if an input is missing, [`Error::Io`] if one cannot be read.
-    pub fn start(
+    pub fn open(
         manifest: &Manifest,
         stage: Stage,
         experiment: Option<&Experiment>,
@@ -57,6 +76,7 @@ impl StageRun {
             started,
             earlier_secs: 0.0,
             outputs: Vec::new(),
+            alone: None,
         })
     }
 
@@ -193,6 +213,9 @@ impl StageRun {
         record_file.commit()?;
         if let Some(earlier) = earlier {
             remove_outdated(&self.plan.dir, &earlier, &record)?;
+        }
+        if let Some(alone) = self.alone {
+            alone.done(&record);
         }
         Ok(record)
     }

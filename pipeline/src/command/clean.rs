@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use contract::hashes::Hashes;
 use contract::plan::{JUDGED_MODEL, LOG, RECORD};
 use contract::record::Record;
+use contract::rungs::RUNGS;
 use contract::words::{count, plural};
 use contract::{Manifest, Stage, print_line, warn_line};
 use schemars::JsonSchema;
@@ -255,7 +256,7 @@ fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
     // A stage that failed has no record that lists them.
     let results: &[&str] = match stage {
         Stage::Sample => &["examples.arrow"],
-        Stage::Train => &["model.arrow", JUDGED_MODEL, "history.arrow"],
+        Stage::Train => &["model.arrow", JUDGED_MODEL, "history.arrow", RUNGS],
         Stage::Score => &[
             "scores.arrow",
             "valid_scores.arrow",

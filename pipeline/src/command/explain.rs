@@ -12,7 +12,7 @@ use serde_json::json;
 use super::status::{forecasts, words};
 use crate::freshness::Why;
 use crate::graph::nodes;
-use crate::recorder::{StageOutcome, runs};
+use contract::runs::{StageOutcome, runs};
 
 /// Why a stage would run, or ran.
 #[derive(Serialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct Explanation {
     stage: String,
     /// The past run, if it is about one
     run: Option<String>,
-    /// `fresh`, `kept`, `stale`, `waiting` or `blocked`; of a past run what became of the stage
+    /// `fresh`, `kept`, `stale`, `waiting`, `ended` or `blocked`; of a past run what became of the stage
     state: String,
     /// A reason other than a change of a part
     reason: Option<String>,
@@ -77,20 +77,22 @@ pub fn explain_past(
     run: &str,
     as_json: bool,
 ) -> Result<()> {
-    let mut runs = runs(manifest);
-    let found = match run {
-        "last" => runs.pop(),
-        id => runs.into_iter().find(|run| run.id == id),
-    };
-    let unknown = || UsageError(format!("there is no run `{run}`; see `pipeline history`"));
-    let run = found.ok_or_else(unknown)?;
     let is_asked_for = |StageOutcome { id, .. }: &StageOutcome| {
         id.stage == stage && id.experiment.as_deref().is_none_or(|name| name == experiment)
     };
-    let unknown = || {
-        let id = StageId::of(stage, experiment);
-        UsageError(format!("run {} did not reach {id}", run.id))
+    let mut runs = runs(manifest);
+    let found = match run {
+        "last" => {
+            runs.retain(|run| run.stages.iter().any(is_asked_for));
+            runs.pop()
+        }
+        id => runs.into_iter().find(|run| run.id == id),
     };
+    let id = StageId::of(stage, experiment);
+    let run = found.ok_or_else(|| match run {
+        "last" => UsageError(format!("no run reached {id}; see `pipeline history`")),
+        run => UsageError(format!("there is no run `{run}`; see `pipeline history`")),
+    })?;
     let explanations: Vec<Explanation> = run
         .stages
         .iter()
@@ -104,7 +106,7 @@ pub fn explain_past(
         })
         .collect();
     if explanations.is_empty() {
-        return Err(unknown().into());
+        return Err(UsageError(format!("run {} did not reach {id}", run.id)).into());
     }
     print(explanations, as_json);
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use contract::manifest::in_words;
 use contract::plan::{StageId, seed_dir};
 use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
@@ -72,7 +73,12 @@ fn print_tree(manifest: &Manifest, ids: &[&StageId]) {
             1 => String::new(),
             n => format!(" ({n} seeds)"),
         };
-        print_line!("{branch}─ {}{seeds}: {} ─ report", experiment.name, own.join(" ─ "));
+        let values = match &experiment.matrix {
+            Some(cell) => format!(" ({})", in_words(&cell.values)),
+            None => String::new(),
+        };
+        let (name, own) = (&experiment.name, own.join(" ─ "));
+        print_line!("{branch}─ {name}{values}{seeds}: {own} ─ report");
     }
 }
 

@@ -1,15 +1,14 @@
-//! `pipeline history`: what each run did.
+//! `pipeline history`: what each run did, also those of a stage alone.
 
 use std::collections::BTreeMap;
 
-use comfy_table::{Table, presets};
+use contract::outcome::{Outcome, StageResult};
 use contract::plan::StageId;
+use contract::runs::{RUNNER, Run, StageOutcome, runs};
 use contract::{Manifest, print_line};
 use serde_json::json;
 
-use crate::outcome::{Outcome, StageResult};
-use crate::recorder::{Run, StageOutcome, runs};
-use crate::run_dir;
+use crate::listing;
 
 /// Prints the recorded runs.
 pub fn history(manifest: &Manifest, as_json: bool) {
@@ -18,19 +17,20 @@ pub fn history(manifest: &Manifest, as_json: bool) {
         print_line!("{:#}", json!(runs));
         return;
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["run", "took", "outcome", "stages", "command"]);
-    let is_running = run_dir::is_locked(&manifest.run_dir);
-    for (i, run) in runs.iter().enumerate() {
+    let mut table = listing::table(&["run", "took", "outcome", "stages", "command"]);
+    for run in &runs {
         let outcome = match run.outcome {
-            Outcome::Running if is_running && i + 1 == runs.len() => "running",
+            Outcome::Running if run.is_running() => "running",
             Outcome::Running => "did not end",
             Outcome::Done => "done",
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
         };
         let took = format!("{:.1} s", run.secs);
-        table.add_row([&run.id, &took, outcome, &stages(run), &run.arguments.join(" ")]);
+        let program = Some(&run.program).filter(|program| **program != RUNNER);
+        let command: Vec<&str> =
+            program.into_iter().chain(&run.arguments).map(String::as_str).collect();
+        table.add_row([&run.id, &took, outcome, &stages(run), &command.join(" ")]);
     }
     print_line!("{table}");
 }

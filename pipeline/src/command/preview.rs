@@ -8,12 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::args::RunArgs;
 use crate::forecast::{Forecast, forecast};
 use crate::freshness::State;
 use crate::graph::Node;
-use crate::outcome::StageResult;
+use crate::listing;
 use crate::run_dir;
 use crate::store::Store;
+use contract::outcome::StageResult;
 
 /// What a run would do.
 #[derive(Serialize, JsonSchema)]
@@ -43,9 +45,9 @@ struct PlannedStage {
 }
 
 /// Prints what a run of these stages would do.
-pub fn preview(manifest: &Manifest, nodes: &[Node], force: bool, as_json: bool) {
+pub fn preview(manifest: &Manifest, nodes: &[Node], args: &RunArgs) {
     let mut hashes = run_dir::load_hashes(&manifest.run_dir);
-    let forecasts = forecast(nodes, force, &Store::of(&manifest.run_dir), &mut hashes);
+    let forecasts = forecast(nodes, args.how.force, &Store::of(&manifest.run_dir), &mut hashes);
     run_dir::save_hashes(&manifest.run_dir, &hashes);
     let stages: Vec<PlannedStage> =
         nodes.iter().zip(forecasts).map(|(node, forecast)| planned(node, forecast)).collect();
@@ -53,10 +55,10 @@ pub fn preview(manifest: &Manifest, nodes: &[Node], force: bool, as_json: bool) 
     let secs = running().filter_map(|stage| stage.last_secs).sum();
     let bytes = running().filter_map(|stage| stage.last_bytes).sum();
     let planned = Planned { stages, secs, bytes };
-    if as_json {
+    if args.json {
         print_line!("{:#}", json!(planned));
     } else {
-        planned.print();
+        planned.print(args.how.all);
     }
 }
 
@@ -64,6 +66,9 @@ fn planned(node: &Node, forecast: Forecast) -> PlannedStage {
     let id = node.plan.id.clone();
     let (runs, why) = match forecast {
         Forecast::Known(State::Stale { why, .. }) | Forecast::Waiting(why) => (true, why.line()),
+        Forecast::Known(State::Ended { rungs, .. }) => {
+            (false, rungs.ended_in_words().unwrap_or_default())
+        }
         Forecast::Known(State::Blocked(reason)) => (false, format!("cannot run: {reason}")),
         Forecast::Known(State::Fresh { .. }) => (false, StageResult::Fresh.to_string()),
         Forecast::Known(State::Kept { record, .. }) => {
@@ -79,15 +84,21 @@ fn planned(node: &Node, forecast: Forecast) -> PlannedStage {
 }
 
 impl Planned {
-    fn print(&self) {
-        for PlannedStage { id, runs, why, last_secs, last_bytes } in &self.stages {
+    /// * `all`: whether stages that are fresh are listed too, and reasons not cut.
+    fn print(&self, all: bool) {
+        let width = listing::width().filter(|_| !all);
+        let is_fresh = |stage: &&PlannedStage| stage.why == StageResult::Fresh.to_string();
+        for stage in self.stages.iter().filter(|stage| all || !is_fresh(stage)) {
+            let PlannedStage { id, runs, why, last_secs, last_bytes } = stage;
             let would = if *runs { "would run" } else { "would not run" };
             let last = last_secs.zip(*last_bytes).filter(|_| *runs);
             let last = last.map_or_else(String::new, |(secs, bytes)| {
                 format!("; {secs:.1} s and {} MiB the last time", count(bytes >> 20))
             });
-            print_line!("{id}: {would} ({why}{last})");
+            print_line!("{}", listing::cut(&format!("{id}: {would} ({why}{last})"), width));
         }
+        let n_fresh = self.stages.iter().filter(is_fresh).count();
+        print_line!("{}", listing::summary(n_fresh, self.stages.len()));
         if self.secs > 0.0 {
             let (secs, mib) = (self.secs, count(self.bytes >> 20));
             print_line!("about {secs:.0} s and {mib} MiB, as far as it is known");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use arrow::array::ArrayRef;
 use contract::columns::{self, ListBuilder};
+use contract::commands;
 use contract::exit::DataError;
 use contract::ipc::Table;
 use contract::manifest::Memory as Params;
@@ -40,8 +41,9 @@ impl Neighbours {
             space.model == model.hash() && space.centre.len() == n_hidden,
             DataError(format!(
                 "{}: made for another model
-hint: score again, with `make score EXPERIMENT=NAME`",
-                table.path.display()
+hint: score again, with `{}`",
+                table.path.display(),
+                commands::stage("score", "NAME")
             ))
         );
         ensure!(

@@ -1,4 +1,5 @@
-//! The record of each run: `run_dir/.runs/ID/run.json`, and an index that is only ever appended to.
+//! The record of each run, by the runner or of a stage alone: `run_dir/.runs/ID/run.json`, and an index
+//! that is only ever appended to.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,16 +9,17 @@ use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
-use contract::plan::{StageId, StagePlan};
-use contract::record::{Change, Output, Parts, Record};
-use contract::{Manifest, ipc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::freshness::Why;
-use crate::machine::Machine;
-use crate::outcome::{Outcome, StageResult};
+use super::changes::Change;
+use super::machine::Machine;
+use super::outcome::{Outcome, StageResult};
+use super::plan::{StageId, StagePlan};
+use super::record::{Output, Parts, Record};
+use super::why::Why;
+use crate::{Manifest, ipc};
 
 const FOLDER: &str = ".runs";
 const INDEX: &str = "index.jsonl";
@@ -32,9 +34,12 @@ pub struct Run {
     pub started: String,
     /// Wall time so far
     pub secs: f64,
+    /// The program: `pipeline`, or that of a stage which ran alone
+    #[serde(default = "runner")]
+    pub program: String,
     /// The command line, without the program
     pub arguments: Vec<String>,
-    /// Version of the runner
+    /// Version of the program
     pub version: String,
     /// State of the manifest's repository, where there is one
     pub git: Option<Git>,
@@ -44,6 +49,13 @@ pub struct Run {
     pub outcome: Outcome,
     /// What became of each stage, in the order they ended
     pub stages: Vec<StageOutcome>,
+}
+
+/// Name of the program that runs stages.
+pub const RUNNER: &str = "pipeline";
+
+fn runner() -> String {
+    RUNNER.to_owned()
 }
 
 /// State of a repository.
@@ -61,7 +73,8 @@ pub struct StageOutcome {
     /// Which stage
     #[serde(flatten)]
     pub id: StageId,
-    /// `fresh`, `restored`, `shared with NAME`, `ran`, `failed`, `interrupted` or `blocked`
+    /// `fresh`, `restored`, `shared with NAME`, `ran`, `failed`, `interrupted`, `blocked`, or of a
+    /// matrix with halving `paused` or `ended early`
     #[schemars(with = "String")]
     pub outcome: StageResult,
     /// Why it ran, if that is not a change of a part of its fingerprint
@@ -91,7 +104,9 @@ pub struct StageOutcome {
 
 /// How a stage ended, as far as its own record does not say it.
 pub struct StageEnd {
+    /// What became of it
     pub result: StageResult,
+    /// Why it ran, or did not
     pub why: Why,
     /// Of the results that it would have made
     pub fingerprint: Option<String>,
@@ -115,6 +130,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Removes unfinished records that killed runs left.
+    pub fn clear(manifest: &Manifest) {
+        let dir = manifest.run_dir.join(FOLDER);
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path().join(".run.json.partial"));
+        }
+    }
+
     /// Begins the record and appends the run to the index.
     ///
     /// # Errors
@@ -123,13 +146,10 @@ impl Recorder {
     pub fn begin(manifest: &Manifest) -> Result<Self> {
         let dir = manifest.run_dir.join(FOLDER);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        // A killed runner may have left an unfinished record; the lock ensures that none is running now.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path().join(".run.json.partial"));
-        }
-        let run = Run::starting(manifest.path.parent().unwrap_or(Path::new(".")));
-        let (id, started, arguments) = (&run.id, &run.started, &run.arguments);
-        let line = json!({"id": id, "started": started, "arguments": arguments});
+        let run = Run::starting(manifest.path.parent().unwrap_or(Path::new(".")), &dir);
+        let Run { id, started, program, arguments, .. } = &run;
+        let line =
+            json!({"id": id, "started": started, "program": program, "arguments": arguments});
         let index = dir.join(INDEX);
         let dir = dir.join(&run.id);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -171,6 +191,11 @@ impl Recorder {
         self.write()
     }
 
+    /// Wall time so far.
+    pub fn secs(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
     /// Ends the record, and returns it.
     ///
     /// # Errors
@@ -178,7 +203,7 @@ impl Recorder {
     /// If it cannot be written.
     pub fn end(mut self, outcome: Outcome) -> Result<Run> {
         self.run.outcome = outcome;
-        self.run.secs = self.began.elapsed().as_secs_f64();
+        self.run.secs = self.secs();
         self.write()?;
         Ok(self.run)
     }
@@ -194,12 +219,22 @@ impl Run {
     /// A run by this process that starts now.
     ///
     /// * `folder`: the manifest's.
-    fn starting(folder: &Path) -> Self {
+    /// * `runs`: with a folder for each run.
+    fn starting(folder: &Path, runs: &Path) -> Self {
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let (time, process) = (started.replace([':', '-'], ""), std::process::id());
+        // A stage that runs alone for several seeds is several runs of one process.
+        let mut id = format!("{time}-{process}");
+        let mut n = 1;
+        while runs.join(&id).exists() {
+            n += 1;
+            id = format!("{time}.{n}-{process}");
+        }
         Self {
-            id: format!("{}-{}", started.replace([':', '-'], ""), std::process::id()),
+            id,
             started,
             secs: 0.0,
+            program: this_program(),
             arguments: std::env::args().skip(1).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git: git(folder),
@@ -208,6 +243,23 @@ impl Run {
             stages: Vec::new(),
         }
     }
+}
+
+impl Run {
+    /// Whether the process that made the record is still at work.
+    pub fn is_running(&self) -> bool {
+        let process = self.id.rsplit('-').next().unwrap_or_default();
+        let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        // The system keeps the first 15 characters.
+        let is_it = !name.is_empty() && self.program.starts_with(name.trim_end());
+        self.outcome == Outcome::Running && is_it
+    }
+}
+
+/// Name of this program's file.
+fn this_program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// All recorded runs, the last one last; without those whose record is gone.
@@ -293,7 +345,7 @@ mod tests {
             "peak_memory_bytes": 1, "rows_in": 2, "bytes_in": 3, "rows_out": 4, "bytes_out": null,
         });
         let outcome: StageOutcome = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(outcome.id, StageId::of(contract::Stage::Train, "a"));
+        assert_eq!(outcome.id, StageId::of(crate::Stage::Train, "a"));
         assert_eq!(serde_json::to_string(&outcome).unwrap(), json.to_string());
     }
 }

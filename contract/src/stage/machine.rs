@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use contract::run::memory_bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::run::memory_bytes;
 
 /// The computer of a run.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

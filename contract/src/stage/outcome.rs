@@ -24,6 +24,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum StageResult {
+    /// Its program ran and succeeded.
     Ran,
     /// Its results were up to date.
     Fresh,
@@ -31,10 +32,16 @@ pub enum StageResult {
     Restored,
     /// Kept results that this experiment made took their place.
     SharedWith(String),
+    /// Its program failed.
     Failed,
     /// It could not start.
     Blocked,
+    /// Its program was stopped with Ctrl-C.
     Interrupted,
+    /// A training that waits for those it is compared with.
+    Paused,
+    /// A training that goes no further, as others of its matrix are better.
+    EndedEarly,
 }
 
 impl StageResult {
@@ -52,7 +59,9 @@ impl StageResult {
     pub fn is_success(&self) -> bool {
         match self {
             Self::Ran | Self::Fresh | Self::Restored | Self::SharedWith(_) => true,
-            Self::Failed | Self::Blocked | Self::Interrupted => false,
+            Self::Failed | Self::Blocked | Self::Interrupted | Self::Paused | Self::EndedEarly => {
+                false
+            }
         }
     }
 
@@ -74,6 +83,8 @@ impl fmt::Display for StageResult {
             Self::Failed => "failed",
             Self::Blocked => "blocked",
             Self::Interrupted => "interrupted",
+            Self::Paused => "paused",
+            Self::EndedEarly => "ended early",
         })
     }
 }
@@ -98,6 +109,8 @@ impl TryFrom<String> for StageResult {
             Self::Failed,
             Self::Blocked,
             Self::Interrupted,
+            Self::Paused,
+            Self::EndedEarly,
         ];
         let found = without_name.into_iter().find(|result| result.to_string() == text);
         found.ok_or_else(|| format!("found `{text}`, expected the result of a stage"))

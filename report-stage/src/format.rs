@@ -91,6 +91,12 @@ pub fn tick(value: f64) -> String {
     format!("{sign}{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// A change as a percentage of the baseline's value, without decimals from 10 up: `+3.4%`, `−43%`.
+pub fn percent(rel: f64) -> String {
+    let digits = usize::from((100.0 * rel).abs() < 9.95);
+    format!("{}%", signed(100.0 * rel, digits))
+}
+
 /// A change as a percentage of the baseline's value, in brackets: ` (+20.0%)`; empty where not known.
 pub fn relative(rel: Option<f64>) -> String {
     rel.map_or_else(String::new, |rel| format!(" ({}%)", signed(100.0 * rel, 1)))
@@ -130,6 +136,7 @@ mod tests {
         assert_eq!(change(Some(0.5), None), "+0.5000", "the baseline is 0");
         assert_eq!(change(None, None), "–");
         assert_eq!(count_change(Some(-2430.0), Some(-0.81)), "−2,430 (−81.0%)");
+        assert_eq!([0.0342, -0.428, 0.0995].map(percent), ["+3.4%", "−43%", "+10%"]);
         assert_eq!(interval(Some([-0.0012, 0.013])).unwrap(), "[−0.0012, +0.0130]");
     }
 

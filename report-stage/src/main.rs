@@ -32,8 +32,10 @@ mod report; // everything put together: `report.json`
 // What people see
 mod chart; // numbers to positions on a canvas
 mod command_lines; // commands to print
+mod comparison; // the figures of two experiments, line by line
 mod format; // numbers to text
 mod html; // a page to HTML
+mod labels; // points and their names, without overlap
 mod markdown; // a page to Markdown
 mod page; // the report as headings, sentences, tables and charts
 mod per_brand; // figures to Arrow columns and CSV

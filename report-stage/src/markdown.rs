@@ -10,19 +10,31 @@ use crate::page::blocks::{Block, Cell, Column, Table};
 /// Ids of the sections that are open; a reader unfolds the others.
 const OPEN: [&str; 3] = ["experiments", "distributions", "tiers"];
 
-/// Writes the page as GitHub-flavoured Markdown. Charts and folds are left to the HTML: a pull
-/// request has no room for them.
+/// Ids of the sections whose folds have tables of all experiments.
+const WITH_FOLDS: [&str; 3] = ["experiments", "distributions", "brands"];
+
+/// Writes the page as GitHub-flavoured Markdown. Charts and panels are left to the HTML, as are
+/// most folds: a pull request has no room for them.
 pub fn render(page: &Page) -> String {
     let mut text = format!("# {}\n\n{}\n", page.title, page.subtitle);
     for paragraph in &page.card.text {
         let _ = write!(text, "\n{paragraph}\n");
     }
+    let _ = write!(text, "\n{}\n", page.card.basis.join(" "));
     for warning in &page.card.warnings {
         let _ = write!(text, "\nNote: {warning}\n");
     }
     for section in &page.sections {
         let mut body = String::new();
-        section.blocks.iter().for_each(|block| write_block(&mut body, block));
+        for block in &section.blocks {
+            let blocks = match block {
+                Block::Fold { blocks, .. } if WITH_FOLDS.contains(&section.id) => blocks,
+                block => std::slice::from_ref(block),
+            };
+            for block in blocks {
+                write_block(&mut body, block);
+            }
+        }
         if body.is_empty() {
             continue;
         }
@@ -41,7 +53,7 @@ fn write_block(text: &mut String, block: &Block) {
         Block::Text { text: paragraph } => {
             let _ = write!(text, "\n{paragraph}\n");
         }
-        Block::Table(table) => write_table(text, table),
+        Block::Table(table) | Block::Cards(table) => write_table(text, table),
         Block::Terms { terms } => {
             text.push('\n');
             for term in terms {
@@ -52,7 +64,12 @@ fn write_block(text: &mut String, block: &Block) {
             let _ = write!(text, "\n```sh\n{}\n```\n", lines.join("\n"));
         }
         Block::Chart(_)
-        | Block::Charts { .. }
+        | Block::Drawing { .. }
+        | Block::Grid { .. }
+        | Block::Split { .. }
+        | Block::Keys { .. }
+        | Block::Warning { .. }
+        | Block::Panels { .. }
         | Block::Code { .. }
         | Block::Fold { .. }
         | Block::Explorer(_) => {}
@@ -74,16 +91,15 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
-fn cell(Cell { text, detail, is_code, tone, .. }: &Cell) -> String {
+fn cell(Cell { text, detail, is_code, tone, flags, .. }: &Cell) -> String {
     let text = code_or_data(text, *is_code);
     let text = match tone {
         Some(tone) => format!("{} {text}", tone.arrow()),
         None => text,
     };
-    match detail {
-        Some(detail) => format!("{text} · {detail}"),
-        None => text,
-    }
+    let more = detail.as_deref().into_iter().chain(flags.iter().map(|flag| flag.text));
+    let more: Vec<&str> = more.collect();
+    if more.is_empty() { text } else { format!("{text} · {}", more.join(", ")) }
 }
 
 /// Names of the manifest consist of letters, digits, `_` and `-`, so they are safe as code.

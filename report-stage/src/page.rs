@@ -17,14 +17,18 @@ mod view; // what a section may show
 mod brands; // brand by brand
 mod calibration; // probabilities and audiences
 mod card; // the answer
-mod changes; // the changes as a forest of intervals
 mod definitions; // what each term means
+mod differs; // settings that differ, in a few words
 mod distributions; // brands that reach each F1
-mod experiments; // all experiments
+mod experiments; // all experiments, a line each
 mod explorer; // the table of all brands that can be searched
 mod f1; // the F1 of all brands
+mod figures; // an experiment's figures beside the baseline's
 mod head_to_tail; // by tier and volume
 mod method; // rules, seeds, intervals
+mod movers; // brands gained and lost
+mod overview; // all experiments in one picture
+mod panels; // a panel for each experiment
 mod provenance; // what the report was made from
 mod sample; // what the queries did
 mod sweep; // the experiments of a matrix
@@ -60,16 +64,15 @@ pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
             plural(report.n_brands, "brand"),
             format::mean(report.labels_per_user),
         ),
-        card: card::card(report),
+        card: card::card(&view),
         sections: vec![
             experiments::section(&view),
+            panels::section(&view),
             distributions::section(&view),
-            changes::section(&view),
+            trade_off::section(&view),
             head_to_tail::section(&view),
-            f1::section(&view),
             brands::section(&view),
             users::section(&view),
-            trade_off::section(&view),
             thresholds::section(&view),
             calibration::section(&view),
             training::section(&view),

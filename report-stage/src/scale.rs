@@ -7,7 +7,7 @@ pub enum Scale {
     Linear(f64, f64),
     /// Equal factors; both ends are positive
     Log(f64, f64),
-    /// Square roots from 0 to this: small counts stay visible beside large ones
+    /// Square roots from 0 to this, which is positive: small values stay visible beside large ones
     Sqrt(f64),
 }
 
@@ -32,8 +32,13 @@ impl Scale {
         let (low, high) =
             values.into_iter().fold((0.0, 0.0), |(a, b): (f64, f64), v| (a.min(v), b.max(v)));
         let high = if high > low { high } else { low + 1.0 };
-        let step = step(high - low);
+        let step = step(high - low, 4.0);
         Self::Linear((low / step).floor() * step, (high / step).ceil() * step)
+    }
+
+    /// Linear over the values and 0, with some room at both ends.
+    pub fn around_zero(values: impl IntoIterator<Item = f64>) -> Self {
+        Self::around(values.into_iter().chain([0.0]))
     }
 
     /// Linear over the values, with some room at both ends.
@@ -64,15 +69,17 @@ impl Scale {
         match self {
             Self::Linear(low, high) => (value - low) / (high - low),
             Self::Log(low, high) => (value.max(low) / low).ln() / (high / low).ln(),
-            Self::Sqrt(high) => (value.max(0.0) / high.max(1.0)).sqrt(),
+            Self::Sqrt(high) => (value.max(0.0) / high).sqrt(),
         }
     }
 
     /// The values that get a tick.
-    pub fn ticks(self) -> Vec<f64> {
+    ///
+    /// * `steps`: about as many between ticks of a linear scale.
+    pub fn ticks(self, steps: f64) -> Vec<f64> {
         match self {
             Self::Linear(low, high) => {
-                let step = step(high - low);
+                let step = step(high - low, steps);
                 let first = (low / step - 1e-9).ceil() as i64;
                 let last = (high / step + 1e-9).floor() as i64;
                 (first..=last).map(|i| i as f64 * step).collect()
@@ -87,30 +94,18 @@ impl Scale {
                     .collect()
             }
             Self::Sqrt(high) => {
-                let shares = [0.0, 0.01, 0.1, 0.4, 1.0].map(|share| share * high.max(1.0));
-                let mut ticks: Vec<f64> = shares.iter().map(|&v| round_down(v)).collect();
-                ticks.dedup();
-                ticks
+                [0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0].map(|share| share * high).to_vec()
             }
         }
     }
 }
 
-/// A round step that divides the span into about four.
-fn step(span: f64) -> f64 {
-    let rough = span / 4.0;
+/// A round step that divides the span into about as many.
+fn step(span: f64, steps: f64) -> f64 {
+    let rough = span / steps;
     let power = 10_f64.powf(rough.log10().floor());
     let factor = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|f| f * power >= rough * 0.999);
     factor.unwrap_or(10.0) * power
-}
-
-/// Rounds down to two digits of which the second is 0 or 5: 480 to 450.
-fn round_down(value: f64) -> f64 {
-    if value < 1.0 {
-        return 0.0;
-    }
-    let unit = 10_f64.powf(value.log10().floor()) / 2.0;
-    (value / unit.max(1.0)).floor() * unit.max(1.0)
 }
 
 #[cfg(test)]
@@ -119,17 +114,18 @@ mod tests {
     use crate::format;
 
     fn values(scale: Scale) -> Vec<String> {
-        scale.ticks().into_iter().map(format::tick).collect()
+        scale.ticks(4.0).into_iter().map(format::tick).collect()
     }
 
     #[test]
     fn ticks_are_round_numbers_on_the_scale() {
         assert_eq!(values(Scale::Linear(0.0, 1.0)), ["0", "0.25", "0.5", "0.75", "1"]);
         assert_eq!(values(Scale::Linear(-0.03, 0.05)), ["−0.02", "0", "0.02", "0.04"]);
+        let fine = Scale::Linear(0.0, 1.0).ticks(10.0);
+        assert_eq!(fine.len(), 11);
         assert_eq!(values(Scale::Log(4.0, 5000.0)), ["10", "100", "1k"]);
         assert_eq!(values(Scale::Log(0.008, 0.2)), ["0.01", "0.03", "0.1"]);
-        assert_eq!(values(Scale::Sqrt(600.0)), ["0", "6", "60", "200", "600"]);
-        assert_eq!(values(Scale::Sqrt(0.0)), ["0", "1"]);
+        assert_eq!(values(Scale::Sqrt(1.0)), ["0", "0.05", "0.1", "0.25", "0.5", "0.75", "1"]);
     }
 
     #[test]
@@ -143,5 +139,10 @@ mod tests {
         );
         assert!(matches!(Scale::log([0.0]), Scale::Log(1.0, 10.0)));
         assert!(matches!(Scale::around([]), Scale::Linear(0.0, 1.0)));
+        assert!(
+            matches!(Scale::around_zero([0.1, 0.2]), Scale::Linear(low, high) if low < 0.0 && high > 0.2)
+        );
+        assert!(matches!(Scale::around_zero([]), Scale::Linear(-0.5, 0.5)));
+        assert!((Scale::Sqrt(1.0).share(0.25) - 0.5).abs() < 1e-12);
     }
 }

@@ -6,11 +6,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
-use contract::brands::Tier;
 
-use crate::compare::{Change, Judged};
+use crate::compare::Judged;
+use crate::comparison::{self, Line};
 use crate::experiment::Experiment;
-use crate::figures::{AtK, Figures, SHOWN_KS};
 use crate::format;
 use crate::report::Report;
 use crate::settings;
@@ -97,60 +96,21 @@ pub fn compare(report: &Report) -> String {
 
 /// A row for each figure that differs.
 fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
-    let (a, b, delta) = (&base.figures, &ours.figures, &ours.delta);
-    let mut rows = Vec::new();
-    let mut metric = |what: &str, a: Option<f64>, b: Option<f64>, change: Judged| {
-        if a != b {
-            rows.push(vec![
-                what.to_owned(),
-                format::metric(a),
-                format::metric(b),
-                format::change(change.abs, change.rel),
-                format::interval(change.ci95).unwrap_or_default(),
-            ]);
-        }
+    let row = |line: Line| {
+        let values = [base, ours].map(|e| line.value(&e.figures));
+        let Judged { abs, rel, ci95, .. } = line.change;
+        let (text, change): (fn(Option<f64>) -> String, _) = if line.is_count {
+            (|n| format::maybe_count(n.map(|n| n as u64)), format::count_change(abs, rel))
+        } else {
+            (format::metric, format::change(abs, rel))
+        };
+        let indent = if line.is_part { "  " } else { "" };
+        let name = format!("{indent}{}", line.name);
+        let [base, ours] = values.map(text);
+        let interval = format::interval(ci95).unwrap_or_default();
+        (values[0] != values[1]).then(|| vec![name, base, ours, change, interval])
     };
-    let plain = |Change { abs, rel }| Judged { abs, rel, ..Judged::default() };
-    metric("item macro F1", a.item.macro_f1, b.item.macro_f1, delta.item_f1);
-    for tier in Tier::ALL {
-        let of = |figures: &Figures| figures.item.by_tier.get(tier).macro_f1;
-        metric(&format!("  {}", tier.name()), of(a), of(b), *delta.by_tier.get(tier));
-    }
-    metric("user F1", a.user.f1, b.user.f1, delta.user_f1);
-    metric("  precision", a.user.precision, b.user.precision, plain(delta.user_precision));
-    metric("  recall", a.user.recall, b.user.recall, plain(delta.user_recall));
-    for (name, a, b, changes) in [
-        ("P", &a.user.precision_at, &b.user.precision_at, &delta.precision_at),
-        ("R", &a.user.recall_at, &b.user.recall_at, &delta.recall_at),
-        ("nDCG", &a.user.ndcg_at, &b.user.ndcg_at, &delta.ndcg_at),
-    ] {
-        for (k, &change) in changes.iter().filter(|(k, _)| SHOWN_KS.contains(k)) {
-            let at = |values: &AtK| values.get(k).copied().flatten();
-            metric(&format!("  {name}@{k}"), at(a), at(b), plain(change));
-        }
-    }
-    metric("micro F1", a.micro.f1, b.micro.f1, delta.micro_f1);
-    metric("MAP", a.map, b.map, plain(delta.map));
-    let mut count = |what: String, a: Option<u64>, b: Option<u64>| {
-        if a != b {
-            let change = a.zip(b).map(|(a, b)| b as f64 - a as f64);
-            let rel = change.zip(a).filter(|&(_, a)| a > 0).map(|(change, a)| change / a as f64);
-            let change = format::count_change(change, rel);
-            rows.push(vec![
-                what,
-                format::maybe_count(a),
-                format::maybe_count(b),
-                change,
-                String::new(),
-            ]);
-        }
-    };
-    for (low, &n) in &b.buckets {
-        count(format!("brands at F1 ≥ {low}"), a.buckets[low], n);
-    }
-    count("brands never predicted".to_owned(), a.n_never_predicted, b.n_never_predicted);
-    count("users without a correct brand".to_owned(), a.user.n_without_hit, b.user.n_without_hit);
-    rows
+    comparison::lines(ours, Some(&base.figures)).into_iter().filter_map(row).collect()
 }
 
 fn row(report: &Report, e: &Experiment) -> Vec<String> {

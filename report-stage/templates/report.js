@@ -1,7 +1,101 @@
-// Searches, sorts and pages the table of all brands. The rest of the page works without a script.
+// What a script adds; all figures are on the page without it.
+
+// A link into something closed opens it. `#NAME` is the panel of an experiment too.
 (function () {
   "use strict";
-  const PAGE = 25;
+  function reveal() {
+    const id = decodeURIComponent(location.hash.slice(1));
+    const target = id && (document.getElementById(id) || document.getElementById("experiment-" + id));
+    if (!target) return;
+    for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+    target.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  // A second click on the same link changes no hash.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link && link.hash === location.hash) setTimeout(reveal);
+  });
+  reveal();
+})();
+
+// Links to terms say on hover what these mean.
+(function () {
+  "use strict";
+  for (const link of document.querySelectorAll('a[href^="#term-"]:not([title])')) {
+    link.title = document.getElementById(link.hash.slice(1))?.nextElementSibling?.textContent ?? "";
+  }
+})();
+
+// Marks the section in view in the contents.
+(function () {
+  "use strict";
+  const links = [...document.querySelectorAll("nav a")];
+  const targets = links.map((link) => document.getElementById(link.hash.slice(1)));
+  let current = null;
+  function mark() {
+    let last = 0;
+    targets.forEach((target, i) => {
+      const place = target.closest("details.section") ?? target;
+      if (place.getBoundingClientRect().top < 120) last = i;
+    });
+    if (links[last] === current) return;
+    current?.removeAttribute("aria-current");
+    current = links[last];
+    current.setAttribute("aria-current", "true");
+    const list = current.closest("ul");
+    list.scrollLeft = current.offsetLeft - list.clientWidth / 2;
+  }
+  addEventListener("scroll", mark, { passive: true });
+  mark();
+})();
+
+// Sorts the rows of a table: largest first, smallest first, as they were.
+(function () {
+  "use strict";
+  const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+  function value(cell) {
+    if (cell.dataset.sort) return Number(cell.dataset.sort);
+    const text = cell.firstChild?.textContent.trim() ?? "";
+    if (text === "" || text === "–") return null;
+    const number = Number(text.replace(/,/g, "").replace("−", "-"));
+    return Number.isFinite(number) ? number : text;
+  }
+  function order(a, b, sign) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    const both = typeof a === "number" && typeof b === "number";
+    return sign * (both ? a - b : collator.compare(a, b));
+  }
+  for (const table of document.querySelectorAll("table.cards, table.sortable")) {
+    const body = table.tBodies[0];
+    const original = [...body.rows];
+    if (original.length < 3 || table.closest(".panel")) continue;
+    const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+    heads.forEach((head, place) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.setAttribute("aria-label", "Sort by " + head.textContent.trim());
+      button.addEventListener("click", () => {
+        const next = { descending: "ascending", ascending: null }[head.ariaSort];
+        const way = next === undefined ? "descending" : next;
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        if (way) head.setAttribute("aria-sort", way);
+        const sign = way === "descending" ? -1 : 1;
+        const rows = way
+          ? [...original].sort((a, b) => order(value(a.cells[place]), value(b.cells[place]), sign))
+          : original;
+        body.replaceChildren(...rows);
+      });
+      head.append(button);
+    });
+  }
+})();
+
+// Searches, sorts and pages the table of all brands.
+(function () {
+  "use strict";
+  const PAGE = 12;
   const at = (id) => document.getElementById("brands-" + id);
   if (!at("data")) return;
   const { brands, experiments, meanings } = JSON.parse(at("data").textContent);
@@ -31,7 +125,7 @@
     { title: "Change", value: (i, e, c) => minus(f1(e, i), f1(c, i)), text: signed },
     {
       title: "Threshold",
-      value: (i, e) => (e.threshold ? e.threshold[i] : null),
+      value: (i, e) => (Array.isArray(e.threshold) ? e.threshold[i] : e.threshold),
       text: (v) => (v === null ? "–" : v.toPrecision(3)),
     },
   ].filter((column) => !column.hidden);
@@ -69,7 +163,7 @@
         columns.forEach((column, place) => {
           const cell = document.createElement(place === 0 ? "th" : "td");
           if (place === 0) cell.scope = "row";
-          if (!column.words) cell.className = "number";
+          if (column.words) cell.className = "words";
           cell.textContent = column.text(column.value(i, shown, compared), i);
           row.append(cell);
         });
@@ -115,4 +209,18 @@
   at("next").addEventListener("click", () => (state.page++, draw()));
   for (const id of ["controls", "region", "pages"]) at(id).hidden = false;
   draw();
+})();
+
+// Says on a phone which tables scroll.
+(function () {
+  "use strict";
+  for (const region of document.querySelectorAll(".scroll")) {
+    const hint = document.createElement("span");
+    hint.className = "hint";
+    hint.textContent = "scrolls sideways →";
+    region.before(hint);
+    const look = () => (hint.hidden = region.scrollWidth <= region.clientWidth);
+    new ResizeObserver(look).observe(region);
+    look();
+  }
 })();

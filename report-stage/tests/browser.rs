@@ -81,8 +81,13 @@ fn page() -> String {
 }
 
 const LOOK: &str = "
+    const screens = document.documentElement.scrollHeight / 900;
+    scrollTo({ top: 1e6, behavior: 'instant' });
+    const contents = document.querySelector('nav').getBoundingClientRect().top;
+    scrollTo({ top: 0, behavior: 'instant' });
     const colour = (name) => getComputedStyle(document.body)[name];
     return {
+        screens, contents,
         requests: performance.getEntriesByType('resource').length,
         ground: colour('backgroundColor'), ink: colour('color'),
         overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -112,6 +117,8 @@ fn the_page_logs_nothing_and_fits_every_window() {
         let Visit { console, findings } = visit(&chromium, &html, LOOK, window);
         assert!(console.is_empty(), "{console:?}");
         assert_eq!(findings["requests"], 0);
+        assert!(findings["screens"].as_f64().unwrap() < 8.0, "{findings}");
+        assert_eq!(findings["contents"], 0, "the contents stay in view");
         assert_eq!(findings["overflow"], 0, "{findings}");
         assert_eq!(findings["unnamed"], 0, "every chart has a title and a description");
         assert!(findings["charts"].as_u64().unwrap() > 8, "{findings}");
@@ -167,6 +174,116 @@ fn all_brands_are_searched_sorted_and_compared() {
     let of_bau =
         ["70", "head", "4,000", "60", "30", "1.000", "0.500", "0.667", "0.667", "0.000", "0.250"];
     is("bau", serde_json::json!(of_bau));
+}
+
+/// The overlaps of the names in a chart: with each other, and with the edges of the drawing.
+const NAMES: &str = "
+    const charts = [...document.querySelectorAll('.answer svg[role=img]')].filter((svg) => svg.checkVisibility());
+    const boxes = (svg) => [...svg.querySelectorAll('text.label, text.quadrant')].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    const over = ([, a], [, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+    const found = { charts: charts.length, names: [], overlaps: [], outside: [] };
+    for (const svg of charts) {
+        const all = boxes(svg), frame = svg.getBoundingClientRect();
+        found.names.push(...all.map(([name]) => name));
+        all.forEach((a, i) => all.slice(i + 1).filter((b) => over(a, b)).forEach((b) => found.overlaps.push(a[0] + '|' + b[0])));
+        all.filter(([, box]) => box.left < frame.left - 1 || box.right > frame.right + 1).forEach(([name]) => found.outside.push(name));
+    }
+    found.inView = document.documentElement.clientWidth >= charts[0].getBoundingClientRect().right;
+    return found;";
+
+#[test]
+fn every_experiment_is_named_in_the_chart_of_all() {
+    let Some(chromium) = chromium() else { return };
+    let html = page();
+    for size in [(1400, 900), (500, 900)] {
+        let window = Window { size, is_dark: false };
+        let Visit { findings, .. } = visit(&chromium, &html, NAMES, &window);
+        assert_eq!(findings["charts"], 1, "one drawing for each width: {findings}");
+        let names = findings["names"].to_string();
+        assert!(names.contains("bau (baseline)") && names.contains("good (best)"), "{names}");
+        assert_eq!(findings["overlaps"], serde_json::json!([]));
+        assert_eq!(findings["outside"], serde_json::json!([]));
+        assert_eq!(findings["inView"], true);
+    }
+}
+
+#[test]
+fn a_phone_shows_the_verdict_and_both_levels_of_an_experiment_together() {
+    let Some(chromium) = chromium() else { return };
+    let script = "
+        const row = [...document.querySelectorAll('table.cards tbody tr')].find((row) => row.textContent.includes('good'));
+        const place = (name) => row.querySelector('td.' + name).getBoundingClientRect();
+        const [verdict, item, user] = ['verdict', 'item-change', 'user-change'].map(place);
+        const width = document.documentElement.clientWidth;
+        return {
+            first: verdict.bottom <= item.top + 1 && item.bottom <= user.top + 1,
+            whole: [verdict, item, user].every((box) => box.left >= 0 && box.right <= width && box.width > 0),
+            near: row.getBoundingClientRect().height < 260,
+            words: row.querySelector('td.verdict').textContent,
+            hints: [...document.querySelectorAll('.scroll')].filter((region) =>
+                region.checkVisibility() && region.scrollWidth > region.clientWidth
+                && region.previousElementSibling.hidden).length,
+        };";
+    let window = Window { size: (500, 900), is_dark: false };
+    let Visit { findings, .. } = visit(&chromium, &page(), script, &window);
+    assert_eq!(findings["first"], true, "{findings}");
+    assert_eq!(findings["whole"], true, "{findings}");
+    assert_eq!(findings["near"], true, "{findings}");
+    assert_eq!(findings["words"], "better for both");
+    assert_eq!(findings["hints"], 0, "a table that scrolls says so");
+}
+
+#[test]
+fn a_link_opens_the_panel_of_an_experiment() {
+    let Some(chromium) = chromium() else { return };
+    let script = "
+        const panel = (name) => document.getElementById('experiment-' + name).closest('details');
+        const found = { closed: !panel('good').open && !panel('bau').open };
+        location.hash = '#good'; dispatchEvent(new Event('hashchange')); found.byName = panel('good').open;
+        location.hash = '#experiment-bau'; dispatchEvent(new Event('hashchange')); found.byId = panel('bau').open;
+        location.hash = '#term-f1'; dispatchEvent(new Event('hashchange'));
+        found.term = document.getElementById('term-f1').checkVisibility();
+        const parts = (name) => [...panel(name).querySelectorAll('figcaption')].map((part) => part.textContent);
+        found.good = parts('good'); found.bau = parts('bau');
+        return found;";
+    let Visit { console, findings } = visit(&chromium, &page(), script, &DESKTOP);
+    assert!(console.is_empty(), "{console:?}");
+    for key in ["closed", "byName", "byId", "term"] {
+        assert_eq!(findings[key], true, "{key}: {findings}");
+    }
+    let good = findings["good"].to_string();
+    for part in [
+        "Where",
+        "this F1",
+        "by volume",
+        "recall",
+        "other decisions",
+        "Audience",
+        "Calibration",
+        "Training",
+    ] {
+        assert!(good.contains(part), "{part}: {good}");
+    }
+    let bau = findings["bau"].to_string();
+    assert!(!bau.contains("Where") && bau.contains("Calibration"), "the baseline has no change");
+}
+
+#[test]
+fn tables_are_sorted_by_their_headings_and_back() {
+    let Some(chromium) = chromium() else { return };
+    let script = "
+        const table = document.querySelector('table.cards');
+        const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].querySelector('code').textContent);
+        const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+        const sort = (title) => { heads.find((head) => head.textContent.trim() === title).querySelector('button').click(); return names(); };
+        return { before: names(), down: sort('change'), up: sort('change'), back: sort('change') };";
+    let Visit { findings, .. } = visit(&chromium, &page(), script, &DESKTOP);
+    let is = |key: &str, names: [&str; 3]| {
+        assert_eq!(findings[key], serde_json::json!(names), "{key}");
+    };
+    is("before", ["bau", "good", "never_run"]);
+    is("down", ["good", "bau", "never_run"]);
+    is("back", ["bau", "good", "never_run"]);
 }
 
 /// The tests above would fail if the page logged a message.

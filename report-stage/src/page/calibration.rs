@@ -1,6 +1,8 @@
 //! Probabilities against labels, audiences against users who have the brand.
 
-use crate::calibration::{Band, Calibration};
+use metrics::Counts;
+
+use crate::calibration::{Band, Calibration, Reliability};
 use crate::chart::{Chart, Key, Panel, Place};
 use crate::experiment::Experiment;
 use crate::format;
@@ -10,23 +12,24 @@ use crate::scale::Scale;
 use crate::settings;
 
 pub fn section(view: &View) -> Section {
-    let pair: Vec<(&Experiment, &Calibration)> =
-        view.pair().into_iter().filter_map(|(_, e)| Some((e, e.calibration.as_ref()?))).collect();
-    let mut blocks = vec![
-        Block::text(
-            "The labels that the probabilities expect against the labels found, before and after calibration; then the \
-             users predicted to have a brand against the users who have it.",
-        ),
-        Block::Table(table(view)),
-    ];
-    if !pair.is_empty() {
-        blocks.push(Block::Chart(reliability(&pair)));
-        blocks.push(Block::Chart(audiences(view)));
-    }
     let known = view.experiments().into_iter();
     let tables = known.filter_map(|e| Some(Block::Table(bands(e, e.calibration.as_ref()?))));
-    blocks.push(Block::fold("Reliability of every experiment", tables.collect()));
-    Section { id: "calibration", title: "Calibration and audience size", blocks }
+    let blocks = vec![
+        Block::text(
+            "The labels that the probabilities expect against the labels found, before and after calibration; then the \
+             users predicted to have a brand against the users who have it. With several seeds, those of the first.",
+        ),
+        Block::Table(table(view)),
+        Block::fold("Reliability of every experiment", tables.collect()),
+    ];
+    Section {
+        id: "calibration",
+        title: "Calibration and audience size",
+        short: Some("Calibration"),
+        closed: Some("labels expected and found, audiences predicted and found, by experiment"),
+        blocks,
+        ..Section::default()
+    }
 }
 
 fn table(view: &View) -> Table {
@@ -75,36 +78,40 @@ fn table(view: &View) -> Table {
     }
 }
 
-fn reliability(pair: &[(&Experiment, &Calibration)]) -> Chart {
-    let sides = pair.iter().flat_map(|(_, c)| [&c.before, &c.after]);
-    let values = sides.flat_map(|side| points(&side.bands)).flat_map(|(x, y)| [x, y]);
-    let scale = Scale::log(values);
-    let panel = |(i, (e, c)): (usize, &(&Experiment, &Calibration))| {
-        let place = Place { left: 70.0 + 360.0 * i as f64, top: 24.0, width: 275.0, height: 240.0 };
-        let mut panel =
-            Panel::new(place, &e.name, (scale, "mean probability"), (scale, "share of labels"));
-        diagonal(&mut panel, scale);
-        for (class, side) in [("base", &c.before), ("main", &c.after)] {
-            panel.line(class, points(&side.bands));
-            for (x, y) in points(&side.bands) {
-                let [expected, found] = [x, y].map(format::probability);
-                panel.dot(class, (x, y), format!("{expected} expected, {found} found"));
-            }
+/// Mean probability against the share of labels; `None` where they are not known.
+pub fn reliability(e: &Experiment) -> Option<Chart> {
+    let c = e.calibration.as_ref()?;
+    let values = [&c.before, &c.after].into_iter().flat_map(|side| points(&side.bands));
+    let scale = Scale::log(values.flat_map(|(x, y)| [x, y]));
+    let (x, y) = ((scale, "mean probability"), (scale, "share of labels"));
+    let place = Place { left: 58.0, width: 272.0, ..Place::SMALL };
+    let mut panel = Panel::new(place, "", x, y);
+    diagonal(&mut panel, scale);
+    for (class, side) in [("third", &c.before), ("main", &c.after)] {
+        panel.line(class, points(&side.bands));
+        for (x, y) in points(&side.bands) {
+            let [expected, found] = [x, y].map(format::probability);
+            panel.dot(class, (x, y), format!("{expected} expected, {found} found"));
         }
-        panel
-    };
-    Chart {
-        title: "Reliability: mean probability against the share of labels".to_owned(),
-        description: "One dot for each band of probability. On the diagonal, as many labels are found as the probabilities expect. The figures of every band are in the tables below.".to_owned(),
-        width: 720.0,
-        height: 312.0,
-        panels: pair.iter().enumerate().map(panel).collect(),
-        keys: vec![
-            Key::line("base", "before calibration"),
-            Key::line("main", "after calibration"),
-            Key::line("guide", "as many labels found as expected"),
-        ],
     }
+    let ratio = |side: &Reliability| format::mean(side.expected_ratio);
+    Some(Chart {
+        title: format!("Calibration: {} labels expected for each found", ratio(&c.after)),
+        description: format!(
+            "Mean probability against the share of labels, {}, a dot for each band of probability. On the diagonal, as many labels \
+             are found as the probabilities expect: {} for each found before calibration, {} after. The figures of every \
+             band are in the section Calibration.",
+            e.name,
+            ratio(&c.before),
+            ratio(&c.after)
+        ),
+        keys: vec![
+            Key::line("third", "before calibration"),
+            Key::line("main", "after"),
+            Key::line("guide", "as expected"),
+        ],
+        ..Chart::of(panel)
+    })
 }
 
 /// Mean probability and share of labels of each band, where a logarithmic scale can show them.
@@ -119,34 +126,64 @@ fn diagonal(panel: &mut Panel, scale: Scale) {
     panel.line("guide", ends.map(|end| (end, end)));
 }
 
-/// Where a brand that is never predicted is drawn: a logarithmic scale has no 0.
-const NOBODY: f64 = 0.5;
+/// Brands of similar support that share a point.
+const N_GROUPS: usize = 12;
 
-fn audiences(view: &View) -> Chart {
-    let counts = |e: &Experiment| {
-        let with_support = view.counts(e).iter().filter(|c| c.support() > 0);
-        with_support
-            .map(|c| (c.support() as f64, (c.predicted() as f64).max(NOBODY)))
-            .collect::<Vec<_>>()
-    };
-    let pair = view.pair();
-    let scale = Scale::log(pair.iter().flat_map(|(_, e)| counts(e)).flat_map(|(x, y)| [x, y]));
-    let panel = |(i, (class, e)): (usize, &(&'static str, &Experiment))| {
-        let place = Place { left: 70.0 + 360.0 * i as f64, top: 24.0, width: 275.0, height: 240.0 };
-        let mut panel =
-            Panel::new(place, &e.name, (scale, "users who have it"), (scale, "users predicted"));
-        diagonal(&mut panel, scale);
-        panel.dots(if *class == "base" { "base-cloud" } else { "main-cloud" }, counts(e));
+/// Users predicted divided by users who have the brand, by how many have it; `None` without brands.
+pub fn audiences(view: &View, e: &Experiment) -> Option<Chart> {
+    let pair: Vec<(&'static str, Vec<[f64; 4]>)> =
+        view.pair_with(e).into_iter().map(|(class, e)| (class, ratios(view.counts(e)))).collect();
+    let all = || pair.iter().flat_map(|(_, groups)| groups);
+    all().next()?;
+    let supports = Scale::log(all().map(|group| group[0]));
+    let high = all().map(|group| group[3]).fold(2.0, f64::max).min(8.0);
+    let y = (Scale::Linear(0.0, high), "predicted ÷ found");
+    let mut panel = Panel::new(Place::SMALL, "", (supports, "test users who have the brand"), y);
+    panel.line("guide", [(supports.low(), 1.0), (supports.high(), 1.0)]);
+    for (class, groups) in &pair {
+        if *class == "main" {
+            for &[support, lower, _, upper] in groups {
+                panel.line("range", [(support, lower.min(high)), (support, upper.min(high))]);
+            }
+        }
         panel
-    };
-    Chart {
-        title: "Audience size: users predicted against users who have the brand".to_owned(),
-        description: "One dot for each brand with support; brands that are never predicted are at the lower edge. The ratios are in the table above, those of every brand in per_brand.csv.".to_owned(),
-        width: 720.0,
-        height: 312.0,
-        panels: pair.iter().enumerate().map(panel).collect(),
-        keys: vec![Key::line("guide", "as many users predicted as have the brand")],
+            .line(class, groups.iter().map(|&[support, _, median, _]| (support, median.min(high))));
     }
+    let within = e.calibration.as_ref().map(|c| &c.audience);
+    let within = within.map_or_else(String::new, |audience| {
+        format!(
+            " {} of {} brands are predicted for half to twice as many users as have them.",
+            format::count(audience.n_within_double),
+            format::count(audience.n_brands)
+        )
+    });
+    Some(Chart {
+        title: "Audience size: predicted over found".to_owned(),
+        description: format!(
+            "{}: users predicted divided by users who have the brand. Lines: medians of groups of brands with similar \
+             support; bars: the middle half of the brands. Cut at {high:.0}.{within}",
+            e.name
+        ),
+        ..Chart::of(panel)
+    })
+}
+
+/// Of each group of brands with similar support: the median support, and the quartiles of users
+/// predicted divided by users who have the brand.
+fn ratios(counts: &[Counts]) -> Vec<[f64; 4]> {
+    let mut brands: Vec<(f64, f64)> = counts
+        .iter()
+        .filter(|c| c.support() > 0)
+        .map(|c| (c.support() as f64, c.predicted() as f64 / c.support() as f64))
+        .collect();
+    brands.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let group = |group: &[(f64, f64)]| {
+        let mut of_group: Vec<f64> = group.iter().map(|&(_, ratio)| ratio).collect();
+        of_group.sort_by(f64::total_cmp);
+        let at = |share: f64| of_group[(share * (of_group.len() - 1) as f64).round() as usize];
+        [group[group.len() / 2].0, at(0.25), at(0.5), at(0.75)]
+    };
+    brands.chunks(brands.len().div_ceil(N_GROUPS).max(1)).map(group).collect()
 }
 
 fn bands(e: &Experiment, of: &Calibration) -> Table {
@@ -172,5 +209,22 @@ fn bands(e: &Experiment, of: &Calibration) -> Table {
         ),
         columns,
         rows: of.before.bands.iter().zip(&of.after.bands).map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thirteen brands make seven groups of two: supports 1 and 2 are the first.
+    #[test]
+    fn audiences_are_grouped_by_support() {
+        let of = |support: u64| Counts { tp: support, fp: support, fn_: 0 };
+        let mut counts: Vec<Counts> = (1..=13).map(of).collect();
+        counts.push(Counts { tp: 0, fp: 5, fn_: 0 }); // nobody has it
+        let groups = ratios(&counts);
+        assert_eq!(groups.len(), 7);
+        assert_eq!(groups[0], [2.0, 2.0, 2.0, 2.0]);
+        assert!(ratios(&[]).is_empty());
     }
 }

@@ -13,6 +13,8 @@ pub fn section(report: &Report) -> Section {
     Section {
         id: "definitions",
         title: "Definitions",
+        closed: Some("what every term means"),
         blocks: vec![Block::Terms { terms: report.definitions.iter().map(term).collect() }],
+        ..Section::default()
     }
 }

@@ -5,25 +5,32 @@ use contract::brands::Tier;
 use crate::compare::Change;
 use crate::experiment::Experiment;
 use crate::format;
-use crate::page::blocks::{Block, Cell, Column, Row, RowClass, Section, Table};
+use crate::page::blocks::{Block, Cell, Column, Row, RowClass, Section, Table, Width};
+use crate::page::f1;
 use crate::page::view::{UNDEFINED, View, count, why};
 
 pub fn section(view: &View) -> Section {
     let floor = &view.report.floor;
+    let floor = Block::text(format!(
+        "The trivial floor needs no model: predicting every brand for every user reaches an item macro F1 of {} and a \
+         user F1 of {}. The ceiling is what the best thresholds for the test users themselves would reach: a bound, \
+         not a result.",
+        format::metric(floor.macro_f1),
+        format::metric(floor.user_f1),
+    ));
+    let tables = [buckets(view), never_predicted(view), f1::bands(view)].map(Block::Table);
     Section {
         id: "distributions",
         title: "Distributions",
+        width: Width::Half,
         blocks: vec![
-            Block::text(format!(
-                "The trivial floor needs no model: predicting every brand for every user reaches an item macro F1 of {} \
-                 and a user F1 of {}. The ceiling is what the best thresholds for the test users themselves would reach: \
-                 a bound, not a result.",
-                format::metric(floor.macro_f1),
-                format::metric(floor.user_f1),
-            )),
-            Block::Table(buckets(view)),
-            Block::Table(never_predicted(view)),
+            f1::drawing(view),
+            Block::fold(
+                "Brands at each F1 from the trivial floor to the ceiling, and brands never predicted",
+                std::iter::once(floor).chain(tables).collect(),
+            ),
         ],
+        ..Section::default()
     }
 }
 

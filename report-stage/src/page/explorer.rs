@@ -38,7 +38,7 @@ pub fn explorer(view: &View) -> Explorer {
             "name": e.name,
             "tp": counts.iter().map(|c| c.tp).collect::<Vec<_>>(),
             "fp": counts.iter().map(|c| c.fp).collect::<Vec<_>>(),
-            "threshold": thresholds.map(|all| all.iter().map(threshold).collect::<Vec<_>>()),
+            "threshold": thresholds.map(|all| one_or_all(all.iter().map(threshold).collect())),
         }))
     };
     let supports = scored.first().and_then(|e| view.trial(e).scored.as_ref());
@@ -66,6 +66,14 @@ pub fn explorer(view: &View) -> Explorer {
     }
 }
 
+/// One value where all are the same.
+fn one_or_all(values: Vec<Value>) -> Value {
+    match values.split_first() {
+        Some((first, rest)) if rest.iter().all(|value| value == first) => first.clone(),
+        _ => Value::Array(values),
+    }
+}
+
 /// An id as text: a script cannot hold every whole number.
 fn id_text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), |text| visible_line(text).into_owned())
@@ -84,6 +92,13 @@ fn inert(data: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_threshold_for_all_brands_is_one_number() {
+        assert_eq!(one_or_all(vec![json!(0.5), json!(0.5)]), json!(0.5));
+        assert_eq!(one_or_all(vec![json!(0.5), json!(0.25)]), json!([0.5, 0.25]));
+        assert_eq!(one_or_all(Vec::new()), json!([]));
+    }
 
     #[test]
     fn large_ids_keep_their_digits() {

@@ -3,7 +3,7 @@
 use contract::brands::Tier;
 use contract::words::plural;
 
-use crate::chart::{Chart, Key, Panel, Place};
+use crate::chart::{Chart, Panel, Place};
 use crate::compare::Judged;
 use crate::experiment::Experiment;
 use crate::figures::VolumeItem;
@@ -55,11 +55,13 @@ impl Group {
 
 pub fn section(view: &View) -> Section {
     let groups = groups(view);
-    let mut columns =
-        vec![Column::words("Experiment"), Column::number("All brands").of("item level")];
+    let mut columns = vec![
+        Column::words("Experiment"),
+        Column::number("All brands").of("item level").class("heat"),
+    ];
     columns.extend(groups.iter().map(|group| {
         let title = format!("{}, {}", group.title, plural(group.n_brands, "brand"));
-        Column::number(title).of(group.term())
+        Column::number(title).of(group.term()).class("heat")
     }));
     let cells = |e: &Experiment| {
         let mut cells = vec![cell(view, e, e.figures.item.macro_f1, &e.delta.item_f1)];
@@ -68,15 +70,18 @@ pub fn section(view: &View) -> Section {
         cells
     };
     let table = Table {
-        caption: "Change of item macro F1 by tier and by volume, and its value below; the baseline's row has values \
-                  only. A change is marked if its 95% interval excludes 0"
+        caption: "Change of item macro F1 by tier and by volume, and its value in grey; the baseline's row has values \
+                  only. A change is coloured if its 95% interval excludes 0"
             .to_owned(),
         columns,
         rows: view.rows(cells),
     };
-    let mut blocks = vec![Block::Table(table)];
-    blocks.extend(dumbbell(view, &groups).map(Block::Chart));
-    Section { id: "tiers", title: "Head to tail", blocks }
+    Section {
+        id: "tiers",
+        title: "Head to tail",
+        blocks: vec![Block::Table(table)],
+        ..Section::default()
+    }
 }
 
 fn groups(view: &View) -> Vec<Group> {
@@ -105,12 +110,17 @@ fn cell(view: &View, e: &Experiment, value: Option<f64>, change: &Judged) -> Cel
     if view.is_baseline(e) || change.abs.is_none() {
         return metric(e, value);
     }
-    let cell = Cell::text(format::points(change.abs)).with(Some(format::metric(value)));
-    Cell { tone: shade(change), ..cell }
+    Cell {
+        tone: shade(change),
+        title: format::interval(change.ci95).map(|interval| format!("95% interval {interval}")),
+        ..Cell::text(format::points(change.abs))
+            .with(Some(format::metric(value)))
+            .sorted_by(change.abs)
+    }
 }
 
 /// A stronger colour for a larger change; `None` where it is not clear.
-fn shade(change: &Judged) -> Option<Tone> {
+pub fn shade(change: &Judged) -> Option<Tone> {
     let abs = change.abs?.abs();
     let strength = usize::from(abs >= 0.03) + usize::from(abs >= 0.1);
     match change.outcome() {
@@ -120,48 +130,51 @@ fn shade(change: &Judged) -> Option<Tone> {
     }
 }
 
-const ROW: f64 = 24.0;
-const NAMES: f64 = 210.0;
-const WIDTH: f64 = 420.0;
+const ROW: f64 = 19.0;
+const NAMES: f64 = 104.0;
+/// Left of the names.
+const MARGIN: f64 = 12.0;
+const WIDTH: f64 = 204.0;
 
-fn dumbbell(view: &View, groups: &[Group]) -> Option<Chart> {
-    let (base, main) = view.baseline().zip(view.selected())?;
-    let height = ROW * groups.len() as f64;
-    let values = groups.iter().flat_map(|g| [g.value(base), g.value(main)]).flatten();
-    let place = Place { left: NAMES, top: 8.0, width: WIDTH, height };
-    let rows = Scale::Linear(groups.len() as f64, 0.0);
-    let mut panel = Panel::new(place, "", (Scale::from_zero(values), "item macro F1"), (rows, ""));
+/// Where an experiment changed the brands' F1, with intervals; `None` where nothing is compared.
+pub fn of_experiment(view: &View, e: &Experiment) -> Option<Chart> {
+    e.outcomes?;
+    let groups = groups(view);
+    let all = ("all brands".to_owned(), e.delta.item_f1);
+    let of_groups = groups.iter().map(|group| {
+        let title = group.title.trim_start_matches("volume ");
+        (format!("{title} ({})", format::count(group.n_brands)), group.change(e))
+    });
+    let rows: Vec<(String, Judged)> = std::iter::once(all).chain(of_groups).collect();
+    let height = ROW * rows.len() as f64;
+    let place = Place { left: MARGIN + NAMES, top: 10.0, width: WIDTH, height };
+    let ends = rows.iter().filter_map(|(_, judged)| judged.ci95).flatten();
+    let x = (Scale::around_zero(ends), "change of item macro F1");
+    let y = Scale::Linear(rows.len() as f64, 0.0);
+    let mut panel = Panel::new(place, "", x, (y, "")).of_changes();
     panel.y.ticks.clear();
-    for (row, group) in groups.iter().enumerate() {
+    panel.line("zero", [(0.0, 0.0), (0.0, rows.len() as f64)]);
+    for (row, (title, judged)) in rows.iter().enumerate() {
         let y = row as f64 + 0.5;
-        let title = format!("{} ({})", group.title, format::count(group.n_brands));
-        panel.text("name", (-8.0, y * ROW + 4.0), "end", title);
-        let (from, to) = (group.value(base), group.value(main));
-        if let (Some(from), Some(to)) = (from, to) {
-            panel.line("main", [(from, y), (to, y)]);
-        }
-        let mark = |value: Option<f64>, e: &Experiment| {
-            value.map(|value| (value, format!("{}: {}", e.name, format::metric(Some(value)))))
+        panel.text("name", (-8.0, y * ROW + 4.0), "end", title.clone());
+        let Judged { abs: Some(abs), ci95: Some([low, high]), .. } = *judged else { continue };
+        let class = match judged.outcome() {
+            Outcome::Better => "better",
+            Outcome::Worse => "worse",
+            Outcome::NoClearChange | Outcome::NotSettled | Outcome::Undefined => "unclear",
         };
-        if let Some((value, title)) = mark(from, base) {
-            panel.dot("base", (value, y), title);
-        }
-        if let Some((value, title)) = mark(to, main) {
-            panel.dot("main", (value, y), title);
-        }
+        panel.line(class, [(low, y), (high, y)]);
+        let interval = format::interval(judged.ci95).unwrap_or_default();
+        let change = format::change(judged.abs, judged.rel);
+        panel.dot(class, (abs, y), format!("{title}: {change}, {interval}"));
     }
     Some(Chart {
-        title: format!("Item macro F1 by tier and volume: {} and {}", base.name, main.name),
+        title: "Where: change by tier and by volume".to_owned(),
         description: format!(
-            "From the baseline {} to {}, for each tier and volume band. The figures are in the table above.",
-            base.name, main.name
+            "Change of the item macro F1 of {} against the baseline, with 95% intervals, for all brands, each tier and \
+             each volume band. The figures are in the section Head to tail.",
+            e.name
         ),
-        width: NAMES + WIDTH + 20.0,
-        height: height + 52.0,
-        panels: vec![panel],
-        keys: vec![
-            Key::dot("base", format!("`{}`, the baseline", base.name)),
-            Key::dot("main", format!("`{}`", main.name)),
-        ],
+        ..Chart::of(panel)
     })
 }

@@ -58,7 +58,7 @@ pub fn section(view: &View) -> Section {
     if !left_out.is_empty() {
         blocks.push(Block::text(format!("Left out: {}.", left_out.join("; "))));
     }
-    Section { id: "method", title: "Method", blocks }
+    Section { id: "method", title: "Method", blocks, ..Section::default() }
 }
 
 /// Which experiments derive their thresholds from the test users' own probabilities.

@@ -32,6 +32,8 @@ pub fn section(report: &Report) -> Section {
     Section {
         id: "provenance",
         title: "Provenance, files, and how to make them again",
+        short: Some("Provenance"),
+        closed: Some("manifest and data, commands, fingerprints"),
         blocks: vec![
             Block::text(format!(
                 "Made by version {} of this project. Holdout: `{}`. The seeds of every experiment are in its settings in `report.json`.",
@@ -43,6 +45,7 @@ pub fn section(report: &Report) -> Section {
             Block::Terms { terms: FILES.map(file).to_vec() },
             Block::fold("Every stage's fingerprint", vec![Block::Table(stages(from))]),
         ],
+        ..Section::default()
     }
 }
 

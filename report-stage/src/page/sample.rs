@@ -1,6 +1,6 @@
 //! Samples: the training users before and after each query, and the queries.
 
-use contract::statistics::Spread;
+use contract::statistics::{SampleStatistics, Spread};
 use serde_json::{Map, Value};
 use similar::{ChangeTag, TextDiff};
 
@@ -22,8 +22,16 @@ pub fn section(view: &View) -> Section {
         )));
     }
     blocks.push(Block::Table(table(view)));
-    blocks.extend(queries(view));
-    Section { id: "sample", title: "Samples", blocks }
+    blocks.extend(
+        view.experiments().into_iter().find(|e| view.is_baseline(e)).and_then(|e| query(view, e)),
+    );
+    Section {
+        id: "sample",
+        title: "Samples",
+        closed: Some("rows, clones and labels by tier of every sample"),
+        blocks,
+        ..Section::default()
+    }
 }
 
 fn table(view: &View) -> Table {
@@ -73,43 +81,75 @@ fn figures(spread: &Spread, users: u64, clones: u64, without: Option<u64>) -> Ve
     cells
 }
 
-/// A query, and the experiments that sample with it.
-struct Query<'a> {
-    text: &'a str,
-    users: Vec<&'a Experiment>,
+/// What an experiment's sample made of the training users, and its query; empty for a model without.
+pub fn of_experiment(view: &View, e: &Experiment) -> Vec<Block> {
+    e.sample.as_ref().map(|sample| Block::Table(effect(view, e, sample))).into_iter().collect()
 }
 
-/// The baseline's query, then every other one as what differs from it.
-fn queries(view: &View) -> Vec<Block> {
-    let mut queries: Vec<Query> = Vec::new();
-    for e in view.experiments() {
-        let Some(text) = view.trial(e).query.as_deref() else { continue };
-        match queries.iter_mut().find(|query| query.text == text) {
-            Some(query) => query.users.push(e),
-            None => queries.push(Query { text, users: vec![e] }),
-        }
-    }
-    let baseline = queries.iter().find(|query| query.users.iter().any(|e| view.is_baseline(e)));
-    let baseline = baseline.map(|query| query.text);
-    queries.iter().map(|query| fold(query, baseline)).collect()
-}
+type Get = fn(&SampleStatistics) -> u64;
 
-fn fold(Query { text, users }: &Query, baseline: Option<&str>) -> Block {
-    let names = format::names(users.iter().map(|e| &e.name));
-    let (summary, before) = match baseline {
-        Some(baseline) if baseline != *text => {
-            (format!("Query of {names}: what differs from the baseline's query"), baseline)
-        }
-        _ => (format!("Query of {names}"), *text),
+fn effect(view: &View, e: &Experiment, sample: &SampleStatistics) -> Table {
+    let base =
+        view.experiments().into_iter().find(|base| view.is_baseline(base) && base.name != e.name);
+    let base = base.and_then(|base| Some((&base.name, base.sample.as_ref()?)));
+    let before = &sample.before;
+    let lines: [(&str, &str, u64, Get); 8] = [
+        ("rows", "training rows", before.rows, |s| s.rows),
+        ("users", "training rows", before.rows, |s| s.users),
+        ("clones", "training rows", 0, |s| s.clones),
+        ("rows without label", "training rows", before.rows_without_label, |s| {
+            s.rows_without_label
+        }),
+        ("head labels", "head, torso, tail", before.positives_by_tier.head, |s| {
+            s.after.positives_by_tier.head
+        }),
+        ("torso labels", "head, torso, tail", before.positives_by_tier.torso, |s| {
+            s.after.positives_by_tier.torso
+        }),
+        ("tail labels", "head, torso, tail", before.positives_by_tier.tail, |s| {
+            s.after.positives_by_tier.tail
+        }),
+        ("missing brands", "training rows", 0, |s| s.brands_without_positives.train),
+    ];
+    let row = |(name, term, before, of): (&str, &str, u64, Get)| {
+        let mut cells = vec![Cell::term(name, term), Cell::text(format::count(before))];
+        cells.extend(base.map(|(_, base)| Cell::text(format::count(of(base)))));
+        cells.push(Cell::text(format::count(of(sample))));
+        Row::of(cells)
     };
-    let params = users.iter().filter_map(|e| {
-        let params: &Map<String, Value> = e.settings["sample"]["params"].as_object()?;
-        let text = || format!("`{}`: `{}`", e.name, settings::words(params));
-        (!params.is_empty()).then(|| Block::text(text()))
-    });
-    let mut blocks: Vec<Block> = params.collect();
+    let mut columns =
+        vec![Column::words("Sample"), Column::number("Training users").of("training rows")];
+    columns.extend(base.map(|(name, _)| Column { is_code: true, ..Column::number(name) }));
+    columns.push(Column { is_code: true, ..Column::number(&e.name) });
+    Table {
+        caption: "What the sample did to the training users".to_owned(),
+        columns,
+        rows: lines.into_iter().map(row).collect(),
+    }
+}
+
+/// An experiment's query: the baseline's as it is, another one as what differs from it. `None` if it
+/// is the baseline's own.
+pub fn query(view: &View, e: &Experiment) -> Option<Block> {
+    let text = view.trial(e).query.as_deref()?;
+    let base =
+        view.experiments().into_iter().find(|base| view.is_baseline(base) && base.name != e.name);
+    let base = base.and_then(|base| view.trial(base).query.as_deref());
+    let (summary, before) = match base {
+        Some(base) if base == text => return None,
+        Some(base) => {
+            (format!("Query of `{}`: what differs from the baseline's query", e.name), base)
+        }
+        None => (format!("Query of `{}`", e.name), text),
+    };
+    let params: Option<&Map<String, Value>> = e.settings["sample"]["params"].as_object();
+    let params = params.filter(|params| !params.is_empty());
+    let mut blocks: Vec<Block> = params
+        .map(|params| Block::text(format!("Parameters: `{}`.", settings::words(params))))
+        .into_iter()
+        .collect();
     blocks.push(Block::Code { lines: difference(before, text) });
-    Block::fold(summary, blocks)
+    Some(Block::fold(summary, blocks))
 }
 
 fn difference(before: &str, after: &str) -> Vec<CodeLine> {

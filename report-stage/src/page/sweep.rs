@@ -34,7 +34,7 @@ pub fn section(view: &View) -> Option<Section> {
         }
         blocks.push(Block::Table(sweep.means()));
     }
-    Some(Section { id: "sweeps", title: "Sweeps", blocks })
+    Some(Section { id: "sweeps", title: "Sweeps", blocks, ..Section::default() })
 }
 
 fn sweeps(experiments: &[Experiment]) -> Vec<Sweep<'_>> {

@@ -1,29 +1,36 @@
 //! Where thresholds lie, and precision against recall by tier.
 
-use contract::brands::Tier;
+use contract::brands::{ByTier, Tier};
 
-use crate::chart::{Chart, Key, Panel, Place};
+use crate::chart::{Chart, Panel, Place};
 use crate::experiment::Experiment;
 use crate::format::{self, DASH};
-use crate::page::blocks::{Block, Cell, Column, Row, Section, Table};
-use crate::page::view::{UNDEFINED, View, count, metric, why};
+use crate::page::blocks::{Block, Cell, Column, Section, Table};
+use crate::page::view::{View, count, metric, why};
+use crate::precision_recall::TierCurve;
 use crate::scale::Scale;
 
 pub fn section(view: &View) -> Section {
-    let mut blocks = vec![Block::text(
-        "A brand is predicted where its probability reaches the brand's threshold. Under the policies `gain` and \
-         `top_k` the other brands of the user count too, so the threshold is only the brand's part of the decision.",
-    )];
-    blocks.push(Block::Table(thresholds(view)));
-    if let Some(chart) = curves(view) {
-        blocks.push(Block::Chart(chart));
-        blocks.push(Block::fold("The lines as a table", vec![Block::Table(at_recalls(view))]));
+    let blocks = vec![
+        Block::text(
+            "A brand is predicted where its probability reaches the brand's threshold. Under the policies `gain` and \
+             `top_k` the other brands of the user count too, so the threshold is only the brand's part of the decision. \
+             The panel of each experiment has its curves of precision against recall. With several seeds, all are of the \
+             first.",
+        ),
+        Block::Table(thresholds(view)),
+        Block::Table(ceilings(view)),
+    ];
+    Section {
+        id: "thresholds",
+        title: "Thresholds, precision and recall",
+        short: Some("Thresholds"),
+        closed: Some(
+            "median threshold, precision and recall by tier; what the best thresholds would reach",
+        ),
+        blocks,
+        ..Section::default()
     }
-    blocks.push(Block::fold(
-        "What the best thresholds would reach",
-        vec![Block::Table(ceilings(view))],
-    ));
-    Section { id: "thresholds", title: "Thresholds, precision and recall", blocks }
 }
 
 fn thresholds(view: &View) -> Table {
@@ -58,79 +65,65 @@ fn thresholds(view: &View) -> Table {
     }
 }
 
-fn curves(view: &View) -> Option<Chart> {
-    let pair: Vec<_> =
-        view.pair().into_iter().filter(|(_, e)| e.precision_recall.is_some()).collect();
-    if pair.is_empty() {
-        return None;
-    }
+/// Precision against recall of each tier, with the decisions taken; `None` where they are not known.
+pub fn of_experiment(view: &View, e: &Experiment) -> Option<Chart> {
+    e.precision_recall.as_ref()?;
+    let pair: Vec<(&'static str, &Experiment, &ByTier<TierCurve>)> = view
+        .pair_with(e)
+        .into_iter()
+        .filter_map(|(class, e)| Some((class, e, e.precision_recall.as_ref()?)))
+        .collect();
     let panels = Tier::ALL.into_iter().enumerate().map(|(i, tier)| {
-        let place = Place { left: 50.0 + 236.0 * i as f64, top: 24.0, width: 184.0, height: 184.0 };
+        let left = 48.0 + 99.0 * i as f64;
+        let place = Place { left, top: 24.0, width: 84.0, height: 162.0 };
         let unit = Scale::Linear(0.0, 1.0);
-        let mut panel = Panel::new(place, tier.name(), (unit, "recall"), (unit, "precision"));
-        for (class, e) in &pair {
-            let Some(tiers) = &e.precision_recall else { continue };
+        let label = if i == 0 { "precision" } else { "" };
+        let mut panel = Panel::new(place, tier.name(), (unit, "recall"), (unit, label));
+        panel.x.ticks.retain(|tick| matches!(tick.text.as_str(), "0" | "0.5" | "1"));
+        if i > 0 {
+            panel.y.ticks.iter_mut().for_each(|tick| tick.text.clear());
+        }
+        for (class, e, tiers) in &pair {
             let of_tier = tiers.get(tier);
-            panel.line(class, of_tier.curve.iter().map(|&[recall, precision]| (recall, precision)));
+            panel.line(class, thinned(&of_tier.curve));
             if let Some([recall, precision]) = of_tier.taken {
-                let title = format!(
-                    "{}: recall {}, precision {}",
-                    e.name,
-                    format::metric(Some(recall)),
-                    format::metric(Some(precision))
+                let [r, p] = [recall, precision].map(|value| format::metric(Some(value)));
+                panel.dot(
+                    class,
+                    (recall, precision),
+                    format!("{}: recall {r}, precision {p}", e.name),
                 );
-                panel.dot(class, (recall, precision), title);
             }
         }
         panel
     });
-    let keys = pair.iter().flat_map(|(class, e)| {
-        [
-            Key::line(class, format!("`{}`, most probable pairs first", e.name)),
-            Key::dot(class, format!("`{}`, as decided", e.name)),
-        ]
-    });
     Some(Chart {
         title: "Precision against recall by tier".to_owned(),
-        description: "Lines: all pairs of a test user and a brand of the tier, predicted from the most probable one down. Dots: the decisions taken. A dot off its line shows the effect of a threshold for each brand and, under gain and top_k, of the user's other brands. The figures of the dots are in the table above.".to_owned(),
-        width: 720.0,
-        height: 256.0,
+        description: format!(
+            "{}. Lines: all pairs of a test user and a brand of the tier, predicted from the most probable one down. Dots: \
+             the decisions taken. A dot off its line shows the effect of a threshold for each brand and, under gain and \
+             top_k, of the user's other brands. The figures of the dots are in the section Thresholds, those of the lines in report.json.",
+            e.name
+        ),
+        width: 340.0,
+        height: 226.0,
         panels: panels.collect(),
-        keys: keys.collect(),
+        ..Chart::default()
     })
 }
 
-/// Precision of each line in steps of a tenth of recall.
-fn at_recalls(view: &View) -> Table {
-    let pair = view.pair();
-    let lines: Vec<(String, &[[f64; 2]])> = pair
-        .iter()
-        .filter_map(|(_, e)| Some((e, e.precision_recall.as_ref()?)))
-        .flat_map(|(e, tiers)| {
-            let line = |tier: Tier| {
-                (format!("{}, {}", e.name, tier.name()), tiers.get(tier).curve.as_slice())
-            };
-            Tier::ALL.map(line)
-        })
-        .collect();
-    let term = "precision and recall of a tier";
-    let mut columns = vec![Column::words("Recall")];
-    columns.extend(lines.iter().map(|(title, _)| Column::number(title).of(term)));
-    let row = |tenth: u32| {
-        let wanted = f64::from(tenth) / 10.0;
-        let at = |curve: &[[f64; 2]]| {
-            let reached = curve.iter().find(|[recall, _]| *recall >= wanted - 1e-9);
-            Cell::number(format::metric(reached.map(|[_, precision]| *precision)), UNDEFINED)
-        };
-        let mut cells = vec![Cell::text(wanted.to_string())];
-        cells.extend(lines.iter().map(|(_, curve)| at(curve)));
-        Row::of(cells)
-    };
-    Table {
-        caption: "Precision where each recall is first reached".to_owned(),
-        columns,
-        rows: (1..=10).map(row).collect(),
+/// Points of a curve in steps of recall that an eye can tell apart.
+fn thinned(curve: &[[f64; 2]]) -> Vec<(f64, f64)> {
+    const STEP: f64 = 0.03;
+
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for (i, &[recall, precision]) in curve.iter().enumerate() {
+        let is_end = i + 1 == curve.len();
+        if is_end || points.last().is_none_or(|last| recall - last.0 >= STEP) {
+            points.push((recall, precision));
+        }
     }
+    points
 }
 
 fn ceilings(view: &View) -> Table {

@@ -13,21 +13,18 @@ pub fn section(view: &View) -> Section {
         view.experiments().into_iter().filter(|e| !e.history.is_empty()).collect();
     let mut blocks = vec![Block::Table(effort(view))];
     if !trained.is_empty() {
-        let high = trained.iter().flat_map(|e| &e.history).flat_map(figures).flatten();
-        let scale = Scale::from_zero(high);
-        blocks.push(Block::Charts {
-            caption: "Figures on the valid users during training, at the thresholds that training uses. The vertical line \
-                      marks the model that was kept. Of several networks that are averaged, only the first is shown, \
-                      without that line"
-                .to_owned(),
-            charts: trained.iter().map(|e| curve(e, scale)).collect(),
-        });
         let mut epochs =
             vec![Block::text("Losses of different kinds cannot be compared with each other.")];
         epochs.extend(trained.iter().map(|e| Block::Table(history(e))));
         blocks.push(Block::fold("Every epoch as a table", epochs));
     }
-    Section { id: "training", title: "Training", blocks }
+    Section {
+        id: "training",
+        title: "Training",
+        closed: Some("updates and times of each experiment, every epoch"),
+        blocks,
+        ..Section::default()
+    }
 }
 
 fn effort(view: &View) -> Table {
@@ -63,11 +60,15 @@ fn progress(epoch: &Epoch) -> f64 {
     epoch.updates.map_or(f64::from(epoch.epoch), |updates| updates as f64)
 }
 
-fn curve(e: &Experiment, scale: Scale) -> Chart {
-    let place = Place { left: 34.0, top: 22.0, width: 190.0, height: 110.0 };
+/// Figures on the valid users during training; `None` for a model that is not trained.
+pub fn curve(e: &Experiment) -> Option<Chart> {
+    if e.history.is_empty() {
+        return None;
+    }
     let axis = if has_updates(e) { "updates" } else { "epoch" };
-    let ends = e.history.iter().map(progress);
-    let mut panel = Panel::new(place, &e.name, (Scale::from_zero(ends), axis), (scale, ""));
+    let scale = Scale::from_zero(e.history.iter().flat_map(figures).flatten());
+    let ends = Scale::from_zero(e.history.iter().map(progress));
+    let mut panel = Panel::new(Place::SMALL, "", (ends, axis), (scale, ""));
     if let Some(kept) = kept(e) {
         panel.line("guide", [(kept, scale.low()), (kept, scale.high())]);
     }
@@ -81,24 +82,25 @@ fn curve(e: &Experiment, scale: Scale) -> Chart {
         panel.line(class, points);
     }
     let last = e.history.last().map(figures).unwrap_or_default().map(format::metric);
-    Chart {
-        title: format!("Training of {}", e.name),
+    Some(Chart {
+        title: "Training, on the valid users".to_owned(),
         description: format!(
-            "On the valid users after the last epoch ({}): macro F1 {}, user F1 {}, mean average precision {}.",
+            "{} on the valid users, at the thresholds that training uses, after the last epoch ({}): macro F1 {}, user F1 {}, \
+             mean average precision {}. The vertical line marks the model that was kept. Of several networks that are \
+             averaged, only the first is shown, without that line.",
+            e.name,
             e.history.len(),
             last[0],
             last[1],
             last[2]
         ),
-        width: 240.0,
-        height: 172.0,
-        panels: vec![panel],
         keys: vec![
             Key::line("main", "item macro F1"),
             Key::line("base", "user F1"),
             Key::line("third", "MAP"),
         ],
-    }
+        ..Chart::of(panel)
+    })
 }
 
 fn has_updates(e: &Experiment) -> bool {

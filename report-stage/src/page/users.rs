@@ -10,6 +10,7 @@ pub fn section(view: &View) -> Section {
     Section {
         id: "users",
         title: "User level",
+        closed: Some("precision, recall, the worst served, rankings"),
         blocks: vec![
             Block::text(format!(
                 "Means over the {} test users with at least one label; precision over those of them with a prediction.",
@@ -18,6 +19,7 @@ pub fn section(view: &View) -> Section {
             Block::Table(decisions(view)),
             Block::Table(rankings(view)),
         ],
+        ..Section::default()
     }
 }
 

@@ -8,10 +8,10 @@ use crate::compare::{Change, Judged};
 use crate::experiment::Experiment;
 use crate::format;
 use crate::load::Brands;
-use crate::page::blocks::{Cell, Row, RowClass, Tone};
+use crate::page::blocks::{Cell, Flag, FlagKind, Row, RowClass, Tone};
 use crate::report::Report;
 use crate::trial::{BrandFigures, Trial};
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Outcomes};
 
 /// Why a figure is missing.
 pub const UNDEFINED: &str = "undefined or not known";
@@ -19,6 +19,9 @@ pub const NOT_COMPARED: &str = "not compared";
 pub const NOT_RECORDED: &str = "not recorded";
 pub const NOT_SCORED: &str = "no scores";
 pub const IS_BASELINE: &str = "the baseline itself";
+
+/// Marks an experiment whose change may have another explanation.
+pub const UNLIKE: &str = "≠";
 
 /// Everything that a section may show.
 pub struct View<'a> {
@@ -47,6 +50,12 @@ impl View<'_> {
         self.experiments().into_iter().filter(|e| e.is_ok()).collect()
     }
 
+    /// What is compared with the baseline, without the truth.
+    pub fn rivals(&self) -> Vec<&Experiment> {
+        let rivals = self.experiments().into_iter();
+        rivals.filter(|e| e.outcomes.is_some() && !e.is_truth).collect()
+    }
+
     pub fn is_baseline(&self, experiment: &Experiment) -> bool {
         experiment.name == self.report.baseline
     }
@@ -62,11 +71,11 @@ impl View<'_> {
         self.report.experiments.iter().find(|e| e.name == *name)
     }
 
-    /// The baseline and the experiment shown beside it, each if there is one, with the classes of
-    /// their marks.
-    pub fn pair(&self) -> Vec<(&'static str, &Experiment)> {
-        let pair = [self.baseline().map(|e| ("base", e)), self.selected().map(|e| ("main", e))];
-        pair.into_iter().flatten().collect()
+    /// The baseline, if it has scores, and an experiment, with the classes of their marks; the
+    /// baseline alone if it is the experiment.
+    pub fn pair_with<'b>(&'b self, e: &'b Experiment) -> Vec<(&'static str, &'b Experiment)> {
+        let base = self.baseline().filter(|base| base.name != e.name).map(|base| ("base", base));
+        base.into_iter().chain([("main", e)]).collect()
     }
 
     /// What was found of the experiment and is not in `report.json`.
@@ -86,21 +95,24 @@ impl View<'_> {
         scored.map_or(&[], |scored| &scored.brands)
     }
 
-    /// One row for each experiment.
+    /// One row for each experiment, whose name links to its panel.
     ///
     /// * `cells`: those after the name.
     pub fn rows(&self, cells: impl Fn(&Experiment) -> Vec<Cell>) -> Vec<Row> {
         let row = |e: &Experiment| {
             let (class, what) = self.class(e);
-            let outdated = e.outdated.as_ref().map(|_| "not up to date");
-            let detail: Vec<&str> = what.into_iter().chain(outdated).collect();
-            let detail = (!detail.is_empty()).then(|| detail.join(", "));
-            Row { class, cells: [vec![Cell::code(&e.name).with(detail)], cells(e)].concat() }
+            let name = Cell {
+                href: Some(format!("#{}", panel_id(&e.name))),
+                flags: flags(e),
+                ..Cell::code(&e.name).with(what.map(str::to_owned))
+            };
+            Row { class, cells: [vec![name], cells(e)].concat() }
         };
         self.experiments().into_iter().map(row).collect()
     }
 
-    fn class(&self, e: &Experiment) -> (Option<RowClass>, Option<&'static str>) {
+    /// How an experiment is set apart, and in which words.
+    pub fn class(&self, e: &Experiment) -> (Option<RowClass>, Option<&'static str>) {
         let is_best = self.report.answer.best.as_ref() == Some(&e.name);
         match (e.is_ok(), self.is_baseline(e)) {
             (false, true) => (Some(RowClass::Missing), Some("baseline, no scores")),
@@ -110,6 +122,22 @@ impl View<'_> {
             (true, false) if is_best => (Some(RowClass::Best), Some("best")),
             (true, false) => (None, None),
         }
+    }
+
+    /// The verdict in a few words; the whole one is in the experiment's panel.
+    pub fn short_verdict(&self, e: &Experiment) -> String {
+        let words = match e.outcomes {
+            _ if e.is_truth && e.is_ok() => return "a bound, not a rival".to_owned(),
+            _ if self.is_baseline(e) && e.is_ok() => "the baseline".to_owned(),
+            None => return e.verdict.clone(),
+            Some(outcomes) => short_words(outcomes, e),
+        };
+        let is_alone = self.report.method.seeds.len() > 1
+            && e.delta.item_f1.n_seeds == 1
+            && !e.history.is_empty();
+        let seed = if is_alone { " (one seed)" } else { "" };
+        let warning = if e.warning.is_some() { "; not working" } else { "" };
+        format!("{words}{seed}{warning}")
     }
 
     /// A metric and its change, which the baseline does not have.
@@ -126,6 +154,48 @@ impl View<'_> {
         let cell = Cell::number(format::change(delta.abs, delta.rel), NOT_COMPARED);
         Cell { tone: tone(delta), ..cell }.with(format::interval(delta.ci95))
     }
+}
+
+fn short_words(outcomes: Outcomes, e: &Experiment) -> String {
+    let level = |outcome: Outcome, judged: &Judged, level: &str| match outcome {
+        Outcome::Better => format!("better for {level}"),
+        Outcome::Worse => format!("worse for {level}"),
+        Outcome::NoClearChange => format!("{level} unclear"),
+        Outcome::NotSettled => {
+            format!("{level} not settled ({}/{})", judged.n_agree, judged.n_seeds)
+        }
+        Outcome::Undefined => format!("{level} undefined"),
+    };
+    match (outcomes.item, outcomes.user) {
+        (Outcome::Better, Outcome::Better) => "better for both".to_owned(),
+        (Outcome::Worse, Outcome::Worse) => "worse for both".to_owned(),
+        (Outcome::NoClearChange, Outcome::NoClearChange) => "no clear change".to_owned(),
+        (item, user) => format!(
+            "{}, {}",
+            level(item, &e.delta.item_f1, "brands"),
+            level(user, &e.delta.user_f1, "users")
+        ),
+    }
+}
+
+/// The id of an experiment's panel.
+pub fn panel_id(name: &str) -> String {
+    format!("experiment-{name}")
+}
+
+/// What a reader of an experiment's figures must not miss.
+pub fn flags(e: &Experiment) -> Vec<Flag> {
+    let outdated = e.outdated.as_ref().map(|why| Flag {
+        kind: FlagKind::Warning,
+        text: "not up to date",
+        title: format!("The figures are of other settings or inputs than the manifest's: {why}."),
+    });
+    let fairness = (!e.fairness.is_empty()).then(|| Flag {
+        kind: FlagKind::Note,
+        text: UNLIKE,
+        title: e.fairness.join(" ").replace('`', ""),
+    });
+    outdated.into_iter().chain(fairness).collect()
 }
 
 /// The tone of a change; `None` where the interval contains 0.

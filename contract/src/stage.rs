@@ -1,11 +1,13 @@
 //! A stage: what it reads and writes, one run of it, and the record of that run.
 
+pub mod bundle;
 mod changes;
 pub mod cli;
 mod fingerprint;
 pub mod hashes;
 pub mod plan;
 pub mod record;
+pub mod recorded;
 pub mod run;
 pub mod statistics;
 #[cfg(test)]

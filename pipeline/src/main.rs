@@ -9,6 +9,8 @@ use anyhow::Result;
 use args::{NothingSelected, RunArgs, Selection};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
+use command::bundle::BundleArgs;
+use command::predict::PredictArgs;
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
 use contract::{Stage, cli, output, print_line, warn_line};
@@ -17,6 +19,7 @@ mod args; // arguments of commands
 mod child; // a stage's program as a child process
 mod command; // a file for each command
 mod forecast; // what a run would find
+mod foreground; // a stage's program in the foreground
 mod freshness; // whether a stage's results are up to date, and why not
 mod graph; // which stage needs which
 mod machine; // what runs run on
@@ -162,6 +165,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Predict brands for new users
+    ///
+    /// Reads the users as the manifest reads its own, and refuses what training refuses; writes a row
+    /// for each user and predicted brand: `user_id`, `brand_id`, `brand_name`, `prob`, `rank`. The
+    /// model, its thresholds and the neighbours must belong together and be as they were written. Run
+    /// again after it was killed, it goes on where it was and ends with the same bytes.
+    Predict(PredictArgs),
+    /// Copy all that predicting needs into a folder
+    ///
+    /// That is the model, its thresholds, neighbours and brands, and `bundle.json`: their hashes, the
+    /// columns that the model reads, and how everything was made. `pipeline predict --bundle DIR` needs
+    /// nothing else.
+    Bundle(BundleArgs),
     /// Check the manifest and list its experiments
     Check {
         #[command(flatten)]
@@ -218,6 +234,8 @@ fn run(command: Command) -> Result<u8> {
             return command::compare::compare(&manifest, [&a, &b], json);
         }
         Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
+        Command::Predict(args) => return command::predict::predict(&args),
+        Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Schema(args) => return schema::print(&args),
     }
     Ok(EXIT_DONE)

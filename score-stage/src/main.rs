@@ -8,8 +8,7 @@ mod fit; // calibration and thresholds from the valid users
 mod labels; // the brands that users have
 mod models; // an experiment's model, and that before a refit
 mod neighbours; // what the nearest training users have, mixed into the probabilities
-mod new_users; // the users of a file, as the model reads them
-mod predict; // decisions for new users
+mod predict; // decisions for new users, from their files to files of predictions
 mod scorer; // batches of users through the model
 mod split; // the users of valid or test
 mod table; // Arrow columns of the tables written
@@ -45,8 +44,9 @@ struct Args {
 enum Command {
     /// Decide for new users with stored thresholds
     ///
-    /// Reads users with the model's features from an Arrow file, checks them as training does, and
-    /// writes an Arrow file with each user's predicted brands and most probable ones.
+    /// Reads users with the model's features, checks them as training does, and writes each user's
+    /// predicted brands. `pipeline predict` does all that and also runs a query that gives users. A
+    /// killed program goes on where it was when it is run again, and ends with the same bytes.
     Predict(predict::Args),
 }
 

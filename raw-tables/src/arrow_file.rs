@@ -3,7 +3,7 @@
 use contract::raw_files::RawFile;
 use contract::unreadable::Unreadable;
 use contract::user_file::{Batches, UserFile};
-use datafusion::arrow::datatypes::Schema;
+use arrow::datatypes::Schema;
 
 /// The columns of a file, without its metadata, which may differ between files.
 pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {

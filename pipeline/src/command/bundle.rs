@@ -10,7 +10,7 @@ use contract::cli::ManifestArgs;
 use contract::exit::DataError;
 use contract::folder::{self, Folder};
 use contract::ipc;
-use contract::manifest::{Experiment, Manifest};
+use contract::manifest::{Experiment, Manifest, ModelKind};
 use contract::plan::StagePlan;
 use contract::record::{Output, Record};
 use contract::{Stage, print_line, warn_line};
@@ -64,7 +64,14 @@ pub fn bundle(args: &BundleArgs) -> Result<()> {
             files.insert(name.to_owned(), output.clone());
         }
     }
-    let features = manifest.data.features.iter().map(|feature| feature.options()).collect();
+    let train = &training.train;
+    let is_read = |column: &str| match train.model {
+        ModelKind::Mlp => train.features.as_ref().is_none_or(|names| names.iter().any(|n| n == column)),
+        ModelKind::Persistence => train.history.as_deref() == Some(column),
+        ModelKind::Popularity => false,
+    };
+    let features = manifest.data.features.iter().map(|feature| feature.options());
+    let features = features.filter(|feature| is_read(&feature.column)).collect();
     let bundle =
         Bundle::new(experiment.name.clone(), training.seed, features, files, stages.made_by());
     ipc::finish_text(&folder.path().join(BUNDLE), &bundle.text())?.commit()?;

@@ -228,8 +228,9 @@ impl Sources {
         let shown = self.thresholds.display();
         let experiment = self.experiment.as_deref().or(trained_in).unwrap_or("NAME");
         let score = format!("`pipeline run {experiment} --stage score`");
+        let is_bundle = self.experiment.is_some() && self.manifest.is_none();
         ensure!(
-            self.thresholds.exists(),
+            self.thresholds.exists() || is_bundle,
             DataError(format!(
                 "{shown}: there are no thresholds for the model\n\
                  hint: score it first, with {score}, or name its thresholds with `--thresholds`"

@@ -22,11 +22,11 @@ pub use files::guard::guarded;
 pub use files::{
     columns, features, folder, ipc, resumable, scratch, tables, thresholds, unreadable, user_file,
 };
-pub use manifest::problems::{Problem, Problems, slips, unused};
+pub use manifest::problems::{Problem, Problems, nearest, slips, unused};
 pub use manifest::schema_check::schema_problems;
 pub use manifest::{Manifest, schema};
 pub use manifest::{depth, query};
 pub use plan::Stage;
 pub use program::{exit, interrupt, output, threads, words};
 pub use source::{id_scan, ids, raw_files, source_features};
-pub use stage::{bundle, cli, hashes, plan, record, recorded, run, statistics};
+pub use stage::{audience, bundle, cli, hashes, plan, record, recorded, run, statistics};

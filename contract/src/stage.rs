@@ -1,5 +1,6 @@
 //! A stage: what it reads and writes, one run of it, and the record of that run.
 
+pub mod audience;
 pub mod bundle;
 mod changes;
 pub mod cli;

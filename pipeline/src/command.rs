@@ -1,6 +1,7 @@
 //! What the runner can be asked to do: a file for each command.
 
 pub mod accept; // keep results after a change that a user accepts
+pub mod audience; // the users of brands
 pub mod bundle; // all that predicting needs, in a folder
 pub mod check; // is the manifest well-formed
 pub mod clean; // delete results that nothing refers to

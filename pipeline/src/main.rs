@@ -9,6 +9,7 @@ use anyhow::Result;
 use args::{NothingSelected, RunArgs, Selection};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
+use command::audience::AudienceArgs;
 use command::bundle::BundleArgs;
 use command::predict::PredictArgs;
 use contract::cli::ManifestArgs;
@@ -25,6 +26,7 @@ mod graph; // which stage needs which
 mod machine; // what runs run on
 #[cfg(test)]
 mod made_up; // records and stages for tests
+mod new_users; // users that no stage has seen
 mod outcome; // how runs and stages end
 mod program; // how the stages' programs are called
 mod progress; // what users see of running stages
@@ -172,6 +174,12 @@ enum Command {
     /// model, its thresholds and the neighbours must belong together and be as they were written. Run
     /// again after it was killed, it goes on where it was and ends with the same bytes.
     Predict(PredictArgs),
+    /// Write the users of brands, best first, with what to expect of them
+    ///
+    /// By default a brand's audience are the users who reach its threshold. Prints each audience's size,
+    /// and by the calibrated probabilities what share of it is expected to have the brand (precision) and
+    /// what share of the users with the brand is in it (recall). With `-n` it writes nothing.
+    Audience(AudienceArgs),
     /// Copy all that predicting needs into a folder
     ///
     /// That is the model, its thresholds, neighbours and brands, and `bundle.json`: their hashes, the
@@ -235,6 +243,7 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
         Command::Predict(args) => return command::predict::predict(&args),
+        Command::Audience(args) => return command::audience::audience(&args),
         Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Schema(args) => return schema::print(&args),
     }

@@ -143,7 +143,7 @@ impl Decider {
 
     /// Log-odds of the calibrated probabilities of one user, in place of what `log_odds` held;
     /// finer than the probabilities themselves near 1.
-    fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
+    pub fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
         log_odds.resize(logits.len(), 0.0);
         let logits = logits.to_slice().expect("a user's logits are contiguous");
         let curves = self.slopes.iter().zip(&self.intercepts);

@@ -2,6 +2,7 @@
 //!
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
+mod audience; // the users of brands, best first
 mod decide; // logits -> decisions
 mod experiment; // an experiment's scoring, pass by pass
 mod fit; // calibration and thresholds from the valid users
@@ -48,12 +49,17 @@ enum Command {
     /// predicted brands. `pipeline predict` does all that and also runs a query that gives users. A
     /// killed program goes on where it was when it is run again, and ends with the same bytes.
     Predict(predict::Args),
+    /// Write the users of brands, best first, with what to expect of them
+    ///
+    /// Reads users and a model as `predict` does; `pipeline audience` also runs a query that gives users.
+    Audience(audience::Args),
 }
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("score-stage", || match args.command {
         Some(Command::Predict(args)) => predict::run(&args),
+        Some(Command::Audience(args)) => audience::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
             let args = ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed };

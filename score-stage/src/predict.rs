@@ -1,11 +1,13 @@
 //! Decisions for new users, with stored thresholds: from files of users to files of predictions.
 
-mod brands; // ids and names of the brands
-mod job; // decisions in parts, which a killed program leaves
-mod output; // decisions as parquet, csv or Arrow
+pub mod brands; // ids and names of the brands
+pub mod files; // parquet, csv or Arrow files
+pub mod job; // decisions in parts, which a killed program leaves
+mod output; // decisions in parts -> the predictions of a file or folder
 mod rows; // rows of the output
-mod sources; // model, thresholds and neighbours, verified
-mod users; // the users of a table, as the model reads them
+pub mod sources; // model, thresholds and neighbours, verified
+pub mod stream; // users through the model
+pub mod users; // the users of a table, as the model reads them
 
 use std::path::PathBuf;
 
@@ -14,7 +16,9 @@ use clap::{Args as ClapArgs, ValueEnum};
 use contract::cli::ManifestArgs;
 use contract::warn_line;
 use contract::words::{count, plural};
+use ndarray::ArrayView2;
 use raw_tables::RawTable;
+use serde_json::json;
 
 use job::Job;
 use output::Output;
@@ -26,17 +30,43 @@ use users::NewUsers;
 pub struct Args {
     #[command(flatten)]
     model: WhichModel,
-    /// Users to decide for: a file, folder or pattern of parquet, csv, json or Arrow files with
-    /// `user_id` and the model's features; with `--experiment` also a table of the manifest
-    #[arg(long, value_name = "TABLE", required_unless_present = "experiment")]
-    users: Option<String>,
-    /// What messages call the users [default: what `--users` says]
-    #[arg(long, value_name = "TEXT", hide = true)]
-    users_label: Option<String>,
+    #[command(flatten)]
+    users: Users,
     #[command(flatten)]
     output: output::Args,
     #[command(flatten)]
     decide: Decide,
+}
+
+/// The users that are scored.
+#[derive(ClapArgs)]
+pub struct Users {
+    /// Users to decide for: a file, folder or pattern of parquet, csv, json or Arrow files with
+    /// `user_id` and the model's features; with `--experiment` also a table of the manifest
+    #[arg(long, value_name = "TABLE", required_unless_present = "experiment")]
+    pub users: Option<String>,
+    /// What messages call the users [default: what `--users` says]
+    #[arg(long, value_name = "TEXT", hide = true)]
+    users_label: Option<String>,
+    /// Users of a part: what is done again after the program was killed, and in a folder of files the
+    /// users of each
+    #[arg(long, value_name = "NUM", default_value_t = 262_144, value_parser = part_users)]
+    pub part_users: usize,
+}
+
+impl Users {
+    /// What messages call them.
+    pub fn label(&self) -> String {
+        let label = self.users_label.as_ref().or(self.users.as_ref());
+        label.map_or("users", String::as_str).to_owned()
+    }
+}
+
+fn part_users(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number of at least 1".to_owned()),
+    }
 }
 
 /// Which model decides: one of three.
@@ -65,7 +95,7 @@ pub struct WhichModel {
 
 /// How decisions are made.
 #[derive(ClapArgs)]
-pub struct Decide {
+struct Decide {
     /// Choose the best brands for each user or the best users for each brand, instead of following
     /// the experiment's policy
     #[arg(long = "for", value_name = "WHOM")]
@@ -74,21 +104,10 @@ pub struct Decide {
     /// else the predicted brands are written instead]
     #[arg(long, value_name = "NUM")]
     top_k: Option<usize>,
-    /// Users of a part: what is done again after the program was killed, and in a folder of files the
-    /// users of each
-    #[arg(long, value_name = "NUM", default_value_t = 262_144, value_parser = part_users)]
-    part_users: usize,
-}
-
-fn part_users(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("expected a whole number of at least 1".to_owned()),
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum BestFor {
+pub enum BestFor {
     /// For each user the brands with the highest expected F1
     Users,
     /// For each brand the users with the highest expected F1
@@ -99,28 +118,30 @@ enum BestFor {
 pub fn run(args: &Args) -> Result<String> {
     let output = Output::of(&args.output, args.decide.top_k)?;
     let sources = Sources::find(&args.model)?;
-    let options = sources.users(args.users.as_deref())?;
-    let label = args.users_label.clone().or(args.users.clone()).unwrap_or("users".to_owned());
-    output.check_inputs(&sources.files(), &options)?;
+    let options = sources.users(args.users.users.as_deref())?;
+    output.place.check_inputs(&sources.files(), &options)?;
     let loaded = sources.load(args.decide.best_for)?;
 
-    let in_users = || label.clone();
+    let in_users = || args.users.label();
     let table = RawTable::open("users", &options)?;
     let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
-    let job = Job::new(&loaded, &users, &args.decide, output.top_k())?;
-    let decided = job.run(&output.target(), &loaded, &users).with_context(in_users)?;
+    let (top_k, best_for) = (output.top_k(), args.decide.best_for);
+    let how = json!({"top_k": top_k, "for": best_for.map(|best_for| format!("{best_for:?}"))});
+    let job = Job::new(&loaded, &users, args.users.part_users, &how)?;
+    let decide = |logits: ArrayView2<f32>| loaded.decider.decide(logits, top_k);
+    let decided = job.run(&output.place.path, &decide).with_context(in_users)?;
     decided.notes.iter().for_each(|note| warn_line!("{note}"));
     let written = output.write(&decided.parts, &loaded.brands)?;
     decided.work.remove()?;
 
     let n_users = plural(users.n_users as u64, "user");
-    let per_user = written.n_predicted as f64 / users.n_users.max(1) as f64;
+    let per_user = written.n_brands as f64 / users.n_users.max(1) as f64;
     let without = match written.n_without {
         0 => String::new(),
         n => format!(", none for {}", count(n)),
     };
     Ok(format!(
         "predicted for {n_users}, {per_user:.2} brands per user{without}\n{}",
-        output.target().display()
+        output.place.path.display()
     ))
 }

@@ -306,6 +306,20 @@ pub const PREDICTED_USERS: Contract = Contract {
     optional: &[],
 };
 
+/// The users of brands, a row for each brand and user, best first.
+pub const AUDIENCE: Contract = Contract {
+    name: "audience",
+    version: 1,
+    columns: &[
+        column("brand_id", Kind::Id),
+        column("brand_name", Kind::Text),
+        column("user_id", Kind::Id),
+        column("prob", Kind::F32),
+        column("rank", Kind::U32), // of the brand's users, by probability, from 1
+    ],
+    optional: &[],
+};
+
 /// The rows of a query over raw tables that gives users, before their features are made.
 pub const RAW_USERS: Contract =
     Contract { name: "raw_users", version: 1, columns: &[], optional: &[] };

@@ -1,11 +1,13 @@
 //! Ids and names of the brands, as the output has them.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use arrow::array::{ArrayRef, AsArray as _, StringArray};
 use contract::exit::DataError;
+use contract::ids::id_texts;
 use contract::ipc::Table;
 use model::Model;
-use std::sync::Arc;
 
 /// `(n_brands,)` each.
 pub struct Brands {
@@ -29,5 +31,15 @@ impl Brands {
     pub fn of_model(model: &Model) -> Self {
         let names = StringArray::from_iter_values(&model.brand_ids);
         Self { ids: Arc::new(names.clone()), names }
+    }
+
+    /// An id, as text.
+    pub fn id_text(&self, brand: usize) -> String {
+        id_texts(&self.ids.slice(brand, 1)).swap_remove(0)
+    }
+
+    /// All ids, as text.
+    pub fn id_texts(&self) -> Vec<String> {
+        id_texts(&self.ids)
     }
 }

@@ -36,7 +36,7 @@ impl NewUsersArgs {
     ///
     /// * `experiment`: without `--bundle`, whose model to use.
     /// * `output`: the command's, if it has one.
-    /// * `add`: adds the command's own arguments.
+    /// * `add`: adds the command's own arguments, the last.
     ///
     /// # Errors
     ///
@@ -63,13 +63,14 @@ impl NewUsersArgs {
         if let Some(n) = self.part_users {
             command.arg("--part-users").arg(n.to_string());
         }
-        add(&mut command);
         let Some(Query { sql, run_dir }) = self.query(experiment)? else {
             command.args(self.users.iter().flat_map(|users| ["--users", users]));
+            add(&mut command);
             return foreground::run(command);
         };
         let rows = rows_path(output, &run_dir);
         command.arg("--users").arg(&rows).arg("--users-label").arg(&sql);
+        add(&mut command);
         let code = match foreground::run(self.query_command(&sql, &rows)?)? {
             EXIT_DONE => foreground::run(command)?,
             failed => failed,

@@ -39,7 +39,7 @@ pub struct Args {
     users: Users,
     /// Brands, by id or name [default: all]
     #[arg(value_name = "BRAND")]
-    brands: Vec<String>,
+    named: Vec<String>,
     #[command(flatten)]
     size: SizeArgs,
     /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder with
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<String> {
         place.check_inputs(&sources.files(), &options)?;
     }
     let loaded = sources.load(None)?;
-    let chosen = choose(&loaded.brands, &args.brands)?;
+    let chosen = choose(&loaded.brands, &args.named)?;
 
     let in_users = || args.users.label();
     let table = RawTable::open("users", &options)?;

@@ -11,10 +11,13 @@ use crate::new_users::{NewUsersArgs, option};
 #[derive(Args)]
 #[group(id = "how_many", multiple = false, args = ["size", "share", "min_precision"])]
 pub struct AudienceArgs {
-    /// Experiment whose model scores the users, with several seeds that of the first; not with
-    /// `--bundle`. Then brands, by id or name [default: all]
-    #[arg(value_name = "EXPERIMENT] [BRAND", required_unless_present = "bundle")]
-    names: Vec<String>,
+    /// Experiment whose model scores the users, with several seeds that of the first; with `--bundle`
+    /// the first brand
+    #[arg(required_unless_present = "bundle")]
+    experiment: Option<String>,
+    /// Brands, by id or name [default: all]
+    #[arg(value_name = "BRAND")]
+    brands: Vec<String>,
     #[command(flatten)]
     users: NewUsersArgs,
     /// So many users of each brand [default: those that reach its threshold]
@@ -47,10 +50,9 @@ pub struct AudienceArgs {
 ///
 /// A mistake in the manifest, or a program that cannot be run.
 pub fn audience(args: &AudienceArgs) -> Result<u8> {
-    let (experiment, brands) = match (&args.users.bundle, args.names.split_first()) {
-        (None, Some((experiment, brands))) => (Some(experiment), brands),
-        _ => (None, &args.names[..]),
-    };
+    let is_bundle = args.users.bundle.is_some();
+    let experiment = args.experiment.as_ref().filter(|_| !is_bundle);
+    let first_brand = args.experiment.iter().filter(|_| is_bundle);
     args.users.run("audience", experiment, args.output.as_deref(), |command| {
         option(command, "--size", args.size.as_ref());
         option(command, "--share", args.share.as_ref());
@@ -58,6 +60,6 @@ pub fn audience(args: &AudienceArgs) -> Result<u8> {
         option(command, "--format", args.format.as_ref());
         command.args(args.dry_run.then_some("--dry-run"));
         command.args(args.json.then_some("--json"));
-        command.arg("--").args(brands);
+        command.arg("--").args(first_brand).args(&args.brands);
     })
 }

@@ -5,8 +5,10 @@ mod workspace;
 
 use std::fs;
 
-use arrow::array::ArrayRef;
-use contract::tables::{Contract, MODEL, PREDICTIONS, SCORES, THRESHOLDS};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
+use arrow::compute::take;
+use arrow::ipc::writer::FileWriter;
+use contract::tables::{Contract, HOLDOUT, MODEL, PREDICTIONS, SCORES, THRESHOLDS};
 use workspace::Workspace;
 
 /// An experiment for everything that chooses something.
@@ -23,6 +25,7 @@ const CHOOSING: &str = "
   chosen_volume: {score: {decision: {policy: expected_volume}, calibration: prior}}
   chosen_scored: {score: {decision: {policy: expected_f1, over: scored}, calibration: platt}}
   chosen_list: {score: {decision: {policy: top_k, k: 2, by: gain}}}
+  chosen_share: {score: {decision: {policy: gain}, calibration: platt}}
 ";
 
 fn with_choosing() -> Workspace {
@@ -110,6 +113,60 @@ fn the_test_labels_choose_nothing() {
     assert_ne!(user_f1(&honest), user_f1(&permuted));
 }
 
+/// Two valid users of one fold exchange their labels: others' decisions change, their own do not.
+#[test]
+fn valid_users_are_decided_without_their_own_labels() {
+    let work = with_choosing();
+    // A neighbour's weight is chosen once, on all valid users.
+    let names: Vec<&str> =
+        names().filter(|name| !["chosen_gain", "chosen_by_tier"].contains(name)).collect();
+    assert_eq!(work.pipeline(&[&["run"], &names[..]].concat()).code, 0);
+    let decided = || {
+        let tables = names.iter().map(|name| {
+            let file = format!("runs/{name}/score/valid_scores.arrow");
+            let table = contract::ipc::read(&work.dir.join(file), &SCORES).unwrap();
+            let predicted = table.whole_column("predicted").unwrap();
+            (0..predicted.len()).map(|row| predicted.slice(row, 1)).collect::<Vec<_>>()
+        });
+        tables.collect::<Vec<_>>()
+    };
+    let before = decided();
+
+    let path = work.dir.join("runs/holdout/valid.arrow");
+    let valid = contract::ipc::read_unmapped(&path, &HOLDOUT).unwrap();
+    let is_moved = |row: usize| row.is_multiple_of(5);
+    let moved: Vec<usize> = (0..valid.n_rows()).filter(|&row| is_moved(row)).collect();
+    assert!(moved.len() > 1, "{moved:?}");
+    let from = |row| match moved.iter().position(|&moved| moved == row) {
+        Some(place) => moved[(place + 1) % moved.len()],
+        None => row,
+    };
+    let order = UInt64Array::from_iter_values((0..valid.n_rows()).map(|row| from(row) as u64));
+    let columns = valid.schema.fields().iter().map(|field| {
+        let column = valid.whole_column(field.name()).unwrap();
+        if field.name() == "brands" { take(&column, &order, None).unwrap() } else { column }
+    });
+    let batch = RecordBatch::try_new(valid.schema.clone(), columns.collect()).unwrap();
+    let mut writer = FileWriter::try_new(fs::File::create(&path).unwrap(), &valid.schema).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    for name in &names {
+        let run = work.run("score-stage", &["--experiment", name]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+
+    let after = decided();
+    let mut n_changed = 0;
+    for ((before, after), name) in before.iter().zip(&after).zip(&names) {
+        for row in 0..before.len() {
+            let is_same = *before[row] == *after[row];
+            assert!(is_same || !is_moved(row), "{name}: row {row} is decided by its own labels");
+            n_changed += usize::from(!is_same);
+        }
+    }
+    assert!(n_changed > 0, "the labels do count for others");
+}
+
 /// A second run and another number of threads give the same bytes, with neighbours and averages.
 #[test]
 fn decisions_are_the_same_every_time() {
@@ -123,7 +180,12 @@ fn decisions_are_the_same_every_time() {
         0
     );
     for name in names() {
-        for file in ["train/model.arrow", "score/thresholds.arrow", "score/scores.arrow"] {
+        for file in [
+            "train/model.arrow",
+            "score/thresholds.arrow",
+            "score/scores.arrow",
+            "score/valid_scores.arrow",
+        ] {
             let path = format!("runs/{name}/{file}");
             assert!(one.bytes(&path) == two.bytes(&path), "{path}");
         }

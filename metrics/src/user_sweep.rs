@@ -113,7 +113,13 @@ impl UserSweep {
         }
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds the sums of another part of the users.
+    ///
+    /// # Panics
+    ///
+    /// If the candidates differ.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.candidates, other.candidates, "merged sweeps have the same candidates");
         for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
             *mine += theirs;
         }

@@ -11,7 +11,8 @@ use crate::verdict::Outcomes;
 /// Which experiments are better, by name and in sentences.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Answer {
-    /// The experiment with the highest item macro F1 of those that beat the baseline
+    /// Chosen on the valid users: the highest item macro F1 of those that are not behind the baseline
+    /// in item macro F1 or user F1; see [`best_on_valid`]
     pub best: Option<String>,
     /// Experiments that are better at one level at least and worse at none
     pub beats_baseline: Vec<String>,
@@ -39,25 +40,21 @@ pub fn answer(experiments: &[Experiment], baseline: &str, nothing: Option<&str>)
         let found = rivals.filter(|e| e.outcomes.is_some_and(wanted));
         found.map(|e| e.name.clone()).collect()
     };
+    let best = best_on_valid(experiments, baseline).filter(|_| nothing.is_none());
     let mut answer = Answer {
-        best: None,
+        best: best.map(|e| e.name.clone()),
         beats_baseline: names(Outcomes::beats_baseline),
         trade_offs: names(Outcomes::is_trade_off),
         missing: experiments.iter().filter(|e| !e.is_ok()).map(|e| e.name.clone()).collect(),
         ..Answer::default()
     };
-    let mut best: Option<&Experiment> = None;
-    for candidate in experiments.iter().filter(|e| answer.beats_baseline.contains(&e.name)) {
-        // Of equal ones the first in the manifest wins.
-        if best.is_none_or(|best| candidate.figures.item.macro_f1 > best.figures.item.macro_f1) {
-            best = Some(candidate);
-        }
-    }
-    answer.best = best.map(|e| e.name.clone());
     let base = experiments.iter().find(|e| e.name == baseline).filter(|e| e.is_ok());
     let is_compared = experiments.iter().any(|e| e.outcomes.is_some());
     answer.headline = match nothing {
         Some(why) => format!("Nothing to judge: {why}."),
+        None if is_compared && experiments.iter().all(|e| e.valid.is_none()) => {
+            "No experiment is chosen: there are no figures on valid users.".to_owned()
+        }
         None => headline(base, best, is_compared, baseline),
     };
     answer.remarks = remarks(&answer, base);
@@ -80,13 +77,35 @@ fn headline(
         (Some(_), None) if !is_compared => {
             format!("Only the baseline `{baseline}` has scores, so nothing is compared.")
         }
-        (Some(_), None) => format!(
-            "No experiment beats the baseline `{baseline}`: none is better at one level without being worse at the other."
-        ),
+        (Some(_), None) => {
+            format!("No experiment is better than the baseline `{baseline}` on the valid users.")
+        }
         (Some(_), Some(best)) => {
-            format!("`{}` beats the baseline `{baseline}`: {}.", best.name, best.verdict)
+            let beats = match best.outcomes {
+                Some(outcomes) if outcomes.beats_baseline() => "beats",
+                _ => "does not beat",
+            };
+            let Experiment { name, verdict, .. } = best;
+            format!(
+                "`{name}`, chosen on the valid users, {beats} the baseline `{baseline}`: {verdict}."
+            )
         }
     }
+}
+
+/// The experiment to use, chosen without the test users: the highest item macro F1 on valid of those
+/// that are better than the baseline there at one level and not worse at the other. Of equal ones the
+/// first in the manifest wins.
+fn best_on_valid<'a>(experiments: &'a [Experiment], baseline: &str) -> Option<&'a Experiment> {
+    let levels = |e: &Experiment| {
+        let valid = e.valid.as_ref()?;
+        Some([valid.item.macro_f1?, valid.user.f1?])
+    };
+    let base = levels(experiments.iter().find(|e| e.name == baseline)?)?;
+    let is_better = |ours: [f64; 2]| ours != base && ours.iter().zip(base).all(|(a, b)| *a >= b);
+    let rivals = experiments.iter().filter(|e| e.name != baseline && !e.is_truth);
+    let better = rivals.filter_map(|e| Some((e, levels(e).filter(|&ours| is_better(ours))?)));
+    better.rev().max_by(|(_, a), (_, b)| a[0].total_cmp(&b[0])).map(|(e, _)| e)
 }
 
 fn figures(base: &Experiment, best: &Experiment) -> String {
@@ -122,8 +141,12 @@ fn remarks(answer: &Answer, base: Option<&Experiment>) -> Vec<String> {
     }
     let is_other = |name: &&String| Some(*name) != answer.best.as_ref();
     let others: Vec<String> = answer.beats_baseline.iter().filter(is_other).cloned().collect();
+    let also = match answer.best {
+        Some(_) => "Also better than the baseline on the test users: ",
+        None => "Better than the baseline on the test users: ",
+    };
     for (intro, names) in [
-        ("Also better than the baseline, with a lower item macro F1: ", &others),
+        (also, &others),
         ("Better at one level but worse at the other: ", &answer.trade_offs),
         ("No scores, so not compared: ", &answer.missing),
     ] {

@@ -36,10 +36,15 @@ pub struct Experiment {
     /// What was measured: means over the seeds, counts rounded
     #[serde(flatten)]
     pub figures: Figures,
+    /// The same on the valid users, each decided by what was fitted on other valid users; null without
+    /// them
+    pub valid: Option<Figures>,
     /// What was measured with each seed; empty where the manifest lists none
     pub seeds: Vec<SeedFigures>,
     /// Changes against the baseline
     pub delta: Delta,
+    /// What else may explain a change than what the experiment is meant to show
+    pub fairness: Vec<String>,
     /// What the sample did to the training users; null for a model without one
     pub sample: Option<SampleStatistics>,
     /// Training examples
@@ -66,6 +71,9 @@ pub struct Experiment {
     pub settings: Value,
     /// One entry for each epoch
     pub history: Vec<Epoch>,
+    /// Hash of the predictions for the test users, of each seed
+    #[serde(skip)]
+    pub decisions: Vec<u64>,
 }
 
 /// Whether an experiment has figures.
@@ -130,8 +138,10 @@ impl Judge<'_> {
                 _ => None,
             },
             figures,
+            valid: scored.and_then(|scored| scored.valid.clone()),
             seeds: measured.map_or_else(Vec::new, |scored| scored.seeds.clone()),
             delta,
+            fairness: Vec::new(), // needs all experiments
             sample: effort.sample,
             train_rows: effort.train_rows,
             updates: effort.updates,
@@ -145,6 +155,7 @@ impl Judge<'_> {
             differs: settings::differences(&settings, &of_baseline),
             settings,
             history: trial.history.clone(),
+            decisions: scored.map_or_else(Vec::new, |scored| scored.decisions.clone()),
         }
     }
 

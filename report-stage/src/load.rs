@@ -166,13 +166,13 @@ pub fn scores(table: &Table, n_brands: usize) -> Result<Scores, Error> {
     })
 }
 
-/// The rows of `histogram.arrow` for the test users. Without `logit_low` and `logit_high`, all users
+/// The rows of `histogram.arrow` for one split. Without `logit_low` and `logit_high`, all users
 /// of a bin count as if their logit were its centre.
 ///
 /// # Errors
 ///
 /// [`Error::Broken`] if a brand or a bin is out of range, or a logit does not lie in its bin.
-pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error> {
+pub fn histogram(table: &Table, split: &str, n_brands: usize) -> Result<Histogram, Error> {
     let mut bins: Vec<Vec<Bin>> = vec![Vec::new(); n_brands];
     for batch in &table.batches {
         let (splits, brands, steps) =
@@ -180,7 +180,7 @@ pub fn test_histogram(table: &Table, n_brands: usize) -> Result<Histogram, Error
         let (with, without) = (u64s(batch, "positives"), u64s(batch, "negatives"));
         let logits = has_logits(table, batch)?
             .then(|| (f32s(batch, "logit_low"), f32s(batch, "logit_high")));
-        for row in (0..batch.num_rows()).filter(|&row| splits.value(row) == "test") {
+        for row in (0..batch.num_rows()).filter(|&row| splits.value(row) == split) {
             let (brand_idx, step) = (brands[row] as usize, steps[row] as usize);
             if brand_idx >= n_brands || step >= N_STEPS {
                 let found = format!(

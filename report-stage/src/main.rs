@@ -1,6 +1,6 @@
 //! Compares all experiments in one report.
 //!
-//! Reads `brands` and, of every experiment, `scores`, `histogram`, `thresholds`, `trade_off` and
+//! Reads `brands` and, of every experiment, `scores`, `valid_scores`, `histogram`, `thresholds`, `trade_off` and
 //! `history` where they exist; writes `report.json`, `report.md`, `report.html`, `per_brand.arrow`
 //! and `per_brand.csv`. With `compare`, prints what differs between two experiments.
 
@@ -9,8 +9,8 @@ mod load; // Arrow columns to plain values
 mod read; // one experiment after the other
 mod records; // what the stages' records say
 mod settings; // experiments as the manifest sets them, and their differences
-mod test_users;
-mod trial; // what was found of one experiment // the users that all experiments are tested on
+mod test_users; // the users that all experiments are tested on
+mod trial; // what was found of one experiment
 
 // Figures
 mod bands; // brands by volume and by F1
@@ -25,6 +25,7 @@ mod verdict; // what intervals say
 mod answer; // which experiments are better
 mod definitions; // what each term means
 mod experiment; // one experiment
+mod fairness; // what else may explain a change
 mod notes; // what a reader must know
 mod report; // everything put together: `report.json`
 

@@ -1,5 +1,7 @@
 //! Reads and measures what the stages left of every experiment, one experiment after the other.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use anyhow::Context as _;
 use contract::exit::DataError;
 use contract::ipc::{self, Table};
@@ -8,7 +10,7 @@ use contract::run::StageRun;
 use contract::tables::{Contract, HISTOGRAM, HISTORY, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::words::plural;
 use contract::{Manifest, query};
-use metrics::{Counts, Draws, Histogram, f1, mean_defined, precision, recall};
+use metrics::{Counts, Draws, Histogram, OwnedLists, f1, mean_defined, precision, recall};
 
 use crate::bands::{self, VolumeBand};
 use crate::compare::{self, Pair, Side};
@@ -84,6 +86,10 @@ struct First {
 /// What a comparison needs of an experiment.
 struct Measured {
     evaluation: Evaluation,
+    /// `None` without valid users
+    on_valid: Option<Figures>,
+    /// Hash of the predictions for the test users
+    decisions: u64,
     draws: Draws,
 }
 
@@ -97,6 +103,10 @@ impl Measured {
 /// The tables of an experiment that was scored.
 struct Tables {
     scores: Scores,
+    /// Decisions for the valid users, by what was fitted on other valid users
+    valid_scores: Option<Scores>,
+    /// Logits of the valid users
+    valid: Option<Histogram>,
     /// Logits of the test users
     test: Option<Histogram>,
     thresholds: Option<Vec<Threshold>>,
@@ -149,12 +159,19 @@ impl Reader<'_> {
         let Some(table) = self.table(experiment, "scores", &SCORES)? else { return Ok(None) };
         let scores = load::scores(&table, n_brands)?;
         drop(table);
+        let valid_scores = self.table(experiment, "valid_scores", &SCORES)?;
         let histogram = self.table(experiment, "histogram", &HISTOGRAM)?;
+        let of_split = |split| {
+            let table = histogram.as_ref();
+            table.map(|table| load::histogram(table, split, n_brands)).transpose()
+        };
         let thresholds = self.table(experiment, "thresholds", &THRESHOLDS)?;
         let trade_off = self.table(experiment, "trade_off", &TRADE_OFF)?;
         Ok(Some(Tables {
             scores,
-            test: histogram.map(|table| load::test_histogram(&table, n_brands)).transpose()?,
+            valid_scores: valid_scores.map(|table| load::scores(&table, n_brands)).transpose()?,
+            valid: of_split("valid")?,
+            test: of_split("test")?,
             thresholds: thresholds
                 .map(|table| load::thresholds(&table, self.brands))
                 .transpose()?,
@@ -166,35 +183,44 @@ impl Reader<'_> {
     }
 
     fn measured(&self, experiment: &Experiment, tables: &Tables) -> Measured {
-        let Tables { scores, test, .. } = tables;
+        let Tables { scores, valid_scores, valid, test, .. } = tables;
         let list = &self.brands.list;
         let params = &self.manifest.report;
         let ks = figures::ks(experiment.score.top_k);
         let (draws, seed) = (params.bootstrap_draws, params.seed);
+        let evaluate = |scores: &Scores, logits: &Option<Histogram>| {
+            evaluate::evaluate(list, scores, logits.as_ref(), &self.f1_buckets, &ks)
+        };
+        let on_valid = valid_scores.as_ref().filter(|scores| scores.n_users() > 0);
         Measured {
-            evaluation: evaluate::evaluate(list, scores, test.as_ref(), &self.f1_buckets, &ks),
+            evaluation: evaluate(scores, test),
+            on_valid: on_valid.map(|scores| evaluate(scores, valid).figures),
+            decisions: hash(&scores.predicted),
             draws: metrics::bootstrap(&scores.decisions(), list.len(), draws, seed),
         }
     }
 
     /// Drops the scores, unless they are the first: the users of all others must be theirs.
     fn keep_users(&mut self, experiment: &Experiment, tables: Tables) -> SeedTables {
-        let Tables { scores, test, thresholds, trade_off } = tables;
+        let Tables { scores, valid_scores, test, thresholds, trade_off, .. } = tables;
+        let n_valid_users = valid_scores.map(|scores| scores.n_users() as u64);
         if self.first.is_none() {
             let users = TestUsers::of(&scores, self.brands.list.len(), &self.f1_buckets);
             self.first = Some(First { name: experiment.name.clone(), scores, users });
         }
-        SeedTables { test, thresholds, trade_off }
+        SeedTables { n_valid_users, test, thresholds, trade_off }
     }
 
     /// Puts the seeds of an experiment together.
     ///
     /// * `tables`: of the first seed.
     fn scored(&mut self, experiment: &Experiment, tables: SeedTables, ours: Vec<Seeded>) -> Scored {
-        let SeedTables { test, thresholds, trade_off } = tables;
+        let SeedTables { n_valid_users, test, thresholds, trade_off } = tables;
         let list = &self.brands.list;
         let all: Vec<&Figures> = ours.iter().map(Seeded::figures).collect();
         let figures = Figures::mean(&all);
+        let on_valid: Option<Vec<&Figures>> =
+            ours.iter().map(|seeded| seeded.measured.on_valid.as_ref()).collect();
         let is_baseline = experiment.name == self.manifest.baseline;
         let pairs = pairs(&ours, if is_baseline { &ours } else { &self.baseline });
         let delta = (!pairs.is_empty()).then(|| {
@@ -212,6 +238,9 @@ impl Reader<'_> {
         let counts = &first.counts;
         let known = test.as_ref().zip(thresholds.as_deref());
         let scored = Scored {
+            n_valid_users,
+            valid: on_valid.map(|seeds| Figures::mean(&seeds)),
+            decisions: ours.iter().map(|seeded| seeded.measured.decisions).collect(),
             calibration: known
                 .map(|(test, thresholds)| calibration::measure(test, thresholds, counts)),
             precision_recall: known.map(|(test, thresholds)| {
@@ -239,6 +268,7 @@ impl Reader<'_> {
 
 /// The tables of a seed that are shown.
 struct SeedTables {
+    n_valid_users: Option<u64>,
     test: Option<Histogram>,
     thresholds: Option<Vec<Threshold>>,
     trade_off: Vec<Alternative>,
@@ -266,6 +296,13 @@ fn pairs<'a>(ours: &'a [Seeded], base: &'a [Seeded]) -> Vec<[&'a Seeded; 2]> {
         .flat_map(|ours| base.iter().map(move |base| [ours, base]))
         .filter(|&[ours, base]| is_pair(ours, base))
         .collect()
+}
+
+/// The same for the same lists within a run of the program.
+fn hash(lists: &OwnedLists) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    lists.as_lists().iter().for_each(|list| list.hash(&mut hasher));
+    hasher.finish()
 }
 
 fn brand_figures(seeds: &[Seeded], brand: usize) -> BrandFigures {
@@ -309,6 +346,8 @@ mod tests {
                 average_precision: Vec::new(),
                 figures: Figures::default(),
             },
+            on_valid: None,
+            decisions: 0,
             draws: Draws::default(),
         };
         seeds.iter().map(|&seed| Seeded { seed, measured: measured() }).collect()

@@ -13,6 +13,7 @@ use crate::bands::volume_bands;
 use crate::compare;
 use crate::definitions::definitions;
 use crate::experiment::{Experiment, Judge};
+use crate::fairness::fairness;
 use crate::figures::Floor;
 use crate::load::{Brand, Brands};
 use crate::notes::notes;
@@ -35,14 +36,16 @@ pub struct Report {
     pub n_brands: u64,
     /// Users that the figures are measured on
     pub n_test_users: u64,
+    /// Users that everything is chosen on; null without them
+    pub n_valid_users: Option<u64>,
     /// Test users with at least one label; user level is the mean over them
     pub n_users_with_labels: u64,
     /// Mean number of labels over all test users
     pub labels_per_user: Option<f64>,
     /// Which experiments are better
     pub answer: Answer,
-    /// The experiment that is shown beside the baseline: the best one or, if none beats the baseline,
-    /// the one of the others with the highest item macro F1
+    /// The experiment that is shown beside the baseline: the best one or, if none is better on the valid
+    /// users, the one of the others with the highest item macro F1 there
     pub selected: Option<String>,
     /// Brands of each tier
     pub tiers: ByTier<u64>,
@@ -131,7 +134,9 @@ pub fn assemble(
         has_labels: test.n_with_labels > 0,
         nothing: nothing.as_deref(),
     };
-    let experiments: Vec<Experiment> = trials.iter().map(|trial| judge.experiment(trial)).collect();
+    let mut experiments: Vec<Experiment> =
+        trials.iter().map(|trial| judge.experiment(trial)).collect();
+    add_fairness(&mut experiments, &manifest.baseline);
     let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
     let n_bands = volume_bands(&brands.list).len();
     let answer = answer::answer(&experiments, &manifest.baseline, nothing.as_deref());
@@ -141,6 +146,7 @@ pub fn assemble(
         baseline: manifest.baseline.clone(),
         n_brands: brands.list.len() as u64,
         n_test_users: test.n_users,
+        n_valid_users: trials.iter().find_map(|trial| trial.scored.as_ref()?.n_valid_users),
         n_users_with_labels: test.n_with_labels,
         labels_per_user: test.labels_per_user,
         selected: answer.best.clone().or_else(best_known),
@@ -173,6 +179,16 @@ pub fn assemble(
     }
 }
 
+fn add_fairness(experiments: &mut [Experiment], baseline: &str) {
+    let Some(base) = experiments.iter().find(|e| e.name == baseline).filter(|e| e.is_ok()) else {
+        return;
+    };
+    let notes: Vec<_> = experiments.iter().map(|e| fairness(e, base, experiments)).collect();
+    for (experiment, notes) in experiments.iter_mut().zip(notes) {
+        experiment.fairness = notes;
+    }
+}
+
 /// Why no experiment can be judged, if so.
 fn nothing_to_judge(test: &TestUsers, trials: &[Trial]) -> Option<String> {
     let is_defined = |trial: &Trial| {
@@ -185,12 +201,12 @@ fn nothing_to_judge(test: &TestUsers, trials: &[Trial]) -> Option<String> {
     })
 }
 
-/// The experiment with the highest item macro F1, without the baseline and the truth.
+/// The experiment with the highest item macro F1 on valid, without the baseline and the truth.
 fn highest(experiments: &[Experiment], baseline: &str) -> Option<String> {
     let rivals = experiments.iter().filter(|e| e.name != baseline && !e.is_truth && e.is_ok());
     // Of equal ones the first in the manifest wins.
     let best = rivals.rev().max_by(|a, b| {
-        let f1 = |e: &Experiment| e.figures.item.macro_f1.unwrap_or(-1.0);
+        let f1 = |e: &Experiment| e.valid.as_ref().and_then(|v| v.item.macro_f1).unwrap_or(-1.0);
         f1(a).total_cmp(&f1(b))
     });
     best.map(|e| e.name.clone())

@@ -50,6 +50,12 @@ pub struct SeedFigures {
 pub struct Scored {
     /// Figures over all seeds; counts and average precision of the first
     pub evaluation: Evaluation,
+    /// On the valid users, by what was fitted on other valid users; means over the seeds
+    pub valid: Option<Figures>,
+    /// `None` without valid users
+    pub n_valid_users: Option<u64>,
+    /// Hash of the predictions for the test users, of each seed
+    pub decisions: Vec<u64>,
     /// By `brand_idx`, means over the seeds
     pub brands: Vec<BrandFigures>,
     /// The figures of each seed, where the manifest lists seeds

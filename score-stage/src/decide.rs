@@ -160,10 +160,22 @@ impl Decider {
     ///
     /// * `logits`: `(n_users, n_brands)`, before calibration.
     pub fn decide(&self, logits: ArrayView2<f32>, top_k: usize) -> Vec<UserDecision> {
-        let users = logits.axis_iter(Axis(0)).into_par_iter();
-        users
-            .map_init(Scratch::default, |scratch, row| self.decide_one(row, top_k, scratch))
-            .collect()
+        Self::decide_each(logits, top_k, |_| self)
+    }
+
+    /// Decides for a batch of users, each by a decider of its own.
+    ///
+    /// * `logits`: `(n_users, n_brands)`, before calibration.
+    /// * `decider`: of the user at a place in the batch.
+    pub fn decide_each<'a>(
+        logits: ArrayView2<f32>,
+        top_k: usize,
+        decider: impl Fn(usize) -> &'a Self + Sync,
+    ) -> Vec<UserDecision> {
+        let users = logits.axis_iter(Axis(0)).into_par_iter().enumerate();
+        let decide =
+            |scratch: &mut Scratch, (user, row)| decider(user).decide_one(row, top_k, scratch);
+        users.map_init(Scratch::default, decide).collect()
     }
 
     fn decide_one(

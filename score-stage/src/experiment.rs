@@ -16,11 +16,15 @@ use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::tables::{self, Contract};
 use contract::{Manifest, Stage, columns, threads, thresholds};
-use metrics::{Histogram, OwnedLists, TradeOff};
+use metrics::{
+    Decisions, Histogram, OwnedLists, TradeOff, UserSweep, average_precision, macro_f1,
+    mean_defined, point,
+};
 use model::Model;
 use serde_json::{Value, json};
 
 use crate::decide::{Decider, Rule};
+use crate::folds::{Folds, fold_of};
 use crate::models::{Refit, check_brands};
 use crate::neighbours::blend::Blend;
 use crate::neighbours::known_users::KnownUsers;
@@ -46,9 +50,12 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let asked = ask_neighbours(&stage, &models, &brands, &valid, params.memory)?;
         let scorers = scorers(&models, &asked);
         let counted = count_logits(&scorers, &valid, &test, params)?;
-        let decider = fit_decider(&stage, &scorers, &valid, &counted, params)?;
+        let fitted = fit_deciders(&stage, &scorers, &valid, &counted, params)?;
+        let judge = scorers.judged();
+        let validated = decide_valid_users(&stage, judge, &valid, &fitted.folds, params.top_k)?;
+        let Fitted { decider, .. } = fitted;
         let tested = decide_test_users(&stage, &scorers.last, &test, &decider, params.top_k)?;
-        Ok(Results { asked, valid: counted.valid, decider, tested })
+        Ok(Results { asked, valid: counted.valid, decider, validated, tested })
     })?;
 
     let (summary, chosen) = results.summary();
@@ -150,8 +157,9 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
 struct Counted {
     /// The valid users
     valid: Histogram,
-    /// The users over whom a brand's F1 is expected
-    over: Histogram,
+    folds: Folds<Histogram>,
+    /// The users over whom a brand's F1 is expected; `None` if these are those that are fitted on
+    over: Option<Histogram>,
 }
 
 /// Pass 2: the valid users and, with `over: scored`, the test users without their labels.
@@ -161,45 +169,78 @@ fn count_logits(
     test: &Split,
     params: &ScoreParams,
 ) -> Result<Counted> {
-    let mut counted = Histogram::new(scorers.last.model.brand_ids.len());
+    let n_brands = scorers.last.model.brand_ids.len();
+    let mut folds = Folds::of(|_| Histogram::new(n_brands));
     scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        counted.add_rows(scored.cells(), labels);
+        for (histogram, users) in folds.with_users(scored.rows()) {
+            let mut logits = Vec::with_capacity(users.len() * n_brands);
+            for &user in &users {
+                logits.extend(scored.logits.row(user));
+            }
+            let labels: OwnedLists = users.iter().map(|&user| labels.get(user)).collect();
+            histogram.add_rows(&logits, labels.as_lists());
+        }
         Ok(())
     })?;
-    let mut over = counted.clone();
-    if params.decision.expected_over() == ExpectedOver::Scored {
-        scorers.last.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
-            let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
-            over.add_rows(scored.cells(), unlabelled.as_lists());
-            Ok(())
-        })?;
+    let all = folds.without(None, Histogram::merge);
+    if params.decision.expected_over() != ExpectedOver::Scored {
+        return Ok(Counted { valid: all, folds, over: None });
     }
-    Ok(Counted { valid: counted, over })
+    let mut over = all.clone();
+    scorers.last.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
+        let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
+        over.add_rows(scored.cells(), unlabelled.as_lists());
+        Ok(())
+    })?;
+    Ok(Counted { valid: all, folds, over: Some(over) })
 }
 
-/// Pass 3: curves and thresholds from the counts; the valid users again for what these cannot tell.
-fn fit_decider(
+/// What was fitted.
+struct Fitted {
+    /// On all valid users, for the test users
+    decider: Decider,
+    /// For each fold of the valid users, on the others
+    folds: Folds<Decider>,
+}
+
+/// Pass 3: curves and thresholds from the counts; the valid users again for what these cannot tell,
+/// each with the probabilities that the others give.
+fn fit_deciders(
     stage: &StageRun,
     scorers: &Refit<Scorer>,
     valid: &Split,
     counted: &Counted,
     params: &ScoreParams,
-) -> Result<Decider> {
+) -> Result<Fitted> {
     let prevalence = match params.calibration {
         Calibration::Prior => Some(prevalence(&stage.read("examples", &tables::EXAMPLES)?)?),
         _ => None,
     };
-    let decider = fit::fit(&counted.valid, &counted.over, params, prevalence.as_ref());
-    let Some(mut sweep) = fit::sweep(&counted.valid, &decider, params.decision) else {
-        return Ok(decider);
+    let fit = |valid: &Histogram| {
+        fit::fit(valid, counted.over.as_ref().unwrap_or(valid), params, prevalence.as_ref())
     };
+    let decider = fit(&counted.valid);
+    let mut folds = Folds::of(|fold| fit(&counted.folds.without(Some(fold), Histogram::merge)));
+    let Some(empty) = fit::sweep(&counted.valid, &decider, params.decision) else {
+        return Ok(Fitted { decider, folds });
+    };
+    let mut sweeps = Folds::of(|_| empty.clone());
     scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        sweep.add(labels, decider.stakes(), |user, probs| {
-            decider.probs(scored.logits.row(user), probs);
-        });
+        let deciders = folds.with_users(scored.rows());
+        for ((decider, users), (sweep, _)) in deciders.zip(sweeps.with_users(scored.rows())) {
+            let labels: OwnedLists = users.iter().map(|&user| labels.get(user)).collect();
+            sweep.add(labels.as_lists(), decider.stakes(), |place, probs| {
+                decider.probs(scored.logits.row(users[place]), probs);
+            });
+        }
         Ok(())
     })?;
-    Ok(fit::choose(decider, &sweep, params.decision))
+    let choose = |decider, left_out| {
+        fit::choose(decider, &sweeps.without(left_out, UserSweep::merge), params.decision)
+    };
+    let mut fold = 0..;
+    let folds = folds.map(|decider| choose(decider, fold.next()));
+    Ok(Fitted { decider: choose(decider, None), folds })
 }
 
 /// What the sample did to each brand's prevalence.
@@ -209,6 +250,55 @@ fn prevalence(examples: &Table) -> Result<Prevalence, ipc::Error> {
         let found = "its metadata does not say how sampling changed the brands' prevalence";
         examples.broken(&tables::EXAMPLES, found)
     })
+}
+
+/// The valid users with decisions that were fitted without them.
+struct Validated {
+    /// `valid_scores.arrow`
+    scores: Finished,
+    labels: OwnedLists,
+    predicted: OwnedLists,
+}
+
+impl Validated {
+    /// For the record: what experiments are chosen by.
+    ///
+    /// * `logits`: of the valid users.
+    fn summary(&self, logits: &Histogram) -> Value {
+        let (labels, predicted) = (self.labels.as_lists(), self.predicted.as_lists());
+        let n_brands = logits.n_brands();
+        let figures = point(&Decisions { labels, predicted }, n_brands);
+        let precisions = (0..n_brands).map(|brand| average_precision(logits.brand(brand)));
+        json!({
+            "n_users": labels.len(),
+            "macro_f1": macro_f1(&figures.brands),
+            "user_f1": figures.user_f1,
+            "map": mean_defined(precisions),
+        })
+    }
+}
+
+/// Pass 4: decisions for the valid users, each by what the other folds say.
+fn decide_valid_users(
+    stage: &StageRun,
+    scorer: &Scorer,
+    valid: &Split,
+    folds: &Folds<Decider>,
+    top_k: usize,
+) -> Result<Validated> {
+    let (mut all_labels, mut predicted) = (OwnedLists::default(), OwnedLists::default());
+    let fields = table::score_fields(&valid.ids, true);
+    let mut writer = stage.writer("valid_scores.arrow", &tables::SCORES, fields)?;
+    scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
+        let decider = |user| &folds[fold_of(scored.first + user)];
+        let decisions = Decider::decide_each(scored.logits, top_k, decider);
+        for (labels, decision) in labels.iter().zip(&decisions) {
+            all_labels.push(labels);
+            predicted.push(&decision.predicted);
+        }
+        writer.write(table::scores(&valid.ids, scored.first, Some(labels), &decisions))
+    })?;
+    Ok(Validated { scores: writer.finish()?, labels: all_labels, predicted })
 }
 
 /// The test users with their decisions.
@@ -228,7 +318,7 @@ impl Tested {
     }
 }
 
-/// Pass 4: decisions for the test users, and what other decisions would give.
+/// Pass 5: decisions for the test users, and what other decisions would give.
 fn decide_test_users(
     stage: &StageRun,
     scorer: &Scorer,
@@ -263,6 +353,7 @@ struct Results {
     /// The valid users
     valid: Histogram,
     decider: Decider,
+    validated: Validated,
     tested: Tested,
 }
 
@@ -274,6 +365,7 @@ impl Results {
             "test_users": n_users,
             "predicted": n_predicted,
             "test_users_per_s": (n_users as f64 / secs).round(),
+            "valid": self.validated.summary(&self.valid),
         });
         let mut chosen = String::new();
         if let Rule::Gain { brand_share } = self.decider.rule() {
@@ -301,8 +393,9 @@ impl Results {
         models: &Refit<Model>,
         params: &ScoreParams,
     ) -> Result<()> {
-        let Self { asked, valid, decider, tested } = self;
+        let Self { asked, valid, decider, validated, tested } = self;
         stage.add(tested.scores);
+        stage.add(validated.scores);
         let mut metadata = table::rule_metadata(decider.rule(), params.decision);
         metadata.extend(thresholds::bound_to(&models.hashes(), &models.last.brand_ids));
         let rows = [table::thresholds(&decider, &asked.weights)];

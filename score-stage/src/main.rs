@@ -6,6 +6,7 @@ mod audience; // the users of brands, best first
 mod decide; // logits -> decisions
 mod experiment; // an experiment's scoring, pass by pass
 mod fit; // calibration and thresholds from the valid users
+mod folds; // valid users judged by what the others say
 mod labels; // the brands that users have
 mod models; // an experiment's model, and that before a refit
 mod neighbours; // what the nearest training users have, mixed into the probabilities

@@ -375,6 +375,7 @@ impl Manifest {
                 let train = self.dir_of(Stage::Train, &training);
                 for (file, dir) in [
                     ("scores", &score),
+                    ("valid_scores", &score),
                     ("histogram", &score),
                     ("thresholds", &score),
                     ("trade_off", &score),

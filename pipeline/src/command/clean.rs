@@ -258,6 +258,7 @@ fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
         Stage::Train => &["model.arrow", JUDGED_MODEL, "history.arrow"],
         Stage::Score => &[
             "scores.arrow",
+            "valid_scores.arrow",
             "thresholds.arrow",
             "histogram.arrow",
             "trade_off.arrow",

@@ -1,5 +1,5 @@
-//! `pipeline predict` and `pipeline bundle`: from users as people have them to predictions that people
-//! use.
+//! `pipeline init`, `predict`, `audience` and `bundle`: from tables as people have them to predictions that
+//! people use.
 
 mod workspace;
 
@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float32Type, Float64Type, UInt32Type};
 use contract::ipc;
-use contract::tables::{BRANDS, PREDICTED_BRANDS, PREDICTED_USERS, SCORES};
+use contract::tables::{AUDIENCE, BRANDS, PREDICTED_BRANDS, PREDICTED_USERS, SCORES};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -190,7 +190,8 @@ fn users_are_read_from_any_table_that_training_takes() {
         assert!(work.bytes("q.csv") == expected, "{users}");
         let model = ["--model", "runs/bau/train/model.arrow"];
         if !["users", "mine.sql"].contains(&users) {
-            let args = ["--users", users, "--output", "q.csv", "--brands", "runs/holdout/brands.arrow"];
+            let args =
+                ["--users", users, "--output", "q.csv", "--brands", "runs/holdout/brands.arrow"];
             let run = work.run("score-stage", &[&["predict"], &model[..], &args[..]].concat());
             assert_eq!(run.code, 0, "{}", run.stderr);
             assert!(work.bytes("q.csv") == expected, "score-stage, {users}");
@@ -201,9 +202,17 @@ fn users_are_read_from_any_table_that_training_takes() {
     predict(&work, &["bau", "--output", "q.csv"]);
     assert!(work.bytes("q.csv") == expected);
     work.edit("pipeline.yaml", "  users: {sql: mine.sql}", "  users: {table: users}");
-    work.edit("pipeline.yaml", "users: users.json", "users: users.json\n    odd: {path: odd, format: json}");
+    work.edit(
+        "pipeline.yaml",
+        "users: users.json",
+        "users: users.json\n    odd: {path: odd, format: json}",
+    );
     work.write("odd", &text);
-    predict(&work, &["bau", "--users", "odd", "--output", "q.csv"]);
+    let args = ["bau", "--users", "odd", "--output", "q.csv"];
+    refused(&work, &args, 2, &["`--users odd` is a table of the manifest, and there is a file"]);
+    fs::rename(work.dir.join("odd"), work.dir.join("odder")).unwrap();
+    work.edit("pipeline.yaml", "{path: odd,", "{path: odder,");
+    predict(&work, &args);
     assert!(work.bytes("q.csv") == expected);
 }
 
@@ -213,8 +222,16 @@ fn what_training_refuses_is_refused_in_the_same_words() {
     let text = String::from_utf8(work.bytes("users.json")).unwrap();
     let good = r#"{"user_id": "z", "split": "train", "embedding": [1.0, 2.0], "age": 20, "past": ["acme"]}"#;
     for (from, to, message) in [
-        ("2.0]", "null]", "users: column `embedding`: user `z`: found null, expected finite numbers"),
-        ("20", "null", "users: column `age`: user `z`: found null, expected a value for every user"),
+        (
+            "2.0]",
+            "null]",
+            "users: column `embedding`: user `z`: found null, expected finite numbers",
+        ),
+        (
+            "20",
+            "null",
+            "users: column `age`: user `z`: found null, expected a value for every user",
+        ),
         ("2.0]", "2.0, 3.0]", "user `z`: found a vector of 3, expected 2 as"),
         ("\"z\"", "null", "users: column `user_id` holds 1 null, expected none"),
         ("\"z\"", "\"y\"", "users: `user_id` `y` appears twice, expected once"),
@@ -233,7 +250,8 @@ fn what_training_refuses_is_refused_in_the_same_words() {
     let unknown = good.replace("[\"acme\"]", "[\"acme\", \"nobody\"]");
     work.write("new.json", &unknown);
     let said = predict(&work, &args);
-    let note = "note: users: column `past`: 1 id of 2 are of no brand that is predicted, and left out";
+    let note =
+        "note: users: column `past`: 1 id of 2 are of no brand that is predicted, and left out";
     assert!(said.contains(note), "{said}");
     work.write("new.json", &good.replace("acme", "nobody"));
     refused(&work, &args, 5, &["none of its 1 brand ids is a brand of the model"]);
@@ -353,7 +371,8 @@ fn a_bundle_predicts_anywhere_as_the_experiment_does() {
         let files = work.files_below("bundle");
         assert_eq!(files.len(), if experiment == "bau" { 5 } else { 4 });
         for file in &files {
-            fs::copy(work.dir.join(file), copied.join(Path::new(file).file_name().unwrap())).unwrap();
+            fs::copy(work.dir.join(file), copied.join(Path::new(file).file_name().unwrap()))
+                .unwrap();
         }
         let args = ["--bundle", "copied", "--users", "users.json", "--output", "p.csv"];
         predict(&elsewhere, &args);
@@ -380,10 +399,19 @@ fn what_does_not_belong_together_is_refused_with_the_command_that_repairs_it() {
     let retrain = work.run("train-stage", &["--experiment", "bau", "--set", "train.epochs=2"]);
     assert_eq!(retrain.code, 0, "{}", retrain.stderr);
     let repair = "hint: score the model first, with `pipeline run bau --stage score`";
-    refused(&work, &["bau", "--output", "p.csv"], 5, &["fitted for another model", ", not for ", repair]);
+    refused(
+        &work,
+        &["bau", "--output", "p.csv"],
+        5,
+        &["fitted for another model", ", not for ", repair],
+    );
     let bundle = work.pipeline(&["bundle", "bau", "--output", "bundle"]);
     assert_eq!(bundle.code, 5);
-    assert!(bundle.stderr.contains(repair) && !work.dir.join("bundle").exists(), "{}", bundle.stderr);
+    assert!(
+        bundle.stderr.contains(repair) && !work.dir.join("bundle").exists(),
+        "{}",
+        bundle.stderr
+    );
     let set = ["--set", "train.epochs=2"];
     assert_eq!(work.pipeline(&[&["run", "bau", "--stage", "score"], &set[..]].concat()).code, 0);
     let said = predict(&work, &["bau", "--output", "p.csv"]);
@@ -391,12 +419,23 @@ fn what_does_not_belong_together_is_refused_with_the_command_that_repairs_it() {
         said.contains("train of bau was run with other settings than the manifest has now"),
         "{said}"
     );
-    assert!(!predict(&work, &[&["bau", "--output", "p.csv"], &set[..]].concat()).contains("warning"));
+    assert!(
+        !predict(&work, &[&["bau", "--output", "p.csv"], &set[..]].concat()).contains("warning")
+    );
 
     fs::remove_dir_all(work.dir.join("runs/bau/score")).unwrap();
-    refused(&work, &["bau", "--output", "p.csv"], 5, &["there are no thresholds", "pipeline run bau"]);
+    refused(
+        &work,
+        &["bau", "--output", "p.csv"],
+        5,
+        &["there are no thresholds", "pipeline run bau"],
+    );
     let bundle = work.pipeline(&["bundle", "bau", "--output", "bundle"]);
-    assert!(bundle.code == 5 && bundle.stderr.contains("hint: run `pipeline run bau`"), "{}", bundle.stderr);
+    assert!(
+        bundle.code == 5 && bundle.stderr.contains("hint: run `pipeline run bau`"),
+        "{}",
+        bundle.stderr
+    );
 }
 
 #[test]
@@ -413,4 +452,176 @@ fn a_record_that_is_gone_is_an_error_of_an_experiment() {
         fs::write(&record, text).unwrap();
     }
     predict(&work, &["bau", "--output", "p.csv"]);
+}
+
+/// Runs `pipeline audience --json`.
+fn audience(work: &Workspace, args: &[&str]) -> Value {
+    let run = work.pipeline(&[&["audience"], args, &["--json"]].concat());
+    assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+/// Users and probabilities of each brand in an Arrow file, best first.
+fn members(work: &Workspace, file: &str) -> BTreeMap<String, Vec<(String, f32)>> {
+    let mut members: BTreeMap<String, Vec<(String, f32)>> = BTreeMap::new();
+    for batch in ipc::read(&work.dir.join(file), &AUDIENCE).unwrap().batches {
+        let text = |i: usize, row: usize| batch.column(i).as_string::<i32>().value(row).to_owned();
+        let probs = batch.column(3).as_primitive::<Float32Type>();
+        let ranks = batch.column(4).as_primitive::<UInt32Type>();
+        for row in 0..batch.num_rows() {
+            let users = members.entry(text(0, row)).or_default();
+            users.push((text(2, row), probs.value(row)));
+            assert_eq!(ranks.value(row) as usize, users.len());
+        }
+    }
+    for users in members.values() {
+        assert!(users.is_sorted_by(|a, b| a.1 >= b.1));
+    }
+    members
+}
+
+#[test]
+fn an_audience_by_threshold_is_the_predictions_sorted_by_brand() {
+    let work = scored(&["bau"]);
+    predict(&work, &["bau", "--output", "p.csv"]);
+    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (user, brand, ..) in csv_rows(&work, "p.csv") {
+        expected.entry(brand).or_default().push(user);
+    }
+    let args = ["bau", "--output", "a.arrow", "--part-users", "5"];
+    let said = audience(&work, &args);
+    let found = members(&work, "a.arrow");
+    let users = found.iter().map(|(brand, users)| {
+        let mut users: Vec<String> = users.iter().map(|(user, _)| user.clone()).collect();
+        users.sort();
+        (brand.clone(), users)
+    });
+    assert_eq!(users.collect::<BTreeMap<_, _>>(), expected);
+    let dry = audience(&work, &["bau", "-n"]);
+    assert_eq!((&said["output"], &dry["output"]), (&json!("a.arrow"), &Value::Null));
+    for (said, dry) in
+        said["brands"].as_array().unwrap().iter().zip(dry["brands"].as_array().unwrap())
+    {
+        assert_eq!(said["n_users"], dry["n_users"], "36 users are counted exactly");
+        let brand = found.get(said["brand_id"].as_str().unwrap()).map_or(0, Vec::len);
+        assert_eq!(said["n_users"], brand);
+    }
+    assert_eq!(unfinished(&work), [""; 0]);
+}
+
+#[test]
+fn sizes_of_audiences_are_kept_and_what_they_promise_is_their_mean_probability() {
+    let work = scored(&["bau_expected_f1"]);
+    let of = |size: &[&str]| {
+        let dry = audience(&work, &[&["bau_expected_f1", "acme", "-n"], size].concat());
+        let args = [&["bau_expected_f1", "Acme, Inc.", "--output", "a.arrow"], size].concat();
+        let written = audience(&work, &args);
+        let users = members(&work, "a.arrow").remove("acme").unwrap_or_default();
+        for said in [&dry["brands"][0], &written["brands"][0]] {
+            assert_eq!(said["n_users"], users.len());
+            let mean = users.iter().map(|(_, p)| f64::from(*p)).sum::<f64>() / users.len() as f64;
+            let promised = said["expected_precision"].as_f64().unwrap();
+            assert!((promised - mean).abs() < 1e-6, "{promised} {mean}");
+        }
+        users
+    };
+    let five = of(&["--size", "5"]);
+    assert_eq!(five.len(), 5);
+    let nine = of(&["--share", "0.25"]);
+    assert_eq!(nine[..5], five);
+    assert_eq!(nine.len(), 9, "of 36");
+    let everyone = of(&["--size", "100"]);
+    assert_eq!(everyone.len(), 36);
+    let mean = |n: usize| everyone[..n].iter().map(|(_, p)| f64::from(*p)).sum::<f64>() / n as f64;
+    let precise = of(&["--min-precision", "0.6"]).len();
+    assert!(mean(precise) >= 0.6 && mean(precise + 1) < 0.6, "{precise}");
+
+    for (args, part) in [
+        (
+            &["bau_expected_f1", "acm", "-n"][..],
+            "no brand has the id or the name `acm`; did you mean `acme`?",
+        ),
+        (&["bau_expected_f1", "-n", "--share", "2"], "a number above 0, at most 1"),
+        (&["bau_expected_f1", "-n", "--size", "2", "--share", "0.1"], "cannot be used with"),
+        (&["bau_expected_f1"], "--output"),
+    ] {
+        let run = work.pipeline(&[&["audience"], args].concat());
+        assert!(run.code == 2 && run.stderr.contains(part), "{part}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_bundle_and_a_folder_have_the_same_audiences() {
+    let work = scored(&["bau"]);
+    audience(&work, &["bau", "--size", "4", "--output", "a.arrow"]);
+    let expected = members(&work, "a.arrow");
+    assert_eq!(expected.len(), 4);
+    assert_eq!(work.pipeline(&["bundle", "bau", "--output", "bundle"]).code, 0);
+    let users = ["--bundle", "bundle", "--users", "users.json"];
+    audience(
+        &work,
+        &[&users[..], &["--size", "4", "--output", "folder", "--format", "arrow"]].concat(),
+    );
+    let files = work.files_below("folder");
+    assert!(files.contains(&"folder/audience-acme.arrow".to_owned()), "{files:?}");
+    let mut found = BTreeMap::new();
+    files.iter().for_each(|file| found.extend(members(&work, file)));
+    assert_eq!((found, files.len()), (expected.clone(), 4));
+    let one = [&users[..], &["mill & sons", "--size", "4", "--output", "b.arrow"]].concat();
+    audience(&work, &one);
+    assert_eq!(members(&work, "b.arrow").get("mill & sons"), expected.get("mill & sons"));
+    let table = work.pipeline(&["audience", "bau", "-n"]);
+    assert!(table.stdout.starts_with("brand ") && table.stdout.contains("4 audiences of 36 users"));
+}
+
+/// The tiny data set under other names, the ids of users being numbers in one table and text in another.
+#[test]
+fn init_writes_a_manifest_that_runs() {
+    let work = Workspace::tiny();
+    for file in ["pipeline.yaml", "everyone.sql"] {
+        fs::remove_file(work.dir.join(file)).unwrap();
+    }
+    let users = String::from_utf8(work.bytes("users.json")).unwrap();
+    let users =
+        users.replace("\"user_id\": \"u", "\"Customer ID\": \"").replace("\"split\"", "\"group\"");
+    work.write("people.json", &users);
+    let log = String::from_utf8(work.bytes("interactions.csv")).unwrap();
+    let log = log.replace("user_id,brand_id", "customer_id,Merchant").replace("\nu", "\n9");
+    work.write("log.csv", &log);
+    work.write("people.json", &users.replace("\"Customer ID\": \"", "\"Customer ID\": \"9"));
+    let brands = String::from_utf8(work.bytes("brands.csv")).unwrap();
+    work.write("shops.csv", &brands.replacen("brand_id,name", "merchant,Title", 1));
+    let args = ["init", "--users", "people.json", "--interactions", "log.csv"];
+    let with_brands = [&args[..], &["--brands", "shops.csv"]].concat();
+    let run = work.pipeline(&with_brands);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("ids are numbers in one table and text in another"),
+        "{}",
+        run.stderr
+    );
+    let manifest = String::from_utf8(work.bytes("pipeline.yaml")).unwrap();
+    assert!(manifest.contains("features: [embedding, age]"), "{manifest}");
+    let run = work.pipeline(&["run"]);
+    assert_eq!(run.code, 0, "{manifest}\n{}", run.stderr);
+    assert_eq!(work.report()["n_brands"], 4);
+    let again = work.pipeline(&with_brands);
+    assert!(
+        again.code == 2 && again.stderr.contains("is there already; `--force`"),
+        "{}",
+        again.stderr
+    );
+
+    let without = work.pipeline(&[&args[..], &["--force"]].concat());
+    assert_eq!(without.code, 0, "{}", without.stderr);
+    let run = work.pipeline(&["run", "bau", "popularity"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let odd =
+        work.pipeline(&["init", "--users", "shops.csv", "--interactions", "log.csv", "--force"]);
+    assert_eq!(odd.code, 5);
+    assert!(
+        odd.stderr.contains("table `users`: cannot tell which of its 2 columns is `user_id`"),
+        "{}",
+        odd.stderr
+    );
 }

@@ -9,6 +9,7 @@ pub mod compare; // two experiments
 pub mod explain; // why a stage would run, or ran
 pub mod graph; // which stage needs which
 pub mod history; // what each run did
+pub mod init; // a first manifest
 pub mod predict; // predictions for new users
 pub mod preview; // what a run would do
 pub mod run; // run what is stale

@@ -11,6 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use command::audience::AudienceArgs;
 use command::bundle::BundleArgs;
+use command::init::InitArgs;
 use command::predict::PredictArgs;
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
@@ -23,6 +24,7 @@ mod forecast; // what a run would find
 mod foreground; // a stage's program in the foreground
 mod freshness; // whether a stage's results are up to date, and why not
 mod graph; // which stage needs which
+mod guess; // what columns of raw tables probably are
 mod machine; // what runs run on
 #[cfg(test)]
 mod made_up; // records and stages for tests
@@ -50,6 +52,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a first manifest for your own tables
+    ///
+    /// Looks at the tables' columns, and writes `pipeline.yaml`, a sampling query and, where names differ
+    /// from those that the pipeline knows, queries that rename them. Then `pipeline run` works at once.
+    Init(InitArgs),
     /// Run stale stages and update the report
     ///
     /// For each stage it prints `running` with the reason, or why it does not run: `fresh` (its
@@ -243,6 +250,7 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
         Command::Predict(args) => return command::predict::predict(&args),
+        Command::Init(args) => command::init::init(&args)?,
         Command::Audience(args) => return command::audience::audience(&args),
         Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Schema(args) => return schema::print(&args),

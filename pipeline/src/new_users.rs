@@ -81,7 +81,8 @@ impl NewUsersArgs {
 
     /// The query that gives the users, if one does.
     fn query(&self, experiment: Option<&String>) -> Result<Option<Query>> {
-        let is_query = |users: &String| Path::new(users).extension().is_some_and(|end| end == "sql");
+        let is_query =
+            |users: &String| Path::new(users).extension().is_some_and(|end| end == "sql");
         let named = self.users.as_ref().filter(|users| is_query(users));
         if self.bundle.is_some() {
             return match named {

@@ -3,6 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use contract::Manifest;
+use contract::audience::Audiences;
+use contract::bundle::Bundle;
 use contract::exit::{EXIT_DONE, UsageError};
 use contract::print_line;
 use contract::record::Record;
@@ -53,6 +55,10 @@ enum SchemaName {
     Graph,
     /// What `check --json` prints
     Check,
+    /// A bundle's record, bundle.json
+    Bundle,
+    /// What `audience --json` prints
+    Audience,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -95,5 +101,7 @@ fn schema(name: SchemaName) -> Value {
         SchemaName::Clean => contract::schema::<Cleaned>(),
         SchemaName::Graph => contract::schema::<Graph>(),
         SchemaName::Check => contract::schema::<Checked>(),
+        SchemaName::Bundle => contract::schema::<Bundle>(),
+        SchemaName::Audience => contract::schema::<Audiences>(),
     }
 }

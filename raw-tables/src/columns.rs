@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use contract::manifest::{ColumnType, TableFormat, TableOptions};
-use contract::unreadable::Unreadable;
 use arrow::array::{
     ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array,
 };
@@ -11,6 +9,8 @@ use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
+use contract::manifest::{ColumnType, TableFormat, TableOptions};
+use contract::unreadable::Unreadable;
 
 use crate::{Part, RawTable};
 
@@ -154,8 +154,7 @@ fn key_field(key: &str, parts: &[Part], options: &TableOptions) -> Field {
     let is_unsigned =
         |value: &str| value.parse::<u64>().is_ok_and(|number| number.to_string() == value);
     let is_day = |value: &str| {
-        value.len() == "2024-07-01".len()
-            && of_text(value, &DataType::Date32).is_ok()
+        value.len() == "2024-07-01".len() && of_text(value, &DataType::Date32).is_ok()
     };
     let data_type = match options.types.get(key) {
         Some(given) => given.arrow(),
@@ -198,10 +197,7 @@ fn of_text(text: &str, to: &DataType) -> Result<ArrayRef, ArrowError> {
 }
 
 /// A value that cannot be cast is an error.
-const STRICT: CastOptions = CastOptions {
-    safe: false,
-    format_options: FormatOptions::new(),
-};
+const STRICT: CastOptions = CastOptions { safe: false, format_options: FormatOptions::new() };
 
 trait ArrowType {
     fn arrow(self) -> DataType;

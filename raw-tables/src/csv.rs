@@ -1,12 +1,12 @@
 //! CSV files: columns and types from all rows.
 
+use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::Format;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use contract::manifest::TableOptions;
 use contract::raw_files::{RawFile, delimiter};
 use contract::unreadable::Unreadable;
 use contract::user_file::{Batches, distinct_names};
-use arrow::csv::ReaderBuilder;
-use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::columns::WHY_TEXT;
 use crate::open::{self, Quotes};

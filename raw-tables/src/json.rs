@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Read};
 
-use contract::raw_files::RawFile;
-use contract::unreadable::Unreadable;
-use contract::user_file::Batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema_from_iterator;
+use contract::raw_files::RawFile;
+use contract::unreadable::Unreadable;
+use contract::user_file::Batches;
 use indexmap::IndexMap;
 use serde_json::Value;
 

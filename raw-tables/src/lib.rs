@@ -101,7 +101,10 @@ impl RawTable {
     /// Its rows, file after file, in the order of each file.
     ///
     /// * `columns`: names of the columns to read, each of which the table has.
-    pub fn rows<'a>(&'a self, columns: &[&str]) -> impl Iterator<Item = Result<RecordBatch>> + use<'a> {
+    pub fn rows<'a>(
+        &'a self,
+        columns: &[&str],
+    ) -> impl Iterator<Item = Result<RecordBatch>> + use<'a> {
         let is_wanted = |name: &str| columns.contains(&name);
         let fields = self.schema.fields().iter().filter(|field| is_wanted(field.name()));
         let wanted: SchemaRef = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));

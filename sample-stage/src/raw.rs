@@ -49,11 +49,8 @@ impl RawTables {
             }
             tables.push(table);
         }
-        let views = [
-            ("users", users),
-            ("interactions", &data.interactions),
-            ("brands", &data.brands),
-        ];
+        let views =
+            [("users", users), ("interactions", &data.interactions), ("brands", &data.brands)];
         let queries = views.into_iter().filter_map(|(what, view)| match view {
             View::Table(_) => None,
             View::Sql(view) => Some((what, view.sql.clone())),

@@ -143,9 +143,7 @@ impl SizeArgs {
     fn of(&self, brand: usize, decider: &Decider, n_users: u64) -> Size {
         match *self {
             Self { size: Some(n), .. } => Size::Users(n),
-            Self { share: Some(share), .. } => {
-                Size::Users((share * n_users as f64).round() as u64)
-            }
+            Self { share: Some(share), .. } => Size::Users((share * n_users as f64).round() as u64),
             Self { min_precision: Some(precision), .. } => Size::Precision(precision),
             _ => Size::From(threshold(brand, decider)),
         }

@@ -287,7 +287,7 @@ fn decide_valid_users(
     top_k: usize,
 ) -> Result<Validated> {
     let (mut all_labels, mut predicted) = (OwnedLists::default(), OwnedLists::default());
-    let fields = table::score_fields(&valid.ids, true);
+    let fields = table::fields_with_ids(&tables::SCORES, valid.ids.data_type());
     let mut writer = stage.writer("valid_scores.arrow", &tables::SCORES, fields)?;
     scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
         let decider = |user| &folds[fold_of(scored.first + user)];
@@ -296,7 +296,8 @@ fn decide_valid_users(
             all_labels.push(labels);
             predicted.push(&decision.predicted);
         }
-        writer.write(table::scores(&valid.ids, scored.first, Some(labels), &decisions))
+        let ids = valid.ids.slice(scored.first, decisions.len());
+        writer.write(table::scores(ids, labels, &decisions))
     })?;
     Ok(Validated { scores: writer.finish()?, labels: all_labels, predicted })
 }

@@ -126,6 +126,8 @@ mod tests {
         assert!(check(dir.path(), is_own).unwrap_err().to_string().contains("holds `notes.txt`"));
         let message = check(&dir.path().join("part-0"), is_own).unwrap_err().to_string();
         assert!(message.contains("there is a file of this name"), "{message}");
-        assert!(check(Path::new("/dev/null"), is_own).unwrap_err().to_string().contains("a device"));
+        assert!(
+            check(Path::new("/dev/null"), is_own).unwrap_err().to_string().contains("a device")
+        );
     }
 }

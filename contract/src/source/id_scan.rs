@@ -79,7 +79,9 @@ impl IdScan {
             for (row, hash) in hashes(&ids)?.into_iter().enumerate() {
                 let is_suspect = hash.is_some_and(|hash| suspects.contains(&hash));
                 if is_suspect && !seen.insert(texts.value(row).to_owned()) {
-                    return Err(DataError(ids::twice(table, column, &ids::shown(texts, row))).into());
+                    return Err(
+                        DataError(ids::twice(table, column, &ids::shown(texts, row))).into()
+                    );
                 }
             }
         }
@@ -127,7 +129,10 @@ mod tests {
     fn an_id_that_appears_in_two_batches_is_found() {
         let texts = |ids: &[&str]| -> ArrayRef { Arc::new(StringArray::from(ids.to_vec())) };
         let twice = |id: &str| format!("users: `user_id` `{id}` appears twice, expected once");
-        assert_eq!(scanned(&[texts(&["a", "b"]), texts(&["c"])]), (DataType::Utf8, "distinct".into()));
+        assert_eq!(
+            scanned(&[texts(&["a", "b"]), texts(&["c"])]),
+            (DataType::Utf8, "distinct".into())
+        );
         assert_eq!(scanned(&[texts(&["a", "b"]), texts(&["b", "a"])]).1, twice("b"));
         let small: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![3, 2]));
@@ -141,7 +146,9 @@ mod tests {
         let batch = |ids: Vec<u64>| -> ArrayRef { Arc::new(UInt64Array::from(ids)) };
         let found = scanned(&[batch(vec![1, 2]), batch(vec![u64::MAX, 3])]);
         assert_eq!(found, (DataType::Utf8, "distinct".into()));
-        assert!(scanned(&[batch(vec![1]), batch(vec![u64::MAX, 1])]).1.contains("`1` appears twice"));
+        assert!(
+            scanned(&[batch(vec![1]), batch(vec![u64::MAX, 1])]).1.contains("`1` appears twice")
+        );
     }
 
     /// The hashes claim that all ids are the same.

@@ -74,9 +74,12 @@ impl Bundle {
         let unusable = |found: String| Error::Record { path: path.display().to_string(), found };
         let text = std::fs::read_to_string(&path).map_err(|err| match err.kind() {
             ErrorKind::NotFound => unusable(
-                "there is no such file\nhint: name a folder that `pipeline bundle` wrote".to_owned(),
+                "there is no such file\nhint: name a folder that `pipeline bundle` wrote"
+                    .to_owned(),
             ),
-            ErrorKind::InvalidData => unusable("is not text\nhint: copy the bundle again".to_owned()),
+            ErrorKind::InvalidData => {
+                unusable("is not text\nhint: copy the bundle again".to_owned())
+            }
             _ => Error::io(&path, err),
         })?;
         let bundle: Self = serde_json::from_str(&text).map_err(|err| {

@@ -143,8 +143,7 @@ mod tests {
             }
             fs::write(&path, &whole[1..]).unwrap();
             let message = read(&path, &MODEL).unwrap_err().to_string();
-            let command =
-                if record == BUNDLE { "pipeline bundle bau" } else { "pipeline run bau" };
+            let command = if record == BUNDLE { "pipeline bundle bau" } else { "pipeline run bau" };
             assert!(message.contains(record) && message.contains(command), "{message}");
         }
     }
@@ -166,7 +165,8 @@ mod tests {
             let text = fs::read_to_string(dir.path().join(record)).unwrap();
             for (from, to) in [("\"outputs\"", "\"output\""), ("bau", "other")] {
                 fs::write(dir.path().join(record), text.replacen(from, to, 1)).unwrap();
-                let is_found = record == BUNDLE && from == "bau" || record == RECORD && from != "bau";
+                let is_found =
+                    record == BUNDLE && from == "bau" || record == RECORD && from != "bau";
                 assert_eq!(read(&path, &MODEL).is_err(), is_found, "{record}, {from}");
             }
         }

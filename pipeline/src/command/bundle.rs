@@ -66,7 +66,9 @@ pub fn bundle(args: &BundleArgs) -> Result<()> {
     }
     let train = &training.train;
     let is_read = |column: &str| match train.model {
-        ModelKind::Mlp => train.features.as_ref().is_none_or(|names| names.iter().any(|n| n == column)),
+        ModelKind::Mlp => {
+            train.features.as_ref().is_none_or(|names| names.iter().any(|n| n == column))
+        }
         ModelKind::Persistence => train.history.as_deref() == Some(column),
         ModelKind::Popularity => false,
     };

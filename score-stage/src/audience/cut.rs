@@ -33,8 +33,7 @@ impl Cut {
     pub fn of(users: BrandHistogram, size: Size) -> Self {
         let expected = |bin: &Bin| bin.users() as f64 * prob(bin.logit());
         let positives = users.bins.iter().map(expected).sum();
-        let mut cut =
-            Self { from: f32::INFINITY, at_most: None, n_users: 0, hits: 0.0, positives };
+        let mut cut = Self { from: f32::INFINITY, at_most: None, n_users: 0, hits: 0.0, positives };
         for bin in users.bins.iter().rev() {
             let n = taken(bin, size, &cut).min(bin.users());
             if n == 0 {
@@ -111,7 +110,9 @@ mod tests {
     }
 
     fn is_near((n, precision, recall): (u64, f64, f64), expected: (u64, f64, f64)) -> bool {
-        n == expected.0 && (precision - expected.1).abs() < 1e-6 && (recall - expected.2).abs() < 1e-6
+        n == expected.0
+            && (precision - expected.1).abs() < 1e-6
+            && (recall - expected.2).abs() < 1e-6
     }
 
     /// Two users are expected to have the brand: .9 + .5 + .5 + .1.

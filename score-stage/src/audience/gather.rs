@@ -68,7 +68,8 @@ impl Decisions {
     fn members(&self, is_wanted: &[bool]) -> Vec<Vec<Member>> {
         let mut members = vec![Vec::new(); self.n_brands];
         for (batch, &start) in self.batches().zip(&self.starts) {
-            let (brands, probs) = (u32_lists(batch, "predicted"), f32_lists(batch, "predicted_probs"));
+            let (brands, probs) =
+                (u32_lists(batch, "predicted"), f32_lists(batch, "predicted_probs"));
             for (row, (brands, probs)) in (start..).zip(brands.iter().zip(probs.iter())) {
                 for (&brand, &prob) in brands.iter().zip(probs) {
                     if is_wanted[brand as usize] {
@@ -178,7 +179,8 @@ fn file_name(brands: &Brands, brand: usize, place: &Place) -> String {
     const LONGEST: usize = 100;
     let id = brands.id_text(brand);
     let is_plain = |c: char| c.is_alphanumeric() || ['-', '_', '.'].contains(&c);
-    let plain: String = id.chars().take(LONGEST).map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let plain: String =
+        id.chars().take(LONGEST).map(|c| if is_plain(c) { c } else { '_' }).collect();
     let position = if plain == id { String::new() } else { format!("~{brand}") };
     format!("{PREFIX}{plain}{position}.{}", place.format.extension())
 }

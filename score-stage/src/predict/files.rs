@@ -84,7 +84,8 @@ impl Place {
             UsageError(format!("`--output` {shown}: {expected}"))
         })?;
         if format.is_some_and(|given| given != by_name) {
-            let what = format!("`--output` {shown}: its ending and `--format` differ; leave one out");
+            let what =
+                format!("`--output` {shown}: its ending and `--format` differ; leave one out");
             return Err(UsageError(what).into());
         }
         ipc::check_target(path)?;
@@ -201,7 +202,8 @@ fn without_lists(rows: &RecordBatch) -> Result<RecordBatch> {
         writer.write(&lists)?;
         writer.finish()?;
         let text = String::from_utf8(writer.into_inner())?;
-        let list = |line: &str| Some(line.strip_prefix("{\"list\":")?.strip_suffix('}')?.to_owned());
+        let list =
+            |line: &str| Some(line.strip_prefix("{\"list\":")?.strip_suffix('}')?.to_owned());
         let texts: Vec<Option<String>> = text.lines().map(list).collect();
         Ok(Arc::new(StringArray::from(texts)))
     };

@@ -117,7 +117,8 @@ impl<'a> Job<'a> {
                 Event::GroupEnds { seen: more, is_last_of_part } => {
                     seen.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
                     if is_last_of_part {
-                        let part = self.keep(work, parts.len(), &seen, std::mem::take(&mut waiting))?;
+                        let part =
+                            self.keep(work, parts.len(), &seen, std::mem::take(&mut waiting))?;
                         parts.push(part);
                         seen.clone_from(&none);
                         if n_parts > 1 {

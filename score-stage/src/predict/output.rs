@@ -80,7 +80,9 @@ impl Output {
         if layout == Layout::Positions {
             let excluded = match (place.format, args.min_prob) {
                 (Format::Arrow, None) => None,
-                (Format::Arrow, Some(_)) => Some("`--min-prob` needs `--rows long` or `--rows wide`"),
+                (Format::Arrow, Some(_)) => {
+                    Some("`--min-prob` needs `--rows long` or `--rows wide`")
+                }
                 _ => Some("`--rows positions` is for Arrow files; use `long` or `wide`"),
             };
             if let Some(what) = excluded {

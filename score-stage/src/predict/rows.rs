@@ -161,7 +161,8 @@ impl<'a> Rows<'a> {
 }
 
 fn wide_fields(brands: &Brands, selection: Selection, ids: &DataType) -> Vec<Field> {
-    let list = |name, item: &DataType| Field::new(name, DataType::new_list(item.clone(), false), false);
+    let list =
+        |name, item: &DataType| Field::new(name, DataType::new_list(item.clone(), false), false);
     let mut fields = fields_with_ids(&PREDICTED_USERS, ids);
     fields.insert(1, list("brand_ids", brands.ids.data_type()));
     fields.insert(2, list("brand_names", &DataType::Utf8));

@@ -122,15 +122,19 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// If the manifest's users come from a query, or none are named.
+    /// If the manifest's users come from a query, or the name is also that of a file.
     pub fn users(&self, named: Option<&str>) -> Result<TableOptions, UsageError> {
         let tables = self.manifest.as_ref().map(|manifest| &manifest.data.tables);
         if let Some(named) = named {
             let of_manifest = tables.and_then(|tables| tables.get(named));
-            return Ok(of_manifest.map_or_else(
-                || TableSource::Path(named.to_owned()).options(),
-                TableSource::options,
-            ));
+            if of_manifest.is_some() && Path::new(named).exists() {
+                return Err(UsageError(format!(
+                    "`--users {named}` is a table of the manifest, and there is a file or folder of this \
+                     name; write `./{named}` for that, or rename one of them"
+                )));
+            }
+            let path = || TableSource::Path(named.to_owned()).options();
+            return Ok(of_manifest.map_or_else(path, TableSource::options));
         }
         match self.manifest.as_ref().map(|manifest| &manifest.data.users) {
             Some(View::Table(view)) => {
@@ -186,7 +190,11 @@ impl Sources {
     fn read(&self, path: &Path, contract: &Contract, hashes: &mut Vec<String>) -> Result<Table> {
         ensure!(
             path.exists() || self.experiment.is_none(),
-            DataError(format!("{}: there is no such file\nhint: {}", path.display(), self.repair()))
+            DataError(format!(
+                "{}: there is no such file\nhint: {}",
+                path.display(),
+                self.repair()
+            ))
         );
         let Recorded { table, blake3, is_listed } = recorded::read(path, contract)?;
         if !is_listed && self.experiment.is_some() {

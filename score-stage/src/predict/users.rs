@@ -61,7 +61,8 @@ impl<'a> NewUsers<'a> {
         let columns = match_model(model.features(), &model.brand_ids, &sources.features, &schema)?;
 
         let mut scan = IdScan::default();
-        let user_ids = || table.rows(&["user_id"]).map(|rows| rows.map(|rows| rows.column(0).clone()));
+        let user_ids =
+            || table.rows(&["user_id"]).map(|rows| rows.map(|rows| rows.column(0).clone()));
         for ids in user_ids() {
             scan.add(&ids?).map_err(bad_ids)?;
         }
@@ -133,8 +134,11 @@ impl<'a> NewUsers<'a> {
     }
 
     fn new_group(&self) -> Group {
-        let table =
-            Table { schema: self.schema.clone(), batches: Vec::new(), path: PathBuf::from("users") };
+        let table = Table {
+            schema: self.schema.clone(),
+            batches: Vec::new(),
+            path: PathBuf::from("users"),
+        };
         let seen = vec![BrandsSeen::default(); self.columns.len()];
         Group { table, seen, is_last_of_part: false }
     }
@@ -176,6 +180,7 @@ fn with_positions(table: &RawTable) -> Schema {
 
 /// Adds why a column of csv files is text.
 fn with_reasons(table: &RawTable, DataError(message): DataError) -> DataError {
-    let reasons = table.why_text("user_id").map(|why| format!("\nhint: it is text because of {why}"));
+    let reasons =
+        table.why_text("user_id").map(|why| format!("\nhint: it is text because of {why}"));
     DataError(message + &reasons.collect::<String>())
 }

@@ -533,8 +533,9 @@ fn sizes_of_audiences_are_kept_and_what_they_promise_is_their_mean_probability()
     let everyone = of(&["--size", "100"]);
     assert_eq!(everyone.len(), 36);
     let mean = |n: usize| everyone[..n].iter().map(|(_, p)| f64::from(*p)).sum::<f64>() / n as f64;
-    let precise = of(&["--min-precision", "0.6"]).len();
-    assert!(mean(precise) >= 0.6 && mean(precise + 1) < 0.6, "{precise}");
+    let n = (5..20).find(|&n| mean(n) - mean(n + 1) > 1e-4).expect("probabilities differ");
+    let between = f64::midpoint(mean(n), mean(n + 1)).to_string();
+    assert_eq!(of(&["--min-precision", &between]).len(), n);
 
     for (args, part) in [
         (
@@ -582,8 +583,7 @@ fn init_writes_a_manifest_that_runs() {
         fs::remove_file(work.dir.join(file)).unwrap();
     }
     let users = String::from_utf8(work.bytes("users.json")).unwrap();
-    let users =
-        users.replace("\"user_id\": \"u", "\"Customer ID\": \"").replace("\"split\"", "\"group\"");
+    let users = users.replace("\"user_id\": \"u", "\"Customer ID\": \"");
     work.write("people.json", &users);
     let log = String::from_utf8(work.bytes("interactions.csv")).unwrap();
     let log = log.replace("user_id,brand_id", "customer_id,Merchant").replace("\nu", "\n9");
@@ -602,6 +602,7 @@ fn init_writes_a_manifest_that_runs() {
     );
     let manifest = String::from_utf8(work.bytes("pipeline.yaml")).unwrap();
     assert!(manifest.contains("features: [embedding, age]"), "{manifest}");
+    assert!(manifest.contains("holdout: {column: split}"), "{manifest}");
     let run = work.pipeline(&["run"]);
     assert_eq!(run.code, 0, "{manifest}\n{}", run.stderr);
     assert_eq!(work.report()["n_brands"], 4);

@@ -99,6 +99,16 @@ class Model:
         return logits
 
 
+def move_history(model, users, logits, thresholds):
+    """Logits of brands in a user's own history go through a line of the brand first."""
+    if model.layout.get("own_history") is None:
+        return
+    slopes, intercepts = (thresholds[f"history_{name}"].to_numpy() for name in ("slope", "intercept"))
+    for user, (brands, _) in enumerate(model.bags(users, model.layout["own_history"])):
+        had = np.unique(brands)
+        logits[user, had] = logits[user, had] * slopes[had] + intercepts[had]
+
+
 def probabilities(logits, thresholds):
     """What calibration makes of logits."""
     slopes, intercepts = thresholds["slope"].to_numpy(), thresholds["intercept"].to_numpy()
@@ -118,7 +128,9 @@ def check(experiment, users):
     model = Model(experiment / "train/model.arrow")
     thresholds, scores = read(experiment / "score/thresholds.arrow"), read(experiment / "score/scores.arrow")
     assert thresholds["memory_weight"].to_numpy().max() == 0, "neighbours are not in the page's code"
-    probs = probabilities(model.logits(users), thresholds)
+    logits = model.logits(users)
+    move_history(model, users, logits, thresholds)
+    probs = probabilities(logits, thresholds)
     top, stored = np.array(scores["top_brands"].to_pylist()), np.array(scores["top_probs"].to_pylist())
     apart = np.abs(np.take_along_axis(probs, top, axis=1) - stored).max()
     assert apart < 1e-5, f"{experiment.name}: probabilities are {apart} apart"

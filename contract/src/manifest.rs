@@ -833,7 +833,8 @@ pub enum GlobalMetric {
 pub enum Calibration {
     /// They are not
     None,
-    /// By a slope and an intercept per brand, shrunk towards those of all brands
+    /// By a slope and an intercept per brand, shrunk towards those of its tier; brands in a user's own
+    /// history apart
     Platt,
     /// By the best curve that never falls, for brands with at least 100 positives in valid; the
     /// others as `platt`

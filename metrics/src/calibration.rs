@@ -27,6 +27,9 @@ pub const SLOPE_MIN: f64 = 0.05;
 /// finite best slope; at 20 the probability rises from 0.01 to 0.99 within half a logit.
 pub const SLOPE_MAX: f64 = 20.0;
 
+/// The strongest pull that is learned; no brand has enough users to leave the common curve then.
+const MAX_PULL: f64 = 1e9;
+
 /// A curve from logits to probabilities, `sigmoid(slope · logit + intercept)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Platt {
@@ -68,6 +71,74 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
         .collect()
 }
 
+/// One curve per brand, pulled towards that of its band, which is pulled towards that of all brands:
+/// rare brands are calibrated like rare brands.
+///
+/// * `histogram`: logits of users who were not trained on.
+/// * `bands`: `(n_brands,)`, the band of each brand, from 0; brands that are alike share one.
+///
+/// Returns `(n_brands,)`. A brand without users has the curve of its band. How strongly a band pulls
+/// is learned from how much its brands differ; see [`Pull::learned`].
+///
+/// # Panics
+///
+/// If `bands` has another length than the histogram has brands.
+pub fn fit_in_bands(histogram: &Histogram, bands: &[usize]) -> Vec<Platt> {
+    assert_eq!(bands.len(), histogram.n_brands(), "one band per brand");
+    let pooled = fit_pooled(histogram);
+    let n_bands = bands.iter().max().map_or(0, |band| band + 1);
+    let of_band = |band| {
+        let members: Vec<usize> =
+            (0..bands.len()).filter(|&brand_idx| bands[brand_idx] == band).collect();
+        let bins = histogram.pooled_over(members.iter().copied());
+        let curve = fit_ridge(BrandHistogram { bins: &bins }, pooled, DEFAULT_STRENGTH);
+        let brands = members.into_par_iter().map(|brand_idx| histogram.brand(brand_idx));
+        (curve, Pull::learned(brands, curve))
+    };
+    let of_bands: Vec<(Platt, Pull)> = (0..n_bands).map(of_band).collect();
+    let of_brand = |(brand_idx, &band): (usize, &usize)| {
+        let (curve, pull) = of_bands[band];
+        fit_pulled(histogram.brand(brand_idx), curve, |_| pull)
+    };
+    bands.par_iter().enumerate().map(of_brand).collect()
+}
+
+/// Weights of the squared distances from a curve, halved: the inverse variances of a normal prior.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pull {
+    on_slope: f64,
+    on_level: f64,
+}
+
+impl Pull {
+    /// A prior whose variances are learned from how much brands differ (empirical Bayes).
+    ///
+    /// * `brands`: alike, and independent of each other.
+    /// * `curve`: their common curve, from which their own differ.
+    ///
+    /// At the common curve, a brand whose level differs from it by a deviation of variance `v` has a
+    /// score (gradient of the log-likelihood) of variance `I + I²·v`, `I` being its information. So
+    /// `v` is estimated by the sum of `score² - I` over that of `I²`; likewise for slopes. Where
+    /// chance alone explains the differences, the pull is [`MAX_PULL`].
+    fn learned<'a>(brands: impl ParallelIterator<Item = BrandHistogram<'a>>, curve: Platt) -> Self {
+        let moments = |brand: BrandHistogram| {
+            let Some((cells, centre, _)) = Cells::about(brand, curve) else { return [0.0; 4] };
+            let prior = curve.about(centre);
+            let at = cells.evaluate(prior, Ridge { prior, on_slope: 0.0, on_level: 0.0 });
+            let [slope, level] = [at.slope_slope, at.level_level];
+            [at.by_slope.powi(2) - slope, slope.powi(2), at.by_level.powi(2) - level, level.powi(2)]
+        };
+        // Summed in order, so that the sums are the same for any number of threads.
+        let moments: Vec<[f64; 4]> = brands.map(moments).collect();
+        let sum = |i: usize| moments.iter().map(|of_brand| of_brand[i]).sum::<f64>();
+        let pull = |excess: f64, information: f64| {
+            let inverse = information / excess.max(0.0);
+            if inverse.is_nan() { MAX_PULL } else { inverse.min(MAX_PULL) }
+        };
+        Self { on_slope: pull(sum(0), sum(1)), on_level: pull(sum(2), sum(3)) }
+    }
+}
+
 /// The curve of highest likelihood for all (user, brand) cells together.
 ///
 /// Every cell counts alike, at the logit of its bin, so brands with many labels decide. The
@@ -78,7 +149,7 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
 ///
 /// Platt 1999 without his smoothed targets: an unpenalised logistic regression on the logit.
 pub fn fit_pooled(histogram: &Histogram) -> Platt {
-    let pooled = histogram.pooled();
+    let pooled = histogram.pooled_over(0..histogram.n_brands());
     let brand = BrandHistogram { bins: &pooled };
     if brand.support() == 0 || brand.support() == brand.n_users() {
         return Platt::IDENTITY;
@@ -113,24 +184,21 @@ pub fn fit_pooled(histogram: &Histogram) -> Platt {
 ///
 /// Centre and spread depend on the logits alone, never on the labels.
 pub fn fit_ridge(brand: BrandHistogram, pooled: Platt, strength: f64) -> Platt {
-    let cells = Cells::new(brand);
-    if cells.logits.is_empty() {
-        return pooled;
-    }
-    let information = |logit| {
-        let prob = pooled.prob(logit);
-        // Keeps the weights from vanishing altogether where every p rounds to 1.
-        (prob * (1.0 - prob)).max(f64::MIN_POSITIVE)
-    };
-    let centre = cells.mean_logit(information);
-    let cells = cells.centred(centre);
-    let variance = cells.mean(|offset| information(offset + centre), |offset| offset * offset);
-    let prior = Line {
-        slope: pooled.slope.clamp(SLOPE_MIN, SLOPE_MAX),
-        level: pooled.slope * centre + pooled.intercept,
-    };
-    let ridge = Ridge { prior, on_slope: strength * variance.max(1.0), on_level: strength };
-    cells.maximise(ridge).platt(centre)
+    fit_pulled(brand, pooled, |variance| Pull {
+        on_slope: strength * variance.max(1.0),
+        on_level: strength,
+    })
+}
+
+/// As [`fit_ridge`], with a pull of its own on slope and level.
+///
+/// * `pull`: from the variance of the logit about the centre.
+fn fit_pulled(brand: BrandHistogram, common: Platt, pull: impl Fn(f64) -> Pull) -> Platt {
+    let Some((cells, centre, variance)) = Cells::about(brand, common) else { return common };
+    let line = common.about(centre);
+    let prior = Line { slope: common.slope.clamp(SLOPE_MIN, SLOPE_MAX), ..line };
+    let Pull { on_slope, on_level } = pull(variance);
+    cells.maximise(Ridge { prior, on_slope, on_level }).platt(centre)
 }
 
 /// The bins of a brand.
@@ -171,7 +239,32 @@ impl Line {
     }
 }
 
+impl Platt {
+    /// The same line, its level that at a logit.
+    fn about(self, centre: f64) -> Line {
+        Line { slope: self.slope, level: self.slope * centre + self.intercept }
+    }
+}
+
 impl Cells {
+    /// A brand's bins about the centre of [`fit_ridge`], with that centre and the variance of the
+    /// logit about it; `None` without users.
+    fn about(brand: BrandHistogram, common: Platt) -> Option<(Cells, f64, f64)> {
+        let cells = Cells::new(brand);
+        if cells.logits.is_empty() {
+            return None;
+        }
+        let information = |logit| {
+            let prob = common.prob(logit);
+            // Keeps the weights from vanishing altogether where every p rounds to 1.
+            (prob * (1.0 - prob)).max(f64::MIN_POSITIVE)
+        };
+        let centre = cells.mean_logit(information);
+        let cells = cells.centred(centre);
+        let variance = cells.mean(|offset| information(offset + centre), |offset| offset * offset);
+        Some((cells, centre, variance))
+    }
+
     fn new(brand: BrandHistogram) -> Cells {
         Cells {
             logits: brand.bins.iter().map(Bin::logit).collect(),
@@ -322,6 +415,48 @@ mod tests {
         }
         assert_eq!(Some(platt.logit_of(0.0)), Some(f64::NEG_INFINITY));
         assert_eq!(Some(platt.logit_of(1.0)), Some(f64::INFINITY));
+    }
+
+    /// Brands of 1,000 users at each of five logits; `levels` are added to the logits' log-odds.
+    fn brands(levels: &[f64]) -> Histogram {
+        let bins = levels.iter().map(|level| {
+            let bin = |&logit: &f32| {
+                let positives = (1000.0 * sigmoid(f64::from(logit) + level)).round() as u64;
+                Bin::at(logit, positives, 1000 - positives)
+            };
+            [-4.0, -3.0, -2.0, -1.0, 0.0].iter().map(bin).collect()
+        });
+        Histogram::from_bins(bins.collect())
+    }
+
+    /// Ten brands of the same truth have one curve; of ten that differ by a deviation of .82, each
+    /// has its own, within a hundredth of the way to the common one.
+    #[test]
+    fn how_strongly_a_band_pulls_is_learned_from_how_much_its_brands_differ() {
+        let alike = fit_in_bands(&brands(&[0.5; 10]), &[0; 10]);
+        let spread = alike.iter().map(|platt| (platt.intercept - 0.5).abs()).fold(0.0, f64::max);
+        assert!(spread < 0.02, "{alike:?}");
+        let levels: Vec<f64> = (0..10).map(|i| f64::from(i) / 3.5 - 1.29).collect();
+        for (platt, level) in fit_in_bands(&brands(&levels), &[0; 10]).iter().zip(&levels) {
+            let at_mean = platt.slope * -1.5 + platt.intercept;
+            assert!((at_mean - (level - 1.5)).abs() < 0.05, "{platt:?}, expected {level}");
+        }
+    }
+
+    /// Two positives by chance move a brand of a band whose others agree by almost nothing; a brand
+    /// without users has its own band's curve, not the other's.
+    #[test]
+    fn a_rare_brand_follows_its_band() {
+        let mut histogram = brands(&[[0.0; 5], [1.5; 5]].concat());
+        let mut bins: Vec<Vec<Bin>> =
+            (0..10).map(|brand| histogram.brand(brand).bins.to_vec()).collect();
+        bins.extend([vec![Bin::at(-4.0, 2, 20)], Vec::new()]);
+        histogram = Histogram::from_bins(bins);
+        let bands = [[0; 5], [1; 5]].concat().into_iter().chain([0, 1]).collect::<Vec<_>>();
+        let fitted = fit_in_bands(&histogram, &bands);
+        let at = |brand: usize| fitted[brand].slope * -2.0 + fitted[brand].intercept;
+        assert!((at(10) + 2.0).abs() < 0.05, "{:?}", fitted[10]);
+        assert!((at(11) + 0.5).abs() < 0.05, "{:?}", fitted[11]);
     }
 
     /// `LogisticRegression(C=inf)` of scikit-learn on the same logits.

@@ -61,17 +61,22 @@ impl Histogram {
     ///
     /// If the shapes disagree, or a label is not below `n_brands`.
     pub fn add_rows(&mut self, logits: &[f32], labels: Lists) {
+        self.add_rows_but(logits, labels, None);
+    }
+
+    /// Counts a batch of users for every brand, but for some pairs of a user and a brand.
+    ///
+    /// * `left_out`: `n_users` lists of brand positions that are not counted, each brand once.
+    ///
+    /// The rest, and panics, as in [`Histogram::add_rows`].
+    pub fn add_rows_but(&mut self, logits: &[f32], labels: Lists, left_out: Option<Lists>) {
         let n_brands = self.n_brands();
         assert_eq!(logits.len(), labels.len() * n_brands, "one logit per user and brand");
         if logits.is_empty() {
             return;
         }
-        let mut users_of = vec![Vec::new(); n_brands];
-        for (user, labels) in labels.iter().enumerate() {
-            for &brand_idx in labels {
-                users_of[brand_idx as usize].push(user);
-            }
-        }
+        let users_of = users_by_brand(labels, n_brands);
+        let left_out = left_out.map(|lists| users_by_brand(lists, n_brands));
         let tasks = self.brands.par_chunks_mut(BRANDS_PER_TASK).enumerate();
         tasks.for_each_init(Counter::new, |counter, (task, brands)| {
             let first = task * BRANDS_PER_TASK;
@@ -86,8 +91,17 @@ impl Histogram {
             }
             for (i, (bins, column)) in brands.iter_mut().zip(columns.chunks(stride)).enumerate() {
                 let column = &column[..labels.len()];
-                let positives = users_of[first + i].iter().map(|&user| column[user]);
-                counter.add(bins, column, positives);
+                let positives = &users_of[first + i];
+                match left_out.as_ref().map(|left_out| &left_out[first + i]) {
+                    Some(left_out) if !left_out.is_empty() => {
+                        let is_kept = |user: &usize| left_out.binary_search(user).is_err();
+                        let users = (0..column.len()).filter(is_kept);
+                        let kept: Vec<f32> = users.map(|user| column[user]).collect();
+                        let positives = positives.iter().filter(|&user| is_kept(user));
+                        counter.add(bins, &kept, positives.map(|&user| column[user]));
+                    }
+                    _ => counter.add(bins, column, positives.iter().map(|&user| column[user])),
+                }
             }
         });
     }
@@ -108,9 +122,9 @@ impl Histogram {
         }
     }
 
-    /// All pairs of a user and a brand as users of one brand.
-    pub(crate) fn pooled(&self) -> Vec<Bin> {
-        self.brands.iter().fold(Vec::new(), |pooled, bins| merge(&pooled, bins))
+    /// All pairs of a user and one of some brands, as users of one brand.
+    pub(crate) fn pooled_over(&self, brands: impl Iterator<Item = usize>) -> Vec<Bin> {
+        brands.fold(Vec::new(), |pooled, brand_idx| merge(&pooled, &self.brands[brand_idx]))
     }
 
     /// Number of brands.
@@ -132,6 +146,17 @@ impl Histogram {
     pub fn n_users(&self, brand_idx: usize) -> u64 {
         self.brand(brand_idx).n_users()
     }
+}
+
+/// The users that have each brand, ascending.
+fn users_by_brand(lists: Lists, n_brands: usize) -> Vec<Vec<usize>> {
+    let mut users_of = vec![Vec::new(); n_brands];
+    for (user, brands) in lists.iter().enumerate() {
+        for &brand_idx in brands {
+            users_of[brand_idx as usize].push(user);
+        }
+    }
+    users_of
 }
 
 impl BrandHistogram<'_> {
@@ -187,6 +212,21 @@ mod tests {
         assert_eq!(batch, cells);
         assert_eq!((batch.support(0), batch.n_users(69)), (200, 600));
         assert!(batch.brand(0).bins.len() < 600);
+    }
+
+    /// Brand 0 is left out for user 0, who has it, and brand 1 for users 1 and 2, of whom 1 has it.
+    #[test]
+    fn pairs_that_are_left_out_are_not_counted() {
+        let logits = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        let labels = Lists { offsets: &[0, 1, 2, 2], values: &[0, 1] };
+        let left_out = Lists { offsets: &[0, 1, 2, 3], values: &[0, 1, 1] };
+        let mut some = Histogram::new(2);
+        some.add_rows_but(&logits, labels, Some(left_out));
+        let mut cells = Histogram::new(2);
+        for (brand_idx, logit) in [(0, 2.0), (0, 4.0), (1, 1.0)] {
+            cells.add(brand_idx, logit, false);
+        }
+        assert_eq!(some, cells);
     }
 
     fn of_users(users: &[(f32, bool)], batch: usize) -> Histogram {

@@ -73,6 +73,16 @@ impl Model {
         })
     }
 
+    /// The brands in the users' own histories, if the model reads them.
+    ///
+    /// * `batch`: as in [`Self::logits`].
+    pub fn own_history<'a>(&self, batch: &'a Batch) -> Option<&'a Bags> {
+        match &self.kind {
+            Kind::Mlp(mlp) => mlp.own_history.as_ref().map(|own| &batch.bags[own.bag]),
+            Kind::Popularity(_) | Kind::Persistence(_) => None,
+        }
+    }
+
     /// Logits of a batch of users.
     ///
     /// * `batch`: the users' features, those of [`Self::features`] in that order.

@@ -23,13 +23,15 @@ use metrics::{
 use model::Model;
 use serde_json::{Value, json};
 
+use crate::calibrate::{self, Calibrated, Counted};
 use crate::decide::{Decider, Rule};
 use crate::folds::{Folds, fold_of};
+use crate::history::HistoryLines;
 use crate::models::{Refit, check_brands};
 use crate::neighbours::blend::Blend;
 use crate::neighbours::known_users::KnownUsers;
 use crate::neighbours::{Neighbours, choose};
-use crate::scorer::Scorer;
+use crate::scorer::{History, Scorer};
 use crate::split::Split;
 use crate::{fit, table};
 
@@ -49,13 +51,18 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
     let results = pool.install(|| -> Result<_> {
         let asked = ask_neighbours(&stage, &models, &brands, &valid, params.memory)?;
         let scorers = scorers(&models, &asked);
-        let counted = count_logits(&scorers, &valid, &test, params)?;
-        let fitted = fit_deciders(&stage, &scorers, &valid, &counted, params)?;
         let judge = scorers.judged();
-        let validated = decide_valid_users(&stage, judge, &valid, &fitted.folds, params.top_k)?;
+        let counted = count_valid(judge, &valid)?;
+        let curves = calibrate(&stage, &counted, &brands, params.calibration)?;
+        let fitted = fit_deciders(&scorers, [&valid, &test], &counted, &curves, params)?;
+        drop(counted);
+        let judge = judge.with(History::ByFold(&curves.folds));
+        let validated = decide_valid_users(&stage, &judge, &valid, &fitted.folds, params.top_k)?;
         let Fitted { decider, .. } = fitted;
-        let tested = decide_test_users(&stage, &scorers.last, &test, &decider, params.top_k)?;
-        Ok(Results { asked, valid: counted.valid, decider, validated, tested })
+        let scorer = scorers.last.with(History::All(curves.all.lines.as_ref()));
+        let tested = decide_test_users(&stage, &scorer, &test, &decider, params.top_k)?;
+        let Curves { all: Calibrated { lines, .. }, valid, .. } = curves;
+        Ok(Results { asked, valid, lines, decider, validated, tested })
     })?;
 
     let (summary, chosen) = results.summary();
@@ -145,7 +152,7 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
     let neighbours = asked.neighbours.as_ref();
     let scorer = |model, neighbours: Option<&'a Neighbours>| {
         let blend = neighbours.map(|neighbours| Blend { neighbours, weights: &asked.weights });
-        Scorer { model, blend }
+        Scorer { model, blend, history: History::Ignored }
     };
     Refit {
         last: scorer(&models.last, neighbours.map(|pair| &pair.last)),
@@ -153,46 +160,41 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
     }
 }
 
-/// Users counted by brand and logit.
-struct Counted {
-    /// The valid users
-    valid: Histogram,
-    folds: Folds<Histogram>,
-    /// The users over whom a brand's F1 is expected; `None` if these are those that are fitted on
-    over: Option<Histogram>,
+/// Pass 2: the valid users' logits.
+fn count_valid(scorer: &Scorer, valid: &Split) -> Result<Counted> {
+    let mut counted = Counted::new(scorer.model.brand_ids.len());
+    scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
+        counted.add(&scored, labels);
+        Ok(())
+    })?;
+    Ok(counted)
 }
 
-/// Pass 2: the valid users and, with `over: scored`, the test users without their labels.
-fn count_logits(
-    scorers: &Refit<Scorer>,
-    valid: &Split,
-    test: &Split,
-    params: &ScoreParams,
-) -> Result<Counted> {
-    let n_brands = scorers.last.model.brand_ids.len();
-    let mut folds = Folds::of(|_| Histogram::new(n_brands));
-    scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        for (histogram, users) in folds.with_users(scored.rows()) {
-            let mut logits = Vec::with_capacity(users.len() * n_brands);
-            for &user in &users {
-                logits.extend(scored.logits.row(user));
-            }
-            let labels: OwnedLists = users.iter().map(|&user| labels.get(user)).collect();
-            histogram.add_rows(&logits, labels.as_lists());
-        }
-        Ok(())
-    })?;
-    let all = folds.without(None, Histogram::merge);
-    if params.decision.expected_over() != ExpectedOver::Scored {
-        return Ok(Counted { valid: all, folds, over: None });
-    }
-    let mut over = all.clone();
-    scorers.last.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
-        let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
-        over.add_rows(scored.cells(), unlabelled.as_lists());
-        Ok(())
-    })?;
-    Ok(Counted { valid: all, folds, over: Some(over) })
+/// The curves from logits to probabilities.
+struct Curves {
+    /// Fitted on all valid users, for the test users
+    all: Calibrated,
+    /// For each fold of the valid users, fitted on the others
+    folds: Folds<Calibrated>,
+    /// The valid users, each fold moved by its own lines
+    valid: Histogram,
+}
+
+fn calibrate(
+    stage: &StageRun,
+    counted: &Counted,
+    brands: &Table,
+    kind: Calibration,
+) -> Result<Curves> {
+    let prevalence = match kind {
+        Calibration::Prior => Some(prevalence(&stage.read("examples", &tables::EXAMPLES)?)?),
+        _ => None,
+    };
+    let method = calibrate::Method { kind, bands: &tiers(brands)?, prevalence };
+    let all = counted.calibrate(None, &method);
+    let folds = Folds::of(|fold| counted.calibrate(Some(fold), &method));
+    let valid = counted.users_by_fold(&folds);
+    Ok(Curves { all, folds, valid })
 }
 
 /// What was fitted.
@@ -203,29 +205,44 @@ struct Fitted {
     folds: Folds<Decider>,
 }
 
-/// Pass 3: curves and thresholds from the counts; the valid users again for what these cannot tell,
-/// each with the probabilities that the others give.
+/// Pass 3: thresholds from the counts, with `over: scored` after counting the test users without their
+/// labels; the valid users again for what counts cannot tell, each with the probabilities that the
+/// other folds give.
 fn fit_deciders(
-    stage: &StageRun,
     scorers: &Refit<Scorer>,
-    valid: &Split,
+    [valid, test]: [&Split; 2],
     counted: &Counted,
+    curves: &Curves,
     params: &ScoreParams,
 ) -> Result<Fitted> {
-    let prevalence = match params.calibration {
-        Calibration::Prior => Some(prevalence(&stage.read("examples", &tables::EXAMPLES)?)?),
-        _ => None,
+    let is_over_scored = params.decision.expected_over() == ExpectedOver::Scored;
+    let fit = |calibrated: &Calibrated, over: Option<&Histogram>| {
+        let users = &calibrated.users;
+        fit::fit(users, over.unwrap_or(users), calibrated.curves.clone(), params)
     };
-    let fit = |valid: &Histogram| {
-        fit::fit(valid, counted.over.as_ref().unwrap_or(valid), params, prevalence.as_ref())
-    };
-    let decider = fit(&counted.valid);
-    let mut folds = Folds::of(|fold| fit(&counted.folds.without(Some(fold), Histogram::merge)));
-    let Some(empty) = fit::sweep(&counted.valid, &decider, params.decision) else {
+    let mut over = is_over_scored.then(|| curves.all.users.clone());
+    if let Some(over) = &mut over {
+        let history = History::All(curves.all.lines.as_ref());
+        let scorer = scorers.last.with(history);
+        scorer.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
+            let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
+            over.add_rows(scored.cells(), unlabelled.as_lists());
+            Ok(())
+        })?;
+    }
+    let decider = fit(&curves.all, over.as_ref());
+    // The users that a fold's thresholds are for are the fold.
+    let mut folds = Folds::of(|fold| {
+        let calibrated = &curves.folds[fold];
+        let over = is_over_scored.then(|| counted.users(None, calibrated.lines.as_ref()));
+        fit(calibrated, over.as_ref())
+    });
+    let Some(empty) = fit::sweep(&curves.all.users, &decider, params.decision) else {
         return Ok(Fitted { decider, folds });
     };
     let mut sweeps = Folds::of(|_| empty.clone());
-    scorers.judged().for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
+    let scorer = scorers.judged().with(History::ByFold(&curves.folds));
+    scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
         let deciders = folds.with_users(scored.rows());
         for ((decider, users), (sweep, _)) in deciders.zip(sweeps.with_users(scored.rows())) {
             let labels: OwnedLists = users.iter().map(|&user| labels.get(user)).collect();
@@ -353,6 +370,8 @@ struct Results {
     asked: Asked,
     /// The valid users
     valid: Histogram,
+    /// Moves logits of brands that a user had
+    lines: Option<HistoryLines>,
     decider: Decider,
     validated: Validated,
     tested: Tested,
@@ -394,12 +413,12 @@ impl Results {
         models: &Refit<Model>,
         params: &ScoreParams,
     ) -> Result<()> {
-        let Self { asked, valid, decider, validated, tested } = self;
+        let Self { asked, valid, lines, decider, validated, tested } = self;
         stage.add(tested.scores);
         stage.add(validated.scores);
         let mut metadata = table::rule_metadata(decider.rule(), params.decision);
         metadata.extend(thresholds::bound_to(&models.hashes(), &models.last.brand_ids));
-        let rows = [table::thresholds(&decider, &asked.weights)];
+        let rows = [table::thresholds(&decider, &asked.weights, lines.as_ref())];
         write(stage, "thresholds.arrow", &tables::THRESHOLDS, metadata, rows)?;
         let rows = [("valid", &valid), ("test", &tested.histogram)];
         let rows = rows.into_iter().map(|(split, histogram)| table::histogram(split, histogram));

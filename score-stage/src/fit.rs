@@ -1,39 +1,27 @@
-//! Calibration and thresholds from the valid users.
+//! Thresholds from the valid users.
 
-use contract::manifest::{Calibration, Decision, GlobalMetric, ScoreParams};
-use contract::statistics::Prevalence;
-use metrics::calibration::{self, DEFAULT_STRENGTH};
+use contract::manifest::{Decision, GlobalMetric, ScoreParams};
 use metrics::{
-    Curve, Histogram, Objective, Platt, UserSweep, curve, expected, expected_volume_threshold,
+    Curve, Histogram, Objective, UserSweep, expected, expected_volume_threshold,
     threshold_candidates, tune_global, tuned_threshold,
 };
-use model::sigmoid::logit;
 use rayon::prelude::*;
 
 use crate::decide::{BrandRule, Decider, NEVER, Rule};
 
-/// Fits calibration and thresholds on the valid users.
+/// Fits thresholds on the valid users.
 ///
 /// * `over`: the users over whom F1 is expected; only their number in each bin is used, not their
 ///   labels.
-/// * `prevalence`: of each brand before and after sampling, for [`Calibration::Prior`].
+/// * `curves`: `(n_brands,)`, from the users' logits to probabilities.
 ///
 /// What depends on the valid users one by one is left to [`choose`]; see [`sweep`].
 pub fn fit(
     valid: &Histogram,
     over: &Histogram,
+    curves: Vec<Curve>,
     params: &ScoreParams,
-    prevalence: Option<&Prevalence>,
 ) -> Decider {
-    let n_brands = valid.n_brands();
-    let curves: Vec<Curve> = match params.calibration {
-        Calibration::None => vec![Curve::IDENTITY; n_brands],
-        Calibration::Platt => {
-            calibration::fit(valid, DEFAULT_STRENGTH).into_iter().map(Curve::from).collect()
-        }
-        Calibration::Isotonic => curve::fit_isotonic(valid, DEFAULT_STRENGTH),
-        Calibration::Prior => prevalence.map_or(vec![Curve::IDENTITY; n_brands], from_prior),
-    };
     let single = match params.decision {
         Decision::Fixed { threshold } => threshold,
         Decision::Global { metric: GlobalMetric::Micro } => {
@@ -102,24 +90,6 @@ pub fn choose(decider: Decider, swept: &UserSweep, decision: Decision) -> Decide
     }
 }
 
-/// The change of the log-odds that undoes what sampling did to a brand's prevalence.
-///
-/// # Source
-///
-/// Elkan 2001, theorem 2, per brand. It is exact where sampling depends on the brand alone.
-fn from_prior(prevalence: &Prevalence) -> Vec<Curve> {
-    let curve = |(&before, after): (&f64, &Option<f64>)| {
-        let inside = |p: f64| (p > 0.0 && p < 1.0).then(|| logit(p));
-        let shift = match (inside(before), after.and_then(inside)) {
-            (Some(before), Some(after)) => before - after,
-            // Where all or none of the examples have the brand, the model learned nothing of it.
-            _ => 0.0,
-        };
-        Curve::from(Platt { slope: 1.0, intercept: shift })
-    };
-    prevalence.before.iter().zip(&prevalence.after).map(curve).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +108,8 @@ mod tests {
 
     fn threshold(decision: Decision) -> f64 {
         let params = ScoreParams { decision, ..ScoreParams::default() };
-        fit(&histogram(), &histogram(), &params, None).brands()[0].threshold
+        let curves = vec![Curve::IDENTITY];
+        fit(&histogram(), &histogram(), curves, &params).brands()[0].threshold
     }
 
     /// 14 positives expected: F(10) = 10 / 24 = .417, F(100) = 28 / 114. Ten are nearer to 14
@@ -156,15 +127,5 @@ mod tests {
         close(Decision::PerBrand { strength: 0.0, over }, 0.5);
         // 14 positives: weight 14 / 34 on log-odds 0, the rest on those of .208, -1.337.
         close(Decision::PerBrand { strength: 20.0, over }, 0.313);
-    }
-
-    /// One of 100 users before, a fifth of the examples after: the odds of a logit of 0, 1,
-    /// become (1/99) / (1/4) = .0404, a probability of .0388.
-    #[test]
-    fn the_prior_correction_undoes_a_sample() {
-        let prevalence = Prevalence { before: vec![0.01, 0.0], after: vec![Some(0.2), None] };
-        let curves = from_prior(&prevalence);
-        assert!((curves[0].prob(0.0) - 0.0388).abs() < 1e-4, "{}", curves[0].prob(0.0));
-        assert_eq!(curves[1], Curve::IDENTITY);
     }
 }

@@ -16,6 +16,11 @@ pub fn fold_of(row: usize) -> usize {
 }
 
 impl<T> Folds<T> {
+    /// The numbers of the folds.
+    pub fn all() -> Range<usize> {
+        0..N_FOLDS
+    }
+
     /// Makes each fold's value.
     pub fn of(make: impl FnMut(usize) -> T) -> Self {
         Self(std::array::from_fn(make))

@@ -3,10 +3,12 @@
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
 mod audience; // the users of brands, best first
+mod calibrate; // logits -> probabilities, from the valid users
 mod decide; // logits -> decisions
 mod experiment; // an experiment's scoring, pass by pass
-mod fit; // calibration and thresholds from the valid users
+mod fit; // thresholds from the valid users
 mod folds; // valid users judged by what the others say
+mod history; // brands that a user had before, calibrated apart
 mod labels; // the brands that users have
 mod models; // an experiment's model, and that before a refit
 mod neighbours; // what the nearest training users have, mixed into the probabilities

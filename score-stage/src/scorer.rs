@@ -5,19 +5,36 @@ use std::time::Duration;
 
 use contract::ipc;
 use indicatif::{ProgressBar, ProgressStyle};
-use metrics::Lists;
+use metrics::{Lists, OwnedLists};
 use model::{Batch, Inputs, Model, Workspace};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 
+use crate::calibrate::Calibrated;
+use crate::folds::{Folds, fold_of};
+use crate::history::{HistoryLines, had_brands};
 use crate::neighbours::blend::Blend;
 use crate::split::{BATCH, Split};
 
-/// A model, with the neighbours that are mixed in.
+/// A model, with what changes its logits before they are decided on.
+#[derive(Clone, Copy)]
 pub struct Scorer<'a> {
     /// The model
     pub model: &'a Model,
     /// The neighbours and their weights; `None` scores by the model alone
     pub blend: Option<Blend<'a>>,
+    /// What moves the logits of brands that a user had
+    pub history: History<'a>,
+}
+
+/// What moves the logits of brands that a user had before.
+#[derive(Clone, Copy)]
+pub enum History<'a> {
+    /// Nothing
+    Ignored,
+    /// The same for all users; `None` where no history is known
+    All(Option<&'a HistoryLines>),
+    /// For the valid users, what was fitted on other folds
+    ByFold(&'a Folds<Calibrated>),
 }
 
 /// A batch of users after scoring.
@@ -28,6 +45,8 @@ pub struct Scored<'a> {
     pub logits: ArrayView2<'a, f32>,
     /// `(n_users, n_hidden)`: the last hidden layer, where there is one
     pub hidden: Option<ArrayView2<'a, f32>>,
+    /// The brands in each user's history; all are empty where the model reads none
+    pub had: OwnedLists,
 }
 
 impl Scored<'_> {
@@ -42,7 +61,12 @@ impl Scored<'_> {
     }
 }
 
-impl Scorer<'_> {
+impl<'a> Scorer<'a> {
+    /// The same with a history.
+    pub fn with(&self, history: History<'a>) -> Self {
+        Self { history, ..*self }
+    }
+
     /// Calls `each` with every batch of some users of a split, in order, and with their brands.
     ///
     /// Arguments and errors as in [`Self::for_each_batch`].
@@ -88,11 +112,27 @@ impl Scorer<'_> {
             if let (Some(blend), Some(hidden)) = (&self.blend, hidden) {
                 blend.mix_in(hidden, view.view_mut());
             }
-            each(Scored { first, logits: view.view(), hidden })?;
+            let had = had_brands(self.model.own_history(&batch), n_rows, view.ncols());
+            self.history.apply(first, had.as_lists(), view.view_mut());
+            each(Scored { first, logits: view.view(), hidden, had })?;
             bar.inc(n_rows as u64);
         }
         bar.finish_and_clear();
         Ok(())
+    }
+}
+
+impl History<'_> {
+    /// * `first`: row of the first user of a batch.
+    fn apply(&self, first: usize, had: Lists, logits: ArrayViewMut2<f32>) {
+        match self {
+            Self::Ignored | Self::All(None) => {}
+            Self::All(lines) => HistoryLines::move_each(had, |_| *lines, logits),
+            Self::ByFold(folds) => {
+                let lines = |user| folds[fold_of(first + user)].lines.as_ref();
+                HistoryLines::move_each(had, lines, logits);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use metrics::trade_off::{Candidate, Outcome};
 use metrics::{Bin, Curve, Expected, Histogram, Lists, Platt, step_of};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
+use crate::history::HistoryLines;
 
 /// Fields of a table of decisions.
 ///
@@ -99,7 +100,12 @@ pub fn trade_off(outcomes: &[Outcome]) -> Vec<ArrayRef> {
 /// Rows of `thresholds`.
 ///
 /// * `weights`: `(n_brands,)`, shares of the neighbours.
-pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
+/// * `lines`: what moves the logits of brands that a user had.
+pub fn thresholds(
+    decider: &Decider,
+    weights: &[f32],
+    lines: Option<&HistoryLines>,
+) -> Vec<ArrayRef> {
     let brands = decider.brands();
     let f64s = |value: &dyn Fn(&BrandRule) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(brands.iter().map(value)))
@@ -110,6 +116,10 @@ pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
     };
     let expected = |value: fn(Expected) -> f64| {
         f64s(&move |brand: &BrandRule| brand.expected.map_or(f64::NAN, value))
+    };
+    let of_line = |value: fn(&Platt) -> f64| -> ArrayRef {
+        let line = |brand: usize| lines.map_or(&Platt::IDENTITY, |lines| &lines.lines()[brand]);
+        Arc::new(Float64Array::from_iter_values((0..brands.len()).map(|brand| value(line(brand)))))
     };
     let (mut logits, mut probs) = (ListBuilder::<f32>::default(), ListBuilder::<f32>::default());
     for brand in brands {
@@ -131,17 +141,27 @@ pub fn thresholds(decider: &Decider, weights: &[f32]) -> Vec<ArrayRef> {
         expected(|expected| expected.predicted),
         expected(|expected| expected.positives),
         Arc::new(Float64Array::from_iter_values(weights.iter().map(|&w| f64::from(w)))),
+        of_line(|line| line.slope),
+        of_line(|line| line.intercept),
     ]
 }
 
-/// The decider in `thresholds.arrow`, and the neighbours' shares, `(n_brands,)`; none in a file of
-/// an earlier version.
+/// What `thresholds.arrow` holds.
+pub struct Thresholds {
+    pub decider: Decider,
+    /// The neighbours' shares, `(n_brands,)`; none in a file of an earlier version
+    pub weights: Vec<f32>,
+    /// What moves the logits of brands that a user had; `None` if nothing does
+    pub lines: Option<HistoryLines>,
+}
+
+/// The rows of `thresholds.arrow`.
 ///
 /// # Errors
 ///
 /// A value out of range, knots that are not a curve, or an unknown policy.
-pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error> {
-    let (mut brands, mut weights) = (Vec::new(), Vec::new());
+pub fn read_thresholds(table: &Table) -> Result<Thresholds, ipc::Error> {
+    let (mut brands, mut weights, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     for (brand, row) in contract::thresholds::rows(table)?.into_iter().enumerate() {
         let platt = Platt { slope: row.slope, intercept: row.intercept };
         let mut rule = BrandRule { curve: platt.into(), threshold: row.threshold, expected: None };
@@ -161,6 +181,7 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
             weights.push(more.memory_weight as f32);
         }
         brands.push(rule);
+        lines.push(Platt { slope: row.history_slope, intercept: row.history_intercept });
     }
     let rule = match table.metadata(RULE_KEY).map(serde_json::from_str) {
         None => Rule::Brand,
@@ -172,7 +193,9 @@ pub fn read_thresholds(table: &Table) -> Result<(Decider, Vec<f32>), ipc::Error>
         }
         Some(_) => return Err(table.broken(&THRESHOLDS, "its `decision` is not a known policy")),
     };
-    Ok((Decider::new(brands, rule), weights))
+    let is_moved = lines.iter().any(|&line| line != Platt::IDENTITY);
+    let lines = is_moved.then(|| HistoryLines::new(lines));
+    Ok(Thresholds { decider: Decider::new(brands, rule), weights, lines })
 }
 
 /// Rows of `histogram` for one split, one per bin.

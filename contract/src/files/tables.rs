@@ -223,7 +223,7 @@ pub const HISTORY: Contract = Contract {
 /// Per brand `prob = sigmoid(slope * logit + intercept)`, predicted when `prob >= threshold`.
 ///
 /// A decision may also depend on the user: the policy is in the file's metadata. score-stage adds
-/// the columns of [`THRESHOLDS_MORE`].
+/// the columns of [`THRESHOLDS_MORE`] and [`THRESHOLDS_HISTORY`].
 pub const THRESHOLDS: Contract = Contract {
     name: "thresholds",
     version: 1,
@@ -233,11 +233,17 @@ pub const THRESHOLDS: Contract = Contract {
         column("intercept", Kind::F64),
         column("threshold", Kind::F64),
     ],
-    optional: THRESHOLDS_MORE,
+    optional: &THRESHOLDS_OPTIONAL,
+};
+
+const THRESHOLDS_OPTIONAL: [Column; THRESHOLDS_MORE.len() + THRESHOLDS_HISTORY.len()] = {
+    let [a, b, c, d, e, f] = THRESHOLDS_MORE;
+    let [g, h] = THRESHOLDS_HISTORY;
+    [a, b, c, d, e, f, g, h]
 };
 
 /// More columns of [`THRESHOLDS`], all or none.
-pub const THRESHOLDS_MORE: &[Column] = &[
+pub const THRESHOLDS_MORE: [Column; 6] = [
     // If there are knots, the curve is linear between them.
     column("knot_logits", Kind::ListF32),
     column("knot_probs", Kind::ListF32),
@@ -246,6 +252,11 @@ pub const THRESHOLDS_MORE: &[Column] = &[
     column("expected_positives", Kind::F64), // share of the users expected to have the brand
     column("memory_weight", Kind::F64), // share of the neighbours in the probability
 ];
+
+/// More columns of [`THRESHOLDS`], both or none: where the brand is in the user's own history, the
+/// logit is first moved to `history_slope * logit + history_intercept`.
+pub const THRESHOLDS_HISTORY: [Column; 2] =
+    [column("history_slope", Kind::F64), column("history_intercept", Kind::F64)];
 
 /// Training users that serve as neighbours: their vectors on the last hidden layer, and their
 /// labels.

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::columns::{f32_lists, f64s, u32s};
 use crate::ipc::{self, Error, Table};
-use crate::tables::{THRESHOLDS, THRESHOLDS_MORE};
+use crate::tables::{Column, THRESHOLDS, THRESHOLDS_HISTORY, THRESHOLDS_MORE};
 
 /// A brand's row.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,11 @@ pub struct BrandThreshold {
     pub intercept: f64,
     /// The brand is predicted from this probability on
     pub threshold: f64,
+    /// Factor on the logit before the curve, where the brand is in the user's own history; 1 in older
+    /// files
+    pub history_slope: f64,
+    /// Added after that factor; 0 in older files
+    pub history_intercept: f64,
     /// Columns that older files lack
     pub more: Option<More>,
 }
@@ -86,16 +91,8 @@ fn hash_brands(brand_ids: &[String]) -> String {
 ///
 /// [`Error::Broken`] unless there is one row per brand, in order, with possible values.
 pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
-    let has = |name: &str| table.schema.field_with_name(name).is_ok();
-    let n_more = THRESHOLDS_MORE.iter().filter(|column| has(column.name)).count();
-    if n_more > 0 && n_more < THRESHOLDS_MORE.len() {
-        let names = |is_there| {
-            let columns = THRESHOLDS_MORE.iter().filter(|column| has(column.name) == is_there);
-            columns.map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ")
-        };
-        let found = format!("has {}, but not {}", names(true), names(false));
-        return Err(table.broken(&THRESHOLDS, found));
-    }
+    let has_more = has_all(table, &THRESHOLDS_MORE)?;
+    let has_history = has_all(table, &THRESHOLDS_HISTORY)?;
     let mut rows = Vec::new();
     for batch in &table.batches {
         let value = |name: &str, row: usize| f64s(batch, name)[row];
@@ -106,7 +103,7 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
                     table.broken(&THRESHOLDS, found + ", expected one row a brand in order")
                 );
             }
-            let more = (n_more > 0).then(|| More {
+            let more = has_more.then(|| More {
                 knot_logits: f32_lists(batch, "knot_logits").get(row).to_vec(),
                 knot_probs: f32_lists(batch, "knot_probs").get(row).to_vec(),
                 expected_f1: value("expected_f1", row),
@@ -118,6 +115,8 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
                 slope: value("slope", row),
                 intercept: value("intercept", row),
                 threshold: value("threshold", row),
+                history_slope: if has_history { value("history_slope", row) } else { 1.0 },
+                history_intercept: if has_history { value("history_intercept", row) } else { 0.0 },
                 more,
             };
             brand.check().map_err(|found| {
@@ -129,6 +128,21 @@ pub fn rows(table: &Table) -> Result<Vec<BrandThreshold>, Error> {
     Ok(rows)
 }
 
+/// Whether a table has these columns: all or none.
+fn has_all(table: &Table, columns: &[Column]) -> Result<bool, Error> {
+    let has = |column: &&Column| table.schema.field_with_name(column.name).is_ok();
+    let (there, missing): (Vec<&Column>, Vec<&Column>) = columns.iter().partition(has);
+    if !there.is_empty() && !missing.is_empty() {
+        let names = |columns: Vec<&Column>| {
+            let names = columns.iter().map(|column| format!("`{}`", column.name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let found = format!("has {}, but not {}", names(there), names(missing));
+        return Err(table.broken(&THRESHOLDS, found));
+    }
+    Ok(missing.is_empty())
+}
+
 impl BrandThreshold {
     fn check(&self) -> Result<(), String> {
         const SHARE: RangeInclusive<f64> = 0.0..=1.0;
@@ -138,11 +152,17 @@ impl BrandThreshold {
             }
             Err(format!("`{name}` is {value}, expected 0 to 1"))
         };
-        if !(self.slope > 0.0 && self.slope.is_finite()) {
-            return Err(format!("`slope` is {}, expected a number above 0", self.slope));
+        for (name, slope) in [("slope", self.slope), ("history_slope", self.history_slope)] {
+            if !(slope > 0.0 && slope.is_finite()) {
+                return Err(format!("`{name}` is {slope}, expected a number above 0"));
+            }
         }
-        if !self.intercept.is_finite() {
-            return Err(format!("`intercept` is {}, expected a finite number", self.intercept));
+        let intercepts =
+            [("intercept", self.intercept), ("history_intercept", self.history_intercept)];
+        for (name, intercept) in intercepts {
+            if !intercept.is_finite() {
+                return Err(format!("`{name}` is {intercept}, expected a finite number"));
+            }
         }
         share("threshold", self.threshold)?;
         let Some(more) = &self.more else { return Ok(()) };
@@ -180,7 +200,14 @@ mod tests {
             expected_positives: 0.2,
             memory_weight: 0.9,
         };
-        BrandThreshold { slope: 1.0, intercept: -2.0, threshold: 0.25, more: Some(more) }
+        BrandThreshold {
+            slope: 1.0,
+            intercept: -2.0,
+            threshold: 0.25,
+            history_slope: 1.0,
+            history_intercept: 0.0,
+            more: Some(more),
+        }
     }
 
     #[test]
@@ -214,7 +241,9 @@ mod tests {
         let mut brand = sound();
         unknown(&mut brand);
         brand.check().unwrap();
-        let broken: [(&str, Change); 11] = [
+        let broken: [(&str, Change); 13] = [
+            ("`history_slope` is 0", |brand| brand.history_slope = 0.0),
+            ("`history_intercept` is inf", |brand| brand.history_intercept = f64::INFINITY),
             ("slope", |b| b.slope = f64::NAN),
             ("slope", |b| b.slope = 0.0),
             ("slope", |b| b.slope = -1.0),

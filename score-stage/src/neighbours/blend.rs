@@ -7,6 +7,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use crate::neighbours::Neighbours;
 
 /// Neighbours, and their share in each brand's probability.
+#[derive(Clone, Copy)]
 pub struct Blend<'a> {
     /// The users among whom neighbours are looked for
     pub neighbours: &'a Neighbours,

@@ -7,7 +7,7 @@ use model::Model;
 
 use crate::neighbours::Neighbours;
 use crate::neighbours::weight_search::WeightSearch;
-use crate::scorer::Scorer;
+use crate::scorer::{History, Scorer};
 use crate::split::Split;
 
 /// Valid users that the weights are chosen on, at most.
@@ -30,7 +30,7 @@ pub fn weights(
 ) -> Result<Vec<f32>> {
     let n_brands = groups.len();
     let mut search = WeightSearch::new(groups);
-    let alone = Scorer { model, blend: None };
+    let alone = Scorer { model, blend: None, history: History::Ignored };
     for users in spread(valid.rows().len(), CHOOSING_USERS) {
         alone.for_each_labelled(valid, users, "weighing the neighbours", |scored, labels| {
             if let Some(hidden) = scored.hidden {
@@ -46,7 +46,7 @@ pub fn weights(
 /// Share of the first valid users' nearest neighbours that the search finds.
 pub fn recall(neighbours: &Neighbours, model: &Model, valid: &Split) -> Result<f64> {
     let mut recall = 1.0;
-    let alone = Scorer { model, blend: None };
+    let alone = Scorer { model, blend: None, history: History::Ignored };
     let users = 0..valid.rows().len().min(RECALL_USERS);
     alone.for_each_batch(&valid.inputs, users, "checking the search", |scored| {
         recall = scored.hidden.map_or(recall, |hidden| neighbours.recall(hidden));

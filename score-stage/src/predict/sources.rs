@@ -21,9 +21,10 @@ use model::Model;
 use super::brands::Brands;
 use super::{BestFor, WhichModel};
 use crate::decide::{Decider, NEVER, Rule};
+use crate::history::HistoryLines;
 use crate::models::{check_brands, to_model};
 use crate::neighbours::Neighbours;
-use crate::table;
+use crate::table::{self, Thresholds};
 
 /// Where everything is.
 pub struct Sources {
@@ -45,6 +46,8 @@ pub struct Loaded {
     pub decider: Decider,
     /// `(n_brands,)`: shares of the neighbours
     pub weights: Vec<f32>,
+    /// What moves the logits of brands that a user had; `None` if nothing does
+    pub lines: Option<HistoryLines>,
     /// `None` where they weigh nothing
     pub neighbours: Option<Neighbours>,
     pub brands: Brands,
@@ -164,7 +167,8 @@ impl Sources {
         let mut hashes = Vec::new();
         let model_table = self.read(&self.model, &tables::MODEL, &mut hashes)?;
         let model = to_model(&model_table)?;
-        let (decider, weights) = self.thresholds(&model, model_table.experiment(), &mut hashes)?;
+        let Thresholds { decider, weights, lines } =
+            self.thresholds(&model, model_table.experiment(), &mut hashes)?;
         let decider = match best_for {
             None => decider,
             Some(best_for) => self.best_for(best_for, decider)?,
@@ -183,7 +187,7 @@ impl Sources {
                 Brands::of_table(&table)?
             }
         };
-        Ok(Loaded { model, decider, weights, neighbours, brands, hashes })
+        Ok(Loaded { model, decider, weights, lines, neighbours, brands, hashes })
     }
 
     /// Reads a file that its record must list, or says that none does.
@@ -224,7 +228,7 @@ impl Sources {
         }
     }
 
-    /// The decider and the neighbours' weights, which must have been fitted for the model.
+    /// The thresholds, which must have been fitted for the model.
     ///
     /// * `trained_in`: the experiment that the model says it is of.
     fn thresholds(
@@ -232,7 +236,7 @@ impl Sources {
         model: &Model,
         trained_in: Option<&str>,
         hashes: &mut Vec<String>,
-    ) -> Result<(Decider, Vec<f32>)> {
+    ) -> Result<Thresholds> {
         let shown = self.thresholds.display();
         let experiment = self.experiment.as_deref().or(trained_in).unwrap_or("NAME");
         let score = format!("`pipeline run {experiment} --stage score`");
@@ -267,8 +271,8 @@ impl Sources {
                  which model it was fitted for; only the number of brands is checked"
             ),
         }
-        let (decider, weights) = table::read_thresholds(&table)?;
-        let (found, n_brands) = (decider.n_brands(), model.brand_ids.len());
+        let thresholds = table::read_thresholds(&table)?;
+        let (found, n_brands) = (thresholds.decider.n_brands(), model.brand_ids.len());
         ensure!(
             found == n_brands,
             of_another(format!(
@@ -276,7 +280,7 @@ impl Sources {
                 self.model.display()
             ))
         );
-        Ok((decider, weights))
+        Ok(thresholds)
     }
 
     fn best_for(&self, best_for: BestFor, decider: Decider) -> Result<Decider> {

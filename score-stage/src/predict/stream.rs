@@ -12,7 +12,7 @@ use ndarray::ArrayView2;
 use super::sources::Loaded;
 use super::users::{Group, NewUsers};
 use crate::neighbours::blend::Blend;
-use crate::scorer::Scorer;
+use crate::scorer::{History, Scorer};
 
 /// Groups that wait to be scored, so that memory stays bounded.
 const GROUPS_WAITING: usize = 1;
@@ -76,9 +76,9 @@ fn score(
     groups: impl Iterator<Item = Group>,
     mut each: impl FnMut(Event) -> Result<()>,
 ) -> Result<()> {
-    let Loaded { model, weights, neighbours, .. } = loaded;
+    let Loaded { model, weights, lines, neighbours, .. } = loaded;
     let blend = neighbours.as_ref().map(|neighbours| Blend { neighbours, weights });
-    let scorer = Scorer { model, blend };
+    let scorer = Scorer { model, blend, history: History::All(lines.as_ref()) };
     for group in groups {
         let ids = group.table.whole_column("user_id")?;
         let inputs = model.inputs(&group.table).map_err(DataError)?;

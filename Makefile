@@ -26,9 +26,10 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 
 BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
-SCHEMAS := manifest record run plan status explain history accept clean graph check sweep
+PREDICT_USERS ?= 10000000
+SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-audience bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +115,12 @@ bench-train-scale: build bench/.venv ## Training on 100,000 to 5,000,000 example
 
 bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users: BENCH_USERS=
 	bench/.venv/bin/python bench/score/neighbours.py --users $(BENCH_USERS)
+
+bench-predict: build bench/.venv ## Predicting for 10,000,000 users, killed and not: PREDICT_USERS=
+	bench/.venv/bin/python bench/score/predict.py --users $(PREDICT_USERS)
+
+bench-audience: pipeline bench/.venv ## What audiences promise and keep, on the demo's test users
+	bench/.venv/bin/python bench/score/audience.py
 
 bench-report: build bench/.venv ## The report of ten experiments, 200,000 test users, 3,000 brands
 	bench/.venv/bin/python bench/report/run.py

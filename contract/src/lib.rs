@@ -19,12 +19,17 @@ pub mod splitmix;
 mod stage;
 
 pub use files::guard::guarded;
-pub use files::{columns, features, ipc, scratch, tables, thresholds, unreadable, user_file};
-pub use manifest::problems::{Problem, Problems, slips, unused};
+pub use files::{
+    columns, features, folder, ipc, resumable, scratch, tables, thresholds, unreadable, user_file,
+};
+pub use manifest::problems::{Problem, Problems, nearest, slips, unused};
 pub use manifest::schema_check::schema_problems;
 pub use manifest::{Manifest, schema};
 pub use manifest::{depth, query};
 pub use plan::Stage;
 pub use program::{commands, exit, interrupt, output, threads, words};
-pub use source::{ids, raw_files, source_features};
-pub use stage::{cli, hashes, machine, outcome, plan, record, run, rungs, runs, statistics, why};
+pub use source::{id_scan, ids, raw_files, source_features};
+pub use stage::{
+    audience, bundle, cli, hashes, machine, outcome, plan, record, recorded, run, rungs, runs,
+    statistics, why,
+};

@@ -9,6 +9,10 @@ use anyhow::Result;
 use args::{Names, NothingSelected, RunArgs, Selection};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
+use command::audience::AudienceArgs;
+use command::bundle::BundleArgs;
+use command::init::InitArgs;
+use command::predict::PredictArgs;
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
 use contract::{Stage, cli, output, print_line, warn_line};
@@ -17,13 +21,16 @@ mod args; // arguments of commands
 mod child; // a stage's program as a child process
 mod command; // a file for each command
 mod forecast; // what a run would find
+mod foreground; // a stage's program in the foreground
 mod freshness; // whether a stage's results are up to date, and why not
 mod graph; // which stage needs which
+mod guess; // what columns of raw tables probably are
 mod halving; // which trainings of a matrix go on
 mod left; // how long a run still takes
 mod listing; // lines that fit the terminal
 #[cfg(test)]
 mod made_up; // records and stages for tests
+mod new_users; // users that no stage has seen
 mod program; // how the stages' programs are called
 mod progress; // what users see of running stages
 mod reference; // the manifest's keys as a page, docs/MANIFEST.md
@@ -45,6 +52,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a first manifest for your own tables
+    ///
+    /// Looks at the tables' columns, and writes `pipeline.yaml`, a sampling query and, where names differ
+    /// from those that the pipeline knows, queries that rename them. Then `pipeline run` works at once.
+    Init(InitArgs),
     /// Run stale stages and update the report
     ///
     /// For each stage it prints `running` with the reason, or why it does not run: `fresh` (its
@@ -179,6 +191,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Predict brands for new users
+    ///
+    /// Reads the users as the manifest reads its own, and refuses what training refuses; writes a row
+    /// for each user and predicted brand: `user_id`, `brand_id`, `brand_name`, `prob`, `rank`. The
+    /// model, its thresholds and the neighbours must belong together and be as they were written. Run
+    /// again after it was killed, it goes on where it was and ends with the same bytes.
+    Predict(PredictArgs),
+    /// Write the users of brands, best first, with what to expect of them
+    ///
+    /// By default a brand's audience are the users who reach its threshold. Prints each audience's size,
+    /// and by the calibrated probabilities what share of it is expected to have the brand (precision) and
+    /// what share of the users with the brand is in it (recall). With `-n` it writes nothing.
+    Audience(AudienceArgs),
+    /// Copy all that predicting needs into a folder
+    ///
+    /// That is the model, its thresholds, neighbours and brands, and `bundle.json`: their hashes, the
+    /// columns that the model reads, and how everything was made. `pipeline predict --bundle DIR` needs
+    /// nothing else.
+    Bundle(BundleArgs),
     /// Check the manifest and list its experiments
     Check {
         #[command(flatten)]
@@ -238,6 +269,10 @@ fn run(command: Command) -> Result<u8> {
             return command::compare::compare(&manifest, [&a, &b], json);
         }
         Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
+        Command::Predict(args) => return command::predict::predict(&args),
+        Command::Init(args) => command::init::init(&args)?,
+        Command::Audience(args) => return command::audience::audience(&args),
+        Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Schema(args) => return schema::print(&args),
     }
     Ok(EXIT_DONE)

@@ -3,6 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use contract::Manifest;
+use contract::audience::Audiences;
+use contract::bundle::Bundle;
 use contract::exit::{EXIT_DONE, UsageError};
 use contract::print_line;
 use contract::record::Record;
@@ -56,6 +58,10 @@ enum SchemaName {
     Check,
     /// What `sweep --json` prints
     Sweep,
+    /// A bundle's record, bundle.json
+    Bundle,
+    /// What `audience --json` prints
+    Audience,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -99,5 +105,7 @@ fn schema(name: SchemaName) -> Value {
         SchemaName::Graph => contract::schema::<Graph>(),
         SchemaName::Check => contract::schema::<Checked>(),
         SchemaName::Sweep => contract::schema::<Ranked>(),
+        SchemaName::Bundle => contract::schema::<Bundle>(),
+        SchemaName::Audience => contract::schema::<Audiences>(),
     }
 }

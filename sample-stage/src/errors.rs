@@ -1,32 +1,10 @@
 //! Messages of DataFusion's errors, without their wrapping.
 //!
-//! Its errors have several layers, each with a prefix: `Parquet error: Parquet error: External: …`.
-//! A user needs the innermost text.
+//! A user needs the innermost text of an error's layers.
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
-
-/// Prefixes of the layers.
-const LAYERS: [&str; 18] = [
-    "Arrow error: ",
-    "Arrow: ",
-    "Cast error: ",
-    "Compute error: ",
-    "EOF: ",
-    "Error during planning: ",
-    "Execution error: ",
-    "External error: ",
-    "External: ",
-    "Internal error: ",
-    "Invalid argument error: ",
-    "Io error: ",
-    "Object Store error: ",
-    "Parquet argument error: ",
-    "Parquet error: ",
-    "Resources exhausted: ",
-    "SQL error: ",
-    "Schema error: ",
-];
+use raw_tables::without_layers;
 
 /// Start of advice for DataFusion's developers.
 const ADVICE: &str = "This issue was likely caused by a bug in DataFusion's code";
@@ -53,14 +31,6 @@ pub fn message(err: &DataFusionError) -> String {
         Some(feature) => format!("not supported: {feature}"),
         None => without_layers(text).to_owned(),
     }
-}
-
-/// A message without the prefixes of layers.
-pub fn without_layers(mut text: &str) -> &str {
-    while let Some(inner) = LAYERS.iter().find_map(|layer| text.strip_prefix(layer)) {
-        text = inner;
-    }
-    text
 }
 
 /// A limit that a query reached.

@@ -19,6 +19,7 @@ use contract::warn_line;
 use serde_json::json;
 
 use brands::{Brands, SourceBrands};
+pub use ids::column_type;
 use labels::Label;
 use split::Split;
 use users::Users;
@@ -39,7 +40,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
         "the views need more memory than `data.memory_limit` allows\n\
          hint: raise the limit, or make the views smaller",
     );
-    let raw = RawTables::open(session::for_views(data, scratch.path())?, data)?;
+    let raw = RawTables::open(session::for_views(data, scratch.path())?, data, &data.users)?;
     let users = Users::read(&raw, manifest).await?;
     let source = SourceBrands::read(&raw, &data.brands).await?;
     let interactions = raw.view(&data.interactions).await.context("interactions")?;

@@ -31,6 +31,7 @@ mod session; // DataFusion sessions and their tables
 #[cfg(test)]
 mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
 mod statistics; // statistics of a sample
+mod users; // the users of a query, for `predict`
 
 /// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. Unused
 /// stack takes no memory.
@@ -62,6 +63,11 @@ enum Command {
     /// Runs the experiment's `sample.sql` over the training users; writes
     /// `run_dir/EXPERIMENT/sample/examples.arrow`.
     Sample(ExperimentArgs),
+    /// Write the users of a query, for `predict`
+    ///
+    /// Runs a query over the manifest's raw tables; writes its rows to an Arrow file that
+    /// `score-stage predict` reads. `pipeline predict` calls it where users come from a query.
+    Users(users::Args),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +95,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
             let (summary, took) = (summary(&record), took(&record));
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
+        Command::Users(args) => runtime.block_on(users::run(args)),
         Command::Sample(args) => args.run_each(Stage::Sample, |manifest, experiment| {
             let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;
             let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.clone());

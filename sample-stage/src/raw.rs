@@ -1,14 +1,5 @@
 //! The raw tables of the manifest, as tables of a DataFusion session.
-//!
-//! A table may be many files. Every file is inspected before any row is read: its columns are
-//! matched by name, a file whose columns differ is an error, and columns of several types are
-//! widened to one that holds all of them. Types of csv and json come from all rows.
 
-mod arrow_file; // Arrow IPC files and streams
-mod columns; // the columns that all files of a table have
-mod csv; // csv files
-mod json; // json files
-mod open; // a file, decompressed, or what it is instead
 mod parquet; // parquet files, read by DataFusion
 mod stream; // the other formats, file after file
 
@@ -19,52 +10,18 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use contract::exit::DataError;
 use contract::ids::IdError;
-use contract::manifest::{Data, TableFormat, TableOptions, View};
-use contract::raw_files::{self, RawFile};
-use contract::user_file::distinct_names;
-use contract::words::plural;
+use contract::manifest::{Data, TableFormat, View};
 use contract::{slips, unused, warn_line};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
+use raw_tables::RawTable;
 
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
-
-/// A file of a raw table and its columns.
-#[derive(Debug, Clone)]
-pub struct Part {
-    pub file: RawFile,
-    pub schema: SchemaRef,
-    /// If the format says
-    pub n_rows: Option<usize>,
-}
-
-/// A raw table whose files fit together.
-#[derive(Debug)]
-pub struct RawTable {
-    pub name: String,
-    pub options: TableOptions,
-    pub parts: Vec<Part>,
-    /// The columns of every file, then the keys of its folders
-    pub schema: SchemaRef,
-    /// Number of columns that are keys of folders
-    pub n_keys: usize,
-    pub format: TableFormat,
-    /// As [`columns::Columns::why_text`]
-    why_text: Vec<(String, String)>,
-}
-
-impl RawTable {
-    /// Place of the first column that is a key of folders.
-    fn first_key(&self) -> usize {
-        self.schema.fields().len() - self.n_keys
-    }
-}
 
 /// The raw tables, in a session that queries over them run in.
 pub struct RawTables {
@@ -77,24 +34,23 @@ pub struct RawTables {
 impl RawTables {
     /// Inspects all files and registers the tables.
     ///
+    /// * `users`: where users come from, which may be others than the manifest's.
+    ///
     /// # Errors
     ///
     /// A file that cannot be read or does not fit the others: table, file, what was found.
-    pub fn open(session: SessionContext, data: &Data) -> Result<Self> {
+    pub fn open(session: SessionContext, data: &Data, users: &View) -> Result<Self> {
         let mut tables = Vec::new();
         for (name, source) in &data.tables {
-            let table = Arc::new(look_at(name, &source.options())?);
+            let table = Arc::new(RawTable::open(name, &source.options())?);
             match table.format {
                 TableFormat::Parquet => parquet::register(&session, &table)?,
                 _ => stream::register(&session, &table)?,
             }
             tables.push(table);
         }
-        let views = [
-            ("users", &data.users),
-            ("interactions", &data.interactions),
-            ("brands", &data.brands),
-        ];
+        let views =
+            [("users", users), ("interactions", &data.interactions), ("brands", &data.brands)];
         let queries = views.into_iter().filter_map(|(what, view)| match view {
             View::Table(_) => None,
             View::Sql(view) => Some((what, view.sql.clone())),
@@ -129,8 +85,7 @@ impl RawTables {
     pub fn bad_ids(&self, what: &str, column: &str, err: &IdError) -> DataError {
         let DataError(mut message) = err.at(what, column);
         for table in &self.tables {
-            let reasons = table.why_text.iter().filter(|(name, _)| name == column);
-            for (_, reason) in reasons {
+            for reason in table.why_text(column) {
                 let _ = write!(
                     message,
                     "\nhint: in table `{}` it is text because of {reason}",
@@ -165,7 +120,7 @@ impl RawTables {
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
         if parquet::is_of_file(err.find_root()) {
             let mut tables = self.tables.iter().filter(|t| t.format == TableFormat::Parquet);
-            if let Some(damaged) = tables.find_map(|table| parquet::damaged(table)) {
+            if let Some(damaged) = tables.find_map(|table| raw_tables::parquet::damaged(table)) {
                 return damaged;
             }
         }
@@ -220,42 +175,6 @@ impl RawTables {
         let stream = frame.execute_stream().await.map_err(failed)?;
         Ok(stream.map(move |batch| batch.map_err(failed)))
     }
-}
-
-/// Inspects the files of a table.
-fn look_at(name: &str, options: &TableOptions) -> Result<RawTable> {
-    let in_table = |message: String| DataError(format!("table `{name}`: {message}"));
-    let found = raw_files::find(options).map_err(in_table)?;
-    if let Some(path) = found.passed_over.first() {
-        warn_line!(
-            "warning: table `{name}`: {} not read, as by their names they are not `{}`; the first is {}",
-            plural(found.passed_over.len() as u64, "file"),
-            found.format.name(),
-            path.display()
-        );
-    }
-    let mut parts = Vec::new();
-    for file in found.files {
-        let looked_at = open::check(&file).and_then(|()| match found.format {
-            TableFormat::Parquet => parquet::look_at(&file),
-            TableFormat::Csv => csv::look_at(&file, options).map(|schema| (schema, None)),
-            TableFormat::Json => json::look_at(&file).map(|schema| (schema, None)),
-            TableFormat::Arrow => arrow_file::look_at(&file).map(|schema| (schema, None)),
-        });
-        let looked_at = looked_at.and_then(|found| distinct_names(&found.0).map(|()| found));
-        let (schema, n_rows) = looked_at.map_err(|err| open::at(err, name, &file.path))?;
-        parts.push(Part { file, schema: Arc::new(schema), n_rows });
-    }
-    let columns = columns::of_all(&parts, options, found.format).map_err(in_table)?;
-    Ok(RawTable {
-        name: name.to_owned(),
-        options: options.clone(),
-        parts,
-        schema: Arc::new(columns.schema),
-        n_keys: columns.n_keys,
-        format: found.format,
-        why_text: columns.why_text,
-    })
 }
 
 #[cfg(test)]

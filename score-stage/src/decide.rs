@@ -61,6 +61,8 @@ pub struct Decider {
 pub struct UserDecision {
     /// Brands that are predicted, in order of `brand_idx`
     pub predicted: Vec<u32>,
+    /// Their probabilities
+    pub predicted_probs: Vec<f32>,
     /// The brands of the highest probabilities, best first, ties in order of `brand_idx`
     pub top_brands: Vec<u32>,
     /// Their probabilities
@@ -141,7 +143,7 @@ impl Decider {
 
     /// Log-odds of the calibrated probabilities of one user, in place of what `log_odds` held;
     /// finer than the probabilities themselves near 1.
-    fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
+    pub fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
         log_odds.resize(logits.len(), 0.0);
         let logits = logits.to_slice().expect("a user's logits are contiguous");
         let curves = self.slopes.iter().zip(&self.intercepts);
@@ -184,7 +186,7 @@ impl Decider {
     ) -> UserDecision {
         let Scratch { log_odds: calibrated, probs, ranked } = scratch;
         self.log_odds(logits, calibrated);
-        let predicted = match self.rule {
+        let predicted: Vec<u32> = match self.rule {
             Rule::Brand => {
                 let is_predicted =
                     |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
@@ -218,7 +220,9 @@ impl Decider {
             }
         };
         best(calibrated, top_k, ranked);
+        let prob = |&brand: &u32| parts(calibrated[brand as usize]).p;
         UserDecision {
+            predicted_probs: predicted.iter().map(prob).collect(),
             predicted,
             top_brands: ranked.iter().map(|&(_, brand)| brand).collect(),
             top_probs: ranked.iter().map(|&(z, _)| parts(z).p).collect(),
@@ -260,6 +264,7 @@ mod tests {
         let decisions = decider.decide(array![[0.0, 1.9, -9.0], [-0.1, 2.1, -9.0]].view(), 2);
         assert_eq!(decisions[0].predicted, [0, 2]);
         assert_eq!(decisions[1].predicted, [1, 2]);
+        assert_eq!(decisions[1].predicted_probs[0], decisions[1].top_probs[0]);
         // Ranked by calibrated probability: 0 before 1.9 - 2 = -0.1; then 2.1 - 2 before -0.1.
         assert_eq!(decisions[0].top_brands, [0, 1]);
         assert_eq!(decisions[1].top_brands, [1, 0]);

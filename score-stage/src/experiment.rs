@@ -304,7 +304,7 @@ fn decide_valid_users(
     top_k: usize,
 ) -> Result<Validated> {
     let (mut all_labels, mut predicted) = (OwnedLists::default(), OwnedLists::default());
-    let fields = table::score_fields(&valid.ids, true);
+    let fields = table::fields_with_ids(&tables::SCORES, valid.ids.data_type());
     let mut writer = stage.writer("valid_scores.arrow", &tables::SCORES, fields)?;
     scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
         let decider = |user| &folds[fold_of(scored.first + user)];
@@ -313,7 +313,8 @@ fn decide_valid_users(
             all_labels.push(labels);
             predicted.push(&decision.predicted);
         }
-        writer.write(table::scores(&valid.ids, scored.first, Some(labels), &decisions))
+        let ids = valid.ids.slice(scored.first, decisions.len());
+        writer.write(table::scores(ids, labels, &decisions))
     })?;
     Ok(Validated { scores: writer.finish()?, labels: all_labels, predicted })
 }
@@ -347,7 +348,7 @@ fn decide_test_users(
     let mut histogram = Histogram::new(decider.n_brands());
     let mut trade_off = TradeOff::new(decider.n_brands());
     let mut n_predicted = 0;
-    let fields = table::score_fields(&test.ids, true);
+    let fields = table::fields_with_ids(&tables::SCORES, test.ids.data_type());
     let mut writer = stage.writer("scores.arrow", &tables::SCORES, fields)?;
     scorer.for_each_labelled(test, test.rows(), "test users", |scored, labels| {
         histogram.add_rows(scored.cells(), labels);
@@ -356,7 +357,8 @@ fn decide_test_users(
         });
         let decisions = decider.decide(scored.logits, top_k);
         n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
-        writer.write(table::scores(&test.ids, scored.first, Some(labels), &decisions))
+        let ids = test.ids.slice(scored.first, decisions.len());
+        writer.write(table::scores(ids, labels, &decisions))
     })?;
     let secs = started.elapsed().as_secs_f64();
     let scores = writer.finish()?;

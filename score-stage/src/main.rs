@@ -2,6 +2,7 @@
 //!
 //! Thresholds are fitted on `valid`, then used on `test`; `predict` uses them for new users.
 
+mod audience; // the users of brands, best first
 mod calibrate; // logits -> probabilities, from the valid users
 mod decide; // logits -> decisions
 mod experiment; // an experiment's scoring, pass by pass
@@ -11,8 +12,7 @@ mod history; // brands that a user had before, calibrated apart
 mod labels; // the brands that users have
 mod models; // an experiment's model, and that before a refit
 mod neighbours; // what the nearest training users have, mixed into the probabilities
-mod new_users; // the users of a file, as the model reads them
-mod predict; // decisions for new users
+mod predict; // decisions for new users, from their files to files of predictions
 mod scorer; // batches of users through the model
 mod split; // the users of valid or test
 mod table; // Arrow columns of the tables written
@@ -48,15 +48,21 @@ struct Args {
 enum Command {
     /// Decide for new users with stored thresholds
     ///
-    /// Reads users with the model's features from an Arrow file, checks them as training does, and
-    /// writes an Arrow file with each user's predicted brands and most probable ones.
+    /// Reads users with the model's features, checks them as training does, and writes each user's
+    /// predicted brands. `pipeline predict` does all that and also runs a query that gives users. A
+    /// killed program goes on where it was when it is run again, and ends with the same bytes.
     Predict(predict::Args),
+    /// Write the users of brands, best first, with what to expect of them
+    ///
+    /// Reads users and a model as `predict` does; `pipeline audience` also runs a query that gives users.
+    Audience(audience::Args),
 }
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("score-stage", || match args.command {
         Some(Command::Predict(args)) => predict::run(&args),
+        Some(Command::Audience(args)) => audience::run(&args),
         None => {
             let experiment = args.experiment.expect("required without a command");
             let args = ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed };

@@ -3,50 +3,57 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array,
-};
-use arrow::datatypes::Field;
+use arrow::array::{ArrayRef, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field};
 use contract::columns::ListBuilder;
 use contract::ipc::{self, Table};
 use contract::manifest::Decision;
-use contract::tables::{PREDICTIONS, SCORES, THRESHOLDS};
+use contract::tables::{Contract, THRESHOLDS};
 use metrics::trade_off::{Candidate, Outcome};
 use metrics::{Bin, Curve, Expected, Histogram, Lists, Platt, step_of};
 
 use crate::decide::{BrandRule, Decider, Rule, UserDecision};
 use crate::history::HistoryLines;
 
-/// Fields of `scores` or, without labels, of `predictions`.
-pub fn score_fields(ids: &ArrayRef, has_labels: bool) -> Vec<Field> {
-    let contract = if has_labels { &SCORES } else { &PREDICTIONS };
-    let mut fields = contract.fields();
-    fields[0] = Field::new("user_id", ids.data_type().clone(), false);
+/// Fields of a table of decisions.
+///
+/// * `ids`: type of the users' ids.
+pub fn fields_with_ids(contract: &Contract, ids: &DataType) -> Vec<Field> {
+    let mut fields = contract.all_fields();
+    fields[0] = Field::new("user_id", ids.clone(), false);
     fields
 }
 
-/// Rows of `scores` or, without labels, of `predictions`.
+/// Rows of `scores`.
 ///
-/// * `first`: row of the first of the users in `ids`.
-/// * `labels`, `decisions`: of these users alone.
-pub fn scores(
-    ids: &ArrayRef,
-    first: usize,
-    labels: Option<Lists>,
-    decisions: &[UserDecision],
-) -> Vec<ArrayRef> {
-    let mut rows = vec![ids.slice(first, decisions.len())];
-    if let Some(labels) = labels {
-        rows.push(lists(labels.iter()));
-    }
-    rows.push(lists(decisions.iter().map(|d| d.predicted.as_slice())));
-    rows.push(lists(decisions.iter().map(|d| d.top_brands.as_slice())));
-    let mut probs = ListBuilder::<f32>::default();
-    for decision in decisions {
-        probs.push(&decision.top_probs);
-    }
-    rows.push(probs.finish());
-    rows
+/// * `ids`, `labels`, `decisions`: of the same users.
+pub fn scores(ids: ArrayRef, labels: Lists, decisions: &[UserDecision]) -> Vec<ArrayRef> {
+    vec![
+        ids,
+        lists(labels.iter()),
+        lists(decisions.iter().map(|d| d.predicted.as_slice())),
+        lists(decisions.iter().map(|d| d.top_brands.as_slice())),
+        probs(decisions.iter().map(|d| d.top_probs.as_slice())),
+    ]
+}
+
+/// Rows of `predictions`.
+///
+/// * `ids`, `decisions`: of the same users.
+pub fn predictions(ids: ArrayRef, decisions: &[UserDecision]) -> Vec<ArrayRef> {
+    vec![
+        ids,
+        lists(decisions.iter().map(|d| d.predicted.as_slice())),
+        lists(decisions.iter().map(|d| d.top_brands.as_slice())),
+        probs(decisions.iter().map(|d| d.top_probs.as_slice())),
+        probs(decisions.iter().map(|d| d.predicted_probs.as_slice())),
+    ]
+}
+
+fn probs<'a>(lists: impl Iterator<Item = &'a [f32]>) -> ArrayRef {
+    let mut built = ListBuilder::<f32>::default();
+    lists.for_each(|list| built.push(list));
+    built.finish()
 }
 
 fn lists<'a>(lists: impl Iterator<Item = &'a [u32]>) -> ArrayRef {

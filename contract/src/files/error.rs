@@ -36,6 +36,31 @@ pub enum Error {
         /// What is there instead
         found: &'static str,
     },
+    /// The file is not the one that its record, `stage.json` or `bundle.json`, lists
+    #[error(
+        "{path}: its bytes are not those that were written: {record} lists {recorded}, the file has \
+         {found}\nhint: {remedy}"
+    )]
+    Changed {
+        /// The file
+        path: String,
+        /// File name of the record
+        record: String,
+        /// Hash that the record lists
+        recorded: String,
+        /// Hash of the bytes
+        found: String,
+        /// What makes the file again
+        remedy: String,
+    },
+    /// A record, `stage.json` or `bundle.json`, cannot be used
+    #[error("{path}: {found}")]
+    Record {
+        /// The record
+        path: String,
+        /// What is wrong, and how to repair it
+        found: String,
+    },
     /// The file violates its contract
     #[error(
         "{path}: {found}\nhint: expected a file written as `{contract}` v{version}; run `{}` to rebuild it",
@@ -58,7 +83,7 @@ impl Error {
         Self::Io { path: path.display().to_string(), reason: source }
     }
 
-    pub(super) fn broken(path: &Path, contract: &Contract, found: impl Into<String>) -> Self {
+    pub(crate) fn broken(path: &Path, contract: &Contract, found: impl Into<String>) -> Self {
         Self::Broken {
             path: path.display().to_string(),
             found: found.into(),

@@ -37,7 +37,8 @@ pub enum FeatureKind {
     },
 }
 
-const IDS_KEY: &str = "ids";
+/// Metadata key of a list of ids: `brands` if they are positions of brands.
+pub const IDS_KEY: &str = "ids";
 const WEIGHTS_KEY: &str = "weights_of";
 
 impl Feature {

@@ -50,6 +50,11 @@ impl Table {
         self.schema.metadata().get(key).map(String::as_str)
     }
 
+    /// The experiment that made the table, if the file says.
+    pub fn experiment(&self) -> Option<&str> {
+        self.metadata(EXPERIMENT_KEY)
+    }
+
     /// The error of a file that violates more than its contract can express.
     pub fn broken(&self, contract: &Contract, found: impl Into<String>) -> Error {
         Error::broken(&self.path, contract, found)
@@ -96,6 +101,25 @@ pub fn read_unmapped(path: &Path, contract: &Contract) -> Result<Table, Error> {
     let file = open(path, contract)?;
     let source = Unmapped::new(file).map_err(|err| Error::io(path, err))?;
     checked(path, contract, source)
+}
+
+/// As [`read_unmapped`], but nothing is decoded before `accept` has seen the hash of the bytes. Also
+/// returns the hash.
+///
+/// # Errors
+///
+/// As [`read_unmapped`]; also the error of `accept`.
+pub fn read_accepted(
+    path: &Path,
+    contract: &Contract,
+    accept: impl FnOnce(&str) -> Result<(), Error>,
+) -> Result<(Table, String), Error> {
+    let mut file = open(path, contract)?;
+    // The same open file is hashed and decoded: another one may take its place meanwhile.
+    let hash = hash_rest(&mut file).map_err(|err| Error::io(path, err))?;
+    accept(&hash)?;
+    let source = Unmapped::new(file).map_err(|err| Error::io(path, err))?;
+    Ok((checked(path, contract, source)?, hash))
 }
 
 fn open(path: &Path, contract: &Contract) -> Result<File, Error> {
@@ -309,7 +333,11 @@ impl Partial {
 }
 
 /// Checks that the target is a file or new: renaming would replace anything else.
-fn check_target(target: &Path) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// [`Error::Target`].
+pub fn check_target(target: &Path) -> Result<(), Error> {
     let found = match fs::symlink_metadata(target) {
         // `/dev/stdout` is one: renaming over it would remove it for all programs.
         Ok(there) if there.is_symlink() => "is a link, name the file itself",
@@ -442,23 +470,61 @@ pub(crate) fn failed(path: &Path, err: ArrowError) -> Error {
     Error::io(path, source)
 }
 
+/// A file of any format being written beside its target.
+///
+/// Dropping it without [`BytesWriter::finish`] removes what was written.
+pub struct BytesWriter {
+    inner: BufWriter<Hashing>,
+    partial: Partial,
+}
+
+impl BytesWriter {
+    /// Starts a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be made, [`Error::Target`] if the target is not a file.
+    pub fn create(target: &Path) -> Result<Self, Error> {
+        let (partial, file) = Partial::create(target)?;
+        let file = Hashing { file, hasher: blake3::Hasher::new(), n_bytes: 0 };
+        Ok(Self { inner: BufWriter::with_capacity(1 << 20, file), partial })
+    }
+
+    /// Syncs the file; [`Finished::commit`] puts it in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], as when the disk is full.
+    pub fn finish(self) -> Result<Finished, Error> {
+        let Self { inner, partial } = self;
+        let failed = |err| Error::io(&partial.target, err);
+        let hashing = inner.into_inner().map_err(|err| failed(err.into_error()))?;
+        hashing.file.sync_all().map_err(failed)?;
+        let blake3 = hashing.hasher.finalize().to_hex().to_string();
+        let (content, n_bytes) = (blake3.clone(), hashing.n_bytes);
+        Ok(Finished { partial, blake3, content, n_bytes, n_rows: 0 })
+    }
+}
+
+impl Write for BytesWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.inner.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 /// Writes a text file beside its target; [`Finished::commit`] puts it in its place.
 ///
 /// # Errors
 ///
 /// [`Error::Io`].
 pub fn finish_text(target: &Path, text: &str) -> Result<Finished, Error> {
-    let (partial, mut file) = Partial::create(target)?;
-    file.write_all(text.as_bytes()).map_err(|err| Error::io(target, err))?;
-    file.sync_all().map_err(|err| Error::io(target, err))?;
-    let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-    Ok(Finished {
-        partial,
-        content: hash.clone(),
-        blake3: hash,
-        n_bytes: text.len() as u64,
-        n_rows: 0,
-    })
+    let mut writer = BytesWriter::create(target)?;
+    writer.write_all(text.as_bytes()).map_err(|err| Error::io(target, err))?;
+    writer.finish()
 }
 
 /// Bytes hashed at a time: enough for all threads, and a bound on memory.
@@ -471,10 +537,15 @@ const HASHED_AT_ONCE: usize = 16 << 20;
 /// [`Error::Io`].
 pub fn hash_file(path: &Path) -> Result<String, Error> {
     let mut file = File::open(path).map_err(|err| Error::io(path, err))?;
+    hash_rest(&mut file).map_err(|err| Error::io(path, err))
+}
+
+/// Hash of the bytes from here on.
+fn hash_rest(file: &mut File) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = vec![0; HASHED_AT_ONCE];
     loop {
-        let n = file.read(&mut bytes).map_err(|err| Error::io(path, err))?;
+        let n = file.read(&mut bytes)?;
         if n == 0 {
             return Ok(hasher.finalize().to_hex().to_string());
         }

@@ -291,8 +291,49 @@ pub const PREDICTIONS: Contract = Contract {
         column("top_brands", Kind::ListU32),
         column("top_probs", Kind::ListF32),
     ],
+    optional: &[column("predicted_probs", Kind::ListF32)],
+};
+
+/// [`PREDICTIONS`] for people and other programs: a row for each user and brand.
+pub const PREDICTED_BRANDS: Contract = Contract {
+    name: "predicted_brands",
+    version: 1,
+    columns: &[
+        column("user_id", Kind::Id),
+        column("brand_id", Kind::Id),
+        column("brand_name", Kind::Text),
+        column("prob", Kind::F32),
+        column("rank", Kind::U32), // of the user's brands, by probability, from 1
+    ],
+    optional: &[column("is_predicted", Kind::Bool)], // whether the brand reaches its threshold
+};
+
+/// As [`PREDICTED_BRANDS`], a row for each user: lists of the same length, best brand first. The lists
+/// `brand_ids` and `brand_names` are columns of their own, as ids are numbers or text.
+pub const PREDICTED_USERS: Contract = Contract {
+    name: "predicted_users",
+    version: 1,
+    columns: &[column("user_id", Kind::Id), column("probs", Kind::ListF32)],
     optional: &[],
 };
+
+/// The users of brands, a row for each brand and user, best first.
+pub const AUDIENCE: Contract = Contract {
+    name: "audience",
+    version: 1,
+    columns: &[
+        column("brand_id", Kind::Id),
+        column("brand_name", Kind::Text),
+        column("user_id", Kind::Id),
+        column("prob", Kind::F32),
+        column("rank", Kind::U32), // of the brand's users, by probability, from 1
+    ],
+    optional: &[],
+};
+
+/// The rows of a query over raw tables that gives users, before their features are made.
+pub const RAW_USERS: Contract =
+    Contract { name: "raw_users", version: 1, columns: &[], optional: &[] };
 
 /// Users by the logit before calibration. `bin` is one of 1,024 equal steps from -14 to 14, beyond
 /// which the first and last hold all; rows of one split, brand and bin add up.

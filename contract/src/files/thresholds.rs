@@ -59,12 +59,10 @@ pub fn bound_to(models: &[String], brand_ids: &[String]) -> HashMap<String, Stri
     ])
 }
 
-/// Whether thresholds were fitted for a model; `None` for files of earlier versions, which do not
-/// say.
-///
-/// * `hash`: of the model.
-pub fn are_of_model(table: &Table, hash: &str) -> Option<bool> {
-    table.metadata(MODELS_KEY).map(|models| models.split(' ').any(|model| model == hash))
+/// Hashes of the models that thresholds were fitted for; `None` for files of earlier versions, which
+/// do not say.
+pub fn models(table: &Table) -> Option<Vec<&str>> {
+    table.metadata(MODELS_KEY).map(|models| models.split(' ').collect())
 }
 
 /// Checks that thresholds are of these brands, in this order, if the file says.
@@ -222,14 +220,13 @@ mod tests {
             path: "thresholds.arrow".into(),
         };
         let bound = table(bound_to(&models, &brands));
-        assert_eq!(are_of_model(&bound, "other"), Some(true));
-        assert_eq!(are_of_model(&bound, "another"), Some(false));
+        assert_eq!(super::models(&bound).unwrap(), ["one", "other"]);
         check_brands(&bound, &brands).unwrap();
         let reversed = ["b", "a"].map(str::to_owned);
         let err = check_brands(&bound, &reversed).unwrap_err().to_string();
         assert!(err.contains("fitted for other brands"), "{err}");
         let earlier = table(HashMap::new());
-        assert_eq!(are_of_model(&earlier, "one"), None);
+        assert_eq!(super::models(&earlier), None);
         check_brands(&earlier, &reversed).unwrap();
     }
 

@@ -302,10 +302,14 @@ pub fn index(
     ids: &ArrayRef,
     found: DataType,
 ) -> Result<IdIndex, DataError> {
-    IdIndex::new(ids, found).map_err(|row| {
-        let id = shown(ids, row);
-        DataError(format!("{table}: `{column}` {id} appears twice, expected once"))
-    })
+    IdIndex::new(ids, found).map_err(|row| DataError(twice(table, column, &shown(ids, row))))
+}
+
+/// The message about an id that appears a second time.
+///
+/// * `id`: as shown.
+pub(crate) fn twice(table: &str, column: &str, id: &str) -> String {
+    format!("{table}: `{column}` {id} appears twice, expected once")
 }
 
 /// The ids of an `Int64` or `Utf8` column, as text.

@@ -102,13 +102,13 @@ impl StageRun {
     /// As [`ipc::read`]; also [`Error::Broken`] if the file was changed after it was written.
     pub fn read(&self, name: &str, contract: &Contract) -> Result<Table, Error> {
         let path = self.input(name);
-        let table = ipc::read(path, contract)?;
         if let (Some(recorded), Some(found)) = (Output::recorded(path), self.hashes.known(path))
             && recorded.blake3 != found
         {
-            return Err(table.broken(contract, "its bytes are not those that were written"));
+            let found = "its bytes are not those that were written";
+            return Err(Error::broken(path, contract, found));
         }
-        Ok(table)
+        ipc::read(path, contract)
     }
 
     /// Starts an output table.

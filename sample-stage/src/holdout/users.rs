@@ -8,7 +8,6 @@ use contract::ipc::Writer;
 use contract::manifest::{FeatureSource, Manifest};
 use contract::run::StageRun;
 use contract::source_features::{self, BrandPositions, BrandsSeen, FeatureColumn};
-use contract::words::{count, plural};
 use contract::{tables, warn_line};
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
@@ -154,20 +153,15 @@ impl UserFiles {
     fn report_brands(&self) -> Result<(), DataError> {
         for (column, seen) in self.columns.iter().zip(&self.brands_seen) {
             let name = &column.feature.name;
-            let &BrandsSeen { n_ids, n_known, is_any_brand } = seen;
+            let &BrandsSeen { n_ids, is_any_brand, .. } = seen;
             if n_ids > 0 && !is_any_brand {
                 return Err(DataError(format!(
                     "users: column `{name}`: none of its {n_ids} ids is one of `brands`; expected \
                      ids as `brand_id` there"
                 )));
             }
-            if n_known < n_ids {
-                let left_out = plural((n_ids - n_known) as u64, "id");
-                warn_line!(
-                    "note: users: column `{name}`: {left_out} of {} are of no brand that is predicted, \
-                     and left out",
-                    count(n_ids as u64)
-                );
+            if let Some(note) = seen.note(name) {
+                warn_line!("{note}");
             }
         }
         Ok(())

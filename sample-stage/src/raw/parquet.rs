@@ -1,12 +1,9 @@
 //! Raw tables of parquet files: read by DataFusion, which skips what a query does not need.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use contract::guarded;
-use contract::raw_files::RawFile;
 use contract::unreadable::Unreadable;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -19,27 +16,10 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::object_store::{ObjectMeta, path::Path as StorePath};
-use datafusion::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
-
-use super::{RawTable, columns, open};
-use crate::errors::without_layers;
-
-/// The columns and the number of rows of a file, from its footer.
-pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
-    let opened = File::open(&file.path)?;
-    let metadata = guarded(|| ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()));
-    let metadata = metadata.ok_or_else(|| Unreadable::content(NOT_WHOLE))?.map_err(|err| {
-        Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&err.to_string())))
-    })?;
-    let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
-    Ok((Schema::new(metadata.schema().fields().clone()), n_rows))
-}
-
-const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
+use datafusion::scalar::ScalarValue;
+use raw_tables::{RawTable, columns, open};
 
 /// Registers the table.
 ///
@@ -60,6 +40,8 @@ pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
             version: None,
         };
         let keys = columns::key_values(table, part).map_err(at)?;
+        let keys = keys.iter().map(|key| ScalarValue::try_from_array(key, 0));
+        let keys = keys.collect::<Result<_, _>>()?;
         Ok(PartitionedFile::new_from_meta(object).with_partition_values(keys))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
@@ -118,32 +100,6 @@ impl TableProvider for ParquetTable {
     ) -> datafusion::error::Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
-}
-
-/// The first of a table's files that cannot be read, found by reading them all, as DataFusion does
-/// not name it.
-pub fn damaged(table: &RawTable) -> Option<anyhow::Error> {
-    table.parts.iter().find_map(|part| {
-        let read = || -> Result<(), Unreadable> {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&part.file.path)?);
-            let reader = reader.and_then(ParquetRecordBatchReaderBuilder::build);
-            for batch in reader
-                .map_err(|err| Unreadable::Content(without_layers(&err.to_string()).to_owned()))?
-            {
-                batch?;
-            }
-            Ok(())
-        };
-        let failed = match guarded(read) {
-            Some(Ok(())) => return None,
-            Some(Err(Unreadable::Content(what))) => {
-                Unreadable::Content(format!("{NOT_WHOLE}: {}", without_layers(&what)))
-            }
-            Some(Err(io)) => io,
-            None => Unreadable::content(NOT_WHOLE),
-        };
-        Some(open::at(failed, &table.name, &part.file.path))
-    })
 }
 
 /// Whether an error can come from a damaged parquet file.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
-use contract::manifest::TableFormat;
 use contract::unreadable::Unreadable;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -14,9 +13,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::SessionContext;
+use raw_tables::{Part, RawTable, columns, open};
 use tokio::sync::mpsc::Sender;
-
-use super::{Part, RawTable, arrow_file, columns, csv, json, open};
 
 /// Most batches of a stream that wait to be used, so that memory stays bounded.
 const BATCHES_WAITING: usize = 2;
@@ -80,16 +78,9 @@ fn send_all(
     part: &Part,
     sender: &Sender<datafusion::error::Result<RecordBatch>>,
 ) -> Result<(), Unreadable> {
-    let schema = columns::own_columns(table, part);
-    let batches = match table.format {
-        TableFormat::Csv => csv::read(&part.file, &table.options, schema)?,
-        TableFormat::Json => json::read(&part.file, schema)?,
-        TableFormat::Arrow => arrow_file::read(&part.file)?,
-        TableFormat::Parquet => unreachable!("DataFusion reads parquet"),
-    };
     let keys = columns::key_values(table, part)?;
-    for batch in batches {
-        let batch = columns::conform(table, &keys, &batch?)?;
+    for batch in table.read_own(part, &table.schema)? {
+        let batch = columns::conform(table, &table.schema, &keys, &batch?)?;
         if sender.blocking_send(Ok(batch)).is_err() {
             return Ok(());
         }

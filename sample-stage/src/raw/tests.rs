@@ -14,6 +14,7 @@ use datafusion::arrow::ipc::writer::{FileWriter, StreamWriter};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::logical_expr::col;
 use datafusion::parquet::arrow::ArrowWriter;
+use raw_tables::RawTable;
 use serde_json::{Value, json};
 
 use super::RawTables;
@@ -72,14 +73,34 @@ impl Folder {
     }
 }
 
+/// The rows as a query sees them, which must be those that readers without DataFusion get.
 async fn rows(data: &Data, scratch: &Path) -> anyhow::Result<Vec<String>> {
     let View::Table(_) = &data.users else { unreachable!("written above") };
-    let raw = RawTables::open(session::for_views(data, scratch)?, data)?;
+    let table = RawTable::open("t", &data.tables["t"].options())?;
+    let names: Vec<&str> = table.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let plain = table.rows(&names).collect::<anyhow::Result<Vec<_>>>();
+    let mut plain = plain.map(|batches| texts_of(&batches));
+
+    let raw = RawTables::open(session::for_views(data, scratch)?, data, &data.users)?;
     let frame = raw.view(&data.users).await?;
     let order = frame.schema().columns().into_iter().map(|c| col(c).sort(true, true)).collect();
-    let batches = raw.collect(frame.sort(order)?, "t").await?;
+    let queried = raw.collect(frame.sort(order)?, "t").await.map(|batches| texts_of(&batches));
+    match (&mut plain, &queried) {
+        (Ok(plain), Ok(queried)) => {
+            let mut sorted = queried.clone();
+            plain.sort();
+            sorted.sort();
+            assert_eq!(*plain, sorted);
+        }
+        (Err(plain), Err(queried)) => assert_eq!(format!("{plain:#}"), format!("{queried:#}")),
+        _ => panic!("{plain:?} is not {queried:?}"),
+    }
+    queried
+}
+
+fn texts_of(batches: &[RecordBatch]) -> Vec<String> {
     let mut rows = Vec::new();
-    for batch in &batches {
+    for batch in batches {
         for row in 0..batch.num_rows() {
             let value = |column: &ArrayRef| {
                 if column.is_null(row) {
@@ -90,7 +111,7 @@ async fn rows(data: &Data, scratch: &Path) -> anyhow::Result<Vec<String>> {
             rows.push(batch.columns().iter().map(value).collect::<Vec<_>>().join("|"));
         }
     }
-    Ok(rows)
+    rows
 }
 
 fn ints(values: Vec<i64>) -> ArrayRef {

@@ -1,8 +1,12 @@
 //! Ids of brands in a user's table -> positions of the kept brands.
 
+use std::ops::AddAssign;
+
 use arrow::array::ArrayRef;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{IdError, IdIndex};
+use crate::words::{count, plural};
 
 /// From a source brand id to the kept brand's `brand_idx`.
 pub struct BrandPositions {
@@ -25,7 +29,7 @@ impl BrandPositions {
 }
 
 /// Counts of the brand ids of a feature that were read so far.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrandsSeen {
     /// All
     pub n_ids: usize,
@@ -33,4 +37,27 @@ pub struct BrandsSeen {
     pub n_known: usize,
     /// Whether one is of a brand, predicted or not
     pub is_any_brand: bool,
+}
+
+impl BrandsSeen {
+    /// The note about ids that were left out; `None` if there are none.
+    pub fn note(&self, column: &str) -> Option<String> {
+        let Self { n_ids, n_known, .. } = *self;
+        let left_out = plural((n_ids - n_known) as u64, "id");
+        (n_known < n_ids).then(|| {
+            format!(
+                "note: users: column `{column}`: {left_out} of {} are of no brand that is predicted, \
+                 and left out",
+                count(n_ids as u64)
+            )
+        })
+    }
+}
+
+impl AddAssign for BrandsSeen {
+    fn add_assign(&mut self, other: Self) {
+        self.n_ids += other.n_ids;
+        self.n_known += other.n_known;
+        self.is_any_brand |= other.is_any_brand;
+    }
 }

@@ -10,7 +10,7 @@ use super::values::{Place, list_item};
 use crate::exit::DataError;
 use crate::features::{self, Feature, FeatureKind};
 use crate::ids::{IdIndex, IdKind};
-use crate::manifest::IdSpace;
+use crate::manifest::{FeatureOptions, IdSpace};
 
 /// A feature of a model, matched to the columns of a user's own table.
 pub struct ModelColumn {
@@ -18,7 +18,6 @@ pub struct ModelColumn {
     /// As the model has it
     feature: Feature,
     brands: BrandPositions,
-    seen: BrandsSeen,
 }
 
 /// Matches a model's features to the columns of users, by name.
@@ -27,6 +26,8 @@ pub struct ModelColumn {
 /// `features.arrow`.
 ///
 /// * `brand_ids`: the model's brands, in order.
+/// * `sources`: which columns the weights of lists were read from when the model was trained; without
+///   it, or if there is no such column, they are in `NAME_weights`, as in `features.arrow`.
 ///
 /// # Errors
 ///
@@ -34,11 +35,14 @@ pub struct ModelColumn {
 pub fn match_model(
     features: &[Feature],
     brand_ids: &[String],
+    sources: &[FeatureOptions],
     users: &Schema,
 ) -> Result<Vec<ModelColumn>, DataError> {
     let (mut columns, mut problems) = (Vec::new(), Vec::new());
     for feature in features {
-        match ModelColumn::new(feature, brand_ids, users) {
+        let source = sources.iter().find(|source| source.column == feature.name);
+        let weights = source.and_then(|source| source.weights.as_deref());
+        match ModelColumn::new(feature, brand_ids, weights, users) {
             Ok(column) => columns.push(column),
             Err(problem) => problems.push(problem),
         }
@@ -75,7 +79,12 @@ fn expected(feature: &Feature) -> String {
 }
 
 impl ModelColumn {
-    fn new(feature: &Feature, brand_ids: &[String], users: &Schema) -> Result<Self, String> {
+    fn new(
+        feature: &Feature,
+        brand_ids: &[String],
+        weights: Option<&str>,
+        users: &Schema,
+    ) -> Result<Self, String> {
         let of = |name: &str| {
             users.field_with_name(name).map_err(|_| format!("column `{name}` is missing"))
         };
@@ -113,7 +122,10 @@ impl ModelColumn {
             return Err(format!("column `{name}` is `{found}`, expected {}", expected(feature)));
         }
         let weights = match feature.kind {
-            FeatureKind::Sparse { is_weighted: true, .. } => Some(feature.weights_column()),
+            FeatureKind::Sparse { is_weighted: true, .. } => {
+                let given = weights.filter(|name| users.field_with_name(name).is_ok());
+                Some(given.map_or_else(|| feature.weights_column(), str::to_owned))
+            }
             _ => None,
         };
         if let Some(weights) = &weights {
@@ -132,7 +144,7 @@ impl ModelColumn {
             feature: Feature { name: source, kind },
             length_of: "the model has it",
         };
-        Ok(Self { column, feature: feature.clone(), brands, seen: BrandsSeen::default() })
+        Ok(Self { column, feature: feature.clone(), brands })
     }
 
     /// The columns that [`Self::convert`] gives.
@@ -140,12 +152,17 @@ impl ModelColumn {
         self.feature.fields()
     }
 
-    /// The feature of a batch of users.
+    /// The columns of the table that the feature reads.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.column.sources()
+    }
+
+    /// The feature of a batch of users. Ids of brands are counted in `seen`.
     ///
     /// # Errors
     ///
     /// As [`FeatureColumn::convert`]; also the position of a brand that the model does not have.
-    pub fn convert(&mut self, users: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    pub fn convert(&self, users: &RecordBatch, seen: &mut BrandsSeen) -> Result<Vec<ArrayRef>> {
         let columns = self.column.convert(users, &self.brands)?;
         if let FeatureKind::Sparse { ids: IdSpace::Brands, .. } = self.feature.kind {
             let n_brands = self.brands.kept.len();
@@ -162,25 +179,27 @@ impl ModelColumn {
                 return Err(place.fail(row, found).into());
             }
         }
-        self.column.count_brands(users, &columns, &self.brands, &mut self.seen)?;
+        self.column.count_brands(users, &columns, &self.brands, seen)?;
         Ok(columns)
     }
 
     /// Checks, once all users are read, that a list of brands holds known ones: single unknown
     /// brands are normal, only unknown ones are a mistake.
     ///
+    /// Returns a note about ids that were left out, if there are any.
+    ///
     /// # Errors
     ///
     /// If there are ids of brands, and the model knows none of them.
-    pub fn check_known(&self) -> Result<(), DataError> {
-        let BrandsSeen { n_ids, n_known, .. } = self.seen;
+    pub fn check_known(&self, seen: BrandsSeen) -> Result<Option<String>, DataError> {
+        let BrandsSeen { n_ids, n_known, .. } = seen;
+        let column = &self.column.source;
         if n_ids == 0 || n_known > 0 {
-            return Ok(());
+            return Ok(seen.note(column));
         }
         Err(DataError(format!(
-            "users: column `{}`: none of its {n_ids} brand ids is a brand of the model; expected \
-             ids as `brand_id` of the brands that it was trained with",
-            self.column.source
+            "users: column `{column}`: none of its {n_ids} brand ids is a brand of the model; \
+             expected ids as `brand_id` of the brands that it was trained with"
         )))
     }
 }

@@ -1,15 +1,15 @@
 //! CSV files: columns and types from all rows.
 
+use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::Format;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use contract::manifest::TableOptions;
 use contract::raw_files::{RawFile, delimiter};
 use contract::unreadable::Unreadable;
 use contract::user_file::{Batches, distinct_names};
-use datafusion::arrow::csv::ReaderBuilder;
-use datafusion::arrow::csv::reader::Format;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::columns::WHY_TEXT;
-use super::open::{self, Quotes};
+use crate::columns::WHY_TEXT;
+use crate::open::{self, Quotes};
 
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;

@@ -91,6 +91,7 @@ enum Quote {
 }
 
 impl<R: Read> Quotes<R> {
+    /// * `delimiter`: between fields.
     pub fn new(inner: R, delimiter: u8) -> Self {
         Self { inner, delimiter, state: Quote::Start, line: 1, opened: 0, fault: None }
     }

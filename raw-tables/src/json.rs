@@ -3,18 +3,18 @@
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Read};
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::infer_json_schema_from_iterator;
 use contract::raw_files::RawFile;
 use contract::unreadable::Unreadable;
 use contract::user_file::Batches;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::ReaderBuilder;
-use datafusion::arrow::json::reader::infer_json_schema_from_iterator;
-use datafusion_datasource_json::utils::JsonArrayToNdjsonReader;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::open;
+use crate::json_array::JsonArray;
+use crate::open;
 
 /// Rows of a batch.
 const BATCH_SIZE: usize = 8192;
@@ -27,7 +27,7 @@ fn objects(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable
     }
     let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
     let plain: Box<dyn Read + Send> = match first {
-        Some(b'[') => Box::new(JsonArrayToNdjsonReader::new(reader)),
+        Some(b'[') => Box::new(JsonArray::new(reader)),
         _ => Box::new(reader),
     };
     Ok(BufReader::with_capacity(1 << 20, plain))

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use arrow::array::{
+    ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::util::display::FormatOptions;
 use contract::manifest::{ColumnType, TableFormat, TableOptions};
 use contract::unreadable::Unreadable;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use datafusion::scalar::ScalarValue;
 
-use super::{Part, RawTable};
+use crate::{Part, RawTable};
 
 /// The columns of a table.
 pub struct Columns {
+    /// All of them, the keys of folders last
     pub schema: Schema,
     /// How many of the last columns are keys of folders
     pub n_keys: usize,
@@ -150,8 +154,7 @@ fn key_field(key: &str, parts: &[Part], options: &TableOptions) -> Field {
     let is_unsigned =
         |value: &str| value.parse::<u64>().is_ok_and(|number| number.to_string() == value);
     let is_day = |value: &str| {
-        value.len() == "2024-07-01".len()
-            && ScalarValue::try_from_string(value.to_owned(), &DataType::Date32).is_ok()
+        value.len() == "2024-07-01".len() && of_text(value, &DataType::Date32).is_ok()
     };
     let data_type = match options.types.get(key) {
         Some(given) => given.arrow(),
@@ -167,12 +170,16 @@ fn key_value<'a>(part: &'a Part, key: &str) -> Option<&'a str> {
     part.file.keys.iter().find(|(name, _)| name == key)?.1.as_deref()
 }
 
-/// Values of a file's keys, as the table's last columns have them.
-pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Unreadable> {
+/// Values of a file's keys, as the table's last columns have them: arrays of one value.
+///
+/// # Errors
+///
+/// A value that is not of its column's type.
+pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ArrayRef>, Unreadable> {
     let fields = &table.schema.fields()[table.first_key()..];
     let value = |field: &FieldRef| match key_value(part, field.name()) {
-        None => ScalarValue::try_new_null(field.data_type()),
-        Some(text) => ScalarValue::try_from_string(text.to_owned(), field.data_type()),
+        None => Ok(new_null_array(field.data_type(), 1)),
+        Some(text) => of_text(text, field.data_type()),
     };
     let values = fields.iter().map(|field| {
         value(field).map_err(|_| {
@@ -183,6 +190,14 @@ pub fn key_values(table: &RawTable, part: &Part) -> Result<Vec<ScalarValue>, Unr
     });
     values.collect()
 }
+
+/// A value written as text, as an array of one.
+fn of_text(text: &str, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    cast_with_options(&StringArray::from(vec![text]), to, &STRICT)
+}
+
+/// A value that cannot be cast is an error.
+const STRICT: CastOptions = CastOptions { safe: false, format_options: FormatOptions::new() };
 
 trait ArrowType {
     fn arrow(self) -> DataType;
@@ -262,12 +277,18 @@ pub fn own_columns(table: &RawTable, part: &Part) -> SchemaRef {
     Arc::new(Schema::new(part.schema.fields().iter().map(of_table).collect::<Vec<_>>()))
 }
 
-/// A file's rows with all of the table's columns.
+/// A file's rows with columns of the table.
 ///
-/// * `keys`: values of the last of them, the keys of its folders.
+/// * `wanted`: some of the table's columns, or all.
+/// * `keys`: values of the table's last columns, the keys of its folders.
+///
+/// # Errors
+///
+/// A value that the table's type cannot hold.
 pub fn conform(
     table: &RawTable,
-    keys: &[ScalarValue],
+    wanted: &SchemaRef,
+    keys: &[ArrayRef],
     batch: &RecordBatch,
 ) -> Result<RecordBatch, Unreadable> {
     let n = batch.num_rows();
@@ -275,14 +296,13 @@ pub fn conform(
     let column = |field: &FieldRef| -> Result<ArrayRef, Unreadable> {
         let at = table.schema.index_of(field.name())?;
         if at >= first_key {
-            let values = keys[at - first_key].to_array_of_size(n);
-            return values.map_err(|err| Unreadable::Content(err.to_string()));
+            let first = UInt32Array::from(vec![0; n]);
+            return Ok(take(&keys[at - first_key], &first, None)?);
         }
         let Some(found) = batch.column_by_name(field.name()) else {
             return Ok(new_null_array(field.data_type(), n));
         };
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(found, field.data_type(), &strict).map_err(|err| {
+        cast_with_options(found, field.data_type(), &STRICT).map_err(|err| {
             match Unreadable::from(err) {
                 Unreadable::Content(what) => {
                     Unreadable::Content(format!("column `{}`: {what}", field.name()))
@@ -291,9 +311,9 @@ pub fn conform(
             }
         })
     };
-    let columns = table.schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let columns = wanted.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(n));
-    Ok(RecordBatch::try_new_with_options(table.schema.clone(), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(wanted.clone(), columns, &options)?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,53 @@
+//! `pipeline predict`: predictions for new users.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::new_users::{NewUsersArgs, option};
+
+/// Arguments of `pipeline predict`.
+#[derive(Args)]
+pub struct PredictArgs {
+    /// Experiment whose model predicts; with several seeds that of the first
+    #[arg(required_unless_present = "bundle", conflicts_with = "bundle")]
+    experiment: Option<String>,
+    #[command(flatten)]
+    users: NewUsersArgs,
+    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder of
+    /// such files, each with the users of a part
+    #[arg(long, value_name = "PATH")]
+    output: PathBuf,
+    /// Format of the files of a folder [default: parquet]
+    #[arg(long, value_name = "FORMAT", value_parser = ["parquet", "csv", "arrow"])]
+    format: Option<String>,
+    /// A row for each user, with lists of brands, instead of a row for each user and brand
+    #[arg(long)]
+    wide: bool,
+    /// Write this many most probable brands of each user instead of those that are predicted
+    #[arg(long, value_name = "NUM")]
+    top_k: Option<u32>,
+    /// Decide for the best list of each user or the best audience of each brand, instead of following
+    /// the experiment's policy
+    #[arg(long = "for", value_name = "WHOM", value_parser = ["users", "brands"])]
+    best_for: Option<String>,
+    /// Write only brands of at least this probability
+    #[arg(long, value_name = "PROB")]
+    min_prob: Option<f64>,
+}
+
+/// Predicts; the result is the exit code.
+///
+/// # Errors
+///
+/// A mistake in the manifest, or a program that cannot be run.
+pub fn predict(args: &PredictArgs) -> Result<u8> {
+    args.users.run("predict", args.experiment.as_ref(), Some(&args.output), |command| {
+        command.arg("--rows").arg(if args.wide { "wide" } else { "long" });
+        option(command, "--format", args.format.as_ref());
+        option(command, "--top-k", args.top_k.as_ref());
+        option(command, "--for", args.best_for.as_ref());
+        option(command, "--min-prob", args.min_prob.as_ref());
+    })
+}

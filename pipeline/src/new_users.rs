@@ -1,0 +1,144 @@
+//! Commands about users that no stage has seen: the sample stage runs the query that gives them, if one
+//! does; the score stage does the rest.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+use clap::Args;
+use contract::cli::ManifestArgs;
+use contract::exit::{EXIT_DONE, UsageError};
+use contract::manifest::View;
+use contract::{Manifest, Stage};
+
+use crate::{foreground, program};
+
+/// The users of a command, and whose model scores them.
+#[derive(Args)]
+pub struct NewUsersArgs {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Use the model of a folder that `pipeline bundle` wrote; needs no manifest
+    #[arg(long, value_name = "DIR", requires = "users")]
+    pub bundle: Option<PathBuf>,
+    /// Users: a file, folder or pattern of parquet, csv, json or Arrow files with the columns of
+    /// `data.users`, a table of the manifest, or a query over its tables, which ends in `.sql`
+    /// [default: the manifest's `data.users`]
+    #[arg(long, value_name = "TABLE")]
+    users: Option<String>,
+    /// Users of a part: what is done again after a kill
+    #[arg(long, value_name = "NUM")]
+    part_users: Option<usize>,
+}
+
+impl NewUsersArgs {
+    /// Runs a command of the score stage on the users; the result is its exit code.
+    ///
+    /// * `experiment`: without `--bundle`, whose model to use.
+    /// * `output`: the command's, if it has one.
+    /// * `add`: adds the command's own arguments, the last.
+    ///
+    /// # Errors
+    ///
+    /// A mistake in the manifest, or a program that cannot be run.
+    pub fn run(
+        &self,
+        name: &str,
+        experiment: Option<&String>,
+        output: Option<&Path>,
+        add: impl FnOnce(&mut Command),
+    ) -> Result<u8> {
+        foreground::pass_on_interrupts()?;
+        let mut command = Command::new(program::path(Stage::Score)?);
+        command.arg(name);
+        if let Some(bundle) = &self.bundle {
+            command.arg("--bundle").arg(bundle);
+        } else {
+            program::add_manifest(&mut command, &self.manifest);
+            command.args(experiment.iter().flat_map(|name| ["--experiment", name]));
+        }
+        if let Some(output) = output {
+            command.arg("--output").arg(output);
+        }
+        if let Some(n) = self.part_users {
+            command.arg("--part-users").arg(n.to_string());
+        }
+        let Some(Query { sql, run_dir }) = self.query(experiment)? else {
+            command.args(self.users.iter().flat_map(|users| ["--users", users]));
+            add(&mut command);
+            return foreground::run(command);
+        };
+        let rows = rows_path(output, &run_dir);
+        command.arg("--users").arg(&rows).arg("--users-label").arg(&sql);
+        add(&mut command);
+        let code = match foreground::run(self.query_command(&sql, &rows)?)? {
+            EXIT_DONE => foreground::run(command)?,
+            failed => failed,
+        };
+        let _ = std::fs::remove_file(&rows); // it was not made if the query failed
+        Ok(code)
+    }
+
+    /// The query that gives the users, if one does.
+    fn query(&self, experiment: Option<&String>) -> Result<Option<Query>> {
+        let is_query =
+            |users: &String| Path::new(users).extension().is_some_and(|end| end == "sql");
+        let named = self.users.as_ref().filter(|users| is_query(users));
+        if self.bundle.is_some() {
+            return match named {
+                None => Ok(None),
+                Some(_) => Err(UsageError(
+                    "`--users` is a query over a manifest's tables, and `--bundle` has no manifest; \
+                     name a table"
+                        .to_owned(),
+                )
+                .into()),
+            };
+        }
+        if self.users.is_some() && named.is_none() {
+            return Ok(None);
+        }
+        let ManifestArgs { manifest, set } = &self.manifest;
+        let experiments: Vec<String> = experiment.into_iter().cloned().collect();
+        let Manifest { data, run_dir, .. } = Manifest::load(manifest, set, &experiments)?;
+        let sql = match (named, data.users) {
+            (Some(named), _) => PathBuf::from(named),
+            (None, View::Sql(view)) => view.sql,
+            (None, View::Table(_)) => return Ok(None),
+        };
+        Ok(Some(Query { sql, run_dir }))
+    }
+
+    fn query_command(&self, sql: &Path, rows: &Path) -> Result<Command> {
+        let mut command = Command::new(program::path(Stage::Sample)?);
+        command.arg("users");
+        program::add_manifest(&mut command, &self.manifest);
+        command.arg("--query").arg(sql).arg("--output").arg(rows);
+        command.stdout(Stdio::null());
+        Ok(command)
+    }
+}
+
+/// A query that gives users.
+struct Query {
+    sql: PathBuf,
+    /// The manifest's
+    run_dir: PathBuf,
+}
+
+/// Where the rows of a query wait for being scored.
+fn rows_path(output: Option<&Path>, run_dir: &Path) -> PathBuf {
+    let Some(output) = output else {
+        return run_dir.join(format!(".users-{}.arrow", std::process::id()));
+    };
+    let path: PathBuf = output.components().collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.users.arrow"))
+}
+
+/// Adds an option if it is set.
+pub fn option(command: &mut Command, name: &str, value: Option<&impl ToString>) {
+    if let Some(value) = value {
+        command.arg(name).arg(value.to_string());
+    }
+}

@@ -1,0 +1,303 @@
+//! The users of a brand, best first: how many to expect of whom, then who they are.
+
+mod cut; // where an audience ends
+mod gather; // the users of each brand
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use arrow::array::Array as _;
+use clap::Args as ClapArgs;
+use contract::audience::{Audience, Audiences};
+use contract::exit::UsageError;
+use contract::words::{count, plural};
+use contract::{nearest, warn_line};
+use metrics::{Histogram, OwnedLists};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, ArrayView2, Axis};
+use raw_tables::RawTable;
+use serde_json::json;
+
+use crate::decide::{Decider, NEVER, Rule, UserDecision};
+use crate::predict::brands::Brands;
+use crate::predict::files::{Format, Place};
+use crate::predict::job::Job;
+use crate::predict::sources::{Loaded, Sources};
+use crate::predict::stream::{self, Event};
+use crate::predict::users::NewUsers;
+use crate::predict::{Users, WhichModel};
+use cut::{Cut, Size};
+use gather::{Decisions, Wanted};
+
+#[derive(ClapArgs)]
+#[group(skip)]
+pub struct Args {
+    #[command(flatten)]
+    model: WhichModel,
+    #[command(flatten)]
+    users: Users,
+    /// Brands, by id or name [default: all]
+    #[arg(value_name = "BRAND")]
+    named: Vec<String>,
+    #[command(flatten)]
+    size: SizeArgs,
+    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder with
+    /// a file for each brand
+    #[arg(long, value_name = "PATH", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Format of the files of a folder [default: parquet]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Only print what to expect
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Print JSON, of all brands
+    #[arg(long)]
+    json: bool,
+}
+
+/// How large audiences are; by default as large as each brand's threshold makes them.
+#[derive(ClapArgs)]
+#[group(multiple = false)]
+struct SizeArgs {
+    /// So many users of each brand
+    #[arg(long, value_name = "NUM")]
+    size: Option<u64>,
+    /// This share of the users, such as 0.02
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    share: Option<f64>,
+    /// As many users as keep the expected precision at this, such as 0.3
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    min_precision: Option<f64>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0, at most 1".to_owned()),
+    }
+}
+
+/// Makes audiences; returns what to print.
+pub fn run(args: &Args) -> Result<String> {
+    let place = args.output.as_ref().filter(|_| !args.dry_run);
+    let place = place.map(|path| Place::of(path, args.format, gather::PREFIX)).transpose()?;
+    let sources = Sources::find(&args.model)?;
+    let options = sources.users(args.users.users.as_deref())?;
+    if let Some(place) = &place {
+        place.check_inputs(&sources.files(), &options)?;
+    }
+    let loaded = sources.load(None)?;
+    let chosen = choose(&loaded.brands, &args.named)?;
+
+    let in_users = || args.users.label();
+    let table = RawTable::open("users", &options)?;
+    let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
+    let counted = count_users(&loaded, &users, &chosen).with_context(in_users)?;
+    let n_users = users.n_users as u64;
+    let size = |brand| args.size.of(brand, &loaded.decider, n_users);
+    let cuts: Vec<Cut> =
+        chosen.iter().enumerate().map(|(i, &b)| Cut::of(counted.brand(i), size(b))).collect();
+    let audience = |(&brand, cut): (&usize, &Cut)| audience(&loaded.brands, brand, cut);
+    let mut audiences = Audiences {
+        n_users,
+        output: place.as_ref().map(|place| place.path.display().to_string()),
+        brands: chosen.iter().zip(&cuts).map(audience).collect(),
+    };
+    if let Some(place) = &place {
+        let written = Written { loaded: &loaded, users: &users, chosen: &chosen, cuts: &cuts };
+        written
+            .write(place, args.users.part_users, &mut audiences.brands)
+            .with_context(in_users)?;
+    }
+    Ok(if args.json { format!("{:#}", json!(audiences)) } else { shown(&audiences) })
+}
+
+/// Positions of the brands that were named; all if none was.
+fn choose(brands: &Brands, named: &[String]) -> Result<Vec<usize>, UsageError> {
+    if named.is_empty() {
+        return Ok((0..brands.names.len()).collect());
+    }
+    let ids = brands.id_texts();
+    let mut chosen = Vec::new();
+    for name in named {
+        let by_name = || brands.names.iter().position(|other| other == Some(name));
+        let found = ids.iter().position(|id| id == name).or_else(by_name).ok_or_else(|| {
+            let names = brands.names.iter().flatten();
+            let near = nearest(name, ids.iter().map(String::as_str).chain(names));
+            let hint = near.map_or("the brands are in `brands.arrow`".to_owned(), |near| {
+                format!("did you mean `{near}`?")
+            });
+            UsageError(format!("no brand has the id or the name `{name}`; {hint}"))
+        })?;
+        if !chosen.contains(&found) {
+            chosen.push(found);
+        }
+    }
+    Ok(chosen)
+}
+
+impl SizeArgs {
+    /// * `n_users`: of the table.
+    fn of(&self, brand: usize, decider: &Decider, n_users: u64) -> Size {
+        match *self {
+            Self { size: Some(n), .. } => Size::Users(n),
+            Self { share: Some(share), .. } => Size::Users((share * n_users as f64).round() as u64),
+            Self { min_precision: Some(precision), .. } => Size::Precision(precision),
+            _ => Size::From(threshold(brand, decider)),
+        }
+    }
+}
+
+/// Log-odds of a brand's threshold: its own, or that of its best expected F1 where the policy looks at a
+/// user's other brands, too.
+fn threshold(brand: usize, decider: &Decider) -> f32 {
+    let brand = &decider.brands()[brand];
+    let prob = match decider.rule() {
+        Rule::Brand => brand.threshold,
+        Rule::TopK { .. } | Rule::Gain { .. } => brand.expected.map_or(NEVER, |e| e.threshold()),
+    };
+    (prob / (1.0 - prob)).ln() as f32
+}
+
+/// Pass 1: users by the log-odds of each chosen brand.
+fn count_users(loaded: &Loaded, users: &NewUsers, chosen: &[usize]) -> Result<Histogram> {
+    let mut counted = Histogram::new(chosen.len());
+    let everyone = (users.n_users.max(1), 0);
+    stream::for_each(loaded, users, everyone, |event| {
+        if let Event::Scored { logits, .. } = event {
+            let cells = log_odds(&loaded.decider, logits, chosen);
+            let unlabelled: OwnedLists = (0..logits.nrows()).map(|_| &[][..]).collect();
+            counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
+        }
+        Ok(())
+    })?;
+    Ok(counted)
+}
+
+/// Log-odds of the calibrated probabilities, `(n_users, chosen.len())`.
+fn log_odds(decider: &Decider, logits: ArrayView2<f32>, chosen: &[usize]) -> Array2<f32> {
+    let mut cells = Array2::zeros((logits.nrows(), chosen.len()));
+    let rows = cells.axis_iter_mut(Axis(0)).into_par_iter().zip(logits.axis_iter(Axis(0)));
+    rows.for_each_init(Vec::new, |all, (mut into, logits)| {
+        decider.log_odds(logits, all);
+        into.iter_mut().zip(chosen).for_each(|(cell, &brand)| *cell = all[brand]);
+    });
+    cells
+}
+
+fn audience(brands: &Brands, brand: usize, cut: &Cut) -> Audience {
+    Audience {
+        brand_id: brands.id_text(brand),
+        brand_name: brands.names.value(brand).to_owned(),
+        n_users: cut.n_users,
+        from_prob: (cut.n_users > 0).then(|| cut::prob(cut.from.into())),
+        expected_precision: cut.precision(),
+        expected_recall: cut.recall(),
+    }
+}
+
+/// Pass 2: the users themselves.
+struct Written<'a> {
+    loaded: &'a Loaded,
+    users: &'a NewUsers<'a>,
+    chosen: &'a [usize],
+    cuts: &'a [Cut],
+}
+
+impl Written<'_> {
+    /// Writes them, and replaces the estimates in `audiences` by what was written.
+    fn write(&self, place: &Place, part_users: usize, audiences: &mut [Audience]) -> Result<()> {
+        let from: Vec<u32> = self.cuts.iter().map(|cut| cut.from.to_bits()).collect();
+        let how = json!({"audience": self.chosen, "from": from});
+        let job = Job::new(self.loaded, self.users, part_users, &how)?;
+        let decided = job.run(&place.path, &|logits| self.decide(logits))?;
+        decided.notes.iter().for_each(|note| warn_line!("{note}"));
+
+        let brands = &self.loaded.brands;
+        let decisions = Decisions::open(&decided.parts, brands.names.len())?;
+        let mut at_most = vec![u64::MAX; brands.names.len()];
+        let mut slots = vec![0; brands.names.len()];
+        for (slot, (&brand, cut)) in self.chosen.iter().zip(self.cuts).enumerate() {
+            at_most[brand] = cut.at_most.unwrap_or(u64::MAX);
+            slots[brand] = slot;
+        }
+        let wanted = Wanted { brands: self.chosen, at_most };
+        gather::write(place, &decisions, brands, &wanted, |brand, members| {
+            let positives = self.cuts[slots[brand]].positives;
+            let hits: f64 = members.iter().map(|&(prob, _)| f64::from(prob)).sum();
+            let n = members.len() as f64;
+            let into = &mut audiences[slots[brand]];
+            into.n_users = members.len() as u64;
+            into.from_prob = members.last().map(|&(prob, _)| prob.into());
+            into.expected_precision = (n > 0.0).then(|| hits / n);
+            into.expected_recall = (positives > 0.0).then(|| (hits / positives).min(1.0));
+        })?;
+        drop(decisions);
+        Ok(decided.work.remove()?)
+    }
+
+    /// Of each user, the brands in whose audience the user may be.
+    fn decide(&self, logits: ArrayView2<f32>) -> Vec<UserDecision> {
+        let cells = log_odds(&self.loaded.decider, logits, self.chosen);
+        // In order of the brands' positions, as lists of brands are.
+        let mut order: Vec<usize> = (0..self.chosen.len()).collect();
+        order.sort_by_key(|&slot| self.chosen[slot]);
+        let decide = |row: ndarray::ArrayView1<f32>| {
+            let is_in = |&&slot: &&usize| row[slot] >= self.cuts[slot].from;
+            let slots: Vec<usize> = order.iter().filter(is_in).copied().collect();
+            let prob = |&slot: &usize| cut::prob(row[slot].into()) as f32;
+            UserDecision {
+                predicted: slots.iter().map(|&slot| self.chosen[slot] as u32).collect(),
+                predicted_probs: slots.iter().map(prob).collect(),
+                top_brands: Vec::new(),
+                top_probs: Vec::new(),
+            }
+        };
+        cells.axis_iter(Axis(0)).into_par_iter().map(decide).collect()
+    }
+}
+
+/// Brands that the printed table shows at most.
+const SHOWN: usize = 30;
+
+/// As a table.
+fn shown(audiences: &Audiences) -> String {
+    let Audiences { n_users, output, brands } = audiences;
+    let n_shown = if output.is_some() { brands.len().min(SHOWN) } else { brands.len() };
+    let name = |audience: &Audience| -> String { audience.brand_name.chars().take(32).collect() };
+    let width = brands[..n_shown].iter().map(|a| name(a).chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!(
+        "{:width$}  {:>11}  {:>10}  {:>18}  {:>15}\n",
+        "brand", "users", "from prob", "expected precision", "expected recall"
+    );
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    for audience in &brands[..n_shown] {
+        let _ = writeln!(
+            text,
+            "{:width$}  {:>11}  {:>10}  {:>18}  {:>15}",
+            name(audience),
+            count(audience.n_users),
+            number(audience.from_prob),
+            number(audience.expected_precision),
+            number(audience.expected_recall)
+        );
+    }
+    if n_shown < brands.len() {
+        let more = plural((brands.len() - n_shown) as u64, "more brand");
+        let _ = writeln!(text, "and {more}; `--json` shows all");
+    }
+    let total: u64 = brands.iter().map(|audience| audience.n_users).sum();
+    let _ = write!(
+        text,
+        "{} of {}, {} in all",
+        plural(brands.len() as u64, "audience"),
+        plural(*n_users, "user"),
+        plural(total, "row")
+    );
+    match output {
+        Some(output) => text + "\n" + output,
+        None => text,
+    }
+}

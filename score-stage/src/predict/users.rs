@@ -1,0 +1,186 @@
+//! The users of a table, as the model reads them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use contract::exit::DataError;
+use contract::features::IDS_KEY;
+use contract::id_scan::IdScan;
+use contract::ids::{self, IdError, IdKind};
+use contract::ipc::{self, ROWS_PER_BATCH, Table};
+use contract::source_features::{BrandsSeen, ModelColumn, match_model};
+use contract::user_file::UserFile;
+use model::Model;
+use raw_tables::RawTable;
+
+use super::sources::Sources;
+
+/// The users of a table.
+pub struct NewUsers<'a> {
+    /// Type of their ids, `Int64` or `Utf8`
+    pub id_type: DataType,
+    pub n_users: usize,
+    table: &'a RawTable,
+    /// Makes the model's features of the table's columns
+    pub columns: Vec<ModelColumn>,
+    /// As `features` has the columns
+    schema: SchemaRef,
+}
+
+/// Some tens of thousands of users.
+pub struct Group {
+    /// Like `features.arrow`
+    pub table: Table,
+    /// Ids of brands, by feature
+    pub seen: Vec<BrandsSeen>,
+    /// Whether a part ends with it
+    pub is_last_of_part: bool,
+}
+
+impl<'a> NewUsers<'a> {
+    /// Checks the columns, and reads all ids: none may be null or appear twice.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, a column that is missing or has another type, or wrong ids.
+    pub fn open(table: &'a RawTable, model: &Model, sources: &Sources) -> Result<Self> {
+        let found = table.schema.field_with_name("user_id").map_err(|_| {
+            let names: Vec<_> =
+                table.schema.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+            let names = names.join(", ");
+            DataError(format!("users: column `user_id` is missing; found {names}"))
+        })?;
+        let bad_ids = |err: IdError| with_reasons(table, err.in_file("users", "user_id"));
+        if *found.data_type() != DataType::Null {
+            IdKind::of(found.data_type()).map_err(bad_ids)?;
+        }
+        let schema = with_positions(table);
+        let columns = match_model(model.features(), &model.brand_ids, &sources.features, &schema)?;
+
+        let mut scan = IdScan::default();
+        let user_ids =
+            || table.rows(&["user_id"]).map(|rows| rows.map(|rows| rows.column(0).clone()));
+        for ids in user_ids() {
+            scan.add(&ids?).map_err(bad_ids)?;
+        }
+        scan.check_nulls().map_err(bad_ids)?;
+        let (id_type, n_users) = (scan.data_type(), scan.n_ids());
+        if n_users == 0 {
+            return Err(DataError("users: no rows found".to_owned()).into());
+        }
+        scan.check_distinct("users", "user_id", user_ids())?;
+
+        let id = Field::new("user_id", id_type.clone(), false);
+        let features = columns.iter().flat_map(ModelColumn::fields);
+        let schema = Arc::new(Schema::new(std::iter::once(id).chain(features).collect::<Vec<_>>()));
+        Ok(Self { id_type, n_users, table, columns, schema })
+    }
+
+    /// Hash of each file of the table.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read.
+    pub fn hashes(&self) -> Result<Vec<String>, ipc::Error> {
+        self.table.parts.iter().map(|part| ipc::hash_file(&part.file.path)).collect()
+    }
+
+    /// Calls `each` with the users in groups that do not cross from one part into the next.
+    ///
+    /// * `part_users`: users of a part.
+    /// * `first`: row of the first user to read, the first of a part.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `each`, a feature with a value that training refuses, or a file that
+    /// changed meanwhile.
+    pub fn for_each_group(
+        &self,
+        part_users: usize,
+        first: usize,
+        mut each: impl FnMut(Group) -> Result<()>,
+    ) -> Result<()> {
+        let sources = self.columns.iter().flat_map(ModelColumn::sources);
+        let wanted: Vec<&str> = std::iter::once("user_id").chain(sources).collect();
+        let mut group = self.new_group();
+        let mut done = 0; // users that were read, with those of the group
+        for rows in self.table.rows(&wanted) {
+            let rows = rows?;
+            let mut start = first.saturating_sub(done).min(rows.num_rows());
+            done += start;
+            while start < rows.num_rows() {
+                let in_group = group.table.n_rows();
+                let left = (part_users - done % part_users).min(ROWS_PER_BATCH - in_group);
+                let n = left.min(rows.num_rows() - start);
+                self.add(&rows.slice(start, n), &mut group)?;
+                start += n;
+                done += n;
+                group.is_last_of_part = done.is_multiple_of(part_users) || done == self.n_users;
+                if done > self.n_users {
+                    return Err(UserFile::changed().into());
+                }
+                if n == left || group.is_last_of_part {
+                    each(std::mem::replace(&mut group, self.new_group()))?;
+                }
+            }
+        }
+        if done != self.n_users {
+            return Err(UserFile::changed().into());
+        }
+        Ok(())
+    }
+
+    fn new_group(&self) -> Group {
+        let table = Table {
+            schema: self.schema.clone(),
+            batches: Vec::new(),
+            path: PathBuf::from("users"),
+        };
+        let seen = vec![BrandsSeen::default(); self.columns.len()];
+        Group { table, seen, is_last_of_part: false }
+    }
+
+    fn add(&self, users: &RecordBatch, group: &mut Group) -> Result<()> {
+        let ids = users.column_by_name("user_id").expect("it is wanted");
+        let ids: ArrayRef = ids::convert(ids, &self.id_type)?;
+        if ids.null_count() > 0 {
+            return Err(UserFile::changed().into());
+        }
+        let mut converted = vec![ids];
+        for (column, seen) in self.columns.iter().zip(&mut group.seen) {
+            converted.extend(column.convert(users, seen)?);
+        }
+        group.table.batches.push(RecordBatch::try_new(self.schema.clone(), converted)?);
+        Ok(())
+    }
+}
+
+/// The table's columns, those that hold positions of brands marked, as in `features.arrow`.
+fn with_positions(table: &RawTable) -> Schema {
+    let fields = table.schema.fields().iter().map(|field| {
+        let spaces = table.parts.iter().map(|part| {
+            let own = part.schema.field_with_name(field.name()).ok()?;
+            own.metadata().get(IDS_KEY).cloned()
+        });
+        let mut spaces: Vec<Option<String>> = spaces.collect();
+        spaces.dedup();
+        match &spaces[..] {
+            [Some(space)] => {
+                let metadata = [(IDS_KEY.to_owned(), space.clone())].into();
+                field.as_ref().clone().with_metadata(metadata)
+            }
+            _ => field.as_ref().clone(),
+        }
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// Adds why a column of csv files is text.
+fn with_reasons(table: &RawTable, DataError(message): DataError) -> DataError {
+    let reasons =
+        table.why_text("user_id").map(|why| format!("\nhint: it is text because of {why}"));
+    DataError(message + &reasons.collect::<String>())
+}

@@ -566,7 +566,9 @@ fn a_bundle_and_a_folder_have_the_same_audiences() {
     let files = work.files_below("folder");
     assert!(files.contains(&"folder/audience-acme.arrow".to_owned()), "{files:?}");
     let mut found = BTreeMap::new();
-    files.iter().for_each(|file| found.extend(members(&work, file)));
+    for file in &files {
+        found.extend(members(&work, file));
+    }
     assert_eq!((found, files.len()), (expected.clone(), 4));
     let one = [&users[..], &["mill & sons", "--size", "4", "--output", "b.arrow"]].concat();
     audience(&work, &one);

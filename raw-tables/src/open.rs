@@ -45,6 +45,10 @@ fn hint(what: &str) -> String {
 }
 
 /// Refuses files that are empty or not data at all.
+///
+/// # Errors
+///
+/// Why the file cannot be read.
 pub fn check(file: &RawFile) -> Result<(), Unreadable> {
     let mut start = Vec::new();
     File::open(&file.path)?.take(LFS_POINTER.len() as u64).read_to_end(&mut start)?;
@@ -57,6 +61,10 @@ pub fn check(file: &RawFile) -> Result<(), Unreadable> {
 }
 
 /// The file's bytes, decompressed.
+///
+/// # Errors
+///
+/// Why the file cannot be opened.
 pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable> {
     let bytes = File::open(&file.path)?;
     let plain: Box<dyn Read + Send> = match file.compression {

@@ -22,6 +22,10 @@ const BATCH_SIZE: usize = 8192;
 const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
 
 /// The columns and the number of rows of a file, from its footer.
+///
+/// # Errors
+///
+/// A file that cannot be opened or is not whole.
 pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
     let opened = File::open(&file.path)?;
     let metadata = guarded(|| ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()));
@@ -33,6 +37,10 @@ pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
 }
 
 /// Reads the columns of a file that `wanted` has.
+///
+/// # Errors
+///
+/// As [`look_at`]; an error in a later row is in the batches.
 pub fn read(file: &RawFile, wanted: &SchemaRef) -> Result<Batches, Unreadable> {
     let opened = File::open(&file.path)?;
     let open = || {

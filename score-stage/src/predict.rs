@@ -40,6 +40,7 @@ pub struct Args {
 
 /// The users that are scored.
 #[derive(ClapArgs)]
+#[expect(clippy::struct_field_names, reason = "named after the flags")]
 pub struct Users {
     /// Users to decide for: a file, folder or pattern of parquet, csv, json or Arrow files with
     /// `user_id` and the model's features; with `--experiment` also a table of the manifest

@@ -101,7 +101,7 @@ fn hashes(ids: &ArrayRef) -> Result<Vec<Option<u64>>, IdError> {
     }
     let texts = ids::convert(ids, &DataType::Utf8)?;
     let hash = |(row, text): (usize, Option<&str>)| {
-        let numbers = numbers.as_ref().map(|numbers| numbers.as_primitive::<Int64Type>());
+        let numbers = numbers.as_ref().map(AsArray::as_primitive::<Int64Type>);
         match numbers.filter(|numbers| numbers.is_valid(row)) {
             Some(numbers) => Some(state.hash_one(numbers.value(row))),
             None => Some(state.hash_one(text?)),
@@ -118,7 +118,9 @@ mod tests {
 
     fn scanned(batches: &[ArrayRef]) -> (DataType, String) {
         let mut scan = IdScan::default();
-        batches.iter().for_each(|batch| scan.add(batch).unwrap());
+        for batch in batches {
+            scan.add(batch).unwrap();
+        }
         let data_type = scan.data_type();
         let again = batches.iter().map(|batch| Ok(batch.clone()));
         let checked = scan.check_distinct("users", "user_id", again);
@@ -136,7 +138,7 @@ mod tests {
         assert_eq!(scanned(&[texts(&["a", "b"]), texts(&["b", "a"])]).1, twice("b"));
         let small: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![3, 2]));
-        assert_eq!(scanned(&[small.clone()]), (DataType::Int64, "distinct".into()));
+        assert_eq!(scanned(std::slice::from_ref(&small)), (DataType::Int64, "distinct".into()));
         assert_eq!(scanned(&[small, wide]).1, twice("2"));
     }
 

@@ -10,7 +10,7 @@ use contract::cli::ManifestArgs;
 use contract::exit::DataError;
 use contract::folder::{self, Folder};
 use contract::ipc;
-use contract::manifest::{Experiment, Manifest, ModelKind};
+use contract::manifest::{Experiment, FeatureSource, Manifest, ModelKind};
 use contract::plan::StagePlan;
 use contract::record::{Output, Record};
 use contract::{Stage, print_line, warn_line};
@@ -72,7 +72,7 @@ pub fn bundle(args: &BundleArgs) -> Result<()> {
         ModelKind::Persistence => train.history.as_deref() == Some(column),
         ModelKind::Popularity => false,
     };
-    let features = manifest.data.features.iter().map(|feature| feature.options());
+    let features = manifest.data.features.iter().map(FeatureSource::options);
     let features = features.filter(|feature| is_read(&feature.column)).collect();
     let bundle =
         Bundle::new(experiment.name.clone(), training.seed, features, files, stages.made_by());

@@ -79,7 +79,7 @@ impl<'a> Job<'a> {
         let work = Resumable::open(target, &self.text)?;
         match self.finish(&work, decide) {
             Ok((parts, notes)) => Ok(Decided { work, parts, notes }),
-            Err(err) if err.chain().any(|cause| cause.is::<DataError>()) => {
+            Err(err) if err.chain().any(<dyn std::error::Error>::is::<DataError>) => {
                 work.remove()?; // the users have to be changed, so it would be of no use
                 Err(err)
             }

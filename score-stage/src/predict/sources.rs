@@ -10,7 +10,9 @@ use contract::bundle::Bundle;
 use contract::cli::say_notes;
 use contract::exit::{DataError, UsageError};
 use contract::ipc::Table;
-use contract::manifest::{Experiment, FeatureOptions, TableOptions, TableSource, View};
+use contract::manifest::{
+    Experiment, FeatureOptions, FeatureSource, TableOptions, TableSource, View,
+};
 use contract::plan::{Stage, StageId};
 use contract::record::Record;
 use contract::recorded::{self, Recorded};
@@ -113,7 +115,7 @@ impl Sources {
             thresholds: score.join("thresholds.arrow"),
             memory: score.join(MEMORY),
             brands: Some(holdout.join("brands.arrow")),
-            features: manifest.data.features.iter().map(|source| source.options()).collect(),
+            features: manifest.data.features.iter().map(FeatureSource::options).collect(),
             experiment: Some(name.to_owned()),
             manifest: Some(Box::new(manifest)),
         })

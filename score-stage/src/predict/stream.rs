@@ -88,12 +88,12 @@ fn score(
                 return Ok(());
             }
             let is_not_finite = |(_, z): &(_, &f32)| !z.is_finite();
-            failed = match scored.logits.indexed_iter().find(is_not_finite) {
-                Some(((user, _), _)) => Err(overflow(&ids, scored.first + user).into()),
-                None => {
-                    let ids = ids.slice(scored.first, scored.logits.nrows());
-                    each(Event::Scored { ids, logits: scored.logits })
-                }
+            let not_finite = scored.logits.indexed_iter().find(is_not_finite);
+            failed = if let Some(((user, _), _)) = not_finite {
+                Err(overflow(&ids, scored.first + user).into())
+            } else {
+                let ids = ids.slice(scored.first, scored.logits.nrows());
+                each(Event::Scored { ids, logits: scored.logits })
             };
             Ok(())
         })?;

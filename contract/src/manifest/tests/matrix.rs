@@ -189,9 +189,9 @@ fn a_mistake_of_some_combinations_names_them() {
     assert_eq!(
         file.problems(&[]),
         [
-            "m.yaml:14:90: unknown key `epoch`; did you mean `epochs`?",
+            "m.yaml:14:89: unknown key `epoch`; did you mean `epochs`?",
             "m.yaml:14:68: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`, in `m-4`",
-            "m.yaml:14:73: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`, in `m-8`",
+            "m.yaml:14:73: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`, in `m-6`",
         ]
     );
 }

@@ -242,8 +242,8 @@ mod tests {
         unknown(&mut brand);
         brand.check().unwrap();
         let broken: [(&str, Change); 13] = [
-            ("`history_slope` is 0", |brand| brand.history_slope = 0.0),
-            ("`history_intercept` is inf", |brand| brand.history_intercept = f64::INFINITY),
+            ("history_slope", |b| b.history_slope = 0.0),
+            ("history_intercept", |b| b.history_intercept = f64::INFINITY),
             ("slope", |b| b.slope = f64::NAN),
             ("slope", |b| b.slope = 0.0),
             ("slope", |b| b.slope = -1.0),

@@ -119,7 +119,7 @@ fn the_report_reads_what_each_experiment_made_and_can_do_without_it() {
     let plan = Folder::new().plan(Stage::Report, "");
     let mut expected = vec!["brands".to_owned()];
     for experiment in ["bau", "refit", "neighbours", "pretrained", "persistence"] {
-        let tables = ["scores", "histogram", "thresholds", "trade_off", "history"];
+        let tables = ["scores", "valid_scores", "histogram", "thresholds", "trade_off", "history"];
         expected.extend(tables.map(|table| format!("{experiment}/{table}")));
         if !["pretrained", "persistence"].contains(&experiment) {
             expected.push(format!("{experiment}/sql"));

@@ -78,7 +78,7 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
 /// * `bands`: `(n_brands,)`, the band of each brand, from 0; brands that are alike share one.
 ///
 /// Returns `(n_brands,)`. A brand without users has the curve of its band. How strongly a band pulls
-/// is learned from how much its brands differ; see [`Pull::learned`].
+/// is learned from how much its brands differ.
 ///
 /// # Panics
 ///

@@ -72,7 +72,10 @@ fn several_settings(
 
 /// Networks that learned for longer, or of which an earlier state is in use.
 fn updates(ours: &Experiment, baseline: &Experiment) -> Option<String> {
-    let of = |e: &Experiment| Some((e.updates?, e.updates_kept.or(e.updates)?));
+    let of = |e: &Experiment| {
+        let all = e.updates.filter(|&n_updates| n_updates > 0)?; // what learns nothing has none
+        Some((all, e.updates_kept.unwrap_or(all)))
+    };
     let (mine, theirs) = (of(ours)?, of(baseline)?);
     let words = |(all, kept): (u64, u64)| {
         let all = format::count(all);

@@ -50,7 +50,9 @@ pub fn notes(
 
 /// Which experiments were not trained for as many updates as the baseline, if any.
 fn other_updates(experiments: &[Experiment], baseline: &str) -> Option<String> {
-    let trained = experiments.iter().filter(|e| e.is_ok()).filter_map(|e| Some((e, e.updates?)));
+    let updates = |e: &Experiment| e.updates.filter(|&n_updates| n_updates > 0);
+    let scored = experiments.iter().filter(|e| e.is_ok());
+    let trained = scored.filter_map(|e| Some((e, updates(e)?)));
     let mut trained: Vec<(&Experiment, u64)> = trained.collect();
     trained.sort_by_key(|(e, _)| e.name != baseline);
     let &(reference, n_updates) = trained.first()?;

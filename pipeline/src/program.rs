@@ -6,11 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use contract::Stage;
 use contract::cli::{ManifestArgs, UNDER_RUNNER};
-use contract::plan::StagePlan;
-
 use contract::machine;
-
-use crate::graph::Node;
+use contract::plan::StageId;
 
 /// A stage's program, in the folder of this one.
 ///
@@ -24,9 +21,15 @@ pub fn path(stage: Stage) -> Result<PathBuf> {
 
 /// The command that runs a stage.
 ///
+/// * `pause_after`: updates after which a training pauses.
 /// * `n_threads`: its share of the cores.
-pub fn command(node: &Node, manifest: &ManifestArgs, n_threads: usize) -> Command {
-    let Node { plan: StagePlan { id, .. }, binary, pause_after, .. } = node;
+pub fn command(
+    binary: &Path,
+    id: &StageId,
+    pause_after: Option<u64>,
+    manifest: &ManifestArgs,
+    n_threads: usize,
+) -> Command {
     let mut command = Command::new(binary);
     if matches!(id.stage, Stage::Holdout | Stage::Sample) {
         command.arg(id.stage.name());

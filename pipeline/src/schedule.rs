@@ -302,7 +302,6 @@ impl<'a> Scheduler<'a> {
     /// * `n_threads`: its share of the cores.
     fn start(&mut self, due: Due, n_threads: usize, events: &mpsc::Sender<Event>) {
         let node = &self.all[due.place];
-        let plan = &node.plan;
         let memory = self.expected_memory(due.place);
         let taken: u64 = self.running.iter().map(|running| running.memory).sum();
         let fits = self.running.is_empty() || taken + memory <= self.memory;
@@ -311,7 +310,8 @@ impl<'a> Scheduler<'a> {
             return; // later
         }
         self.keep_earlier(node);
-        let command = program::command(node, &self.manifest, n_threads);
+        let Node { plan, binary, pause_after, .. } = node;
+        let command = program::command(binary, &plan.id, *pause_after, &self.manifest, n_threads);
         let group = match child::start(command, due.place, &plan.log_path(), events) {
             Ok(group) => group,
             Err(err) => return self.cannot_run(due.place, &format!("{err:#}")),

@@ -56,7 +56,7 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let curves = calibrate(&stage, &counted, &brands, params.calibration)?;
         let fitted = fit_deciders(&scorers, [&valid, &test], &counted, &curves, params)?;
         drop(counted);
-        let judge = judge.with(History::ByFold(&curves.folds));
+        let judge = judge.with(History::ByFold(curves.lines_by_fold()));
         let validated = decide_valid_users(&stage, &judge, &valid, &fitted.folds, params.top_k)?;
         let Fitted { decider, .. } = fitted;
         let scorer = scorers.last.with(History::All(curves.all.lines.as_ref()));
@@ -180,6 +180,12 @@ struct Curves {
     valid: Histogram,
 }
 
+impl Curves {
+    fn lines_by_fold(&self) -> Folds<Option<&HistoryLines>> {
+        self.folds.each(|calibrated| calibrated.lines.as_ref())
+    }
+}
+
 fn calibrate(
     stage: &StageRun,
     counted: &Counted,
@@ -241,7 +247,7 @@ fn fit_deciders(
         return Ok(Fitted { decider, folds });
     };
     let mut sweeps = Folds::of(|_| empty.clone());
-    let scorer = scorers.judged().with(History::ByFold(&curves.folds));
+    let scorer = scorers.judged().with(History::ByFold(curves.lines_by_fold()));
     scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
         let deciders = folds.with_users(scored.rows());
         for ((decider, users), (sweep, _)) in deciders.zip(sweeps.with_users(scored.rows())) {

@@ -6,6 +6,7 @@ use std::ops::{Index, IndexMut, Range};
 const N_FOLDS: usize = 5;
 
 /// One value for each fold.
+#[derive(Clone, Copy)]
 pub struct Folds<T>([T; N_FOLDS]);
 
 /// The fold of a user. Neighbouring rows may be alike, so folds take turns.
@@ -24,6 +25,11 @@ impl<T> Folds<T> {
     /// Makes each fold's value.
     pub fn of(make: impl FnMut(usize) -> T) -> Self {
         Self(std::array::from_fn(make))
+    }
+
+    /// A value of each fold's.
+    pub fn each<'a, U>(&'a self, value: impl FnMut(&'a T) -> U) -> Folds<U> {
+        Folds(self.0.each_ref().map(value))
     }
 
     /// Changes each fold's value into another.

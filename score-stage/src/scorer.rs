@@ -9,7 +9,6 @@ use metrics::{Lists, OwnedLists};
 use model::{Batch, Inputs, Model, Workspace};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 
-use crate::calibrate::Calibrated;
 use crate::folds::{Folds, fold_of};
 use crate::history::{HistoryLines, had_brands};
 use crate::neighbours::blend::Blend;
@@ -34,7 +33,7 @@ pub enum History<'a> {
     /// The same for all users; `None` where no history is known
     All(Option<&'a HistoryLines>),
     /// For the valid users, what was fitted on other folds
-    ByFold(&'a Folds<Calibrated>),
+    ByFold(Folds<Option<&'a HistoryLines>>),
 }
 
 /// A batch of users after scoring.
@@ -129,7 +128,7 @@ impl History<'_> {
             Self::Ignored | Self::All(None) => {}
             Self::All(lines) => HistoryLines::move_each(had, |_| *lines, logits),
             Self::ByFold(folds) => {
-                let lines = |user| folds[fold_of(first + user)].lines.as_ref();
+                let lines = |user| folds[fold_of(first + user)];
                 HistoryLines::move_each(had, lines, logits);
             }
         }

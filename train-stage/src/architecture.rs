@@ -5,8 +5,8 @@ use contract::columns::{self, ListSlices};
 use contract::exit::DataError;
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
+use contract::machine::memory_bytes;
 use contract::manifest::{HiddenWidth, IdSpace, TrainParams};
-use contract::run::memory_bytes;
 use train_stage::task::{Architecture, Ids};
 
 use crate::brands::Brands;

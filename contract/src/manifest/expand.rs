@@ -5,43 +5,12 @@ use serde_json::{Map, Value};
 
 use super::load::{Loader, STAGE_KEYS, TAGS, merge, path_of, write_at};
 use super::matrix::{
-    Axis, Exclusion, MAX_CELLS, MAX_KEYS, combinations, idle_exclusions, is_same, repeated, shown,
+    Axis, Exclusion, MATRIX_KEYS, MAX_CELLS, MAX_KEYS, Origin, Swept, combinations,
+    idle_exclusions, is_same, repeated, shown,
 };
 use super::problems::suggest;
 use super::{Cell, Matrix, yaml};
 use crate::words::count;
-
-/// Keys of an experiment that are about its matrix.
-pub(super) const MATRIX_KEYS: [&str; 2] = ["matrix", "halving"];
-
-/// Where an experiment of a matrix is written.
-pub(super) struct Origin {
-    /// The experiment with the matrix
-    pub(super) matrix: String,
-    swept: Vec<Swept>,
-}
-
-/// A value of an axis in a combination.
-struct Swept {
-    /// As in `train`, `learning_rate`
-    path: yaml::Path,
-    value: Value,
-    /// Where the axis is written
-    axis_at: yaml::Path,
-    /// Where the value is written
-    at: yaml::Path,
-}
-
-/// Whether an argument of `--set` is about an experiment's matrix, or replaces an experiment whole:
-/// then it is set before combinations are made.
-pub(super) fn is_of_matrix(set: &str) -> bool {
-    let key = set.split_once('=').map_or(set, |(key, _)| key);
-    match key.split('.').collect::<Vec<_>>().as_slice() {
-        ["experiments", _] => true,
-        ["experiments", _, key, ..] => MATRIX_KEYS.contains(key),
-        _ => false,
-    }
-}
 
 /// The argument of `--set` that sweeps a key of an experiment: its matrix is made beside it, where a
 /// matrix of the file takes its place.

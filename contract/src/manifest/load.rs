@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::environment::expand_environment;
-use super::expand::{Origin, is_of_matrix};
 use super::file;
+use super::matrix::{Origin, is_of_matrix};
 use super::problems::{Problem, Problems, suggest};
 use super::schema_check;
 use super::yaml::{self, Document};

@@ -27,6 +27,38 @@ impl Axis {
     }
 }
 
+/// Keys of an experiment that are about its matrix.
+pub(super) const MATRIX_KEYS: [&str; 2] = ["matrix", "halving"];
+
+/// Where an experiment of a matrix is written.
+pub(super) struct Origin {
+    /// The experiment with the matrix
+    pub(super) matrix: String,
+    pub(super) swept: Vec<Swept>,
+}
+
+/// A value of an axis in a combination.
+pub(super) struct Swept {
+    /// As in `train`, `learning_rate`
+    pub(super) path: yaml::Path,
+    pub(super) value: Value,
+    /// Where the axis is written
+    pub(super) axis_at: yaml::Path,
+    /// Where the value is written
+    pub(super) at: yaml::Path,
+}
+
+/// Whether an argument of `--set` is about an experiment's matrix, or replaces an experiment whole:
+/// then it is set before combinations are made.
+pub(super) fn is_of_matrix(set: &str) -> bool {
+    let key = set.split_once('=').map_or(set, |(key, _)| key);
+    match key.split('.').collect::<Vec<_>>().as_slice() {
+        ["experiments", _] => true,
+        ["experiments", _, key, ..] => MATRIX_KEYS.contains(key),
+        _ => false,
+    }
+}
+
 /// A combination that is left out, or several: the value of each key that it names, by the places
 /// of axis and value.
 pub(super) type Exclusion = Vec<(usize, usize)>;

@@ -5,8 +5,6 @@ use std::fs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::memory_bytes;
-
 /// The computer of a run.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
@@ -44,4 +42,21 @@ pub fn cores() -> usize {
 /// Four fifths of the memory, in bytes; without a limit where the system does not report it.
 pub fn most_of_memory() -> u64 {
     memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4)
+}
+
+/// Largest resident memory of this process so far, in bytes; `None` without `/proc`.
+pub fn peak_memory_bytes() -> Option<u64> {
+    proc_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// Memory of this machine, in bytes; `None` without `/proc`.
+pub fn memory_bytes() -> Option<u64> {
+    proc_bytes("/proc/meminfo", "MemTotal:")
+}
+
+fn proc_bytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }

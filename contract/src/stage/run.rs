@@ -8,6 +8,7 @@ use arrow::datatypes::Field;
 use serde_json::Value;
 
 use super::alone::Alone;
+use super::machine;
 use crate::hashes::Hashes;
 use crate::ipc::{self, Error, Finished, Table, Writer};
 use crate::manifest::{Experiment, Manifest};
@@ -193,7 +194,7 @@ impl StageRun {
                 })
                 .collect::<BTreeMap<_, _>>(),
             secs: self.earlier_secs + self.started.elapsed().as_secs_f64(),
-            peak_memory_bytes: peak_memory_bytes(),
+            peak_memory_bytes: machine::peak_memory_bytes(),
             summary,
             accepted: Vec::new(),
         };
@@ -253,21 +254,4 @@ fn known_name(name: &str) -> &'static str {
         "judged_model",
     ];
     NAMES.into_iter().find(|known| *known == name).unwrap_or("an input file")
-}
-
-/// Largest resident memory of this process so far, in bytes; `None` without `/proc`.
-pub fn peak_memory_bytes() -> Option<u64> {
-    proc_bytes("/proc/self/status", "VmHWM:")
-}
-
-/// Memory of this machine, in bytes; `None` without `/proc`.
-pub fn memory_bytes() -> Option<u64> {
-    proc_bytes("/proc/meminfo", "MemTotal:")
-}
-
-fn proc_bytes(file: &str, key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
 }

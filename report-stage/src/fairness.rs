@@ -57,10 +57,14 @@ fn several_settings(
     let what = format::names(&from_baseline.iter().cloned().collect::<Vec<_>>());
     let intro = format!("It differs from `{}` by {n} settings: {what}.", baseline.name);
     let isolated = |control: &Experiment| {
-        let is_rival = control.is_ok() && is_trained(control) && control.name != baseline.name;
+        // A control stands between the two: it has some of the settings, and no other.
+        let between = differing(control, baseline);
+        let is_control = control.is_ok() && is_trained(control) && !between.is_empty();
         let by = differing(ours, control);
-        let setting = by.first().filter(|first| by.len() == 1 && from_baseline.contains(*first))?;
-        is_rival.then(|| format!("`{}` differs from it only by {setting}", control.name))
+        let setting = by.first().filter(|_| by.len() == 1)?;
+        let is_between = between.is_subset(&from_baseline) && between.len() < n;
+        (is_control && is_between)
+            .then(|| format!("`{}` differs from it only by `{setting}`", control.name))
     };
     let controls: Vec<String> = all.iter().filter_map(isolated).take(MAX_CONTROLS).collect();
     Some(if controls.is_empty() {

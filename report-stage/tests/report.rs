@@ -54,7 +54,13 @@ fn the_figures_follow_from_the_tables() {
     assert_eq!(never_run["verdict"], "no scores: it has not run");
 
     assert_eq!((&report["n_brands"], &report["n_test_users"]), (&json!(4), &json!(60)));
+    // The valid users have the same labels and decisions in the fixture.
+    near(&good["valid"]["item"]["macro_f1"], 1.0);
+    assert_eq!(report["n_valid_users"], 60);
     assert_eq!(report["answer"]["best"], "good");
+    let updates = "It was trained for 4 gradient updates, `bau` for 5.";
+    assert!(good["fairness"].as_array().unwrap().contains(&json!(updates)), "{good}");
+    assert_eq!(bau["fairness"], json!([]));
     assert_eq!(
         report["answer"]["text"][2],
         "The baseline itself is not working: no score passes its threshold for 3 of 4 brands."

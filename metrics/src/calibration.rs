@@ -383,8 +383,9 @@ impl Quadratic {
     }
 }
 
-/// Logistic function; the exponential may overflow to infinity, which gives the right 0.
-pub(crate) fn sigmoid(z: f64) -> f64 {
+/// Logistic function, from log-odds to a probability; the exponential may overflow to infinity, which
+/// gives the right 0.
+pub fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 

@@ -53,6 +53,11 @@ impl Default for OwnedLists {
 }
 
 impl OwnedLists {
+    /// So many lists that are empty.
+    pub fn empty(n_lists: usize) -> Self {
+        Self { offsets: vec![0; n_lists + 1], values: Vec::new() }
+    }
+
     /// Number of lists.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
@@ -109,6 +114,13 @@ mod tests {
         assert_eq!(lists.get(0), [7, 8]);
         assert!(lists.get(1).is_empty());
         assert_eq!(lists.iter().map(<[u32]>::len).collect::<Vec<_>>(), [2, 0, 3]);
+    }
+
+    #[test]
+    fn empty_lists_are_lists() {
+        let three: OwnedLists = [&[][..]; 3].into_iter().collect();
+        assert_eq!(OwnedLists::empty(3), three);
+        assert!(OwnedLists::empty(0).is_empty());
     }
 
     #[test]

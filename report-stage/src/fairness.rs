@@ -11,21 +11,24 @@ use crate::settings;
 /// More experiments that isolate a setting are not named.
 const MAX_CONTROLS: usize = 3;
 
-/// Differences from the baseline that a reader must know to compare fairly, a sentence or two each;
-/// empty for the baseline and without scores.
-///
-/// * `all`: the experiments of the report.
-pub fn fairness(ours: &Experiment, baseline: &Experiment, all: &[Experiment]) -> Vec<String> {
-    if ours.name == baseline.name || ours.is_truth || !ours.is_ok() {
-        return Vec::new();
-    }
-    let notes = [
-        several_settings(ours, baseline, all),
-        updates(ours, baseline),
-        refit(ours, baseline),
-        same_decisions(ours, all),
-    ];
-    notes.into_iter().flatten().collect()
+/// Differences from the baseline that a reader must know to compare fairly, for each experiment a
+/// sentence or two each; none for the baseline and without scores.
+pub fn fairness(experiments: &[Experiment], baseline: &Experiment) -> Vec<Vec<String>> {
+    let from_baseline: Vec<BTreeSet<String>> =
+        experiments.iter().map(|e| differing(e, baseline)).collect();
+    let of_experiment = |(place, ours): (usize, &Experiment)| {
+        if ours.name == baseline.name || ours.is_truth || !ours.is_ok() {
+            return Vec::new();
+        }
+        let notes = [
+            several_settings(place, baseline, experiments, &from_baseline),
+            updates(ours, baseline),
+            refit(ours, baseline),
+            same_decisions(place, experiments),
+        ];
+        notes.into_iter().flatten().collect()
+    };
+    experiments.iter().enumerate().map(of_experiment).collect()
 }
 
 fn is_trained(e: &Experiment) -> bool {
@@ -41,32 +44,33 @@ fn differing(a: &Experiment, b: &Experiment) -> BTreeSet<String> {
 }
 
 /// A change by several settings at once, and the experiments that tell them apart.
+///
+/// * `from_baseline`: what differs between each experiment and the baseline.
 fn several_settings(
-    ours: &Experiment,
+    place: usize,
     baseline: &Experiment,
-    all: &[Experiment],
+    experiments: &[Experiment],
+    from_baseline: &[BTreeSet<String>],
 ) -> Option<String> {
-    if !is_trained(ours) || !is_trained(baseline) {
+    let (ours, differs) = (&experiments[place], &from_baseline[place]);
+    let n = differs.len();
+    if n < 2 || !is_trained(ours) || !is_trained(baseline) {
         return None;
     }
-    let from_baseline = differing(ours, baseline);
-    if from_baseline.len() < 2 {
-        return None;
-    }
-    let n = from_baseline.len();
-    let what = format::names(&from_baseline.iter().cloned().collect::<Vec<_>>());
+    let what = format::names(&differs.iter().cloned().collect::<Vec<_>>());
     let intro = format!("It differs from `{}` by {n} settings: {what}.", baseline.name);
-    let isolated = |control: &Experiment| {
-        // A control stands between the two: it has some of the settings, and no other.
-        let between = differing(control, baseline);
-        let is_control = control.is_ok() && is_trained(control) && !between.is_empty();
+    let isolated = |(control, between): (&Experiment, &BTreeSet<String>)| {
+        // A control stands between the two: it has all of the settings but one, and no other.
+        let is_control = control.is_ok() && is_trained(control);
+        if !is_control || between.len() + 1 != n || !between.is_subset(differs) {
+            return None;
+        }
         let by = differing(ours, control);
         let setting = by.first().filter(|_| by.len() == 1)?;
-        let is_between = between.is_subset(&from_baseline) && between.len() < n;
-        (is_control && is_between)
-            .then(|| format!("`{}` differs from it only by `{setting}`", control.name))
+        Some(format!("`{}` differs from it only by `{setting}`", control.name))
     };
-    let controls: Vec<String> = all.iter().filter_map(isolated).take(MAX_CONTROLS).collect();
+    let others = experiments.iter().zip(from_baseline);
+    let controls: Vec<String> = others.filter_map(isolated).take(MAX_CONTROLS).collect();
     Some(if controls.is_empty() {
         format!("{intro} No experiment here isolates one of them.")
     } else {
@@ -115,9 +119,12 @@ fn refit(ours: &Experiment, baseline: &Experiment) -> Option<String> {
 }
 
 /// An experiment of other settings, but of the same decisions.
-fn same_decisions(ours: &Experiment, all: &[Experiment]) -> Option<String> {
-    let earlier = all.iter().take_while(|e| e.name != ours.name);
-    let twin = earlier.filter(|e| e.is_ok()).find(|e| e.decisions == ours.decisions)?;
+fn same_decisions(place: usize, experiments: &[Experiment]) -> Option<String> {
+    let ours = &experiments[place];
+    let twin = experiments[..place]
+        .iter()
+        .filter(|e| e.is_ok())
+        .find(|e| e.decisions == ours.decisions)?;
     let is_weightless =
         ours.chosen["memory_weights"].as_array().is_some_and(|w| w.iter().all(|w| *w == 0.0));
     let why = if is_weightless { ": its neighbours have a weight of 0" } else { "" };

@@ -183,7 +183,7 @@ fn add_fairness(experiments: &mut [Experiment], baseline: &str) {
     let Some(base) = experiments.iter().find(|e| e.name == baseline).filter(|e| e.is_ok()) else {
         return;
     };
-    let notes: Vec<_> = experiments.iter().map(|e| fairness(e, base, experiments)).collect();
+    let notes = fairness(experiments, base);
     for (experiment, notes) in experiments.iter_mut().zip(notes) {
         experiment.fairness = notes;
     }

@@ -13,7 +13,9 @@ use contract::audience::{Audience, Audiences};
 use contract::exit::UsageError;
 use contract::words::{count, plural};
 use contract::{nearest, warn_line};
+use metrics::calibration::sigmoid;
 use metrics::{Histogram, OwnedLists};
+use model::sigmoid::logit;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, Axis};
 use raw_tables::RawTable;
@@ -158,7 +160,7 @@ fn threshold(brand: usize, decider: &Decider) -> f32 {
         Rule::Brand => brand.threshold,
         Rule::TopK { .. } | Rule::Gain { .. } => brand.expected.map_or(NEVER, |e| e.threshold()),
     };
-    (prob / (1.0 - prob)).ln() as f32
+    logit(prob) as f32
 }
 
 /// Pass 1: users by the log-odds of each chosen brand.
@@ -168,7 +170,7 @@ fn count_users(loaded: &Loaded, users: &NewUsers, chosen: &[usize]) -> Result<Hi
     stream::for_each(loaded, users, everyone, |event| {
         if let Event::Scored { logits, .. } = event {
             let cells = log_odds(&loaded.decider, logits, chosen);
-            let unlabelled: OwnedLists = (0..logits.nrows()).map(|_| &[][..]).collect();
+            let unlabelled = OwnedLists::empty(logits.nrows());
             counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
         }
         Ok(())
@@ -192,7 +194,7 @@ fn audience(brands: &Brands, brand: usize, cut: &Cut) -> Audience {
         brand_id: brands.id_text(brand),
         brand_name: brands.names.value(brand).to_owned(),
         n_users: cut.n_users,
-        from_prob: (cut.n_users > 0).then(|| cut::prob(cut.from.into())),
+        from_prob: (cut.n_users > 0).then(|| sigmoid(cut.from.into())),
         expected_precision: cut.precision(),
         expected_recall: cut.recall(),
     }
@@ -247,7 +249,7 @@ impl Written<'_> {
         let decide = |row: ndarray::ArrayView1<f32>| {
             let is_in = |&&slot: &&usize| row[slot] >= self.cuts[slot].from;
             let slots: Vec<usize> = order.iter().filter(is_in).copied().collect();
-            let prob = |&slot: &usize| cut::prob(row[slot].into()) as f32;
+            let prob = |&slot: &usize| sigmoid(row[slot].into()) as f32;
             UserDecision {
                 predicted: slots.iter().map(|&slot| self.chosen[slot] as u32).collect(),
                 predicted_probs: slots.iter().map(prob).collect(),

@@ -64,59 +64,75 @@ impl Counted {
         }
     }
 
-    /// All valid users, or all but a fold, moved.
-    pub fn users(&self, left_out: Option<usize>, lines: Option<&HistoryLines>) -> Histogram {
-        let mut users = self.new.without(left_out, Histogram::merge);
-        let had = self.had.without(left_out, HadCells::merge);
-        users.merge(&had.histogram(self.n_brands, lines));
-        users
-    }
-
-    /// All valid users, each fold moved by lines of its own.
-    pub fn users_by_fold(&self, calibrated: &Folds<Calibrated>) -> Histogram {
-        let mut users = self.new.without(None, Histogram::merge);
-        for fold in Folds::<()>::all() {
-            let had = &self.had[fold];
-            users.merge(&had.histogram(self.n_brands, calibrated[fold].lines.as_ref()));
+    /// All valid users, or all but a fold.
+    pub fn users(&self, left_out: Option<usize>) -> Users {
+        Users {
+            new: self.new.without(left_out, Histogram::merge),
+            had: self.had.without(left_out, HadCells::merge),
         }
-        users
     }
 
-    /// Fits all valid users, or all but a fold.
-    pub fn calibrate(&self, left_out: Option<usize>, method: &Method) -> Calibrated {
+    /// The logits of all valid users, each fold's moved by lines of its own.
+    ///
+    /// * `all`: [`Self::users`] of all folds.
+    pub fn moved_by_fold(&self, all: &Users, calibrated: &Folds<Calibrated>) -> Histogram {
+        let mut logits = all.new.clone();
+        for fold in Folds::<()>::all() {
+            let lines = calibrated[fold].lines.as_ref();
+            logits.merge(&self.had[fold].histogram(self.n_brands, lines));
+        }
+        logits
+    }
+}
+
+/// Some of the valid users, counted.
+pub struct Users {
+    new: Histogram,
+    had: HadCells,
+}
+
+impl Users {
+    /// Their logits, moved.
+    pub fn moved(&self, lines: Option<&HistoryLines>) -> Histogram {
+        let mut logits = self.new.clone();
+        logits.merge(&self.had.histogram(self.new.n_brands(), lines));
+        logits
+    }
+
+    /// Fits curves on them.
+    pub fn calibrate(&self, method: &Method) -> Calibrated {
+        let n_brands = self.new.n_brands();
+        let identity = || vec![Curve::IDENTITY; n_brands];
         let platts = |users: &Histogram| calibration::fit_in_bands(users, method.bands);
         let by_history = || {
-            let new = platts(&self.new.without(left_out, Histogram::merge));
-            let had = self.had.without(left_out, HadCells::merge);
-            let lines = had.are_mixed().then(|| {
-                let had = platts(&had.histogram(self.n_brands, None));
-                HistoryLines::between(&had, &new)
-            });
+            let new = platts(&self.new);
+            let lines = self
+                .had
+                .are_mixed()
+                .then(|| HistoryLines::between(&platts(&self.had.histogram(n_brands, None)), &new));
             (lines, new)
         };
-        match method.kind {
-            Calibration::None => self.without_lines(left_out, vec![Curve::IDENTITY; self.n_brands]),
+        let (lines, curves) = match method.kind {
+            Calibration::None => (None, identity()),
             Calibration::Prior => {
-                let identity = || vec![Curve::IDENTITY; self.n_brands];
-                let curves = method.prevalence.as_ref().map_or_else(identity, from_prior);
-                self.without_lines(left_out, curves)
+                (None, method.prevalence.as_ref().map_or_else(identity, from_prior))
             }
             Calibration::Platt => {
                 let (lines, new) = by_history();
-                let users = self.users(left_out, lines.as_ref());
-                Calibrated { lines, curves: new.into_iter().map(Curve::from).collect(), users }
+                (lines, new.into_iter().map(Curve::from).collect())
             }
             Calibration::Isotonic => {
                 let (lines, _) = by_history();
-                let users = self.users(left_out, lines.as_ref());
-                let curves = curve::fit_isotonic(&users, DEFAULT_STRENGTH);
-                Calibrated { lines, curves, users }
+                let users = self.moved(lines.as_ref());
+                return Calibrated {
+                    lines,
+                    curves: curve::fit_isotonic(&users, DEFAULT_STRENGTH),
+                    users,
+                };
             }
-        }
-    }
-
-    fn without_lines(&self, left_out: Option<usize>, curves: Vec<Curve>) -> Calibrated {
-        Calibrated { lines: None, curves, users: self.users(left_out, None) }
+        };
+        let users = self.moved(lines.as_ref());
+        Calibrated { lines, curves, users }
     }
 }
 

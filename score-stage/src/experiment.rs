@@ -23,7 +23,7 @@ use metrics::{
 use model::Model;
 use serde_json::{Value, json};
 
-use crate::calibrate::{self, Calibrated, Counted};
+use crate::calibrate::{self, Calibrated, Counted, Users};
 use crate::decide::{Decider, Rule};
 use crate::folds::{Folds, fold_of};
 use crate::history::HistoryLines;
@@ -53,9 +53,8 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let scorers = scorers(&models, &asked);
         let judge = scorers.judged();
         let counted = count_valid(judge, &valid)?;
-        let curves = calibrate(&stage, &counted, &brands, params.calibration)?;
-        let fitted = fit_deciders(&scorers, [&valid, &test], &counted, &curves, params)?;
-        drop(counted);
+        let curves = calibrate(&stage, counted, &brands, params.calibration)?;
+        let fitted = fit_deciders(&scorers, [&valid, &test], &curves, params)?;
         let judge = judge.with(History::ByFold(curves.lines_by_fold()));
         let validated = decide_valid_users(&stage, &judge, &valid, &fitted.folds, params.top_k)?;
         let Fitted { decider, .. } = fitted;
@@ -176,7 +175,9 @@ struct Curves {
     all: Calibrated,
     /// For each fold of the valid users, fitted on the others
     folds: Folds<Calibrated>,
-    /// The valid users, each fold moved by its own lines
+    /// All valid users as they were counted
+    users: Users,
+    /// Their logits, each fold moved by its own lines
     valid: Histogram,
 }
 
@@ -188,7 +189,7 @@ impl Curves {
 
 fn calibrate(
     stage: &StageRun,
-    counted: &Counted,
+    counted: Counted,
     brands: &Table,
     kind: Calibration,
 ) -> Result<Curves> {
@@ -197,10 +198,11 @@ fn calibrate(
         _ => None,
     };
     let method = calibrate::Method { kind, bands: &tiers(brands)?, prevalence };
-    let all = counted.calibrate(None, &method);
-    let folds = Folds::of(|fold| counted.calibrate(Some(fold), &method));
-    let valid = counted.users_by_fold(&folds);
-    Ok(Curves { all, folds, valid })
+    let users = counted.users(None);
+    let all = users.calibrate(&method);
+    let folds = Folds::of(|fold| counted.users(Some(fold)).calibrate(&method));
+    let valid = counted.moved_by_fold(&users, &folds);
+    Ok(Curves { all, folds, users, valid })
 }
 
 /// What was fitted.
@@ -217,7 +219,6 @@ struct Fitted {
 fn fit_deciders(
     scorers: &Refit<Scorer>,
     [valid, test]: [&Split; 2],
-    counted: &Counted,
     curves: &Curves,
     params: &ScoreParams,
 ) -> Result<Fitted> {
@@ -231,8 +232,7 @@ fn fit_deciders(
         let history = History::All(curves.all.lines.as_ref());
         let scorer = scorers.last.with(history);
         scorer.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
-            let unlabelled: OwnedLists = scored.rows().map(|_| &[][..]).collect();
-            over.add_rows(scored.cells(), unlabelled.as_lists());
+            over.add_rows(scored.cells(), OwnedLists::empty(scored.rows().len()).as_lists());
             Ok(())
         })?;
     }
@@ -240,7 +240,7 @@ fn fit_deciders(
     // The users that a fold's thresholds are for are the fold.
     let mut folds = Folds::of(|fold| {
         let calibrated = &curves.folds[fold];
-        let over = is_over_scored.then(|| counted.users(None, calibrated.lines.as_ref()));
+        let over = is_over_scored.then(|| curves.users.moved(calibrated.lines.as_ref()));
         fit(calibrated, over.as_ref())
     });
     let Some(empty) = fit::sweep(&curves.all.users, &decider, params.decision) else {

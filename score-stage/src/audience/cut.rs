@@ -1,5 +1,6 @@
 //! Where a brand's audience ends, and what to expect of it: from a histogram of the users to a cut.
 
+use metrics::calibration::sigmoid;
 use metrics::{Bin, BrandHistogram};
 
 /// How large an audience is.
@@ -31,7 +32,7 @@ pub struct Cut {
 impl Cut {
     /// * `users`: log-odds of the brand's calibrated probabilities, without labels.
     pub fn of(users: BrandHistogram, size: Size) -> Self {
-        let expected = |bin: &Bin| bin.users() as f64 * prob(bin.logit());
+        let expected = |bin: &Bin| bin.users() as f64 * sigmoid(bin.logit());
         let positives = users.bins.iter().map(expected).sum();
         let mut cut = Self { from: f32::INFINITY, at_most: None, n_users: 0, hits: 0.0, positives };
         for bin in users.bins.iter().rev() {
@@ -40,7 +41,7 @@ impl Cut {
                 break;
             }
             cut.n_users += n;
-            cut.hits += n as f64 * prob(bin.logit());
+            cut.hits += n as f64 * sigmoid(bin.logit());
             cut.from = bin.low;
             if n < bin.users() {
                 break;
@@ -76,7 +77,7 @@ fn taken(bin: &Bin, size: Size, before: &Cut) -> u64 {
         }
         Size::Users(n) => n - before.n_users,
         Size::Precision(precision) => {
-            let p = prob(bin.logit());
+            let p = sigmoid(bin.logit());
             if p >= precision {
                 return bin.users();
             }
@@ -85,11 +86,6 @@ fn taken(bin: &Bin, size: Size, before: &Cut) -> u64 {
             (spare / (precision - p)).max(0.0).floor() as u64
         }
     }
-}
-
-/// Probability of log-odds.
-pub fn prob(log_odds: f64) -> f64 {
-    1.0 / (1.0 + (-log_odds).exp())
 }
 
 #[cfg(test)]

@@ -1119,7 +1119,11 @@ impl Manifest {
 
     /// The features that hold brands of a user's past.
     pub fn histories(&self) -> impl Iterator<Item = &str> {
-        self.data.features.iter().filter(|f| f.options().ids == IdSpace::Brands).map(FeatureSource::column)
+        self.data
+            .features
+            .iter()
+            .filter(|f| f.options().ids == IdSpace::Brands)
+            .map(FeatureSource::column)
     }
 
     /// What all experiments are compared with besides the baseline, in the manifest's order.

@@ -263,8 +263,7 @@ mod tests {
         );
         assert_eq!(sweep.best(), Some(3.0));
         // Gains 0.4, 0.4, 0.2 and 0.6, 0.2, 0.6: of equal ones the lower number comes first.
-        let means: Vec<f64> =
-            swept(ListOrder::Gain).sums.iter().map(|sum| sum / 2.0).collect();
+        let means: Vec<f64> = swept(ListOrder::Gain).sums.iter().map(|sum| sum / 2.0).collect();
         assert!((means[1] - 1.0).abs() < 1e-12, "{means:?}");
     }
 

@@ -154,7 +154,8 @@ fn coverage(law: &Law, repeats: u64, n_draws: usize) -> [f64; N_METRICS] {
             })
         })
         .collect();
-    [0, 1, 2].map(|metric| held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64)
+    [0, 1, 2]
+        .map(|metric| held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64)
 }
 
 const NONE: [f32; 2] = [0.45, 0.45];
@@ -184,9 +185,7 @@ fn coverage_of_many_repeats() {
             let has_new_networks = n_seeds > 1;
             let law = Law { n_users, n_brands: 150, noise, n_seeds, has_new_networks };
             let [item, user, brands] = coverage(&law, 400, 200);
-            println!(
-                "| {n_users} | {n_seeds} | {name} | {item:.3} | {user:.3} | {brands:.3} |"
-            );
+            println!("| {n_users} | {n_seeds} | {name} | {item:.3} | {user:.3} | {brands:.3} |");
         }
     }
 }

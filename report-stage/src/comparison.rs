@@ -5,8 +5,8 @@ use contract::brands::Tier;
 
 use crate::compare::{Change, Delta, Judged};
 use crate::experiment::Experiment;
-use crate::format;
 use crate::figures::{AtK, Figures, SHOWN_KS};
+use crate::format;
 
 /// A figure of two experiments.
 pub struct Line {

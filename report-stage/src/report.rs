@@ -160,14 +160,7 @@ pub fn assemble(
         }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
-        notes: notes(
-            &experiments,
-            manifest,
-            nothing.as_deref(),
-            brands,
-            test,
-            &provenance.stages,
-        ),
+        notes: notes(&experiments, manifest, nothing.as_deref(), brands, test, &provenance.stages),
         left_out: brands.left_out.clone(),
         answer,
         method: Method {

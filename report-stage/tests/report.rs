@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::datatypes::Field;
+use contract::Stage;
 use contract::columns::{ListBuilder, nullable_f64s, texts};
 use contract::ipc::{self, Writer};
-use contract::Stage;
 use contract::tables::{HISTOGRAM, HISTOGRAM_MORE, PER_BRAND, SCORES, TRADE_OFF};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -99,7 +99,9 @@ fn a_second_baseline_has_changes_of_its_own() {
     assert!(read(&dir, "report.md").contains("Changes against `good`"));
     assert!(!stdout.contains("Against `good`"), "`good` is the best itself: {stdout}");
 
-    write_experiment(&dir.path().join("runs/never_run"), |user| if user % 2 == 1 { vec![0] } else { vec![] });
+    write_experiment(&dir.path().join("runs/never_run"), |user| {
+        if user % 2 == 1 { vec![0] } else { vec![] }
+    });
     let stdout = run_well(&dir, &["--set", "report.also_against=[never_run]"]);
     assert!(stdout.contains("\nAgainst `never_run`: item macro F1 +0.7778 ["), "{stdout}");
 }

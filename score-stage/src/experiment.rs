@@ -218,11 +218,12 @@ impl Fitted {
     /// For the record: what was chosen on valid for all brands together.
     fn chosen(&self, decision: Decision) -> Map<String, Value> {
         let single = |decider: &Decider| decider.brands().first().map(|brand| brand.threshold);
+        let by_fold = |fold| single(&self.folds[fold]);
         let chosen = match (decision, self.decider.rule()) {
             (Decision::Global { .. }, _) => json!({
                 "threshold": single(&self.decider),
                 // They show how much a few users matter.
-                "threshold_by_fold": Folds::all().map(|fold| single(&self.folds[fold])).collect::<Vec<_>>(),
+                "threshold_by_fold": Folds::<Decider>::all().map(by_fold).collect::<Vec<_>>(),
             }),
             (_, Rule::Gain { brand_share }) => json!({"brand_share": brand_share}),
             (Decision::TopK { k: None, .. }, Rule::TopK { k, .. }) => json!({"k": k}),

@@ -16,7 +16,9 @@ use super::matrix::{Origin, is_of_matrix};
 use super::problems::{Problem, Problems, suggest};
 use super::schema_check;
 use super::yaml::{self, Document};
-use super::{Data, Experiment, FeatureSource, Manifest, Matrix, Note, TableSource, View};
+use super::{
+    Data, Experiment, FeatureSource, Manifest, Matrix, Note, ReportParams, TableSource, View,
+};
 use crate::{commands, raw_files};
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.

@@ -350,15 +350,19 @@ fn all_are_also_compared_with_persistence_unless_others_are_named() {
         manifest.also_against().map(|e| e.name.clone()).collect::<Vec<_>>()
     };
     assert!(also(&[]).is_empty());
-    let history =
-        ["data.features=[x, {column: h, ids: brands}]", "experiments.b.train={model: persistence, history: h}"];
+    let history = [
+        "data.features=[x, {column: h, ids: brands}]",
+        "experiments.b.train={model: persistence, history: h}",
+    ];
     assert_eq!(also(&history), ["b"]);
     assert!(also(&[&history[..], &["baseline=b"]].concat()).is_empty());
     assert!(also(&[&history[..], &["report.also_against=[]"]].concat()).is_empty());
     assert_eq!(also(&["report.also_against=[b, a]"]), ["b"], "not the baseline itself");
     assert_eq!(
         changed(&[]).problems(&["report.also_against=[a, bb]"]),
-        ["--set report.also_against=[a, bb]: `stages.report.also_against`: no experiment `bb`; did you mean `b`?"]
+        [
+            "--set report.also_against=[a, bb]: `stages.report.also_against`: no experiment `bb`; did you mean `b`?"
+        ]
     );
 }
 

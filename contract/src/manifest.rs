@@ -926,7 +926,8 @@ pub struct ReportParams {
     pub f1_buckets: Vec<F1Bucket>,
     /// Where head and tail begin
     pub tiers: Tiers,
-    /// Draws of the paired bootstrap over test users; more make the intervals steadier
+    /// Draws of the paired bootstrap over test users, for the intervals of single brands and of F1
+    /// buckets; more make them steadier, up to 1,000
     #[schemars(range(min = 100, max = 100_000))]
     pub bootstrap_draws: usize,
     /// Seed of the bootstrap

@@ -12,7 +12,9 @@ use contract::run::StageRun;
 use contract::tables::{Contract, HISTOGRAM, HISTORY, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::words::plural;
 use contract::{Manifest, query};
-use metrics::{Counts, Draws, Histogram, OwnedLists, f1, mean_defined, precision, recall};
+use metrics::{
+    BrandDraws, Counts, Histogram, Jackknife, OwnedLists, f1, mean_defined, precision, recall,
+};
 
 use crate::bands::{self, VolumeBand};
 use crate::compare::{self, Delta, Judged, Pair, Side};
@@ -33,9 +35,9 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Reads experiments, those that all are compared with before the others. The scores and draws of
+    /// Reads experiments, those that all are compared with before the others. The scores and resamples of
     /// each of the others are dropped at once: memory holds the scores of two trainings and, one for
-    /// each seed, the draws of what all are compared with and of one more experiment, however many
+    /// each seed, the resamples of what all are compared with and of one more experiment, however many
     /// experiments there are.
     pub fn read(
         run: &StageRun,
@@ -118,13 +120,14 @@ struct Measured {
     on_valid: Option<Figures>,
     /// Hash of the predictions for the test users
     decisions: u64,
-    draws: Draws,
+    jackknife: Jackknife,
+    draws: BrandDraws,
 }
 
 impl Measured {
     fn side(&self) -> Side<'_> {
         let Evaluation { figures, counts, .. } = &self.evaluation;
-        Side { figures, counts, draws: &self.draws }
+        Side { figures, counts, jackknife: &self.jackknife, draws: &self.draws }
     }
 }
 
@@ -221,6 +224,7 @@ impl Reader<'_> {
             evaluation: evaluate(scores, test),
             on_valid: on_valid.map(|scores| evaluate(scores, valid).figures),
             decisions: hash(&scores.predicted),
+            jackknife: Jackknife::of(&scores.decisions(), list.len()),
             draws: metrics::bootstrap(&scores.decisions(), list.len(), draws, seed),
         }
     }
@@ -380,7 +384,8 @@ mod tests {
             },
             on_valid: None,
             decisions: 0,
-            draws: Draws::default(),
+            jackknife: Jackknife::default(),
+            draws: BrandDraws::default(),
         };
         seeds.iter().map(|&seed| Seeded { seed, measured: measured() }).collect()
     }

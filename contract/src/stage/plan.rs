@@ -323,7 +323,14 @@ impl Manifest {
         data["tables"] = tables.into();
         data["features"] =
             self.data.features.iter().map(|feature| json!(feature.options())).collect();
-        (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))
+        let mut params = json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers});
+        if let Some(labels) = &self.labels {
+            params["labels"] = json!(labels);
+        }
+        if let Some(history) = &self.history {
+            params["history"] = json!(history);
+        }
+        (inputs, params)
     }
 
     fn sample_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {

@@ -1,0 +1,442 @@
+//! Labels as of a date, histories, and tests by time, on purchases made up here: what the stage makes is
+//! compared with plain loops over the rows.
+
+mod workspace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::{Date32Type, Int64Type};
+use contract::columns::{f32_lists, texts, u32_lists};
+use contract::ipc::{self, Table};
+use contract::manifest::time::Moment;
+use contract::splitmix::hash;
+use contract::tables::{BRANDS, Contract, FEATURES, HOLDOUT};
+use workspace::Workspace;
+
+const N_USERS: u64 = 40;
+const N_BRANDS: u64 = 8;
+
+/// A purchase: user, brand, day since 2024-01-01, events.
+type Purchase = (u64, u64, i64, u64);
+
+/// Purchases of a year: each user has some favourite brands.
+fn purchases() -> Vec<Purchase> {
+    let purchase = |i: u64| {
+        let [a, b, c] = [1, 2, 3].map(|draw| hash(hash(i) ^ draw));
+        let user = a % N_USERS;
+        let brand = if b % 3 == 0 { c % N_BRANDS } else { (user + c % 2) % N_BRANDS };
+        (user, brand, (hash(c) % 366) as i64, 1 + b % 3)
+    };
+    (0..1500).map(purchase).collect()
+}
+
+const MANIFEST: &str = "version: 1
+run_dir: runs
+data:
+  tables: {users: users.csv, purchases: purchases.csv, brands: brands.csv}
+  users: {table: users}
+  interactions: {table: purchases, time: day}
+  brands: {table: brands}
+  features: [age]
+  keep_brands: {min_volume: 0}
+labels: {as_of: 2024-07-01, horizon: 30d}
+history: {name: past, weights: [count, {decayed: 30d}, since_last]}
+holdout: {by: time, valid: {as_of: 2024-08-01}, test: {as_of: 2024-09-01}}
+stages:
+  sample: {sql: everyone.sql}
+  train: {hidden: [8], loss: {kind: bce}, epochs: 5, batch_size: 16, own_history: past, features: [age, past]}
+  report: {bootstrap_draws: 100}
+baseline: persistence
+experiments:
+  persistence: {train: {model: persistence, history: past}}
+  net: {score: {decision: {policy: expected_f1}, calibration: platt}}
+";
+
+fn day_of(day: i64) -> String {
+    let first = Moment::parse("2024-01-01").unwrap().seconds();
+    Moment::of_seconds(first + day * 86_400).to_string()
+}
+
+fn workspace(purchases: &[Purchase]) -> Workspace {
+    let work = Workspace::tiny();
+    let mut users = "user_id,age\n".to_owned();
+    for user in 0..N_USERS {
+        let _ = writeln!(users, "{user},{}", 20 + user);
+    }
+    work.write("users.csv", &users);
+    let mut brands = "brand_id,name\n".to_owned();
+    for brand in 0..N_BRANDS {
+        let _ = writeln!(brands, "b{brand},Brand {brand}");
+    }
+    work.write("brands.csv", &brands);
+    write_purchases(&work, purchases);
+    work.write("pipeline.yaml", MANIFEST);
+    work
+}
+
+fn write_purchases(work: &Workspace, purchases: &[Purchase]) {
+    let mut rows = "user_id,brand_id,day,events\n".to_owned();
+    for (user, brand, day, events) in purchases {
+        let _ = writeln!(rows, "{user},b{brand},{},{events}", day_of(*day));
+    }
+    work.write("purchases.csv", &rows);
+}
+
+/// Runs the holdout stage alone, with arguments of `--set`.
+fn holdout(work: &Workspace, sets: &[&str]) -> workspace::Said {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    work.run("sample-stage", &std::iter::once("holdout").chain(sets).collect::<Vec<_>>())
+}
+
+fn table(work: &Workspace, file: &str, contract: &Contract) -> Table {
+    ipc::read(&work.dir.join(format!("runs/holdout/{file}.arrow")), contract).unwrap()
+}
+
+/// Names of brands by position.
+fn brand_ids(work: &Workspace) -> Vec<String> {
+    let brands = table(work, "brands", &BRANDS);
+    let ids = brands.batches.iter().flat_map(|batch| texts(batch, "brand_id").iter());
+    ids.map(|id| id.unwrap().to_owned()).collect()
+}
+
+/// What a table says of users: by user and date, the columns whose names start with `past` as numbers
+/// by brand, or the labels.
+type ByUser = BTreeMap<(i64, String), BTreeMap<String, Vec<u32>>>;
+
+fn keys(batch: &RecordBatch) -> Vec<(i64, String)> {
+    let users = batch.column_by_name("user_id").unwrap().as_primitive::<Int64Type>();
+    let dates = batch.column_by_name("as_of").unwrap().as_primitive::<Date32Type>();
+    let date = |days: i32| Moment::of_seconds(i64::from(days) * 86_400).to_string();
+    users.values().iter().copied().zip(dates.values().iter().map(|&days| date(days))).collect()
+}
+
+/// Bits of the numbers of the history's features, by brand.
+fn histories(work: &Workspace, file: &str, contract: &Contract) -> ByUser {
+    let (found, ids) = (table(work, file, contract), brand_ids(work));
+    let mut all = ByUser::new();
+    for batch in &found.batches {
+        for (row, key) in keys(batch).into_iter().enumerate() {
+            let of_user = all.entry(key).or_default();
+            for name in ["past", "past_decayed_30d", "past_since_last"] {
+                let brands = u32_lists(batch, name).get(row);
+                let numbers = f32_lists(batch, &format!("{name}_weights")).get(row);
+                assert!(brands.is_sorted() && brands.len() == numbers.len());
+                for (brand, number) in brands.iter().zip(numbers) {
+                    let id = ids[*brand as usize].clone();
+                    of_user.entry(id).or_default().push(number.to_bits());
+                }
+            }
+        }
+    }
+    all
+}
+
+fn labels(work: &Workspace, file: &str) -> BTreeMap<i64, BTreeSet<String>> {
+    let (found, ids) = (table(work, file, &HOLDOUT), brand_ids(work));
+    let of_batch = |batch: &RecordBatch| -> Vec<(i64, BTreeSet<String>)> {
+        let lists = u32_lists(batch, "brands");
+        let users = keys(batch).into_iter().enumerate();
+        let names = |row: usize| lists.get(row).iter().map(|&b| ids[b as usize].clone()).collect();
+        users.map(|(row, (user, _))| (user, names(row))).collect()
+    };
+    found.batches.iter().flat_map(of_batch).collect()
+}
+
+/// Day since 2024-01-01 of a date.
+fn day(date: &str) -> i64 {
+    let seconds = |text: &str| Moment::parse(text).unwrap().seconds();
+    (seconds(date) - seconds("2024-01-01")) / 86_400
+}
+
+#[test]
+fn histories_and_labels_are_those_of_their_date() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    let said = holdout(&work, &["labels.gap=3d", "holdout.test.as_of=2024-09-10"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    for (file, contract, date) in [
+        ("features", &FEATURES, "2024-07-01"),
+        ("valid", &HOLDOUT, "2024-08-01"),
+        ("test", &HOLDOUT, "2024-09-10"),
+    ] {
+        let as_of = day(date);
+        let found = histories(&work, file, contract);
+        assert_eq!(found.len(), N_USERS as usize);
+        for user in 0..N_USERS {
+            let mut expected: BTreeMap<String, (f64, f64, i64)> = BTreeMap::new();
+            for &(_, brand, day, events) in
+                purchases.iter().filter(|p| p.0 == user && p.2 < as_of - 3)
+            {
+                let (count, decayed, last) =
+                    expected.entry(format!("b{brand}")).or_insert((0.0, 0.0, day));
+                *count += events as f64;
+                *decayed += events as f64 * 0.5_f64.powf((as_of - day) as f64 / 30.0);
+                *last = day.max(*last);
+            }
+            let found = &found[&(user as i64, date.to_owned())];
+            assert!(found.keys().eq(expected.keys()), "{file}, user {user}");
+            for (brand, (count, decayed, last)) in expected {
+                let numbers: Vec<f64> =
+                    found[&brand].iter().map(|bits| f64::from(f32::from_bits(*bits))).collect();
+                assert_eq!(numbers[0], count);
+                assert!((numbers[1] - decayed).abs() < 1e-5, "{numbers:?} {decayed}");
+                assert_eq!(numbers[2], (as_of - last) as f64);
+            }
+        }
+        if file != "features" {
+            for (user, found) in labels(&work, file) {
+                let is_label =
+                    |p: &&Purchase| p.0 == user as u64 && p.2 >= as_of && p.2 < as_of + 30;
+                let expected = purchases.iter().filter(is_label).map(|p| format!("b{}", p.1));
+                assert_eq!(found, expected.collect::<BTreeSet<_>>(), "{file}, user {user}");
+            }
+        }
+    }
+}
+
+/// Changes, adds and deletes rows at or after a day, as drawn by `seed`.
+fn changed(purchases: &[Purchase], from: i64, seed: u64) -> Vec<Purchase> {
+    let mut changed = Vec::new();
+    for (i, &(user, brand, day, events)) in purchases.iter().enumerate() {
+        let draw = hash(hash(seed) ^ i as u64);
+        if day < from || draw % 4 == 0 {
+            changed.push((user, brand, day, events));
+            continue;
+        }
+        let later = from + (hash(draw) % (366 - from) as u64) as i64;
+        match draw % 4 {
+            1 => changed.push((user, (brand + draw % 5) % N_BRANDS, later, 1 + draw % 9)),
+            2 => {
+                let other = (draw >> 8) % N_USERS;
+                changed.extend([(user, brand, day, events), (other, brand, from, events)]);
+            }
+            _ => {} // deleted
+        }
+    }
+    changed
+}
+
+/// The brands' positions follow from the labels of training, so histories are compared by id.
+#[test]
+fn nothing_at_or_after_the_date_less_the_gap_changes_a_feature() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    let sets = ["labels.gap=2d", "holdout.test.as_of=2024-09-10"];
+    assert_eq!(holdout(&work, &sets).code, 0);
+    let files = [
+        ("features", &FEATURES, "2024-07-01"),
+        ("valid", &HOLDOUT, "2024-08-01"),
+        ("test", &HOLDOUT, "2024-09-10"),
+    ];
+    let before = files.map(|(file, contract, _)| histories(&work, file, contract));
+    for seed in 0..6 {
+        let (i, (_, _, date)) = (seed as usize % 3, files[seed as usize % 3]);
+        write_purchases(&work, &changed(&purchases, day(date) - 2, seed));
+        let said = holdout(&work, &sets);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        for (j, (file, contract, _)) in files.iter().enumerate().take(i + 1) {
+            assert!(before[j] == histories(&work, file, contract), "seed {seed}, {date}: {file}");
+        }
+    }
+}
+
+/// Rows after the test's date change neither what is trained on nor a byte of it.
+#[test]
+fn what_comes_after_the_date_of_the_test_changes_no_byte_of_what_is_trained_on() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    assert_eq!(holdout(&work, &[]).code, 0);
+    let files = ["features", "valid", "train_interactions", "train_users"];
+    let bytes = || files.map(|file| work.bytes(&format!("runs/holdout/{file}.arrow")));
+    // The metadata holds the fingerprint of all inputs, so rows are compared.
+    let rows = || {
+        files.map(|file| {
+            let contract = match file {
+                "features" => FEATURES,
+                "valid" => HOLDOUT,
+                "train_users" => contract::tables::TRAIN_USERS,
+                _ => contract::tables::TRAIN_INTERACTIONS,
+            };
+            table(&work, file, &contract).batches
+        })
+    };
+    let (first_bytes, first) = (bytes(), rows());
+    assert_eq!(holdout(&work, &[]).code, 0);
+    assert!(first_bytes == bytes(), "the same bytes every time");
+    let mut as_of_test = histories(&work, "test", &HOLDOUT);
+    write_purchases(&work, &changed(&purchases, day("2024-09-01"), 3));
+    assert_eq!(holdout(&work, &[]).code, 0);
+    let second = rows();
+    for (i, file) in files.iter().enumerate() {
+        assert!(first[i] == second[i], "{file}");
+    }
+    assert!(as_of_test == histories(&work, "test", &HOLDOUT));
+    as_of_test.clear();
+}
+
+#[test]
+fn a_test_by_time_runs_to_the_report() {
+    let work = workspace(&purchases());
+    let said = work.pipeline(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let report = work.report();
+    assert_eq!(report["n_test_users"], N_USERS);
+    // Who bought before: predicted, and nobody else.
+    let past = histories(&work, "test", &HOLDOUT);
+    let n_past: usize = past.values().map(BTreeMap::len).sum();
+    let persistence = &report["experiments"][0];
+    let counted = persistence["micro"]["precision"].as_f64().unwrap() * n_past as f64;
+    assert!((counted - counted.round()).abs() < 1e-9, "{counted}");
+    assert_eq!(report["experiments"][1]["status"], "ok");
+}
+
+#[test]
+fn several_dates_of_training_give_an_example_for_each_user_and_date() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    work.edit("pipeline.yaml", "as_of: 2024-07-01", "as_of: [2024-06-01, 2024-05-01, 2024-07-01]");
+    let said = work.pipeline(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let features = table(&work, "features", &FEATURES);
+    assert_eq!(features.n_rows(), 3 * N_USERS as usize);
+    let dates: Vec<String> = features.batches.iter().flat_map(keys).map(|(_, date)| date).collect();
+    assert!(dates.is_sorted(), "{dates:?}");
+    // A volume counts a user once for each date.
+    let brands = table(&work, "brands", &BRANDS);
+    let volumes = brands.batches.iter().flat_map(|b| contract::columns::u64s(b, "volume").to_vec());
+    let of_dates = ["2024-05-01", "2024-06-01", "2024-07-01"].map(|date| {
+        let window = day(date)..day(date) + 30;
+        let bought = purchases.iter().filter(|p| window.contains(&p.2)).map(|p| (p.0, p.1));
+        bought.collect::<BTreeSet<_>>().len() as u64
+    });
+    assert_eq!(volumes.sum::<u64>(), of_dates.iter().sum::<u64>());
+    // The report's sample counts examples; a query that loses the date is told so.
+    work.write(
+        "undated.sql",
+        "select user_id, array_agg(brand_id) as brands from interactions group by user_id",
+    );
+    let said = work.pipeline(&["run", "net", "--set", "sample.sql=undated.sql"]);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert!(said.stderr.contains("column `as_of` is missing"), "{}", said.stderr);
+}
+
+#[test]
+fn only_new_brands_or_only_repeats_can_be_labels() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    let all = |only: &str| {
+        let only = format!("labels.only={only}");
+        assert_eq!(holdout(&work, &[&only]).code, 0);
+        labels(&work, "test")
+    };
+    let (new, repeat, all) = (all("new"), all("repeat"), all("all"));
+    let had = histories(&work, "test", &HOLDOUT);
+    for (user, brands) in all {
+        let had = &had[&(user, "2024-09-01".to_owned())];
+        let (repeats, news): (BTreeSet<_>, BTreeSet<_>) =
+            brands.into_iter().partition(|brand| had.contains_key(brand));
+        assert_eq!(new[&user], news);
+        assert_eq!(repeat[&user], repeats);
+    }
+}
+
+/// Users are in the table once for each change; user 0 appears in August.
+#[test]
+fn a_users_table_with_dates_is_read_as_of_the_date() {
+    let work = workspace(&purchases());
+    let mut users = "user_id,age,since\n0,99,2024-08-01\n".to_owned();
+    for user in 1..N_USERS {
+        let _ = writeln!(users, "{user},{},2024-01-01\n{user},{},2024-07-15", 20 + user, 60 + user);
+    }
+    work.write("users.csv", &users);
+    work.edit("pipeline.yaml", "{table: users}", "{table: users, time: since}");
+    let said = holdout(&work, &[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let ages = |file: &str, contract: &Contract| -> Vec<f32> {
+        let found = table(&work, file, contract);
+        let batches = found.batches.iter();
+        batches.flat_map(|batch| contract::columns::dense(batch, "age").0.to_vec()).collect()
+    };
+    let expected = |first: u64| (1..N_USERS).map(move |user| (first + user) as f32);
+    assert!(ages("features", &FEATURES).into_iter().eq(expected(20)));
+    assert!(ages("valid", &HOLDOUT).into_iter().eq(std::iter::once(99.0).chain(expected(60))));
+}
+
+#[test]
+fn times_are_dates_timestamps_text_and_days_from_an_origin() {
+    let purchases = purchases();
+    let work = workspace(&purchases);
+    assert_eq!(holdout(&work, &[]).code, 0);
+    let expected = histories(&work, "test", &HOLDOUT);
+    let mut views = vec![
+        ("cast(day as timestamp)", ""),
+        ("cast(day as varchar)", ""),
+        ("arrow_cast(day, 'Date64')", ""),
+        ("arrow_cast(day, 'Timestamp(Nanosecond, None)')", ""),
+        ("arrow_cast(day, 'Timestamp(Second, Some(\"UTC\"))')", ""),
+        ("arrow_cast(day, 'Timestamp(Millisecond, Some(\"+02:00\"))')", ""),
+        ("arrow_cast(day, 'Int32') - 19723", "2024-01-01"),
+    ];
+    for (time, origin) in views.drain(..) {
+        let sql = format!("select user_id, brand_id, events, {time} as at_time from purchases");
+        work.write("view.sql", &sql);
+        let source = match origin {
+            "" => "at_time".to_owned(),
+            origin => format!("{{column: at_time, origin: {origin}}}"),
+        };
+        let set = format!(
+            "data.interactions={{sql: {}, time: {source}}}",
+            work.dir.join("view.sql").display()
+        );
+        let said = holdout(&work, &[&set]);
+        assert_eq!(said.code, 0, "{time}: {}", said.stderr);
+        assert!(expected == histories(&work, "test", &HOLDOUT), "{time}");
+    }
+}
+
+#[test]
+fn mistakes_about_time_are_told() {
+    let work = workspace(&purchases());
+    let problem = |set: &str| {
+        let said = work.pipeline(&["check", "--set", set]);
+        assert_eq!(said.code, 2, "{set}: {}", said.stderr);
+        said.stderr
+    };
+    for (set, expected) in [
+        (
+            "holdout.test.as_of=2024-08-15",
+            "labels of `holdout.valid.as_of` 2024-08-01 end at 2024-08-31",
+        ),
+        ("holdout.valid.as_of=2024-07-15", "labels of `labels.as_of` 2024-07-01 end at 2024-07-31"),
+        ("labels.as_of=2024-02-30", "there is no day or time `2024-02-30`"),
+        ("labels.horizon=0d", "must be longer than 0"),
+        ("labels.horizon=null", "needs `labels.horizon`"),
+        ("labels.horizon=soon", "expected a string like `30d` or `6w`"),
+        ("labels=null", "`data.interactions.time` has no effect without `labels`"),
+        ("history.name=age", "`age` is a feature of users already"),
+        ("history.weights=[count, count]", "appears twice"),
+        ("holdout.by=users", "needs `by: time`"),
+        ("data.brands.time=day", "brands have no time"),
+    ] {
+        let found = problem(set);
+        assert!(found.contains(expected), "{set}: {found}");
+    }
+    let said = holdout(
+        &work,
+        &["labels.as_of=2025-01-05", "holdout.by=users", "holdout.valid=0.2", "holdout.test=0.2"],
+    );
+    assert_eq!(said.code, 5, "{}", said.stderr);
+    assert!(said.stderr.contains("none is at or after 2025-01-05"), "{}", said.stderr);
+}
+
+#[test]
+fn a_users_view_over_the_interactions_is_warned_of() {
+    let work = workspace(&purchases());
+    work.write("users.sql", "select user_id, count(*) as age from purchases group by user_id");
+    work.edit("pipeline.yaml", "users: {table: users}", "users: {sql: users.sql}");
+    let said = holdout(&work, &[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("reads the table `purchases`"), "{}", said.stderr);
+}

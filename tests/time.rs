@@ -6,7 +6,7 @@ mod workspace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{Date32Type, Int64Type};
 use contract::columns::{f32_lists, texts, u32_lists};
 use contract::ipc::{self, Table};
@@ -259,13 +259,14 @@ fn what_comes_after_the_date_of_the_test_changes_no_byte_of_what_is_trained_on()
                 "train_users" => contract::tables::TRAIN_USERS,
                 _ => contract::tables::TRAIN_INTERACTIONS,
             };
-            table(&work, file, &contract).batches
+            let columns = |batch: &RecordBatch| batch.columns().to_vec();
+            table(&work, file, &contract).batches.iter().map(columns).collect::<Vec<_>>()
         })
     };
     let (first_bytes, first) = (bytes(), rows());
     assert_eq!(holdout(&work, &[]).code, 0);
     assert!(first_bytes == bytes(), "the same bytes every time");
-    let mut as_of_test = histories(&work, "test", &HOLDOUT);
+    let as_of_test = histories(&work, "test", &HOLDOUT);
     write_purchases(&work, &changed(&purchases, day("2024-09-01"), 3));
     assert_eq!(holdout(&work, &[]).code, 0);
     let second = rows();
@@ -273,7 +274,6 @@ fn what_comes_after_the_date_of_the_test_changes_no_byte_of_what_is_trained_on()
         assert!(first[i] == second[i], "{file}");
     }
     assert!(as_of_test == histories(&work, "test", &HOLDOUT));
-    as_of_test.clear();
 }
 
 #[test]
@@ -370,16 +370,16 @@ fn times_are_dates_timestamps_text_and_days_from_an_origin() {
     let work = workspace(&purchases);
     assert_eq!(holdout(&work, &[]).code, 0);
     let expected = histories(&work, "test", &HOLDOUT);
-    let mut views = vec![
+    let views = [
         ("cast(day as timestamp)", ""),
         ("cast(day as varchar)", ""),
         ("arrow_cast(day, 'Date64')", ""),
         ("arrow_cast(day, 'Timestamp(Nanosecond, None)')", ""),
         ("arrow_cast(day, 'Timestamp(Second, Some(\"UTC\"))')", ""),
-        ("arrow_cast(day, 'Timestamp(Millisecond, Some(\"+02:00\"))')", ""),
+        ("arrow_cast(day, 'Timestamp(Millisecond, Some(\"+00:00\"))')", ""),
         ("arrow_cast(day, 'Int32') - 19723", "2024-01-01"),
     ];
-    for (time, origin) in views.drain(..) {
+    for (time, origin) in views {
         let sql = format!("select user_id, brand_id, events, {time} as at_time from purchases");
         work.write("view.sql", &sql);
         let source = match origin {

@@ -46,7 +46,10 @@ const MAX_SEED: u64 = i64::MAX as u64;
 pub const MAX_NAME: usize = 100;
 
 /// Names of other folders in `run_dir`, which no experiment may have.
-pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
+pub const RESERVED_NAMES: [&str; 3] = ["holdout", "report", BACKTEST_DIR];
+
+/// Folder in `run_dir` with the results of backtests, one folder a date.
+pub const BACKTEST_DIR: &str = "backtest";
 
 /// `pipeline.yaml` as written.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -1197,6 +1200,14 @@ impl Manifest {
             training
         };
         self.seeds.iter().enumerate().map(with_seed).collect()
+    }
+
+    /// The feature with the brands that a user had before: that of `history`, else the one that a
+    /// `persistence` model reads.
+    pub fn past_feature(&self) -> Option<&str> {
+        let of_history = self.history.as_ref().map(|history| &history.name);
+        let of_persistence = || self.experiments().find_map(|e| e.train.history.as_ref());
+        of_history.or_else(of_persistence).map(String::as_str)
     }
 
     /// How to read a table that a command line names: one of the manifest, else a path.

@@ -26,6 +26,7 @@ pub mod isotonic;
 pub mod lists;
 pub mod ranked_bins;
 pub mod ranking;
+mod repeated;
 pub mod seeds;
 mod tasks;
 pub mod thresholds;
@@ -51,6 +52,7 @@ pub use isotonic::Isotonic;
 pub use lists::{Lists, OwnedLists};
 pub use ranked_bins::{RankedBin, ranked_bins};
 pub use ranking::{ndcg_at, precision_at, recall_at};
+pub use repeated::Repeated;
 pub use seeds::SeedChanges;
 pub use thresholds::{
     Expected, Objective, average_precision, best_f1, counts_at, expected,

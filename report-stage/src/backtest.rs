@@ -135,9 +135,8 @@ fn read(args: &BacktestArgs, manifest: &Manifest, dir: &Path) -> anyhow::Result<
     };
     let dates: Vec<Tested> = args.as_of.iter().map(tested).collect::<anyhow::Result<_>>()?;
     let horizon = manifest.labels.as_ref().and_then(|labels| labels.horizon.as_ref());
-    let mean_of = |of: fn(&Tested) -> &Figures| {
-        Figures::mean(&dates.iter().map(of).collect::<Vec<_>>())
-    };
+    let mean_of =
+        |of: fn(&Tested) -> &Figures| Figures::mean(&dates.iter().map(of).collect::<Vec<_>>());
     let mean = Mean {
         figures: mean_of(|tested| &tested.figures),
         baseline: mean_of(|tested| &tested.baseline),

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 /// Every term and its meaning, in the order of the report.
-const DEFINITIONS: [(&str, &str); 40] = [
+const DEFINITIONS: [(&str, &str); 41] = [
     (
         "F1",
         "2·tp / (2·tp + fp + fn). Of the test users, tp have the brand and are predicted to have it, fp are predicted but do not have it, fn have it but are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
@@ -50,6 +50,10 @@ const DEFINITIONS: [(&str, &str); 40] = [
     (
         "P@k, R@k, nDCG@k",
         "Of a user's k most probable brands: P@k is the share that are labels, R@k the share of the user's labels that are among them, nDCG@k the discounted gain relative to the best possible order. Each is the mean over users with a label.",
+    ),
+    (
+        "repeat, new",
+        "A pair of a test user and a brand is a repeat if the user had the brand before, by the feature with past brands, and new otherwise. Item level of either counts only its pairs: per brand, then the mean over brands where it is defined; user level is the mean over users with a label of that kind.",
     ),
     (
         "MAP",

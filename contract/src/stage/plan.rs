@@ -388,6 +388,9 @@ impl Manifest {
 
     fn report_plan(&self) -> (Vec<Input>, Value) {
         let mut inputs = vec![self.holdout_file("brands")];
+        if self.past_feature().is_some() {
+            inputs.push(Input { is_optional: true, ..self.holdout_file("test") });
+        }
         for experiment in self.experiments() {
             let name = &experiment.name;
             for training in self.trainings(experiment) {

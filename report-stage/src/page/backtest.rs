@@ -20,7 +20,12 @@ pub fn lay_out(found: &Backtest) -> Page {
     let headline = if found.experiment == found.baseline {
         format!("`{}` at {n} dates", found.experiment)
     } else {
-        format!("`{}` against `{}` at {n} dates: {}", found.experiment, found.baseline, words(deltas.item_f1, "item F1"))
+        format!(
+            "`{}` against `{}` at {n} dates: {}",
+            found.experiment,
+            found.baseline,
+            words(deltas.item_f1, "item F1")
+        )
     };
     Page {
         title: format!("Backtest of `{}`", found.experiment),
@@ -45,7 +50,9 @@ pub fn lay_out(found: &Backtest) -> Page {
                         blocks: vec![
                             Block::Chart(levels(found, "Item macro F1", |f| f.item.macro_f1)),
                             Block::Chart(levels(found, "User F1", |f| f.user.f1)),
-                            Block::Chart(changes(found, "Change of item macro F1", |t| t.delta.item_f1)),
+                            Block::Chart(changes(found, "Change of item macro F1", |t| {
+                                t.delta.item_f1
+                            })),
                             Block::Chart(changes(found, "Change of user F1", |t| t.delta.user_f1)),
                         ],
                     },
@@ -72,8 +79,7 @@ fn levels(found: &Backtest, title: &str, of: fn(&Figures) -> Option<f64>) -> Cha
     let (ours, base) = (line(|date| &date.figures), line(|date| &date.baseline));
     let y = Scale::from_zero(ours.iter().chain(&base).map(|&(_, value)| value));
     let mut panel = panel(found, y);
-    for (class, name, line) in
-        [("base", &found.baseline, base), ("main", &found.experiment, ours)]
+    for (class, name, line) in [("base", &found.baseline, base), ("main", &found.experiment, ours)]
     {
         for &point in &line {
             panel.dot(class, point, format!("{name}: {}", format::metric(Some(point.1))));
@@ -82,7 +88,10 @@ fn levels(found: &Backtest, title: &str, of: fn(&Figures) -> Option<f64>) -> Cha
     }
     Chart {
         title: title.to_owned(),
-        description: format!("{title} of {} and {} at each date; the table has the numbers.", found.experiment, found.baseline),
+        description: format!(
+            "{title} of {} and {} at each date; the table has the numbers.",
+            found.experiment, found.baseline
+        ),
         keys: vec![
             Key::line("main", format!("`{}`", found.experiment)),
             Key::line("base", format!("`{}`", found.baseline)),
@@ -108,7 +117,10 @@ fn changes(found: &Backtest, title: &str, of: fn(&Tested) -> Change) -> Chart {
     }
     Chart {
         title: title.to_owned(),
-        description: format!("{title} from {} to {} at each date, with its interval over users.", found.baseline, found.experiment),
+        description: format!(
+            "{title} from {} to {} at each date, with its interval over users.",
+            found.baseline, found.experiment
+        ),
         ..Chart::of(panel)
     }
 }
@@ -122,9 +134,8 @@ fn panel(found: &Backtest, y: Scale) -> Panel {
     // Of many dates some are named, so that their names do not touch.
     let step = found.dates.len().div_ceil(4).max(1);
     let named = found.dates.iter().enumerate().step_by(step);
-    panel.x.ticks = named
-        .map(|(i, date)| Tick { at: panel.x(i as f64), text: date.as_of.clone() })
-        .collect();
+    panel.x.ticks =
+        named.map(|(i, date)| Tick { at: panel.x(i as f64), text: date.as_of.clone() }).collect();
     panel
 }
 
@@ -141,7 +152,8 @@ fn table(found: &Backtest) -> Table {
     let bounds: Vec<&String> = found.mean.figures.buckets.keys().collect();
     columns.extend(bounds.iter().map(|low| Column::number(format!("F1 ≥ {low}")).of("F1 bucket")));
     let number = |text: String| Cell::number(text, UNDEFINED);
-    let change = |change: Change| number(format::points(change.abs)).with(format::interval(change.ci95));
+    let change =
+        |change: Change| number(format::points(change.abs)).with(format::interval(change.ci95));
     let cells = |ours: &Figures, base: &Figures, deltas: crate::backtest::Deltas| {
         let mut cells = vec![
             number(format::metric(ours.item.macro_f1)),
@@ -153,7 +165,8 @@ fn table(found: &Backtest) -> Table {
         ];
         let both = ours.buckets.iter().zip(base.buckets.values());
         cells.extend(both.map(|((_, &n), &of_base)| {
-            number(format::maybe_count(n)).with(Some(format!("baseline {}", format::maybe_count(of_base))))
+            number(format::maybe_count(n))
+                .with(Some(format!("baseline {}", format::maybe_count(of_base))))
         }));
         cells
     };
@@ -168,7 +181,10 @@ fn table(found: &Backtest) -> Table {
     last.extend(cells(&mean.figures, &mean.baseline, mean.delta));
     rows.push(Row { class: Some(RowClass::Bound), cells: last });
     Table {
-        caption: format!("`{}` and the baseline `{}` at each date", found.experiment, found.baseline),
+        caption: format!(
+            "`{}` and the baseline `{}` at each date",
+            found.experiment, found.baseline
+        ),
         columns,
         rows,
     }

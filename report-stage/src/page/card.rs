@@ -13,7 +13,7 @@ use crate::page::view::{View, tone};
 use crate::report::Report;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Card {
     /// One sentence
     pub headline: String,

@@ -26,7 +26,7 @@ fn purchases() -> Vec<Purchase> {
     let purchase = |i: u64| {
         let [a, b, c] = [1, 2, 3].map(|draw| hash(hash(i) ^ draw));
         let user = a % N_USERS;
-        let brand = if b % 3 == 0 { c % N_BRANDS } else { (user + c % 2) % N_BRANDS };
+        let brand = if b.is_multiple_of(3) { c % N_BRANDS } else { (user + c % 2) % N_BRANDS };
         (user, brand, (hash(c) % 366) as i64, 1 + b % 3)
     };
     (0..1500).map(purchase).collect()
@@ -201,7 +201,7 @@ fn changed(purchases: &[Purchase], from: i64, seed: u64) -> Vec<Purchase> {
     let mut changed = Vec::new();
     for (i, &(user, brand, day, events)) in purchases.iter().enumerate() {
         let draw = hash(hash(seed) ^ i as u64);
-        if day < from || draw % 4 == 0 {
+        if day < from || draw.is_multiple_of(4) {
             changed.push((user, brand, day, events));
             continue;
         }
@@ -290,6 +290,97 @@ fn a_test_by_time_runs_to_the_report() {
     let counted = persistence["micro"]["precision"].as_f64().unwrap() * n_past as f64;
     assert!((counted - counted.round()).abs() < 1e-9, "{counted}");
     assert_eq!(report["experiments"][1]["status"], "ok");
+}
+
+/// The report splits the decisions by what the history of the test users says.
+#[test]
+fn the_report_shows_repeats_and_new_brands_apart() {
+    let work = workspace(&purchases());
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let report = work.report();
+    let (had, labels) = (histories(&work, "test", &HOLDOUT), labels(&work, "test"));
+    let is_repeat =
+        |user: i64, brand: &String| had[&(user, "2024-09-01".to_owned())].contains_key(brand);
+    let n_repeats: usize = labels
+        .iter()
+        .map(|(&user, brands)| brands.iter().filter(|brand| is_repeat(user, brand)).count())
+        .sum();
+    let n_labels: usize = labels.values().map(BTreeSet::len).sum();
+    for experiment in report["experiments"].as_array().unwrap() {
+        let (repeat, new) = (&experiment["repeat"], &experiment["new"]);
+        assert_eq!(repeat["n_labels"], n_repeats);
+        assert_eq!(new["n_labels"], n_labels - n_repeats);
+    }
+    // Persistence predicts every repeat and nothing else.
+    let persistence = &report["experiments"][0];
+    assert_eq!(persistence["repeat"]["micro"]["recall"], 1.0);
+    assert_eq!(persistence["new"]["n_predicted"], 0);
+    let csv = String::from_utf8(work.bytes("runs/report/per_brand.csv")).unwrap();
+    assert!(csv.lines().next().unwrap().contains("repeat_f1,new_precision"), "{csv}");
+    let html = String::from_utf8(work.bytes("runs/report/report.html")).unwrap();
+    assert!(html.contains("Users who had the brand before"));
+}
+
+#[test]
+fn a_backtest_moves_all_dates_and_puts_the_reports_together() {
+    let work = workspace(&purchases());
+    let said = work.pipeline(&["backtest", "net", "--as-of", "2024-10-01", "2024-08-15", "--json"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let dates: Vec<_> = found["dates"].as_array().unwrap().iter().map(|d| &d["as_of"]).collect();
+    assert_eq!(dates, ["2024-08-15", "2024-10-01"]);
+    let mean = |pointer: &str| {
+        let of = |date: &serde_json::Value| date.pointer(pointer).unwrap().as_f64().unwrap();
+        found["dates"].as_array().unwrap().iter().map(of).sum::<f64>() / 2.0
+    };
+    for pointer in ["/figures/item/macro_f1", "/baseline/user/f1", "/delta/item_f1/abs"] {
+        let of_mean = found["mean"].pointer(pointer).unwrap().as_f64().unwrap();
+        assert!((of_mean - mean(pointer)).abs() < 1e-12, "{pointer}");
+    }
+    // 62 and 31 days before the test's own date of 1 September.
+    let moved = "runs/backtest/2024-10-01/holdout/features.arrow";
+    let features = ipc::read(&work.dir.join(moved), &FEATURES).unwrap();
+    assert!(features.batches.iter().flat_map(keys).all(|(_, date)| date == "2024-07-31"));
+    let html = String::from_utf8(work.bytes("runs/backtest/net.html")).unwrap();
+    assert!(html.contains("Backtest of"), "{html}");
+    let again = work.pipeline(&["backtest", "net", "--as-of", "2024-08-15"]);
+    assert!(!again.stderr.contains(": running"), "{}", again.stderr);
+    let near = work.pipeline(&["backtest", "net", "--as-of", "2024-08-15", "2024-09-01"]);
+    assert_eq!(near.code, 2, "{}", near.stderr);
+    assert!(near.stderr.contains("end at 2024-09-14, after 2024-09-01"), "{}", near.stderr);
+}
+
+/// As of the test's date the histories are those of the test users, so the same brands are predicted.
+#[test]
+fn new_users_are_predicted_from_their_histories_as_of_a_date() {
+    let work = workspace(&purchases());
+    assert_eq!(work.pipeline(&["run"]).code, 0);
+    let predicted = |args: &[&str]| {
+        let args = [&["predict", "persistence", "--output", "p.csv"], args].concat();
+        let said = work.pipeline(&args);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        let text = String::from_utf8(work.bytes("p.csv")).unwrap();
+        let row = |line: &str| {
+            let mut fields = line.split(',').map(|field| field.trim_matches('"').to_owned());
+            (fields.next().unwrap().parse::<i64>().unwrap(), fields.next().unwrap())
+        };
+        text.lines().skip(1).map(row).collect::<BTreeSet<_>>()
+    };
+    let expected: BTreeSet<(i64, String)> = histories(&work, "test", &HOLDOUT)
+        .into_iter()
+        .flat_map(|((user, _), brands)| brands.into_keys().map(move |brand| (user, brand)))
+        .collect();
+    assert_eq!(predicted(&["--as-of", "2024-09-01"]), expected);
+    work.write("some.csv", "user_id,age\n3,30\n9000,31\n5,40\n");
+    let of_some: BTreeSet<_> =
+        expected.iter().filter(|(user, _)| [3, 5].contains(user)).cloned().collect();
+    assert_eq!(predicted(&["--as-of", "2024-09-01", "--users", "some.csv"]), of_some);
+    work.write("few.csv", "user_id,brand_id,day\n5,b1,2024-05-01\n5,b2,2025-05-01\n");
+    let args = ["--as-of", "2024-09-01", "--users", "some.csv", "--interactions", "few.csv"];
+    assert_eq!(predicted(&args), BTreeSet::from([(5, "b1".to_owned())]));
+    // Without a date all that has happened counts.
+    let all = predicted(&["--users", "some.csv"]);
+    assert!(all.is_superset(&of_some));
 }
 
 #[test]

@@ -357,6 +357,7 @@ pub enum UnknownIds {
 pub struct Holdout {
     /// Whether some users are held out, or all users are seen at later dates
     #[serde(skip_serializing_if = "HoldoutBy::is_users")]
+    #[schemars(extend("default" = "users"))]
     pub by: HoldoutBy,
     /// Column of users that holds `train`, `valid` or `test`. Default: users are drawn at random
     pub column: Option<String>,

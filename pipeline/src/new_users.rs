@@ -112,20 +112,13 @@ impl NewUsersArgs {
                         `history`";
             return Err(UsageError(what.to_owned()).into());
         }
+        let query = |sql: String| (vec!["--query".to_owned(), sql.clone()], sql);
         let (arguments, label) = match (&self.users, data.users) {
-            (Some(sql), _) if is_query(sql) => {
-                (vec!["--query".to_owned(), sql.clone()], sql.clone())
-            }
-            (Some(table), _) if history.is_some() => {
-                (vec!["--table".to_owned(), table.clone()], table.clone())
-            }
-            (Some(_), _) => return Ok(None),
-            (None, View::Sql(view)) => {
-                let sql = view.sql.display().to_string();
-                (vec!["--query".to_owned(), sql.clone()], sql)
-            }
-            (None, View::Table(view)) if history.is_some() => (Vec::new(), view.table),
-            (None, View::Table(_)) => return Ok(None),
+            (Some(sql), _) if is_query(sql) => query(sql.clone()),
+            (None, View::Sql(view)) => query(view.sql.display().to_string()),
+            _ if history.is_none() => return Ok(None),
+            (Some(table), _) => (vec!["--table".to_owned(), table.clone()], table.clone()),
+            (None, View::Table(view)) => (Vec::new(), view.table),
         };
         let options = [("--as-of", &self.as_of), ("--interactions", &self.interactions)];
         let given = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));

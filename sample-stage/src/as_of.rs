@@ -45,19 +45,17 @@ impl AsOf {
 
     /// The column.
     pub fn field(&self) -> Field {
-        let kind = match self.is_of_days {
-            true => DataType::Date32,
-            false => DataType::Timestamp(TimeUnit::Second, None),
-        };
-        Field::new(AS_OF, kind, false)
+        let timestamp = DataType::Timestamp(TimeUnit::Second, None);
+        Field::new(AS_OF, if self.is_of_days { DataType::Date32 } else { timestamp }, false)
     }
 
     /// So many rows of the column.
     pub fn column(&self, n: usize) -> ArrayRef {
         let seconds = self.moment.seconds();
-        match self.is_of_days {
-            true => Arc::new(Date32Array::from(vec![(seconds / DAY) as i32; n])),
-            false => Arc::new(TimestampSecondArray::from(vec![seconds; n])),
+        if self.is_of_days {
+            Arc::new(Date32Array::from(vec![(seconds / DAY) as i32; n]))
+        } else {
+            Arc::new(TimestampSecondArray::from(vec![seconds; n]))
         }
     }
 }

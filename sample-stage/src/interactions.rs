@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use contract::exit::DataError;
 use contract::ids::IdIndex;
 use contract::manifest::Data;
-use contract::manifest::time::{HistoryWeight, Moment};
+use contract::manifest::time::{DAY, DecayedCount, HistoryWeight, Moment, PlainWeight};
 use contract::warn_line;
 use contract::words::plural;
 use datafusion::arrow::array::AsArray as _;
@@ -121,10 +121,10 @@ impl Interactions {
         let exact = |amount: Expr| cast(sum(cast(amount, SUM)), DataType::Float64);
         let events = || self.events.clone();
         let number = |weight: &HistoryWeight| match weight {
-            HistoryWeight::Count => exact(events()),
-            HistoryWeight::SinceLast => min(days.clone()),
-            HistoryWeight::Decayed(half_life) => {
-                let half_lives = days.clone() / lit(half_life.seconds() as f64 / 86_400.0);
+            HistoryWeight::Plain(PlainWeight::Count) => exact(events()),
+            HistoryWeight::Plain(PlainWeight::SinceLast) => min(days.clone()),
+            HistoryWeight::Decayed(DecayedCount { decayed: half_life }) => {
+                let half_lives = days.clone() / lit(half_life.seconds() as f64 / DAY as f64);
                 exact(events() * power(lit(0.5), half_lives))
             }
         };
@@ -188,8 +188,7 @@ impl Range {
             )));
         }
         // The last day may have hours without an interaction.
-        let day = contract::manifest::time::DAY;
-        if let Some(end) = date.labels_end.filter(|&end| end >= self.last + 2 * day) {
+        if let Some(end) = date.labels_end.filter(|&end| end >= self.last + 2 * DAY) {
             let end = Moment::of_seconds(end);
             warn_line!(
                 "warning: interactions: the labels as of {as_of} are those until {end}, but the last \

@@ -8,7 +8,7 @@ use contract::columns::ListBuilder;
 use contract::exit::DataError;
 use contract::ids::{self, IdIndex};
 use contract::source_features::BrandPositions;
-use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use datafusion::arrow::array::{Array as _, ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::dataframe::DataFrame;
@@ -122,7 +122,8 @@ impl<'a> Past<'a> {
         let brands = self.brands.positions(batch.column(1)).map_err(bad_ids("brand_id"))?;
         let number = |i: usize| cast(batch.column(2 + i), &DataType::Float64);
         let numbers: Vec<ArrayRef> = (0..=self.n_weights).map(number).collect::<Result<_, _>>()?;
-        let numbers: Vec<_> = numbers.iter().map(|n| n.as_primitive::<Float64Type>()).collect();
+        let numbers: Vec<&Float64Array> =
+            numbers.iter().map(AsArray::as_primitive::<Float64Type>).collect();
         let mut decoded = Decoded::default();
         for (row, (user, brand)) in users.into_iter().zip(brands).enumerate() {
             let least = numbers[self.n_weights].value(row);

@@ -53,15 +53,14 @@ impl TimeColumn {
                 frame = frame.with_column(name, cast(ident(name), kind.clone()))?;
                 (kind, Some(ticks(TimeUnit::Microsecond)), 0)
             }
-            whole if whole.is_integer() => match source.origin() {
-                Some(origin) => (DataType::Int64, None, origin.seconds() / DAY),
-                None => {
-                    let what = format!(
+            whole if whole.is_integer() => {
+                let origin = source.origin().ok_or_else(|| {
+                    fail(format!(
                         "whole days; say which date day 0 is: `time: {{column: {name}, origin: 2024-01-01}}`"
-                    );
-                    return Err(fail(what).into());
-                }
-            },
+                    ))
+                })?;
+                (DataType::Int64, None, origin.seconds() / DAY)
+            }
             _ => {
                 let what = "expected a date, a timestamp, text such as `2024-07-01`, or whole days";
                 return Err(fail(what.to_owned()).into());

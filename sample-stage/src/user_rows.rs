@@ -6,7 +6,7 @@ use contract::ipc::{Error, Table};
 use contract::tables::FEATURES;
 use datafusion::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, UInt32Array};
 use datafusion::arrow::compute::{cast, filter};
-use datafusion::arrow::datatypes::{DataType, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::sync::Arc;
 
 use crate::as_of::AS_OF;
@@ -67,7 +67,7 @@ impl UserRows {
     ///
     /// A column that is missing or of another type.
     pub fn check_columns(&self, found: &Schema) -> Result<(), Unknown> {
-        let kind = |name: &str| found.field_with_name(name).ok().map(|field| field.data_type());
+        let kind = |name: &str| found.field_with_name(name).ok().map(Field::data_type);
         let of_ids = kind("user_id").filter(|found| **found != DataType::Null);
         if let (Some(found), Some(date)) = (of_ids, self.dates.first()) {
             date.index.check_type(found).map_err(Unknown::Ids)?;

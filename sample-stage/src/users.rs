@@ -11,7 +11,7 @@ use contract::cli::ManifestArgs;
 use contract::exit::UsageError;
 use contract::ids::IdIndex;
 use contract::ipc::Writer;
-use contract::manifest::time::{DAY, History, Moment, Span, TimeSource};
+use contract::manifest::time::{DAY, History, Moment, TimeSource};
 use contract::manifest::{Data, Manifest, SqlView, TableSource, TableView, View};
 use contract::scratch::Scratch;
 use contract::source_features::BrandPositions;
@@ -188,7 +188,7 @@ fn without(frame: DataFrame, history: &History) -> Result<DataFrame> {
             replaced.join("`, `")
         );
     }
-    Ok(frame.select(kept.iter().map(|name| ident(name)).collect::<Vec<_>>())?)
+    Ok(frame.select(kept.iter().map(ident).collect::<Vec<_>>())?)
 }
 
 /// A view of what is named on the command line: a query, a table of the manifest, or files.
@@ -243,19 +243,16 @@ impl Args {
         interactions: &Interactions,
     ) -> Result<Date> {
         let timeline = manifest.timeline().expect("a history needs `labels`");
-        let moment = match &self.as_of {
-            Some(text) => Moment::parse(text).ok_or_else(|| {
+        if let Some(text) = &self.as_of {
+            let moment = Moment::parse(text).ok_or_else(|| {
                 UsageError(format!("--as-of {text}: expected a day such as 2025-01-01"))
-            })?,
-            None => {
-                let range = interactions.range(raw).await?.expect("the interactions have a time");
-                let gap = manifest.labels.as_ref().map_or(0, |labels| Span::seconds(&labels.gap));
-                let next_day = (range.last.div_euclid(DAY) + 1) * DAY;
-                let moment = Moment::of_seconds(next_day + gap);
-                warn_line!("note: users are seen as of {moment}, after the last interaction");
-                moment
-            }
-        };
+            })?;
+            return Ok(Date::of(&timeline, &moment));
+        }
+        let range = interactions.range(raw).await?.expect("the interactions have a time");
+        let next_day = (range.last.div_euclid(DAY) + 1) * DAY;
+        let moment = Moment::of_seconds(next_day + timeline.gap);
+        warn_line!("note: users are seen as of {moment}, after the last interaction");
         Ok(Date::of(&timeline, &moment))
     }
 }

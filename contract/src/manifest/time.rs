@@ -231,8 +231,8 @@ pub enum LabelsOnly {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct History {
-    /// Name of the feature with the first of `weights`; one of another is NAME_count,
-    /// NAME_decayed_30d or NAME_since_last. They come after `data.features`
+    /// Name of the feature with the first of `weights`, such as `past`; the others are `past_count`,
+    /// `past_decayed_30d` and `past_since_last`. They come after `data.features`
     pub name: String,
     /// What is told of a user's interactions with a brand; each makes a feature
     #[serde(default = "counts")]
@@ -241,28 +241,44 @@ pub struct History {
 }
 
 fn counts() -> Vec<HistoryWeight> {
-    vec![HistoryWeight::Count]
+    vec![HistoryWeight::Plain(PlainWeight::Count)]
 }
 
 /// What is told of a user's interactions with a brand.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum HistoryWeight {
+    /// A number of its own
+    Plain(PlainWeight),
+    /// Like `count`, but the past fades
+    Decayed(DecayedCount),
+}
+
+/// A number without options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlainWeight {
     /// How often: the sum of `events`
     Count,
     /// Days from the last one to `as_of`
     SinceLast,
-    /// As `count`, but one that lies this long before `as_of` counts one half, and so on
-    Decayed(Span),
+}
+
+/// Like `count`, but the past fades.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecayedCount {
+    /// An event that lies this long before `as_of` counts one half, twice as long a quarter
+    pub decayed: Span,
 }
 
 impl History {
     /// The features' names, in the order of the weights.
     pub fn names(&self) -> Vec<String> {
         let suffix = |weight: &HistoryWeight| match weight {
-            HistoryWeight::Count => "count".to_owned(),
-            HistoryWeight::SinceLast => "since_last".to_owned(),
-            HistoryWeight::Decayed(half_life) => format!("decayed_{half_life}"),
+            HistoryWeight::Plain(PlainWeight::Count) => "count".to_owned(),
+            HistoryWeight::Plain(PlainWeight::SinceLast) => "since_last".to_owned(),
+            HistoryWeight::Decayed(DecayedCount { decayed }) => format!("decayed_{decayed}"),
         };
         let name = |(i, weight): (usize, &HistoryWeight)| match i {
             0 => self.name.clone(),
@@ -293,6 +309,7 @@ pub enum HoldoutBy {
 }
 
 impl HoldoutBy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn is_users(&self) -> bool {
         *self == Self::Users
     }
@@ -372,12 +389,12 @@ mod tests {
 
     #[test]
     fn the_first_weight_has_the_name_of_the_history() {
-        let half_life = HistoryWeight::Decayed(Span("30d".to_owned()));
-        let weights = vec![half_life.clone(), HistoryWeight::Count, HistoryWeight::SinceLast];
-        let history = History { name: "past".into(), weights };
-        assert_eq!(history.names(), ["past", "past_count", "past_since_last"]);
-        let history =
-            History { name: "past".into(), weights: vec![HistoryWeight::Count, half_life] };
-        assert_eq!(history.names(), ["past", "past_decayed_30d"]);
+        let names = |weights: &str| {
+            let weights = serde_json::from_str(weights).unwrap();
+            History { name: "past".into(), weights }.names()
+        };
+        let fading_first = r#"[{"decayed": "30d"}, "count", "since_last"]"#;
+        assert_eq!(names(fading_first), ["past", "past_count", "past_since_last"]);
+        assert_eq!(names(r#"["count", {"decayed": "30d"}]"#), ["past", "past_decayed_30d"]);
     }
 }

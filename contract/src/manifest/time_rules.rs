@@ -10,6 +10,10 @@ const TAKEN: [&str; 3] = ["user_id", "brands", "as_of"];
 
 impl Loader {
     /// Checks `labels` alone.
+    #[expect(
+        clippy::option_option,
+        reason = "none if there is a mistake, some of none if it is not written"
+    )]
     pub(super) fn labels(&mut self) -> Option<Option<Labels>> {
         let labels: Option<Labels> = self.sound_or_default(&["labels"])?;
         let Some(found) = &labels else { return Some(None) };
@@ -34,6 +38,10 @@ impl Loader {
     }
 
     /// Checks `history` alone.
+    #[expect(
+        clippy::option_option,
+        reason = "none if there is a mistake, some of none if it is not written"
+    )]
     pub(super) fn history(&mut self) -> Option<Option<History>> {
         let history: Option<History> = self.sound_or_default(&["history"])?;
         if let Some(History { weights, .. }) = &history {

@@ -111,7 +111,7 @@ fn changes(found: &Backtest, title: &str, of: fn(&Tested) -> Change) -> Chart {
         let x = i as f64;
         let text = words(*change, "change");
         if let Some([low, high]) = change.ci95 {
-            panel.stroke("main", &[(x, low), (x, high)], Some(text.clone()));
+            panel.named_line("main", [(x, low), (x, high)], &text);
         }
         panel.dot("main", (x, abs), text);
     }

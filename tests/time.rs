@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{Date32Type, Int64Type};
-use contract::columns::{f32_lists, texts, u32_lists};
+use contract::columns::{f32_lists, texts, u32_lists, u32s};
 use contract::ipc::{self, Table};
 use contract::manifest::time::Moment;
 use contract::splitmix::hash;
-use contract::tables::{BRANDS, Contract, FEATURES, HOLDOUT};
+use contract::tables::{BRANDS, Contract, EXAMPLES, FEATURES, HOLDOUT, TRAIN_INTERACTIONS};
 use workspace::Workspace;
 
 const N_USERS: u64 = 40;
@@ -411,6 +411,80 @@ fn several_dates_of_training_give_an_example_for_each_user_and_date() {
     let said = work.pipeline(&["run", "net", "--set", "sample.sql=undated.sql"]);
     assert_eq!(said.code, 1, "{}", said.stderr);
     assert!(said.stderr.contains("column `as_of` is missing"), "{}", said.stderr);
+}
+
+#[test]
+fn valid_users_may_be_drawn_at_the_last_date_of_training() {
+    let work = workspace(&purchases());
+    let sets = ["labels.as_of=[2024-06-01, 2024-07-01]", "holdout.valid=0.25"];
+    let said = holdout(&work, &sets);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let users = |file: &str, contract: &Contract| -> Vec<(i64, String)> {
+        table(&work, file, contract).batches.iter().flat_map(keys).collect()
+    };
+    let (train, valid) = (users("features", &FEATURES), users("valid", &HOLDOUT));
+    assert_eq!((train.len(), valid.len()), (2 * 30, 10));
+    assert!(valid.iter().all(|(_, date)| date == "2024-07-01"));
+    let held_out: BTreeSet<i64> = valid.iter().map(|&(user, _)| user).collect();
+    assert!(train.iter().all(|(user, _)| !held_out.contains(user)), "at no date");
+    assert_eq!(users("test", &HOLDOUT).len(), N_USERS as usize);
+}
+
+#[test]
+fn a_date_may_have_a_time_of_day() {
+    let work = workspace(&purchases());
+    let as_of = "labels.as_of=2024-07-01T12:00:00";
+    let said = holdout(&work, &[as_of, "holdout.valid.as_of=2024-08-02"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let features = table(&work, "features", &FEATURES);
+    let kind = features.schema.field_with_name("as_of").unwrap().data_type().to_string();
+    assert!(kind.starts_with("Timestamp"), "{kind}");
+    // Purchases of the day itself, which stand for its midnight, are known at noon.
+    let known = |as_of: i64| {
+        purchases().iter().filter(|p| p.2 < as_of).map(|p| (p.0, p.1)).collect::<BTreeSet<_>>()
+    };
+    let lists = features
+        .batches
+        .iter()
+        .map(|batch| u32_lists(batch, "past").iter().map(<[u32]>::len).sum::<usize>());
+    assert_eq!(lists.sum::<usize>(), known(day("2024-07-01") + 1).len());
+}
+
+/// What an example shows are labels of its own user at its own date.
+#[test]
+fn every_shipped_query_draws_users_at_their_dates() {
+    let work = workspace(&purchases());
+    work.edit("pipeline.yaml", "as_of: 2024-07-01", "as_of: [2024-05-01, 2024-07-01]");
+    assert_eq!(holdout(&work, &[]).code, 0);
+    let mut labels: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for batch in table(&work, "train_interactions", &TRAIN_INTERACTIONS).batches {
+        for (user, brand) in u32s(&batch, "user_row").iter().zip(u32s(&batch, "brand_idx")) {
+            labels.entry(*user).or_default().insert(*brand);
+        }
+    }
+    let queries = workspace::root().join("sample-stage/sql");
+    for query in std::fs::read_dir(queries).unwrap().map(|entry| entry.unwrap().path()) {
+        let set = format!("sample.sql={}", query.display());
+        let said = work.run("sample-stage", &["sample", "--experiment", "net", "--set", &set]);
+        assert_eq!(said.code, 0, "{}: {}", query.display(), said.stderr);
+        let path = work.dir.join("runs/net/sample/examples.arrow");
+        let examples = ipc::read(&path, &EXAMPLES).unwrap();
+        let mut users = BTreeSet::new();
+        for batch in &examples.batches {
+            for (row, user) in u32s(batch, "user_row").iter().enumerate() {
+                users.insert(*user);
+                let shown = u32_lists(batch, "brands").get(row);
+                let known = labels.get(user);
+                let is_label = |brand: &u32| known.is_some_and(|known| known.contains(brand));
+                assert!(shown.iter().all(is_label), "{}, row {user}", query.display());
+            }
+        }
+        // Both dates are drawn from.
+        let n_users = N_USERS as u32;
+        assert!(
+            users.iter().any(|&user| user < n_users) && users.iter().any(|&user| user >= n_users)
+        );
+    }
 }
 
 #[test]

@@ -36,7 +36,10 @@ const DEFINITIONS: [(&str, &str); 41] = [
         "A brand is better or worse if the central 95% of its own change of F1 over the draws lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
     ),
     ("support", "Test users who have the brand."),
-    ("volume", "Distinct training users who have the brand, before sampling."),
+    (
+        "volume",
+        "Distinct training users who have the brand, before sampling; with several dates of training a user counts once for each.",
+    ),
     (
         "head, torso, tail",
         "Tiers of brands by volume. The head is as many of the largest brands as it takes to hold a given share of the training labels; the tail is as many of the smallest brands as hold at most a given share; the torso is what lies between.",

@@ -65,11 +65,7 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     if let Some(message) = left_out.message() {
         warn_line!("warning: interactions: {message}");
     }
-    for snapshot in &mut snapshots {
-        let labels = std::mem::take(&mut snapshot.labels).into_iter();
-        let of_kept = |label: Label| Some(Label { brand: kept[label.brand as usize]?, ..label });
-        snapshot.labels = labels.filter_map(of_kept).collect();
-    }
+    snapshots.iter_mut().for_each(|snapshot| keep_labels(snapshot, &kept));
     let without = brands::brands_without(brands_of(&snapshots), order.len());
     if without[0] == order.len() {
         warn_line!(
@@ -95,6 +91,13 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     let positions = &source.positions;
     user_files::write(&raw, &mut stage, manifest, &interactions, snapshots, positions).await?;
     Ok(stage.done(summary)?)
+}
+
+/// Leaves out labels of brands that are not kept, and numbers the others' brands by `brand_idx`.
+fn keep_labels(snapshot: &mut Snapshot, kept: &[Option<u32>]) {
+    let labels = std::mem::take(&mut snapshot.labels).into_iter();
+    let of_kept = |label: Label| Some(Label { brand: kept[label.brand as usize]?, ..label });
+    snapshot.labels = labels.filter_map(of_kept).collect();
 }
 
 /// Brand and split of every label.

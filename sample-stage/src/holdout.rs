@@ -65,7 +65,9 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
     if let Some(message) = left_out.message() {
         warn_line!("warning: interactions: {message}");
     }
-    snapshots.iter_mut().for_each(|snapshot| keep_labels(snapshot, &kept));
+    for snapshot in &mut snapshots {
+        keep_labels(snapshot, &kept);
+    }
     let without = brands::brands_without(brands_of(&snapshots), order.len());
     if without[0] == order.len() {
         warn_line!(

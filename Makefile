@@ -89,6 +89,7 @@ schemas: build ## Write docs/schemas, the schemas of all JSON, and docs/MANIFEST
 	mkdir -p docs/schemas
 	for name in $(SCHEMAS); do $(BIN)/pipeline schema $$name > docs/schemas/$$name.json; done
 	$(BIN)/report-stage schema > docs/schemas/report.json
+	$(BIN)/report-stage backtest-schema > docs/schemas/backtest.json
 	$(BIN)/pipeline schema --format markdown > docs/MANIFEST.md
 
 check: build ## What CI runs: format, lints, documentation, tests

@@ -28,6 +28,7 @@ pub mod jackknife;
 pub mod lists;
 pub mod ranked_bins;
 pub mod ranking;
+mod repeated;
 pub mod seeds;
 mod tasks;
 pub mod thresholds;
@@ -53,6 +54,7 @@ pub use jackknife::Jackknife;
 pub use lists::{Lists, OwnedLists};
 pub use ranked_bins::{RankedBin, ranked_bins};
 pub use ranking::{ndcg_at, precision_at, recall_at};
+pub use repeated::Repeated;
 pub use seeds::{Resampling, SeedChanges};
 pub use thresholds::{
     Expected, Objective, average_precision, best_f1, counts_at, expected,

@@ -19,10 +19,12 @@ mod compare; // changes against the baseline, and their intervals
 mod evaluate; // decisions in, figures out
 mod figures; // the figures of one experiment
 mod precision_recall; // tiers: precision against recall, thresholds
+mod repeats; // brands that users had before, and others, apart
 mod verdict; // what intervals say
 
 // The report as one value
 mod answer; // which experiments are better
+mod backtest; // the reports of several dates
 mod definitions; // what each term means
 mod experiment; // one experiment
 mod fairness; // what else may explain a change
@@ -80,8 +82,15 @@ enum Command {
     /// Reads the decisions of both and prints the settings and figures that differ, with paired
     /// bootstrap intervals. Writes nothing.
     Compare(CompareArgs),
+    /// Put the reports of several dates together
+    ///
+    /// Reads `run_dir/backtest/DATE/report/report.json` of each date, which `pipeline backtest` leaves;
+    /// writes a page and JSON beside them and prints the figures of each date and their mean.
+    Backtest(backtest::BacktestArgs),
     /// Print the JSON Schema (draft 7) of report.json and of `compare --json`
     Schema,
+    /// Print the JSON Schema (draft 7) of `backtest --json`
+    BacktestSchema,
 }
 
 #[derive(ClapArgs)]
@@ -101,6 +110,10 @@ fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
+        Some(Command::Backtest(args)) => backtest::run(args),
+        Some(Command::BacktestSchema) => {
+            Ok(format!("{:#}", contract::schema::<backtest::Backtest>()))
+        }
         Some(Command::Schema) => Ok(format!("{:#}", contract::schema::<report::Report>())),
         None => write_report(&args.manifest),
     })

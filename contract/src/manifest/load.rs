@@ -400,18 +400,28 @@ impl Loader {
         let data = self.data();
         let baseline = self.baseline(&names);
         let holdout = self.holdout();
+        let labels = self.labels();
+        let history = self.history();
         let report = self.report();
         self.also_against(&names, report.as_ref());
         let seeds = self.seeds();
         self.check_names(&names, run_dir.as_deref());
-        let known = self.features();
+        let features = self.features();
+        let known = self.known_features(features.as_deref(), history.as_ref());
+        if let (Some(data), Some(holdout), Some(labels), Some(history)) =
+            (&data, &holdout, &labels, &history)
+        {
+            self.check_time(data, holdout, labels.as_ref(), history.as_ref());
+        }
         let experiments: Vec<_> =
             names.iter().filter_map(|name| self.experiment(name, known.as_deref())).collect();
         Some(Manifest {
             path: path.to_path_buf(),
             run_dir: run_dir?,
-            data: Data { features: known?, ..data? },
+            data: Data { features: features?, ..data? },
             holdout: holdout?,
+            labels: labels?,
+            history: history?,
             report: report?,
             seeds: seeds?,
             baseline: baseline?,
@@ -585,6 +595,10 @@ impl Loader {
             }
             seen.push(column);
             features.push(feature);
+        }
+        if n_features == 0 && self.at(&["history"]).is_none() {
+            let message = "`data.features`: must have at least 1 item, got 0".to_owned();
+            self.problem(&path_of(&["data", "features"]), false, message);
         }
         (features.len() == n_features).then_some(features)
     }

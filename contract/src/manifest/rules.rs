@@ -59,8 +59,10 @@ impl Loader {
         let path = path_of(&["holdout"]);
         let value = self.at(&path).cloned().unwrap_or_default();
         let holdout: Holdout = self.settings(std::slice::from_ref(&path), value)?;
-        let Holdout { column, valid, test, .. } = &holdout;
-        for (key, amount) in [("valid", *valid), ("test", *test)] {
+        let column = &holdout.column;
+        let amounts = [("valid", holdout.valid.users()), ("test", holdout.test.users())];
+        for (key, amount) in amounts {
+            let Some(amount) = amount else { continue };
             let is_fraction = amount < 1.0;
             let is_count = amount >= 2.0 && amount.fract() == 0.0;
             if !is_fraction && !is_count {
@@ -71,7 +73,12 @@ impl Loader {
                 self.problem(&path_of(&["holdout", key]), false, message);
             }
         }
-        if column.is_none() && *valid < 1.0 && *test < 1.0 && valid + test >= 1.0 {
+        if let [(_, Some(valid)), (_, Some(test))] = amounts
+            && column.is_none()
+            && valid < 1.0
+            && test < 1.0
+            && valid + test >= 1.0
+        {
             let message = format!(
                 "`holdout`: valid {valid} and test {test} leave no user to train on; their sum must be below 1"
             );

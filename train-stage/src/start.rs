@@ -3,7 +3,7 @@
 use contract::features::Feature;
 use contract::manifest::Loss;
 use model::mlp::Layer;
-use model::own_history::{self, N_OWN_TERMS, N_TERMS, OwnHistory};
+use model::own_history::{self, Channel, N_OWN_TERMS};
 use model::sigmoid::{logit, parts};
 use model::{Mlp, prior_logits};
 use ndarray::{Array1, Array2, Axis};
@@ -39,10 +39,10 @@ pub(crate) fn start(task: &Task) -> Result<State, Error> {
         (Array1::zeros(n_dense), Array1::ones(n_dense))
     };
     let prior = prior_logits(volumes, *n_users);
-    let own_history = match &p.own_history {
-        Some(name) => Some(own_history_start(name, features, &batch, &prior)?),
-        None => None,
-    };
+    let channels = p.own_history.iter().flat_map(|history| history.names()).enumerate();
+    let own_history = channels
+        .map(|(i, name)| channel_start(name, i == 0, features, &batch, &prior))
+        .collect::<Result<_, _>>()?;
     // A logit-adjusted loss adds the rest of the prior to the logits.
     let bias_share = if let Loss::LogitAdjusted { tau } = p.loss { 1.0 - tau } else { 1.0 };
     let widths: Vec<usize> = p.hidden.iter().map(|width| width.0).chain([prior.len()]).collect();
@@ -113,17 +113,18 @@ fn first_weights(
     (bags, layers)
 }
 
-/// The weights of a user's own history, all zero but one.
+/// The weights of a channel of a user's own history, all zero but one.
 ///
-/// The common weight of having had a brand starts at how much more often, in logits, users have a
-/// brand of their history than its prevalence says. The common function bends where half and nine
-/// tenths of the weights lie below.
-fn own_history_start(
+/// The common weight of having had a brand starts, in the first channel, at how much more often, in
+/// logits, users have a brand of their history than its prevalence says. The common function bends
+/// where half and nine tenths of the weights lie below.
+fn channel_start(
     name: &str,
+    is_first: bool,
     features: &[Feature],
     batch: &ExampleBatch,
     prior: &Array1<f32>,
-) -> Result<OwnHistory, Error> {
+) -> Result<Channel, Error> {
     let bag = own_history::position(features, name).ok_or_else(|| {
         Error::Data(format!("`own_history`: no list of ids `{name}` among the features"))
     })?;
@@ -144,10 +145,12 @@ fn own_history_start(
             n_labels += f64::from(u8::from(labels.brands.binary_search(&brand).is_ok()));
         }
     }
-    let mut common = Array1::zeros(N_TERMS);
-    common[0] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
-    let knots = [quantile(50), quantile(90)];
-    Ok(OwnHistory { bag, knots, own: Array2::zeros((n_brands, N_OWN_TERMS)), common })
+    let knots = vec![quantile(50), quantile(90)];
+    let mut common = Array1::zeros(2 + knots.len());
+    if is_first {
+        common[0] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
+    }
+    Ok(Channel { bag, knots, own: Array2::zeros((n_brands, N_OWN_TERMS)), common })
 }
 
 /// Mean and inverse standard deviation of each column; a column that hardly varies is only

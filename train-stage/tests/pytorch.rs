@@ -108,7 +108,7 @@ impl Parameters {
                 Layer { weights: weights(&self.weights_1), bias: vector(&self.bias_1) },
                 Layer { weights: weights(&self.weights_2), bias: vector(&self.bias_2) },
             ],
-            own_history: None,
+            own_history: Vec::new(),
         }
     }
 }

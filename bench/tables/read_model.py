@@ -92,7 +92,9 @@ class Model:
         for user, (brands, factors) in enumerate(self.bags(users, list_number)):
             t = np.log1p(np.maximum(factors, 0))
             terms = np.stack([np.ones_like(t), t, *(np.maximum(t - knot, 0) for knot in knots)])
-            logits[user, brands] += common @ terms + (own[brands].T * terms[:2]).sum(axis=0)
+            n_own = own.shape[1]
+            terms = terms[2 - n_own :]  # without a level, the first term is t
+            logits[user, brands] += common @ terms + (own[brands].T * terms[:n_own]).sum(axis=0)
 
     def prior_logits(self, users):
         prior = self.arrays["prior"]

@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use crate::mlp::{Layer, Mlp};
-use crate::own_history::{Channel, N_OWN_TERMS};
+use crate::own_history::Channel;
 use crate::{Kind, Model, Persistence, Popularity};
 
 /// Metadata key of a [`Description`] as JSON.
@@ -401,7 +401,8 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
 }
 
 fn check_channel(mlp: &Mlp, name: &str, channel: &Channel) -> Result<(), String> {
-    let expected = (mlp.n_brands(), N_OWN_TERMS, channel.n_terms());
+    let n_own = if channel.has_level() { 2 } else { 1 };
+    let expected = (mlp.n_brands(), n_own, channel.n_terms());
     let (n_brands, n_own) = channel.own.dim();
     let found = (n_brands, n_own, channel.common.len());
     if found != expected {
@@ -459,8 +460,8 @@ pub(crate) mod tests {
                     Channel {
                         bag: 0,
                         knots: vec![0.25],
-                        own: Array2::from_shape_fn((3, 2), |(i, t)| (100 + 10 * i + t) as f32),
-                        common: array![5.0, 6.0, 7.0],
+                        own: Array2::from_shape_fn((3, 1), |(i, _)| (100 + 10 * i) as f32),
+                        common: array![5.0, 6.0],
                     },
                 ],
             }),

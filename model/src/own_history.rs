@@ -6,40 +6,43 @@ use ndarray::{Array1, Array2, ArrayViewMut2, Axis};
 
 use crate::inputs::Bags;
 
-/// The first of a channel's terms, for which each brand has its own weights.
-pub const N_OWN_TERMS: usize = 2;
-
 /// One channel of a user's history, such as how often, how lately or how long ago the user had each
 /// brand, and what it adds to a brand's logit: `Σ_t (common[t] + own[brand, t])·term_t`.
 ///
 /// The common weights are a learned function of the weight in the history, shared by all brands. A
-/// brand's own weights say how it differs; training starts them at zero. Channels add up.
+/// brand's own weights say how it differs. Channels add up, so only the first has a level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
     /// Position of the channel's list among the sparse features
     pub bag: usize,
     /// Values of `ln(1 + weight)` at which the common function bends
     pub knots: Vec<f32>,
-    /// `(n_brands, N_OWN_TERMS)`
+    /// `(n_brands, n_own)`: the first terms, 2 with a level and 1 without
     pub own: Array2<f32>,
     /// `(n_terms,)`
     pub common: Array1<f32>,
 }
 
 impl Channel {
-    /// The terms of a weight `w` in the history, such as a number of events: `1`, `x = ln(1 + w)`,
-    /// and how far `x` is beyond each knot.
+    /// The terms of a weight `w` in the history, such as a number of events: `1` if the channel has a
+    /// level, `x = ln(1 + w)`, and how far `x` is beyond each knot.
     ///
     /// Their weighted sum is piecewise linear in `x`, as a brand bought once differs from a brand
     /// bought weekly.
     pub fn terms(&self, weight: f32) -> impl Iterator<Item = f32> {
         let x = weight.max(0.0).ln_1p();
-        [1.0, x].into_iter().chain(self.knots.iter().map(move |knot| (x - knot).max(0.0)))
+        let level = self.has_level().then_some(1.0);
+        level.into_iter().chain([x]).chain(self.knots.iter().map(move |knot| (x - knot).max(0.0)))
+    }
+
+    /// Whether being in the list adds something whatever the weight.
+    pub fn has_level(&self) -> bool {
+        self.own.ncols() > 1
     }
 
     /// Number of terms.
     pub fn n_terms(&self) -> usize {
-        2 + self.knots.len()
+        usize::from(self.has_level()) + 1 + self.knots.len()
     }
 
     /// Number of brands.

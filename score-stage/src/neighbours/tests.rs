@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Field};
 use contract::columns::ListBuilder;
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::{self, Table, Writer};
+use contract::manifest::IdSpace;
 use contract::tables::{FEATURES, MEMORY};
 use model::mlp::Layer;
-use model::{Batch, Kind, Mlp, Popularity};
+use model::{Bags, Batch, Kind, Mlp, Popularity};
 use ndarray::{Array, array};
 
 use super::*;
@@ -141,6 +142,47 @@ fn neighbours_are_the_same_when_read_again() {
         let err = refused(&network_of(Array2::eye(2), Array2::zeros((2, 3))));
         assert!(err.to_string().contains("made for another model"), "{err}");
     });
+}
+
+/// Users 0 and 1 had brand 0, which two of four had, user 2 brand 1; user 3 nothing. A user who had
+/// brand 0 has the labels of users 0 and 1, one without a history those of all.
+#[test]
+fn neighbours_by_history_had_the_same_brands() {
+    let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands };
+    let mut model = network_of(Array2::zeros((0, 2)), Array2::zeros((2, 3)));
+    let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
+    mlp.features = vec![Feature { name: "past".into(), kind }];
+    (mlp.offsets, mlp.scales) = (Array::zeros(0), Array::zeros(0));
+    mlp.bags = vec![Array2::zeros((3, 2))];
+    let dir = tempfile::tempdir().unwrap();
+    let mut past = ListBuilder::<u32>::default();
+    [&[0][..], &[0], &[1], &[]].into_iter().for_each(|brands| past.push(brands));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4));
+    let mut fields = vec![Field::new("user_id", DataType::Int64, false)];
+    fields.extend(mlp.features[0].fields());
+    let path = dir.path().join("users.arrow");
+    let mut writer = Writer::create(&path, &FEATURES, fields, HashMap::new()).unwrap();
+    writer.write(vec![ids, past.finish()]).unwrap();
+    writer.finish().unwrap().commit().unwrap();
+    let table = ipc::read(&path, &FEATURES).unwrap();
+    let inputs = model.inputs(&table).unwrap();
+    let labels: [&[u32]; 4] = [&[0, 1], &[1], &[2], &[]];
+    let users = KnownUsers { inputs: &inputs, rows: (0..4).zip(labels).collect() };
+    let params = Params { by: Some("past".to_owned()), neighbours: 2, ..Params::default() };
+    let neighbours = Neighbours::build(&model, &[users], params.clone()).unwrap();
+
+    let bags = Bags { offsets: vec![0, 1, 1], ids: vec![0], weights: vec![3.0] };
+    let batch = Batch { dense: Array2::zeros((2, 0)), bags: vec![bags] };
+    let asking = Seen { batch: &batch, hidden: None };
+    let means = neighbours.label_means(asking);
+    assert_eq!(means, array![[0.5, 1.0, 0.0], [0.25, 0.5, 0.25]]);
+
+    let table = written(neighbours.metadata(), neighbours.to_columns());
+    let again = Neighbours::from_table(&table, &model).unwrap();
+    assert_eq!(again.label_means(asking), means);
+    let other = Neighbours::build(&model, &[], Params { by: Some("x".to_owned()), ..params });
+    let err = other.err().unwrap().to_string();
+    assert_eq!(err, "`score.memory.by`: the model reads no list of brands `x`");
 }
 
 /// A hidden layer of width 0 makes vectors without a dimension.

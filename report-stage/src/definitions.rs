@@ -25,7 +25,7 @@ const DEFINITIONS: [(&str, &str); 40] = [
     ("micro F1", "F1 of the counts summed over all brands."),
     (
         "change",
-        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The 95% interval covers other test users, by paired bootstrap draws, and other seeds of training, by how much the change differs between the seeds; with one seed it covers other users only. In a draw without any user of a tier or volume band, the change there counts as 0.",
+        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The 95% interval covers other test users, by the jackknife (how the change differs if one user after another is left out; for F1 buckets, paired bootstrap draws), and other seeds of training, by how much the change differs between the seeds; with one seed it covers other users only.",
     ),
     (
         "seeds",
@@ -33,7 +33,7 @@ const DEFINITIONS: [(&str, &str); 40] = [
     ),
     (
         "brands better, worse",
-        "A brand is better or worse if the central 95% of its own change of F1 over the draws lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
+        "A brand is better or worse if the central 95% of its own change of F1 over bootstrap draws of the test users lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
     ),
     ("support", "Test users who have the brand."),
     ("volume", "Distinct training users who have the brand, before sampling."),

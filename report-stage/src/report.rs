@@ -4,6 +4,7 @@ use contract::Manifest;
 use contract::brands::ByTier;
 use contract::statistics::LeftOut;
 use indexmap::IndexMap;
+use metrics::MAX_DRAWS;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub struct Report {
     pub version: u32,
     /// Name of the experiment that all others are compared with
     pub baseline: String,
+    /// Names of other experiments that all are compared with
+    pub also_against: Vec<String>,
     /// Predicted brands
     pub n_brands: u64,
     /// Users that the figures are measured on
@@ -89,7 +92,7 @@ pub struct TopBrand {
 /// How changes were judged.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Method {
-    /// Resamples of the test users
+    /// Resamples of the test users, for F1 buckets and single brands
     pub bootstrap_draws: usize,
     /// Seed of the resamples
     pub seed: u64,
@@ -138,12 +141,15 @@ pub fn assemble(
         trials.iter().map(|trial| judge.experiment(trial)).collect();
     add_fairness(&mut experiments, &manifest.baseline);
     let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
+    let n_comparisons =
+        n_compared + experiments.iter().map(|experiment| experiment.against.len()).sum::<usize>();
     let n_bands = volume_bands(&brands.list).len();
     let answer = answer::answer(&experiments, &manifest.baseline, nothing.as_deref());
     let best_known = || highest(&experiments, &manifest.baseline).filter(|_| nothing.is_none());
     Report {
         version: VERSION,
         baseline: manifest.baseline.clone(),
+        also_against: also_against(manifest, &experiments),
         n_brands: brands.list.len() as u64,
         n_test_users: test.n_users,
         n_valid_users: trials.iter().find_map(|trial| trial.scored.as_ref()?.n_valid_users),
@@ -155,28 +161,28 @@ pub fn assemble(
         }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
-        notes: notes(
-            &experiments,
-            &manifest.baseline,
-            nothing.as_deref(),
-            brands,
-            test,
-            &provenance.stages,
-        ),
+        notes: notes(&experiments, manifest, nothing.as_deref(), brands, test, &provenance.stages),
         left_out: brands.left_out.clone(),
         answer,
         method: Method {
-            bootstrap_draws: manifest.report.bootstrap_draws,
+            bootstrap_draws: manifest.report.bootstrap_draws.min(MAX_DRAWS),
             seed: manifest.report.seed,
             seeds: manifest.seeds.clone(),
             level: compare::LEVEL,
             n_compared,
-            n_intervals: compare::n_intervals(n_bands) * n_compared,
+            n_intervals: compare::n_intervals(n_bands, manifest.report.f1_buckets.len())
+                * n_comparisons,
         },
         provenance,
         definitions: definitions(),
         experiments,
     }
+}
+
+/// The experiments of `also_against` that this report has with scores.
+fn also_against(manifest: &Manifest, experiments: &[Experiment]) -> Vec<String> {
+    let is_here = |name: &String| experiments.iter().any(|e| e.name == *name && e.is_ok());
+    manifest.also_against().map(|rival| rival.name.clone()).filter(is_here).collect()
 }
 
 fn add_fairness(experiments: &mut [Experiment], baseline: &str) {

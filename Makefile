@@ -29,7 +29,7 @@ PEER_USERS ?= 200000
 PREDICT_USERS ?= 10000000
 SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-audience bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-audience bench-report bench-ceiling bench-experiments bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -134,6 +134,9 @@ bench-coverage: ## How often intervals hold the truth, simulated
 
 bench-peer: build bench/.venv ## The whole pipeline against DuckDB, PyTorch and numpy: PEER_USERS=
 	bench/.venv/bin/python bench/peer/run.py --users $(PEER_USERS)
+
+bench-next-basket: bench/.venv ## TIFU-KNN and UP-CF over the users of datasets/complete-journey, which must have run
+	bench/.venv/bin/python bench/peer/next_basket.py
 
 bench-growth: build bench/.venv ## Time and memory of each stage, 50,000 to 2,000,000 users, 300 to 6,000 brands
 	bench/.venv/bin/python bench/growth.py

@@ -19,6 +19,7 @@ pub mod depth;
 mod environment;
 mod expand;
 mod file;
+mod histories;
 mod load;
 mod matrix;
 pub(crate) mod problems;
@@ -34,6 +35,7 @@ pub mod timeline;
 mod yaml;
 
 pub use expand::sweep_as_set;
+pub use histories::Histories;
 pub use load::{is_of_experiment, name_experiments};
 pub use matrix::{in_words, shown};
 pub use size::{MemorySize, ScratchSize};
@@ -535,9 +537,10 @@ pub struct TrainParams {
     /// Decoupled weight decay (`AdamW`), per update and unit of learning rate; 0 is none
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight_decay: f32,
-    /// Feature that holds a user's past brands: each brand's logit gets a direct weight for the
-    /// user's own history of it. Set it where users return to their brands. Default: no such weight
-    pub own_history: Option<String>,
+    /// Feature that holds a user's past brands, or several, such as how often and how long ago the
+    /// user had each: each brand's logit gets a direct weight for the user's own history of it. Set
+    /// it where users return to their brands. Default: no such weight
+    pub own_history: Option<Histories>,
     /// Entries of the output gradient below this share of a user's largest are kept at random and
     /// scaled up in proportion, which is faster and unbiased. 0 keeps all. A model without a hidden
     /// layer keeps all as well
@@ -753,7 +756,7 @@ pub struct ScoreParams {
     /// How the model's probabilities are corrected, fitted on the valid users
     pub calibration: Calibration,
     /// Mixes the labels of the nearest training users into the model's probabilities. Default: off.
-    /// Needs a network with a hidden layer that learns from a sample
+    /// Needs a network that learns from a sample, with a hidden layer or `by`
     pub memory: Option<Memory>,
     /// Number of best brands kept per user, for ranking metrics
     #[schemars(range(min = 1, max = 1000))]
@@ -925,11 +928,15 @@ pub enum Calibration {
 
 /// Mixes the labels of the nearest training users into the model's probabilities.
 ///
-/// Nearest by the cosine of the model's last hidden layer, less its mean. The probability becomes
+/// Nearest by the cosine of the model's last hidden layer, less its mean, or of users' histories: see
+/// `by`. The probability becomes
 /// `(1 - weight)·model + weight·mean of the neighbours' labels`, before calibration.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
+    /// What makes users alike: the feature that holds their past brands, by the rarer of which they
+    /// are compared. Default: the model's last hidden layer
+    pub by: Option<String>,
     /// Number of nearest training users
     #[schemars(range(min = 1, max = 10_000))]
     pub neighbours: usize,
@@ -951,7 +958,14 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { neighbours: 200, temperature: Some(0.1), weight: None, by_tier: false, search: 0.03 }
+        Self {
+            by: None,
+            neighbours: 200,
+            temperature: Some(0.1),
+            weight: None,
+            by_tier: false,
+            search: 0.03,
+        }
     }
 }
 

@@ -650,6 +650,9 @@ impl Loader {
             let path = self.origin(name, &["train", "pretrained"]);
             experiment.train.pretrained = Some(self.file_at(&path, &written));
         }
+        if let Some(histories) = experiment.train.own_history.take() {
+            experiment.train.own_history = Some(histories.resolved(features_of_history));
+        }
         self.check_experiment(&experiment, known);
         Some(experiment)
     }
@@ -693,6 +696,12 @@ impl Loader {
             }
         }
     }
+}
+
+/// The features that a name in `train.own_history` stands for: a history that the stage makes stands
+/// for all its channels, a feature for itself.
+fn features_of_history(name: &str) -> Vec<String> {
+    vec![name.to_owned()]
 }
 
 /// Writes `value` at `path`, making maps on the way.

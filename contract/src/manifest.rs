@@ -539,7 +539,8 @@ pub struct TrainParams {
     pub weight_decay: f32,
     /// Feature that holds a user's past brands, or several, such as how often and how long ago the
     /// user had each: each brand's logit gets a direct weight for the user's own history of it. Set
-    /// it where users return to their brands. Default: no such weight
+    /// it where users return to their brands. The name in `history` takes all features of it.
+    /// Default: no such weight
     pub own_history: Option<Histories>,
     /// Entries of the output gradient below this share of a user's largest are kept at random and
     /// scaled up in proportion, which is faster and unbiased. 0 keeps all. A model without a hidden
@@ -1176,11 +1177,9 @@ impl Manifest {
 
     /// The features that hold brands of a user's past.
     pub fn histories(&self) -> impl Iterator<Item = &str> {
-        self.data
-            .features
-            .iter()
-            .filter(|f| f.options().ids == IdSpace::Brands)
-            .map(FeatureSource::column)
+        let of_data = self.data.features.iter().filter(|f| f.options().ids == IdSpace::Brands);
+        let made = self.history.iter().map(|history| history.name.as_str());
+        of_data.map(FeatureSource::column).chain(made)
     }
 
     /// What all experiments are compared with besides the baseline, in the manifest's order.

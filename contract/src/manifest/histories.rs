@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::time::History;
+
 /// The features that hold a user's past brands.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -22,14 +24,11 @@ impl Histories {
         }
     }
 
-    /// The same with each name replaced by the features that it stands for.
-    ///
-    /// * `features_of`: those of a name, in order; only itself if it is a feature.
-    #[must_use]
-    pub fn resolved(self, features_of: impl Fn(&str) -> Vec<String>) -> Self {
-        let features: Vec<String> =
-            self.names().iter().flat_map(|name| features_of(name)).collect();
-        if features == self.names() { self } else { Self::Several(features) }
+    /// Replaces the name of a history that the stage makes by all its features; a list stays as it is.
+    pub fn expand(&mut self, history: &History) {
+        if *self == Self::One(history.name.clone()) && history.weights.len() > 1 {
+            *self = Self::Several(history.names());
+        }
     }
 }
 
@@ -39,13 +38,17 @@ mod tests {
 
     #[test]
     fn the_name_of_a_history_stands_for_all_its_features() {
-        let features_of = |name: &str| match name {
-            "past" => vec!["past".to_owned(), "past_since_last".to_owned()],
-            feature => vec![feature.to_owned()],
+        let history: History = serde_json::from_value(
+            serde_json::json!({"name": "past", "weights": ["count", "since_last"]}),
+        )
+        .unwrap();
+        let expanded = |mut own: Histories| {
+            own.expand(&history);
+            own.names().to_vec()
         };
-        let past = Histories::One("past".to_owned());
-        assert_eq!(past.resolved(features_of).names(), ["past", "past_since_last"]);
-        let feature = Histories::One("other".to_owned());
-        assert_eq!(feature.clone().resolved(features_of), feature);
+        let one = |name: &str| Histories::One(name.to_owned());
+        assert_eq!(expanded(one("past")), ["past", "past_since_last"]);
+        assert_eq!(expanded(one("other")), ["other"]);
+        assert_eq!(expanded(Histories::Several(vec!["past".to_owned()])), ["past"]);
     }
 }

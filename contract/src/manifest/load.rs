@@ -15,6 +15,7 @@ use super::file;
 use super::matrix::{Origin, is_of_matrix};
 use super::problems::{Problem, Problems, suggest};
 use super::schema_check;
+use super::time::History;
 use super::yaml::{self, Document};
 use super::{
     Data, Experiment, FeatureSource, Manifest, Matrix, Note, ReportParams, TableSource, View,
@@ -413,8 +414,9 @@ impl Loader {
         {
             self.check_time(data, holdout, labels.as_ref(), history.as_ref());
         }
+        let made = history.as_ref().and_then(Option::as_ref);
         let experiments: Vec<_> =
-            names.iter().filter_map(|name| self.experiment(name, known.as_deref())).collect();
+            names.iter().filter_map(|name| self.experiment(name, known.as_deref(), made)).collect();
         Some(Manifest {
             path: path.to_path_buf(),
             run_dir: run_dir?,
@@ -615,7 +617,14 @@ impl Loader {
     }
 
     /// An experiment: the settings of `stages`, overridden by its own.
-    fn experiment(&mut self, name: &str, known: Option<&[FeatureSource]>) -> Option<Experiment> {
+    ///
+    /// * `history`: the one that the stage makes.
+    fn experiment(
+        &mut self,
+        name: &str,
+        known: Option<&[FeatureSource]>,
+        history: Option<&History>,
+    ) -> Option<Experiment> {
         let at = |rest: &[&str]| path_of(&[&["experiments", name], rest].concat());
         let mut experiment = Experiment {
             name: name.to_owned(),
@@ -650,8 +659,8 @@ impl Loader {
             let path = self.origin(name, &["train", "pretrained"]);
             experiment.train.pretrained = Some(self.file_at(&path, &written));
         }
-        if let Some(histories) = experiment.train.own_history.take() {
-            experiment.train.own_history = Some(histories.resolved(features_of_history));
+        if let (Some(own), Some(history)) = (&mut experiment.train.own_history, history) {
+            own.expand(history);
         }
         self.check_experiment(&experiment, known);
         Some(experiment)
@@ -696,12 +705,6 @@ impl Loader {
             }
         }
     }
-}
-
-/// The features that a name in `train.own_history` stands for: a history that the stage makes stands
-/// for all its channels, a feature for itself.
-fn features_of_history(name: &str) -> Vec<String> {
-    vec![name.to_owned()]
 }
 
 /// Writes `value` at `path`, making maps on the way.

@@ -283,7 +283,8 @@ fn ten_updates_are_those_of_pytorch_adamw() {
 fn ten_updates_with_an_own_history_are_those_of_pytorch_adamw() {
     let history = reference().history;
     let bags = history.weights.iter().map(|weights| {
-        let mut bags = Bags { offsets: vec![0], ids: history.past.concat(), weights: weights.concat() };
+        let mut bags =
+            Bags { offsets: vec![0], ids: history.past.concat(), weights: weights.concat() };
         for brands in &history.past {
             bags.offsets.push(bags.offsets[bags.offsets.len() - 1] + brands.len());
         }

@@ -241,7 +241,7 @@ fn an_explanation_has_old_and_new_values() {
     assert!((change["old"].as_f64().unwrap() - 0.1).abs() < 1e-6);
     assert!((change["new"].as_f64().unwrap() - 0.2).abs() < 1e-6);
     let said = work.pipeline(&["explain", "bau", "sample"]).stdout;
-    assert!(said.contains("- interactions.user_id") && said.contains("+ 1"), "{said}");
+    assert!(said.contains("- interactions.user_row") && said.contains("+ 1"), "{said}");
 }
 
 #[test]

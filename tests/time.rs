@@ -578,7 +578,7 @@ fn mistakes_about_time_are_told() {
         ("labels.as_of=2024-02-30", "there is no day or time `2024-02-30`"),
         ("labels.horizon=0d", "must be longer than 0"),
         ("labels.horizon=null", "needs `labels.horizon`"),
-        ("labels.horizon=soon", "expected a string like `30d` or `6w`"),
+        ("labels.horizon=soon", "expected a string like `\"30d\"`"),
         ("labels=null", "`data.interactions.time` has no effect without `labels`"),
         ("history.name=age", "`age` is a feature of users already"),
         ("history.weights=[count, count]", "appears twice"),

@@ -248,7 +248,7 @@ fn counts() -> Vec<HistoryWeight> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum HistoryWeight {
-    /// A number of its own
+    /// `count`: how often, the sum of `events`; `since_last`: days from the last one to `as_of`
     Plain(PlainWeight),
     /// Like `count`, but the past fades
     Decayed(DecayedCount),

@@ -117,7 +117,8 @@ fn each_stage_of_each_kind_of_experiment_reads_its_inputs() {
 #[test]
 fn the_report_reads_what_each_experiment_made_and_can_do_without_it() {
     let plan = Folder::new().plan(Stage::Report, "");
-    let mut expected = vec!["brands".to_owned()];
+    // A persistence model says which feature holds the brands that test users had before.
+    let mut expected = vec!["brands".to_owned(), "test".to_owned()];
     for experiment in ["bau", "refit", "neighbours", "pretrained", "persistence"] {
         let tables = ["scores", "valid_scores", "histogram", "thresholds", "trade_off", "history"];
         expected.extend(tables.map(|table| format!("{experiment}/{table}")));

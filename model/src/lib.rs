@@ -40,7 +40,6 @@ pub struct Model {
 
 /// A kind of model with its parameters.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "a program holds one or two of them")]
 pub enum Kind {
     /// A trained network
     Mlp(Mlp),

@@ -19,11 +19,10 @@ pub fn architecture(table: &Table, params: &TrainParams, brands: &Brands) -> Res
     let features = chosen_features(table, params)?;
     let channels = params.own_history.as_ref().map_or(&[][..], Histories::names);
     let is_direct = |feature: &Feature| channels.iter().skip(1).any(|name| *name == feature.name);
-    let ids = |feature: &Feature| match is_direct(feature) {
+    let ids = |feature: &Feature| {
         // The channels of a history hold the same brands: the layers read the first alone, as
         // further ones would give them as many weights again to learn the same from.
-        true => Some(Ids::Numbers(0)),
-        false => ids_of(table, feature, brands),
+        if is_direct(feature) { Some(Ids::Numbers(0)) } else { ids_of(table, feature, brands) }
     };
     let ids = features.iter().filter_map(ids).collect();
     let (volumes, n_users) = (brands.volumes.clone(), brands.n_train_users);

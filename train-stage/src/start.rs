@@ -1,7 +1,7 @@
 //! The network before its first update.
 
 use contract::features::Feature;
-use contract::manifest::Loss;
+use contract::manifest::{Histories, Loss};
 use model::mlp::Layer;
 use model::own_history::{self, Channel};
 use model::sigmoid::{logit, parts};
@@ -39,7 +39,7 @@ pub(crate) fn start(task: &Task) -> Result<State, Error> {
         (Array1::zeros(n_dense), Array1::ones(n_dense))
     };
     let prior = prior_logits(volumes, *n_users);
-    let channels = p.own_history.iter().flat_map(|history| history.names()).enumerate();
+    let channels = p.own_history.iter().flat_map(Histories::names).enumerate();
     let mut own_history = channels
         .map(|(i, name)| {
             channel_start(name, if i == 0 { 2 } else { 1 }, features, &batch, prior.len())

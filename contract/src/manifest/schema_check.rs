@@ -101,9 +101,22 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The branches, with those of a branch that is itself a choice in its place: an optional choice
+    /// is a choice of the choice and null.
+    fn alternatives(&self, branches: &'a [Value]) -> Vec<&'a Value> {
+        let of_branch = |branch| {
+            let branch = self.resolve(branch);
+            match branch.get("anyOf") {
+                Some(Value::Array(inner)) => self.alternatives(inner),
+                _ => vec![branch],
+            }
+        };
+        branches.iter().flat_map(of_branch).collect()
+    }
+
     /// Picks the branch by its tag (`kind`, `policy`), then by the value's type and keys.
     fn branches(&mut self, value: &mut Value, branches: &'a [Value]) {
-        let branches: Vec<&Value> = branches.iter().map(|b| self.resolve(b)).collect();
+        let branches = self.alternatives(branches);
         let tags: Vec<(&str, &str)> = branches.iter().filter_map(|b| tag(b)).collect();
         if let (Value::Object(map), Some(&(key, _))) = (&*value, tags.first()) {
             let names: Vec<_> = tags.iter().map(|&(_, name)| name).collect();

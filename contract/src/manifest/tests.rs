@@ -102,6 +102,8 @@ fn every_mistake_is_shown_at_once() {
 
 #[test]
 fn own_history_names_one_feature_or_several_and_each_must_hold_brands() {
+    let none = changed(&[("  a: {}", "  a: {train: {own_history: null}}")]);
+    assert_eq!(none.load(&[]).unwrap().experiment("a").unwrap().train.own_history, None);
     let several = changed(&[("  a: {}", "  a: {train: {own_history: [past]}}")]);
     let manifest = several.load(&[]).unwrap();
     let train = &manifest.experiment("a").unwrap().train;
@@ -119,8 +121,8 @@ fn own_history_names_one_feature_or_several_and_each_must_hold_brands() {
             "m.yaml:13:67: `score.memory.by`: feature `x` does not hold brands; write `{column: x, ids: brands}` in `data.features`",
             "m.yaml:13:28: `train.own_history`: feature `x` does not hold brands; write `{column: x, ids: brands}` in `data.features`",
             "m.yaml:13:28: `train.own_history`: `past` appears twice",
-            "m.yaml:14:69: `score.memory.by`: feature `past` is not in `train.features`; add it there",
-            "m.yaml:14:42: `train.own_history`: feature `past` is not in `train.features`; add it there",
+            "m.yaml:14:71: `score.memory.by`: feature `past` is not in `train.features`; add it there",
+            "m.yaml:14:43: `train.own_history`: feature `past` is not in `train.features`; add it there",
         ]
     );
 }

@@ -156,7 +156,9 @@ fn neighbours_by_history_had_the_same_brands() {
     mlp.bags = vec![Array2::zeros((3, 2))];
     let dir = tempfile::tempdir().unwrap();
     let mut past = ListBuilder::<u32>::default();
-    [&[0][..], &[0], &[1], &[]].into_iter().for_each(|brands| past.push(brands));
+    for brands in [&[0][..], &[0], &[1], &[]] {
+        past.push(brands);
+    }
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4));
     let mut fields = vec![Field::new("user_id", DataType::Int64, false)];
     fields.extend(mlp.features[0].fields());

@@ -19,6 +19,7 @@ pub mod bootstrap;
 pub mod calibration;
 pub mod counts;
 pub mod curve;
+pub mod drift;
 pub mod gain;
 pub mod histogram;
 pub mod imbalance;

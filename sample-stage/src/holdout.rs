@@ -8,6 +8,7 @@ mod ids; // id columns of raw tables
 mod labels; // rows of interactions -> labels; the file `train_interactions`
 mod split; // users -> train, valid, test
 mod users; // the files of users
+mod vocabulary; // values of text columns that become categories
 
 use anyhow::{Context as _, Result};
 use contract::manifest::Manifest;

@@ -304,8 +304,8 @@ mod tests {
         let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
         Mlp {
             features: vec![
-                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: 3 } },
-                Feature { name: "past".into(), kind },
+                Feature::new("dense", FeatureKind::Dense { dim: 3 }),
+                Feature::new("past", kind),
             ],
             offsets: array![0.0, 0.0, 0.0],
             scales: array![1.0, 1.0, 1.0],

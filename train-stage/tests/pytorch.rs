@@ -97,8 +97,8 @@ impl Parameters {
             |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Array1<_>>();
         Mlp {
             features: vec![
-                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: n_dense } },
-                Feature { name: "ids".into(), kind: ids },
+                Feature::new("dense", FeatureKind::Dense { dim: n_dense }),
+                Feature::new("ids", ids),
             ],
             offsets: Array1::zeros(n_dense),
             scales: Array1::ones(n_dense),

@@ -1,5 +1,7 @@
 //! Users: read and split, then written as `features`, `train_users`, `valid` and `test`.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result};
 use contract::columns::ListBuilder;
 use contract::exit::DataError;
@@ -16,9 +18,10 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::col;
 use futures::StreamExt as _;
 
-use super::ids::{sorted_ids, with_stored_ids};
+use super::ids::{SortedIds, sorted_ids, with_stored_ids};
 use super::labels::Label;
 use super::split::{Split, split_users};
+use super::vocabulary::{Known, vocabularies};
 use crate::raw::RawTables;
 
 /// All users of the source, in order of their ids.
@@ -27,6 +30,8 @@ pub struct Users {
     pub ids: ArrayRef,
     pub index: IdIndex,
     pub splits: Vec<Split>,
+    /// Of each feature with `categories`, by its column
+    vocabularies: HashMap<String, Vec<String>>,
 }
 
 impl Users {
@@ -42,7 +47,10 @@ impl Users {
         let sorted = sorted_ids(raw, frame.clone(), "users", "user_id", column).await?;
         let splits = split_users(&sorted.ids, sorted.other.as_ref(), &manifest.holdout)?;
         let frame = with_stored_ids(frame, "user_id", sorted.ids.data_type())?;
-        Ok(Self { frame, ids: sorted.ids, index: sorted.index, splits })
+        let SortedIds { ids, index, .. } = sorted;
+        let known = Known { ids: &index, splits: &splits };
+        let vocabularies = vocabularies(raw, &frame, &manifest.data.features, &known).await?;
+        Ok(Self { frame, ids, index, splits, vocabularies })
     }
 
     /// Number of users of a split.
@@ -77,7 +85,10 @@ impl Users {
             }
             let files = match &mut files {
                 Some(files) => files,
-                None => files.insert(UserFiles::create(stage, features, &batch)?),
+                None => {
+                    let vocabularies = &self.vocabularies;
+                    files.insert(UserFiles::create(stage, features, vocabularies, &batch)?)
+                }
             };
             let rows = first_row..first_row + batch.num_rows();
             let mut user_labels = ListBuilder::<u32>::default();
@@ -115,11 +126,18 @@ struct UserFiles {
 }
 
 impl UserFiles {
-    fn create(stage: &StageRun, features: &[FeatureSource], first: &RecordBatch) -> Result<Self> {
-        let columns = source_features::match_columns(features, first)?;
+    fn create(
+        stage: &StageRun,
+        features: &[FeatureSource],
+        vocabularies: &HashMap<String, Vec<String>>,
+        first: &RecordBatch,
+    ) -> Result<Self> {
+        let columns = source_features::match_columns(features, first, vocabularies)?;
         let schema = first.schema();
+        // Queries see text as it is, too.
+        let numbers = || columns.iter().filter(|column| !column.feature.is_categories());
         let is_feature =
-            |name: &str| columns.iter().any(|column| column.sources().any(|source| source == name));
+            |name: &str| numbers().any(|column| column.sources().any(|source| source == name));
         let others: Vec<usize> = (0..schema.fields().len())
             .filter(|&i| schema.field(i).name() != "user_id" && !is_feature(schema.field(i).name()))
             .collect();
@@ -154,13 +172,13 @@ impl UserFiles {
         for (column, seen) in self.columns.iter().zip(&self.brands_seen) {
             let name = &column.feature.name;
             let &BrandsSeen { n_ids, is_any_brand, .. } = seen;
-            if n_ids > 0 && !is_any_brand {
+            if n_ids > 0 && !is_any_brand && !column.feature.is_categories() {
                 return Err(DataError(format!(
                     "users: column `{name}`: none of its {n_ids} ids is one of `brands`; expected \
                      ids as `brand_id` there"
                 )));
             }
-            if let Some(note) = seen.note(name) {
+            if let Some(note) = seen.note(&column.feature) {
                 warn_line!("{note}");
             }
         }

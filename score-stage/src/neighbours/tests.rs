@@ -22,7 +22,7 @@ fn network_of(hidden: Array2<f32>, output: Array2<f32>) -> Model {
     let layer = |weights: Array2<f32>| Layer { bias: Array::zeros(weights.ncols()), weights };
     Model {
         kind: Kind::Mlp(Mlp {
-            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            features: vec![Feature::new("x", FeatureKind::Dense { dim: 2 })],
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),

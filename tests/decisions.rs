@@ -25,6 +25,7 @@ const CHOOSING: &str = "
   chosen_volume: {score: {decision: {policy: expected_volume}, calibration: prior}}
   chosen_scored: {score: {decision: {policy: expected_f1, over: scored}, calibration: platt}}
   chosen_list: {score: {decision: {policy: top_k, k: 2, by: gain}}}
+  chosen_length: {score: {decision: {policy: top_k, by: gain}}}
   chosen_share: {score: {decision: {policy: gain}, calibration: platt}}
 ";
 

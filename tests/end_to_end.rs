@@ -848,6 +848,16 @@ fn labels_of_brands_that_are_not_predicted_are_counted() {
 }
 
 #[test]
+fn a_brand_that_nobody_has_does_not_vanish_without_a_word() {
+    let work = Workspace::tiny();
+    let brands = String::from_utf8(work.bytes("brands.csv")).unwrap();
+    work.write("brands.csv", &format!("{brands}rare,Rare\n"));
+    let run = work.run("sample-stage", &["holdout"]);
+    let expected = "left out: 1 brand without training users, which no user has";
+    assert!(run.code == 0 && run.stderr.contains(expected), "{}", run.stderr);
+}
+
+#[test]
 fn interactions_with_unknown_ids_are_counted_or_rejected() {
     let work = Workspace::tiny();
     work.edit("interactions.csv", "u02,acme", "stranger,acme");

@@ -807,9 +807,10 @@ pub enum Decision {
     },
     /// The same number of brands for each user
     TopK {
-        /// Number of brands
+        /// Number of brands. Default: the best on the valid users for the mean F1 over users
+        #[serde(default)]
         #[schemars(range(min = 1, max = 1000))]
-        k: usize,
+        k: Option<usize>,
         /// Order of a user's brands
         #[serde(default)]
         by: TopBy,
@@ -961,6 +962,9 @@ pub struct ReportParams {
     /// Number of the largest brands that are shown one by one
     #[schemars(range(max = 10_000))]
     pub top_brands: usize,
+    /// Experiments that all others are compared with besides the baseline. Default: those of a
+    /// `persistence` model, the rule that a user's history gives without training
+    pub also_against: Option<Vec<String>>,
 }
 
 /// An F1 of at least this.
@@ -977,6 +981,7 @@ impl Default for ReportParams {
             bootstrap_draws: 1000,
             seed: 7,
             top_brands: 20,
+            also_against: None,
         }
     }
 }
@@ -1137,6 +1142,24 @@ impl Manifest {
     /// All experiments, in the manifest's order.
     pub fn experiments(&self) -> impl Iterator<Item = &Experiment> + Clone {
         self.experiments.values()
+    }
+
+    /// The features that hold brands of a user's past.
+    pub fn histories(&self) -> impl Iterator<Item = &str> {
+        self.data
+            .features
+            .iter()
+            .filter(|f| f.options().ids == IdSpace::Brands)
+            .map(FeatureSource::column)
+    }
+
+    /// What all experiments are compared with besides the baseline, in the manifest's order.
+    pub fn also_against(&self) -> impl Iterator<Item = &Experiment> + Clone {
+        let is_rival = |e: &&Experiment| match &self.report.also_against {
+            Some(names) => names.contains(&e.name),
+            None => e.train.model == ModelKind::Persistence,
+        };
+        self.experiments().filter(is_rival).filter(|e| e.name != self.baseline)
     }
 
     /// The experiment of this name.

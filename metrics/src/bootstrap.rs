@@ -59,6 +59,18 @@ impl BrandDraws {
         (0..self.n_draws).map(|draw| f1(self, draw) - f1(baseline, draw)).collect()
     }
 
+    /// Number of brands that reach an F1 in each draw.
+    pub fn n_reaching(&self, low: f64) -> Vec<f64> {
+        let low = low as f32; // an F1 that is just this is rounded to the same number
+        let mut counts = vec![0_u32; self.n_draws];
+        for of_brand in self.f1.chunks_exact(self.n_draws.max(1)) {
+            for (count, &f1) in counts.iter_mut().zip(of_brand) {
+                *count += u32::from(f1 >= low);
+            }
+        }
+        counts.into_iter().map(f64::from).collect()
+    }
+
     /// Mean F1 of some brands in each draw, over those where it is defined; NaN if none is.
     pub fn mean(&self, brands: impl Iterator<Item = usize>) -> Vec<f64> {
         let mut sums = vec![(0.0, 0_u32); self.n_draws];

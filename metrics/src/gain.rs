@@ -35,6 +35,11 @@ pub type BrandStake = Stake;
 pub type UserStake = Stake;
 
 impl Stake {
+    /// What a prediction of probability `p` is worth.
+    pub fn gain(self, p: f64) -> f64 {
+        self.weight * (2.0 * p - self.f1)
+    }
+
     /// Of one of `n_brands` brands; its size is a share of the users.
     pub fn of_brand(expected: &Expected, n_brands: usize) -> BrandStake {
         let size = expected.predicted + expected.positives;

@@ -58,4 +58,4 @@ pub use thresholds::{
     expected_volume_threshold, threshold_candidates, tune_global, tuned_threshold,
 };
 pub use trade_off::TradeOff;
-pub use user_sweep::UserSweep;
+pub use user_sweep::{ListOrder, UserSweep};

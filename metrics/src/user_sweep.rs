@@ -1,5 +1,5 @@
-//! Mean F1 over users at many decisions at once: single thresholds, or weights of the mean over
-//! brands ([`crate::gain`]).
+//! Mean F1 over users at many decisions at once: single thresholds, weights of the mean over brands
+//! ([`crate::gain`]), or lengths of the users' lists.
 //!
 //! A user's F1 depends on all brands of the user together, so it cannot be computed from
 //! histograms by brand; this takes a pass over the users.
@@ -13,14 +13,27 @@ use crate::tasks::parts;
 pub const BRAND_SHARES: [f64; 14] =
     [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
 
+/// Lists that are longer than this are not tried.
+const MAX_LENGTH: usize = 1000;
+
 /// Users summed together.
 const USERS_PER_PART: usize = 64;
+
+/// Which brands are first in a user's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListOrder {
+    /// Those of the highest probabilities
+    Probability,
+    /// Those whose prediction gains most for the mean over brands
+    Gain,
+}
 
 /// What the candidates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Thresholds,
     BrandShares,
+    Lengths(ListOrder),
 }
 
 /// Sums of the users' F1 at each candidate.
@@ -43,6 +56,13 @@ impl UserSweep {
     /// Over [`BRAND_SHARES`].
     pub fn over_brand_shares() -> Self {
         Self::new(Over::BrandShares, BRAND_SHARES.to_vec())
+    }
+
+    /// Over the lengths of lists, from one brand to all but at most 1,000, of equal length for all
+    /// users.
+    pub fn over_lengths(n_brands: usize, order: ListOrder) -> Self {
+        let lengths = (1..=n_brands.min(MAX_LENGTH)).map(|length| length as f64);
+        Self::new(Over::Lengths(order), lengths.collect())
     }
 
     fn new(over: Over, candidates: Vec<f64>) -> Self {
@@ -79,6 +99,22 @@ impl UserSweep {
         match self.over {
             Over::Thresholds => self.add_thresholds(probs, labels),
             Over::BrandShares => self.add_brand_shares(probs, labels, stakes),
+            Over::Lengths(order) => self.add_lengths(probs, labels, stakes, order),
+        }
+    }
+
+    fn add_lengths(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake], order: ListOrder) {
+        let value = |brand: usize| match order {
+            ListOrder::Probability => probs[brand],
+            ListOrder::Gain => stakes[brand].gain(f64::from(probs[brand])) as f32,
+        };
+        let mut list: Vec<(f32, u32)> =
+            (0..probs.len()).map(|brand| (value(brand), brand as u32)).collect();
+        list.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut n_tp = 0;
+        for (place, (sum, (_, brand))) in self.sums.iter_mut().zip(&list).enumerate() {
+            n_tp += usize::from(labels.contains(brand));
+            *sum += user_f1(n_tp, place + 1, labels);
         }
     }
 
@@ -126,7 +162,8 @@ impl UserSweep {
         self.n_users += other.n_users;
     }
 
-    /// The candidate of the highest mean F1; of equals the last, so the highest threshold.
+    /// The candidate of the highest mean F1; of equals the last, so the highest threshold or the
+    /// longest list.
     /// `None` without users.
     pub fn best(&self) -> Option<f64> {
         let best = best(&self.sums)?;
@@ -207,12 +244,36 @@ mod tests {
         assert!(means[free] > 0.9999 && means[free - 1] < 0.9999, "{free}: {means:?}");
     }
 
+    /// Two users of two labels each.
+    #[test]
+    fn the_length_best_for_users_is_found() {
+        let stakes = [0.8, 0.6, 0.0].map(|f1| Stake { f1, weight: 1.0 });
+        let users = [([0.6, 0.5, 0.1], [0, 1]), ([0.7, 0.4, 0.3], [0, 2])];
+        let swept = |order| {
+            let mut sweep = UserSweep::over_lengths(3, order);
+            users.iter().for_each(|(probs, labels)| sweep.add_user(probs, labels, &stakes));
+            sweep
+        };
+        let sweep = swept(ListOrder::Probability);
+        // One brand: 2/3 and 2/3; two: 1 and 1/2; three: 4/5 and 4/5.
+        let means: Vec<f64> = sweep.sums.iter().map(|sum| sum / 2.0).collect();
+        assert!(
+            means.iter().zip([2.0 / 3.0, 0.75, 0.8]).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{means:?}"
+        );
+        assert_eq!(sweep.best(), Some(3.0));
+        // Gains 0.4, 0.4, 0.2 and 0.6, 0.2, 0.6: of equal ones the lower number comes first.
+        let means: Vec<f64> = swept(ListOrder::Gain).sums.iter().map(|sum| sum / 2.0).collect();
+        assert!((means[1] - 1.0).abs() < 1e-12, "{means:?}");
+    }
+
     #[test]
     fn parts_add_up_to_the_whole() {
         let users = [([0.6, 0.35, 0.1], vec![0, 1]), ([0.1, 0.7, 0.4], vec![1, 2])];
         let stakes = [0.1, 0.5, 0.9].map(|f1| Stake { f1, weight: 1.0 });
         let thresholds = UserSweep::over_thresholds(vec![0.2, 0.5]);
-        for sweep in [thresholds, UserSweep::over_brand_shares()] {
+        let lengths = UserSweep::over_lengths(3, ListOrder::Gain);
+        for sweep in [thresholds, UserSweep::over_brand_shares(), lengths] {
             let mut whole = sweep.clone();
             let mut merged = sweep.clone();
             for (probs, labels) in &users {

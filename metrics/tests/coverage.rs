@@ -5,13 +5,19 @@
 //! give on average.
 
 use metrics::seeds::SeedChanges;
-use metrics::{Decisions, OwnedLists, bootstrap, macro_f1, point};
+use metrics::{Decisions, OwnedLists, bootstrap, f1, macro_f1, point};
 use rand::{Rng as _, SeedableRng as _};
 use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 
 const DIM: usize = 8;
+
+/// Macro F1, user F1, and the number of brands that reach an F1 of [`LOW`].
+const N_METRICS: usize = 3;
+
+/// Some brands lie on either side of it.
+const LOW: f64 = 0.3;
 
 struct Law {
     n_users: usize,
@@ -98,8 +104,8 @@ fn decide(law: &Law, brands: &Brands, networks: &[Network], seed: u64) -> Vec<Ow
     lists
 }
 
-/// The changes of macro F1 and user F1 at each seed; with draws, or only their points.
-fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChanges; 2] {
+/// The changes of each metric at each seed; with draws, or only their points.
+fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChanges; N_METRICS] {
     let networks: Vec<Network> = (0..law.n_seeds * 2)
         .map(|i| {
             let of_repeat = if law.has_new_networks { repeat } else { 0 };
@@ -107,15 +113,17 @@ fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChan
         })
         .collect();
     let lists = decide(law, brands, &networks, 7_000_000_000 + repeat);
-    let mut changes = [SeedChanges::default(), SeedChanges::default()];
+    let mut changes: [SeedChanges; N_METRICS] = std::array::from_fn(|_| SeedChanges::default());
     for seed in 0..law.n_seeds {
         let [base, ours] = [1, 2].map(|i| {
             let predicted = lists[2 * seed + i].as_lists();
             let decisions = Decisions { labels: lists[0].as_lists(), predicted };
             let point = point(&decisions, law.n_brands);
             let draws = bootstrap(&decisions, law.n_brands, n_draws, 3);
-            let points = [macro_f1(&point.brands).unwrap(), point.user_f1.unwrap()];
-            (points, [draws.macro_f1, draws.user_f1])
+            let n_reaching = point.brands.iter().filter(|&&brand| f1(brand) >= Some(LOW)).count();
+            let points =
+                [macro_f1(&point.brands).unwrap(), point.user_f1.unwrap(), n_reaching as f64];
+            (points, [draws.macro_f1, draws.user_f1, draws.brands.n_reaching(LOW)])
         });
         for (metric, changes) in changes.iter_mut().enumerate() {
             let draws = ours.1[metric].iter().zip(&base.1[metric]).map(|(a, b)| a - b).collect();
@@ -125,28 +133,29 @@ fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChan
     changes
 }
 
-/// The share of 95 % intervals that hold the truth, for macro F1 and for user F1.
-fn coverage(law: &Law, repeats: u64, n_draws: usize) -> [f64; 2] {
+/// The share of 95 % intervals that hold the truth, for each metric.
+fn coverage(law: &Law, repeats: u64, n_draws: usize) -> [f64; N_METRICS] {
     let brands = brands(law.n_brands);
-    let points: Vec<[f64; 2]> = (0..4 * repeats)
+    let points: Vec<[f64; N_METRICS]> = (0..4 * repeats)
         .into_par_iter()
         .map(|repeat| {
             measure(law, &brands, 100_000 + repeat, 0).map(|changes| changes.mean().unwrap())
         })
         .collect();
-    let truth = [0, 1]
+    let truth = [0, 1, 2]
         .map(|metric| points.iter().map(|point| point[metric]).sum::<f64>() / points.len() as f64);
-    let held: Vec<[bool; 2]> = (0..repeats)
+    let held: Vec<[bool; N_METRICS]> = (0..repeats)
         .into_par_iter()
         .map(|repeat| {
             let changes = measure(law, &brands, repeat, n_draws);
-            [0, 1].map(|metric| {
+            [0, 1, 2].map(|metric| {
                 let (low, high) = changes[metric].interval(0.95).unwrap();
                 low <= truth[metric] && truth[metric] <= high
             })
         })
         .collect();
-    [0, 1].map(|metric| held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64)
+    [0, 1, 2]
+        .map(|metric| held.iter().filter(|held| held[metric]).count() as f64 / held.len() as f64)
 }
 
 const NONE: [f32; 2] = [0.45, 0.45];
@@ -158,8 +167,8 @@ const REAL: [f32; 2] = [0.45, 0.35];
 fn intervals_hold_the_truth() {
     for noise in [NONE, REAL] {
         let law = Law { n_users: 300, n_brands: 30, noise, n_seeds: 3, has_new_networks: true };
-        let [item, user] = coverage(&law, 100, 100);
-        assert!(item >= 0.9 && user >= 0.9, "{noise:?}: {item} {user}");
+        let coverage = coverage(&law, 100, 100);
+        assert!(coverage.iter().all(|&share| share >= 0.9), "{noise:?}: {coverage:?}");
     }
 }
 
@@ -168,14 +177,15 @@ fn intervals_hold_the_truth() {
 #[ignore = "takes minutes"]
 fn coverage_of_many_repeats() {
     println!(
-        "| users | seeds | difference | macro F1 | user F1 |\n| ---: | ---: | --- | ---: | ---: |"
+        "| users | seeds | difference | macro F1 | user F1 | brands at F1 ≥ {LOW} |\n\
+         | ---: | ---: | --- | ---: | ---: | ---: |"
     );
     for (n_users, n_seeds) in [(2000, 1), (2000, 2), (2000, 3), (2000, 5), (500, 3)] {
         for (noise, name) in [(NONE, "none"), (REAL, "real")] {
             let has_new_networks = n_seeds > 1;
             let law = Law { n_users, n_brands: 150, noise, n_seeds, has_new_networks };
-            let [item, user] = coverage(&law, 400, 200);
-            println!("| {n_users} | {n_seeds} | {name} | {item:.3} | {user:.3} |");
+            let [item, user, brands] = coverage(&law, 400, 200);
+            println!("| {n_users} | {n_seeds} | {name} | {item:.3} | {user:.3} | {brands:.3} |");
         }
     }
 }

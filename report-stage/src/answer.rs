@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::compare::Judged;
+use crate::compare::{Delta, Judged};
 use crate::experiment::Experiment;
 use crate::format;
 use crate::verdict::Outcomes;
@@ -22,6 +22,8 @@ pub struct Answer {
     pub missing: Vec<String>,
     /// The answer in sentences
     pub text: Vec<String>,
+    /// `best` against each other experiment that all are compared with, a sentence each
+    pub against: Vec<String>,
     /// The first sentence
     #[serde(skip)]
     pub headline: String,
@@ -57,6 +59,7 @@ pub fn answer(experiments: &[Experiment], baseline: &str, nothing: Option<&str>)
         }
         None => headline(base, best, is_compared, baseline),
     };
+    answer.against = best.map(against).unwrap_or_default();
     answer.remarks = remarks(&answer, base);
     answer.text = vec![answer.headline.clone()];
     answer.text.extend(base.zip(best).map(|(base, best)| figures(base, best)));
@@ -132,6 +135,20 @@ fn figures(base: &Experiment, best: &Experiment) -> String {
         )
     });
     format!("{item} {user}{brands}")
+}
+
+/// An experiment against each other one of `also_against`, a sentence each.
+pub fn against(e: &Experiment) -> Vec<String> {
+    let level = |name: &str, judged: &Judged| {
+        let interval = format::interval(judged.ci95).unwrap_or_default();
+        format!("{name} {} {interval}", format::change(judged.abs, None))
+    };
+    let sentence = |(rival, delta): (&String, &Delta)| {
+        let [item, user] =
+            [level("item macro F1", &delta.item_f1), level("user F1", &delta.user_f1)];
+        format!("Against `{rival}`: {item}, {user}.")
+    };
+    e.against.iter().map(sentence).collect()
 }
 
 fn remarks(answer: &Answer, base: Option<&Experiment>) -> Vec<String> {

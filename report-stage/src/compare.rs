@@ -10,17 +10,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bands::VolumeBand;
-use crate::figures::{AtK, Buckets, Figures};
+use crate::figures::{AtK, Figures};
 use crate::load::Brand;
 use crate::verdict::{Agreement, Outcome, Outcomes};
 
 /// Share of the bootstrap draws inside an interval.
 pub const LEVEL: f64 = 0.95;
 
-/// Intervals computed for each compared experiment: item, user and micro F1, each tier and each
-/// volume band; those of single brands are not counted.
-pub fn n_intervals(n_bands: usize) -> usize {
-    3 + Tier::ALL.len() + n_bands
+/// Intervals computed for each compared experiment: item, user and micro F1, each tier, each volume
+/// band and each F1 bucket; those of single brands are not counted.
+pub fn n_intervals(n_bands: usize, n_buckets: usize) -> usize {
+    3 + Tier::ALL.len() + n_bands + n_buckets
 }
 
 /// A change against the baseline.
@@ -87,7 +87,7 @@ pub struct Delta {
     /// How many brands are better or worse
     pub brands: Option<BrandOutcomes>,
     /// Brands that reach each F1
-    pub buckets: IndexMap<String, Change>,
+    pub buckets: IndexMap<String, Judged>,
     /// User precision
     pub user_precision: Change,
     /// User recall
@@ -179,7 +179,7 @@ pub fn delta(
             })
             .collect(),
         brands: Some(brand_outcomes(&of_brands)),
-        buckets: bucket_changes(&ours.buckets, &base.buckets),
+        buckets: bucket_changes(pairs, means),
         user_precision: change(our_user.precision, base_user.precision),
         user_recall: change(our_user.recall, base_user.recall),
         precision_at: changes_at(&our_user.precision_at, &base_user.precision_at),
@@ -245,7 +245,7 @@ fn brand_outcomes(changes: &[Judged]) -> BrandOutcomes {
 pub fn unknown(figures: &Figures) -> Delta {
     let at_k = |at_k: &AtK| at_k.keys().map(|&k| (k, Change::default())).collect();
     Delta {
-        buckets: figures.buckets.keys().map(|low| (low.clone(), Change::default())).collect(),
+        buckets: figures.buckets.keys().map(|low| (low.clone(), Judged::default())).collect(),
         precision_at: at_k(&figures.user.precision_at),
         recall_at: at_k(&figures.user.recall_at),
         ndcg_at: at_k(&figures.user.ndcg_at),
@@ -312,11 +312,14 @@ fn changes_at(ours: &AtK, base: &AtK) -> BTreeMap<usize, Change> {
     ours.iter().map(|(&k, &value)| (k, change(value, base.get(&k).copied().flatten()))).collect()
 }
 
-fn bucket_changes(ours: &Buckets, base: &Buckets) -> IndexMap<String, Change> {
-    let as_f64 = |n: Option<u64>| n.map(|n| n as f64);
-    let of_bucket =
-        |(low, &n): (&String, &Option<u64>)| (low.clone(), change(as_f64(n), as_f64(base[low])));
-    ours.iter().map(of_bucket).collect()
+fn bucket_changes(pairs: &[Pair], means: [&Figures; 2]) -> IndexMap<String, Judged> {
+    let of_bucket = |low: &String| {
+        let bound = low.parse::<f64>().expect("written from a number");
+        let value = |figures: &Figures| figures.buckets[low].map(|n| n as f64);
+        let of_draws = |draws: &Draws| draws.brands.n_reaching(bound);
+        (low.clone(), judge(pairs, value, of_draws, means))
+    };
+    means[0].buckets.keys().map(of_bucket).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use contract::brands::Tier;
 use crate::compare::{Change, Delta, Judged};
 use crate::experiment::Experiment;
 use crate::figures::{AtK, Figures, SHOWN_KS};
+use crate::format;
 
 /// A figure of two experiments.
 pub struct Line {
@@ -25,6 +26,12 @@ type Value = Box<dyn Fn(&Figures) -> Option<f64>>;
 impl Line {
     pub fn value(&self, figures: &Figures) -> Option<f64> {
         (self.value)(figures)
+    }
+
+    /// The interval of the change in words.
+    pub fn interval(&self) -> Option<String> {
+        let words = if self.is_count { format::count_interval } else { format::interval };
+        words(self.change.ci95)
     }
 }
 
@@ -47,7 +54,7 @@ pub fn lines(e: &Experiment, base: Option<&Figures>) -> Vec<Line> {
     lines.push(metric("micro F1", "micro F1", delta.micro_f1, |f| f.micro.f1));
     lines.push(metric("MAP", "MAP", plain(delta.map), |f| f.map));
     lines.extend(e.figures.buckets.keys().map(|low| {
-        let (name, change) = (format!("brands at F1 ≥ {low}"), plain(delta.buckets[low]));
+        let (name, change) = (format!("brands at F1 ≥ {low}"), delta.buckets[low]);
         let low = low.clone();
         let of = move |f: &Figures| f.buckets.get(&low).copied().flatten();
         count(name, "F1 bucket", change, of)

@@ -4,6 +4,7 @@ use contract::Manifest;
 use contract::brands::ByTier;
 use contract::manifest::{Cell, Decision};
 use contract::statistics::SampleStatistics;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,6 +46,8 @@ pub struct Experiment {
     pub matrix: Option<Cell>,
     /// Changes against the baseline
     pub delta: Delta,
+    /// Changes against the other experiments that all are compared with, by name
+    pub against: IndexMap<String, Delta>,
     /// What else may explain a change than what the experiment is meant to show
     pub fairness: Vec<String>,
     /// What the sample did to the training users; null for a model without one
@@ -55,7 +58,8 @@ pub struct Experiment {
     pub updates: Option<u64>,
     /// Updates that the model in use had seen; chosen on the valid users
     pub updates_kept: Option<u64>,
-    /// What scoring chose on the valid users: `brand_share`, `memory_weights`
+    /// What scoring chose on the valid users: `brand_share`, `k`, `threshold` and what it would have been
+    /// without each fifth of them, `memory_weights`
     pub chosen: Value,
     /// Probabilities and audiences against the labels of the test users
     pub calibration: Option<Calibration>,
@@ -144,6 +148,7 @@ impl Judge<'_> {
             seeds: measured.map_or_else(Vec::new, |scored| scored.seeds.clone()),
             matrix: trial.settings.matrix.clone(),
             delta,
+            against: measured.map(|scored| scored.against.clone()).unwrap_or_default(),
             fairness: Vec::new(), // needs all experiments
             sample: effort.sample,
             train_rows: effort.train_rows,

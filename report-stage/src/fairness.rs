@@ -8,6 +8,9 @@ use crate::experiment::Experiment;
 use crate::format;
 use crate::settings;
 
+/// A threshold whose odds change by more than this without a fifth of the valid users is unstable.
+const UNSTABLE_FACTOR: f64 = 2.0;
+
 /// More experiments that isolate a setting are not named.
 const MAX_CONTROLS: usize = 3;
 
@@ -24,6 +27,7 @@ pub fn fairness(experiments: &[Experiment], baseline: &Experiment) -> Vec<Vec<St
             several_settings(place, baseline, experiments, &from_baseline),
             updates(ours, baseline),
             refit(ours, baseline),
+            unstable_threshold(ours),
             same_decisions(place, experiments),
         ];
         notes.into_iter().flatten().collect()
@@ -116,6 +120,26 @@ fn refit(ours: &Experiment, baseline: &Experiment) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// A single threshold that would have been another one without a few of the valid users.
+fn unstable_threshold(ours: &Experiment) -> Option<String> {
+    let chosen = ours.chosen["threshold"].as_f64()?;
+    let by_fold = ours.chosen["threshold_by_fold"].as_array()?;
+    let by_fold: Vec<f64> = by_fold.iter().filter_map(Value::as_f64).collect();
+    let log_odds = |p: f64| (p / (1.0 - p)).ln();
+    let is_far = |&other: &f64| {
+        (log_odds(other) - log_odds(chosen)).abs() > UNSTABLE_FACTOR.ln() && other != chosen
+    };
+    let [low, high] = [f64::min, f64::max].map(|end| by_fold.iter().copied().reduce(end));
+    let range = format!("{} and {}", format::metric(low), format::metric(high));
+    by_fold.iter().any(is_far).then(|| {
+        format!(
+            "Its single threshold is unstable: {} by all valid users, between {range} if a fifth of \
+             them is left out. A few valid users decide it.",
+            format::metric(Some(chosen))
+        )
+    })
 }
 
 /// An experiment of other settings, but of the same decisions.

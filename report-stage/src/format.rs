@@ -78,6 +78,11 @@ pub fn interval(ci95: Option<[f64; 2]>) -> Option<String> {
     ci95.map(|[low, high]| format!("[{}, {}]", signed(low, 4), signed(high, 4)))
 }
 
+/// An interval of a change of a count: `[−12, +40]`.
+pub fn count_interval(ci95: Option<[f64; 2]>) -> Option<String> {
+    ci95.map(|[low, high]| format!("[{}, {}]", signed(low, 0), signed(high, 0)))
+}
+
 /// A value on an axis: as few digits as it needs, thousands as `k`.
 pub fn tick(value: f64) -> String {
     let sign = if value < -1e-12 { "−" } else { "" };
@@ -138,6 +143,7 @@ mod tests {
         assert_eq!(count_change(Some(-2430.0), Some(-0.81)), "−2,430 (−81.0%)");
         assert_eq!([0.0342, -0.428, 0.0995].map(percent), ["+3.4%", "−43%", "+10%"]);
         assert_eq!(interval(Some([-0.0012, 0.013])).unwrap(), "[−0.0012, +0.0130]");
+        assert_eq!(count_interval(Some([-12.4, 40.0])).unwrap(), "[−12, +40]");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a reader must know to read the figures right, a sentence or two each.
 
+use contract::Manifest;
+use contract::manifest::{Experiment as Settings, ModelKind};
 use contract::statistics::LeftOut;
 
 use crate::experiment::Experiment;
@@ -14,20 +16,20 @@ const NOTHING_IN_VALID: &str = "No valid user has a label of a predicted brand, 
 
 /// All notes, the most important first.
 ///
-/// * `baseline`: its name.
 /// * `nothing`: why nothing can be judged, if so.
 /// * `stages`: every stage with a record.
 pub fn notes(
     experiments: &[Experiment],
-    baseline: &str,
+    manifest: &Manifest,
     nothing: Option<&str>,
     brands: &Brands,
     test: &TestUsers,
     stages: &[StageTrace],
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    let baseline = &manifest.baseline;
     notes.extend(nothing.map(|why| format!("Nothing to judge: {why}.")));
-    if experiments.iter().any(|e| e.name == baseline && !e.is_ok()) {
+    if experiments.iter().any(|e| e.name == *baseline && !e.is_ok()) {
         notes.push(format!("The baseline `{baseline}` has no scores, so no change can be shown."));
     }
     notes.extend(other_updates(experiments, baseline));
@@ -37,6 +39,7 @@ pub fn notes(
         }
     }
     notes.extend(test.warning());
+    notes.extend(no_persistence(manifest));
     notes.extend(brands.are_unseen_in_valid.then(|| NOTHING_IN_VALID.to_owned()));
     let left_out = brands.left_out.as_ref().and_then(LeftOut::message);
     notes.extend(left_out.map(|what| format!("No figure counts these: {what}.")));
@@ -46,6 +49,19 @@ pub fn notes(
     };
     notes.extend(stages.iter().filter(is_shown).flat_map(StageTrace::vouched));
     notes
+}
+
+/// Whether the rule that a history gives without training is missing.
+fn no_persistence(manifest: &Manifest) -> Option<String> {
+    let history = manifest.histories().next()?;
+    let is_persistence = |e: &Settings| e.train.model == ModelKind::Persistence;
+    let is_missing = !manifest.experiments().any(is_persistence);
+    is_missing.then(|| {
+        format!(
+            "The users have a history (`{history}`), but no experiment predicts from it without training. \
+             That is the rule to beat: `persistence: {{train: {{model: persistence, history: {history}}}}}`."
+        )
+    })
 }
 
 /// Which experiments were not trained for as many updates as the baseline, if any.

@@ -1,5 +1,6 @@
 //! Reads and measures what the stages left of every experiment, one experiment after the other.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use contract::{Manifest, query};
 use metrics::{Counts, Draws, Histogram, OwnedLists, f1, mean_defined, precision, recall};
 
 use crate::bands::{self, VolumeBand};
-use crate::compare::{self, Pair, Side};
+use crate::compare::{self, Delta, Judged, Pair, Side};
 use crate::evaluate::{self, Evaluation};
 use crate::figures::Figures;
 use crate::load::{self, Alternative, Brands, Scores, Threshold};
@@ -32,9 +33,10 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Reads experiments, the baseline before the others. The scores and draws of each of the others
-    /// are dropped at once: memory holds the scores of two trainings and the draws of two experiments,
-    /// one for each seed, however many experiments there are.
+    /// Reads experiments, those that all are compared with before the others. The scores and draws of
+    /// each of the others are dropped at once: memory holds the scores of two trainings and, one for
+    /// each seed, the draws of what all are compared with and of one more experiment, however many
+    /// experiments there are.
     pub fn read(
         run: &StageRun,
         manifest: &Manifest,
@@ -49,15 +51,32 @@ impl<'a> Found<'a> {
             f1_buckets: settings::f1_buckets(manifest),
             outdated_holdout: outdated_holdout(manifest),
             first: None,
-            baseline: Vec::new(),
+            rivals: HashMap::new(),
         };
-        let is_baseline = |&place: &usize| experiments[place].name == manifest.baseline;
-        let (mut order, others): (Vec<usize>, Vec<usize>) =
-            (0..experiments.len()).partition(is_baseline);
-        order.extend(others);
+        let names: Vec<&String> = std::iter::once(&manifest.baseline)
+            .chain(manifest.also_against().map(|rival| &rival.name))
+            .collect();
+        let rank = |place: usize| names.iter().position(|&name| *name == experiments[place].name);
+        let (mut rivals, others): (Vec<usize>, Vec<usize>) =
+            (0..experiments.len()).partition(|&place| rank(place).is_some());
+        rivals.sort_by_key(|&place| rank(place));
+        // They are compared with each other, so all are read before one is judged.
+        let mut read = Vec::new();
+        for &place in &rivals {
+            let Read { trial, tables, seeds } = reader.read(experiments[place])?;
+            reader.rivals.insert(trial.settings.name.clone(), seeds);
+            read.push((place, trial, tables));
+        }
         let mut trials: Vec<(usize, Trial)> = Vec::new();
-        for place in order {
-            trials.push((place, reader.trial(experiments[place])?));
+        for (place, mut trial, tables) in read {
+            let seeds = &reader.rivals[&trial.settings.name];
+            trial.scored = tables.map(|tables| reader.scored(trial.settings, tables, seeds));
+            trials.push((place, trial));
+        }
+        for place in others {
+            let Read { mut trial, tables, seeds } = reader.read(experiments[place])?;
+            trial.scored = tables.map(|tables| reader.scored(trial.settings, tables, &seeds));
+            trials.push((place, trial));
         }
         trials.sort_by_key(|&(place, _)| place);
         let trials = trials.into_iter().map(|(_, trial)| trial).collect();
@@ -73,8 +92,16 @@ struct Reader<'a> {
     f1_buckets: Vec<f64>,
     outdated_holdout: Option<String>,
     first: Option<First>,
-    /// Once for each seed; empty without scores
-    baseline: Vec<Seeded>,
+    /// What all are compared with, by name, once for each seed; none without scores
+    rivals: HashMap<String, Vec<Seeded>>,
+}
+
+/// An experiment that is not judged yet.
+struct Read<'a> {
+    trial: Trial<'a>,
+    /// Of the first seed; `None` without scores
+    tables: Option<SeedTables>,
+    seeds: Vec<Seeded>,
 }
 
 /// The experiment that was read first; the users of all others must be the same.
@@ -115,10 +142,10 @@ struct Tables {
 }
 
 impl Reader<'_> {
-    fn trial<'a>(&mut self, experiment: &'a Experiment) -> anyhow::Result<Trial<'a>> {
+    fn read<'a>(&mut self, experiment: &'a Experiment) -> anyhow::Result<Read<'a>> {
         let trainings = self.manifest.trainings(experiment);
         let history = self.table(&trainings[0], "history", &HISTORY)?;
-        let mut trial = Trial {
+        let trial = Trial {
             settings: experiment,
             scored: None,
             history: history.as_ref().map_or_else(Vec::new, load::history),
@@ -137,10 +164,7 @@ impl Reader<'_> {
             let tables = self.keep_users(experiment, tables);
             first.get_or_insert(tables);
         }
-        if let Some(tables) = first {
-            trial.scored = Some(self.scored(experiment, tables, seeds));
-        }
-        Ok(trial)
+        Ok(Read { trial, tables: first, seeds })
     }
 
     /// An input of the report; `None` if the experiment does not have it.
@@ -215,30 +239,23 @@ impl Reader<'_> {
     /// Puts the seeds of an experiment together.
     ///
     /// * `tables`: of the first seed.
-    fn scored(&mut self, experiment: &Experiment, tables: SeedTables, ours: Vec<Seeded>) -> Scored {
+    fn scored(&self, experiment: &Experiment, tables: SeedTables, ours: &[Seeded]) -> Scored {
         let SeedTables { n_valid_users, test, thresholds, trade_off } = tables;
         let list = &self.brands.list;
         let all: Vec<&Figures> = ours.iter().map(Seeded::figures).collect();
         let figures = Figures::mean(&all);
         let on_valid: Option<Vec<&Figures>> =
             ours.iter().map(|seeded| seeded.measured.on_valid.as_ref()).collect();
-        let is_baseline = experiment.name == self.manifest.baseline;
-        let pairs = pairs(&ours, if is_baseline { &ours } else { &self.baseline });
-        let delta = (!pairs.is_empty()).then(|| {
-            let means = [0, 1].map(|side| {
-                let seeds: Vec<&Figures> = pairs.iter().map(|pair| pair[side].figures()).collect();
-                Figures::mean(&seeds)
-            });
-            let sides: Vec<Pair> =
-                pairs.iter().map(|pair| pair.map(|seed| seed.measured.side())).collect();
-            compare::delta(list, &self.bands, &sides, means.each_ref())
+        let others = self.manifest.also_against().filter(|rival| rival.name != experiment.name);
+        let against = others.filter_map(|rival| {
+            let (delta, _) = self.changes(ours, &rival.name)?;
+            Some((rival.name.clone(), delta))
         });
-        drop(pairs);
 
         let first = &ours[0].measured.evaluation;
         let counts = &first.counts;
         let known = test.as_ref().zip(thresholds.as_deref());
-        let scored = Scored {
+        Scored {
             n_valid_users,
             valid: on_valid.map(|seeds| Figures::mean(&seeds)),
             decisions: ours.iter().map(|seeded| seeded.measured.decisions).collect(),
@@ -248,7 +265,7 @@ impl Reader<'_> {
                 precision_recall::by_tier(list, test, thresholds, counts)
             }),
             expected: known.map(|(test, thresholds)| calibration::expected(test, thresholds)),
-            brands: (0..list.len()).map(|brand| brand_figures(&ours, brand)).collect(),
+            brands: (0..list.len()).map(|brand| brand_figures(ours, brand)).collect(),
             seeds: ours
                 .iter()
                 .filter_map(|seeded| {
@@ -258,12 +275,25 @@ impl Reader<'_> {
             evaluation: Evaluation { figures, ..first.clone() },
             thresholds,
             trade_off,
-            delta,
-        };
-        if is_baseline {
-            self.baseline = ours;
+            delta: self.changes(ours, &self.manifest.baseline),
+            against: against.collect(),
         }
-        scored
+    }
+
+    /// The changes against another experiment, and each brand's by `brand_idx`; `None` if no seed has
+    /// scores of both.
+    fn changes(&self, ours: &[Seeded], rival: &str) -> Option<(Delta, Vec<Judged>)> {
+        let pairs = pairs(ours, self.rivals.get(rival)?);
+        if pairs.is_empty() {
+            return None;
+        }
+        let means = [0, 1].map(|side| {
+            let seeds: Vec<&Figures> = pairs.iter().map(|pair| pair[side].figures()).collect();
+            Figures::mean(&seeds)
+        });
+        let sides: Vec<Pair> =
+            pairs.iter().map(|pair| pair.map(|seed| seed.measured.side())).collect();
+        Some(compare::delta(&self.brands.list, &self.bands, &sides, means.each_ref()))
     }
 }
 

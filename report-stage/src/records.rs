@@ -24,7 +24,8 @@ pub struct Effort {
     pub updates: Option<u64>,
     /// Updates that the model in use had seen; chosen on the valid users
     pub updates_kept: Option<u64>,
-    /// What scoring chose on the valid users: `brand_share`, `memory_weights`
+    /// What scoring chose on the valid users: `brand_share`, `k`, `threshold`, `threshold_by_fold`,
+    /// `memory_weights`
     pub chosen: Value,
     /// Whether the model is the truth that made the data: a ceiling, not a rival
     pub is_truth: bool,
@@ -176,7 +177,7 @@ fn stages(experiment: &Experiment) -> Vec<Stage> {
 
 /// What scoring chose on the valid users, where the manifest leaves the choice to it.
 fn chosen(score: &Record) -> Value {
-    let keys = ["brand_share", "memory_weights"];
+    let keys = ["brand_share", "k", "threshold", "threshold_by_fold", "memory_weights"];
     let found = keys.map(|key| (key.to_owned(), score.summary[key].clone()));
     found.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
 }

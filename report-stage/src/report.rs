@@ -32,6 +32,8 @@ pub struct Report {
     pub version: u32,
     /// Name of the experiment that all others are compared with
     pub baseline: String,
+    /// Names of other experiments that all are compared with
+    pub also_against: Vec<String>,
     /// Predicted brands
     pub n_brands: u64,
     /// Users that the figures are measured on
@@ -138,12 +140,15 @@ pub fn assemble(
         trials.iter().map(|trial| judge.experiment(trial)).collect();
     add_fairness(&mut experiments, &manifest.baseline);
     let n_compared = experiments.iter().filter(|e| e.outcomes.is_some() && !e.is_truth).count();
+    let n_comparisons =
+        n_compared + experiments.iter().map(|experiment| experiment.against.len()).sum::<usize>();
     let n_bands = volume_bands(&brands.list).len();
     let answer = answer::answer(&experiments, &manifest.baseline, nothing.as_deref());
     let best_known = || highest(&experiments, &manifest.baseline).filter(|_| nothing.is_none());
     Report {
         version: VERSION,
         baseline: manifest.baseline.clone(),
+        also_against: also_against(manifest, &experiments),
         n_brands: brands.list.len() as u64,
         n_test_users: test.n_users,
         n_valid_users: trials.iter().find_map(|trial| trial.scored.as_ref()?.n_valid_users),
@@ -155,14 +160,7 @@ pub fn assemble(
         }),
         floor: test.floor.clone(),
         top_brands: top_brands(&brands.list, test, trials, manifest.report.top_brands),
-        notes: notes(
-            &experiments,
-            &manifest.baseline,
-            nothing.as_deref(),
-            brands,
-            test,
-            &provenance.stages,
-        ),
+        notes: notes(&experiments, manifest, nothing.as_deref(), brands, test, &provenance.stages),
         left_out: brands.left_out.clone(),
         answer,
         method: Method {
@@ -171,12 +169,19 @@ pub fn assemble(
             seeds: manifest.seeds.clone(),
             level: compare::LEVEL,
             n_compared,
-            n_intervals: compare::n_intervals(n_bands) * n_compared,
+            n_intervals: compare::n_intervals(n_bands, manifest.report.f1_buckets.len())
+                * n_comparisons,
         },
         provenance,
         definitions: definitions(),
         experiments,
     }
+}
+
+/// The experiments of `also_against` that this report has with scores.
+fn also_against(manifest: &Manifest, experiments: &[Experiment]) -> Vec<String> {
+    let is_here = |name: &String| experiments.iter().any(|e| e.name == *name && e.is_ok());
+    manifest.also_against().map(|rival| rival.name.clone()).filter(is_here).collect()
 }
 
 fn add_fairness(experiments: &mut [Experiment], baseline: &str) {

@@ -21,6 +21,9 @@ pub fn settings(experiment: &Experiment, manifest: &Manifest) -> Value {
     for stage in [&mut train, &mut score] {
         stage.as_object_mut().expect("a struct is a map").shift_remove("threads");
     }
+    if !manifest.seeds.is_empty() {
+        train.as_object_mut().expect("a struct is a map").shift_remove("seed"); // has no effect
+    }
     let sample = if experiment.needs_sample() {
         json!({"sql": relative(experiment.sql()), "params": experiment.sample.params})
     } else {

@@ -28,6 +28,7 @@ pub fn render(report: &Report, dir: &Path) -> String {
     let answer = report.answer.text.first().map_or("", String::as_str);
     let files = ["report.html", "report.md", "report.json", "per_brand.csv", "per_brand.arrow"]
         .map(|file| dir.join(file).display().to_string());
+    let answer = [&[answer.to_owned()], &report.answer.against[..]].concat().join("\n");
     format!("{table}\n{answer}\n{}\n{}", notes(report), files.join("\n"))
 }
 
@@ -98,7 +99,7 @@ pub fn compare(report: &Report) -> String {
 fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
     let row = |line: Line| {
         let values = [base, ours].map(|e| line.value(&e.figures));
-        let Judged { abs, rel, ci95, .. } = line.change;
+        let Judged { abs, rel, .. } = line.change;
         let (text, change): (fn(Option<f64>) -> String, _) = if line.is_count {
             (|n| format::maybe_count(n.map(|n| n as u64)), format::count_change(abs, rel))
         } else {
@@ -107,7 +108,7 @@ fn changes(ours: &Experiment, base: &Experiment) -> Vec<Vec<String>> {
         let indent = if line.is_part { "  " } else { "" };
         let name = format!("{indent}{}", line.name);
         let [base, ours] = values.map(text);
-        let interval = format::interval(ci95).unwrap_or_default();
+        let interval = line.interval().unwrap_or_default();
         (values[0] != values[1]).then(|| vec![name, base, ours, change, interval])
     };
     comparison::lines(ours, Some(&base.figures)).into_iter().filter_map(row).collect()

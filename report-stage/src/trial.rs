@@ -2,6 +2,7 @@
 
 use contract::brands::ByTier;
 use contract::manifest::Experiment as Settings;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -73,4 +74,6 @@ pub struct Scored {
     /// The changes against the baseline, and each brand's by `brand_idx`; `None` if the baseline has
     /// no scores
     pub delta: Option<(Delta, Vec<Judged>)>,
+    /// The changes against each experiment of the manifest's `also_against`, by name
+    pub against: IndexMap<String, Delta>,
 }

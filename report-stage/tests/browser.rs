@@ -200,7 +200,7 @@ fn every_experiment_is_named_in_the_chart_of_all() {
         let Visit { findings, .. } = visit(&chromium, &html, NAMES, &window);
         assert_eq!(findings["charts"], 1, "one drawing for each width: {findings}");
         let names = findings["names"].to_string();
-        assert!(names.contains("bau (baseline)") && names.contains("good (best)"), "{names}");
+        assert!(names.contains("bau (baseline)") && names.contains("good (chosen)"), "{names}");
         assert_eq!(findings["overlaps"], serde_json::json!([]));
         assert_eq!(findings["outside"], serde_json::json!([]));
         assert_eq!(findings["inView"], true);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::datatypes::Field;
+use contract::Stage;
 use contract::columns::{ListBuilder, nullable_f64s, texts};
 use contract::ipc::{self, Writer};
 use contract::tables::{HISTOGRAM, HISTOGRAM_MORE, PER_BRAND, SCORES, TRADE_OFF};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use fixture::{
     labels, pipeline, read, run, run_well, u32s, write, write_brands, write_experiment,
-    write_scores,
+    write_record, write_scores,
 };
 
 fn report(dir: &TempDir) -> Value {
@@ -77,6 +78,48 @@ fn the_figures_follow_from_the_tables() {
         report["notes"]
     );
     assert!(stdout.contains("better at both levels") && stdout.contains("report.html"), "{stdout}");
+}
+
+/// Against `good` instead of the baseline: `bau` has 1 instead of 3 brands at an F1 of 0.5, in every
+/// draw that has a user of each brand, and `good` itself is not compared with itself.
+#[test]
+fn a_second_baseline_has_changes_of_its_own() {
+    let dir = pipeline();
+    let stdout = run_well(&dir, &["--set", "report.also_against=[good]"]);
+    let report = report(&dir);
+    let [bau, good, _] = &report["experiments"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!(report["also_against"], json!(["good"]));
+    near(&bau["against"]["good"]["item_f1"]["abs"], -7.0 / 9.0);
+    let buckets = &bau["against"]["good"]["buckets"]["0.5"];
+    near(&buckets["abs"], -2.0);
+    let [low, high] = [0, 1].map(|end| buckets["ci95"][end].as_f64().unwrap());
+    assert!(low < -1.5 && high > -2.5 && high < 0.0, "{buckets}");
+    assert_eq!(good["against"], json!({}));
+    assert_eq!(bau["delta"]["item_f1"]["abs"], 0.0, "the baseline is still `bau`");
+    assert!(read(&dir, "report.md").contains("Changes against `good`"));
+    assert!(!stdout.contains("Against `good`"), "`good` is the best itself: {stdout}");
+
+    write_experiment(&dir.path().join("runs/never_run"), |user| {
+        if user % 2 == 1 { vec![0] } else { vec![] }
+    });
+    let stdout = run_well(&dir, &["--set", "report.also_against=[never_run]"]);
+    assert!(stdout.contains("\nAgainst `never_run`: item macro F1 +0.7778 ["), "{stdout}");
+}
+
+#[test]
+fn a_single_threshold_that_a_few_users_decide_is_marked() {
+    let dir = pipeline();
+    let by_fold = |folds: [f64; 5]| {
+        let summary = json!({"threshold": 0.9, "threshold_by_fold": folds});
+        write_record(&dir, "good", Stage::Score, &summary);
+        run_well(&dir, &[]);
+        report(&dir)["experiments"][1]["fairness"].to_string()
+    };
+    let steady = by_fold([0.9, 0.88, 0.9, 0.93, 0.9]);
+    assert!(!steady.contains("unstable"), "{steady}");
+    let unstable = by_fold([0.9, 0.9, 0.2, 0.9, 0.95]);
+    let words = "unstable: 0.900 by all valid users, between 0.200 and 0.950";
+    assert!(unstable.contains(words), "{unstable}");
 }
 
 #[test]

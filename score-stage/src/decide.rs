@@ -196,9 +196,8 @@ impl Decider {
                 match by {
                     TopBy::Probability => best(calibrated, k, ranked),
                     TopBy::Gain => {
-                        let gain = |(&z, stake): (&f32, &Stake)| {
-                            ((2.0 * f64::from(parts(z).p) - stake.f1) * stake.weight) as f32
-                        };
+                        let gain =
+                            |(&z, stake): (&f32, &Stake)| stake.gain(f64::from(parts(z).p)) as f32;
                         probs.clear(); // the buffer holds gains here
                         probs.extend(calibrated.iter().zip(&self.stakes).map(gain));
                         best(probs, k, ranked);

@@ -10,7 +10,7 @@ use contract::brands::Tier;
 use contract::exit::DataError;
 use contract::ipc::{self, Finished, Table};
 use contract::manifest::{
-    Calibration, ExpectedOver, Experiment, Memory as NeighbourParams, ScoreParams,
+    Calibration, Decision, ExpectedOver, Experiment, Memory as NeighbourParams, ScoreParams,
 };
 use contract::run::StageRun;
 use contract::statistics::{PREVALENCE_KEY, Prevalence};
@@ -21,7 +21,7 @@ use metrics::{
     mean_defined, point,
 };
 use model::Model;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::calibrate::{self, Calibrated, Counted, Users};
 use crate::decide::{Decider, Rule};
@@ -58,13 +58,14 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let fitted = fit_deciders(&scorers, [&valid, &test], &curves, params)?;
         let judge = judge.with(History::ByFold(curves.lines_by_fold()));
         let validated = decide_valid_users(&stage, &judge, &valid, &fitted.folds, params.top_k)?;
-        let Fitted { decider, .. } = fitted;
+        let chosen = fitted.chosen(params.decision);
+        let decider = fitted.decider;
         let scorer = scorers.last.with(History::All(curves.all.lines.as_ref()));
         let n_brands = models.last.brand_ids.len();
         let reference = Reference::of_users(&test_users, models.last.features(), n_brands);
         let tested = decide_test_users(&stage, &scorer, &test, &decider, params.top_k, reference)?;
         let Curves { all: Calibrated { lines, .. }, valid, .. } = curves;
-        Ok(Results { asked, valid, lines, decider, validated, tested })
+        Ok(Results { asked, valid, lines, decider, chosen, validated, tested })
     })?;
 
     let (summary, chosen) = results.summary();
@@ -214,6 +215,25 @@ struct Fitted {
     decider: Decider,
     /// For each fold of the valid users, on the others
     folds: Folds<Decider>,
+}
+
+impl Fitted {
+    /// For the record: what was chosen on valid for all brands together.
+    fn chosen(&self, decision: Decision) -> Map<String, Value> {
+        let single = |decider: &Decider| decider.brands().first().map(|brand| brand.threshold);
+        let by_fold = |fold| single(&self.folds[fold]);
+        let chosen = match (decision, self.decider.rule()) {
+            (Decision::Global { .. }, _) => json!({
+                "threshold": single(&self.decider),
+                // They show how much a few users matter.
+                "threshold_by_fold": Folds::<Decider>::all().map(by_fold).collect::<Vec<_>>(),
+            }),
+            (_, Rule::Gain { brand_share }) => json!({"brand_share": brand_share}),
+            (Decision::TopK { k: None, .. }, Rule::TopK { k, .. }) => json!({"k": k}),
+            _ => json!({}),
+        };
+        chosen.as_object().cloned().unwrap_or_default()
+    }
 }
 
 /// Pass 3: thresholds from the counts, with `over: scored` after counting the test users without their
@@ -387,6 +407,8 @@ struct Results {
     /// Moves logits of brands that a user had
     lines: Option<HistoryLines>,
     decider: Decider,
+    /// What was chosen on valid for all brands together
+    chosen: Map<String, Value>,
     validated: Validated,
     tested: Tested,
 }
@@ -402,9 +424,11 @@ impl Results {
             "valid": self.validated.summary(&self.valid),
         });
         let mut chosen = String::new();
-        if let Rule::Gain { brand_share } = self.decider.rule() {
-            summary["brand_share"] = json!(brand_share);
-            let _ = write!(chosen, ", brand share {brand_share}");
+        for (key, value) in &self.chosen {
+            summary[key] = value.clone();
+            if value.is_number() {
+                let _ = write!(chosen, ", {} {value}", key.replace('_', " "));
+            }
         }
         let Asked { neighbours: Some(_), weights, recall } = &self.asked else {
             return (summary, chosen);
@@ -427,7 +451,7 @@ impl Results {
         models: &Refit<Model>,
         params: &ScoreParams,
     ) -> Result<()> {
-        let Self { asked, valid, lines, decider, validated, tested } = self;
+        let Self { asked, valid, lines, decider, validated, tested, .. } = self;
         stage.add(tested.scores);
         stage.add(validated.scores);
         let mut metadata = table::rule_metadata(decider.rule(), params.decision);

@@ -1,8 +1,8 @@
 //! Thresholds from the valid users.
 
-use contract::manifest::{Decision, GlobalMetric, ScoreParams};
+use contract::manifest::{Decision, GlobalMetric, ScoreParams, TopBy};
 use metrics::{
-    Curve, Histogram, Objective, UserSweep, expected, expected_volume_threshold,
+    Curve, Histogram, ListOrder, Objective, UserSweep, expected, expected_volume_threshold,
     threshold_candidates, tune_global, tuned_threshold,
 };
 use rayon::prelude::*;
@@ -50,7 +50,7 @@ pub fn fit(
     };
     let brands = curves.into_par_iter().enumerate().map(of_brand).collect();
     let rule = match params.decision {
-        Decision::TopK { k, by } => Rule::TopK { k, by },
+        Decision::TopK { k, by } => Rule::TopK { k: k.unwrap_or(1), by },
         Decision::Gain { brand_share, .. } => {
             Rule::Gain { brand_share: brand_share.unwrap_or_default() }
         }
@@ -69,6 +69,13 @@ pub fn sweep(valid: &Histogram, decider: &Decider, decision: Decision) -> Option
             let curves: Vec<Curve> = decider.brands().iter().map(|b| b.curve.clone()).collect();
             Some(UserSweep::over_thresholds(threshold_candidates(valid, &curves)))
         }
+        Decision::TopK { k: None, by } => {
+            let order = match by {
+                TopBy::Probability => ListOrder::Probability,
+                TopBy::Gain => ListOrder::Gain,
+            };
+            Some(UserSweep::over_lengths(decider.n_brands(), order))
+        }
         _ => None,
     }
 }
@@ -85,6 +92,10 @@ pub fn choose(decider: Decider, swept: &UserSweep, decision: Decision) -> Decide
         Decision::Global { metric: GlobalMetric::User } => {
             let threshold = swept.best().unwrap_or(NEVER);
             decider.with_thresholds(|_| threshold)
+        }
+        Decision::TopK { k: None, by } => {
+            let k = swept.best().map_or(1, |length| length as usize);
+            decider.with_rule(Rule::TopK { k, by })
         }
         _ => decider,
     }

@@ -73,7 +73,8 @@ pub fn rule_metadata(rule: Rule, set: Decision) -> HashMap<String, String> {
         (Rule::Gain { brand_share }, Decision::Gain { user_loss, over, .. }) => {
             Decision::Gain { brand_share: Some(brand_share), user_loss, over }
         }
-        (Rule::TopK { .. } | Rule::Gain { .. }, _) => set,
+        (Rule::TopK { k, by }, _) => Decision::TopK { k: Some(k), by },
+        (Rule::Gain { .. }, _) => set,
     };
     let text = serde_json::to_string(&decision).expect("plain data");
     HashMap::from([(RULE_KEY.to_owned(), text)])
@@ -185,7 +186,7 @@ pub fn read_thresholds(table: &Table) -> Result<Thresholds, ipc::Error> {
     }
     let rule = match table.metadata(RULE_KEY).map(serde_json::from_str) {
         None => Rule::Brand,
-        Some(Ok(Decision::TopK { k, by })) if k > 0 => Rule::TopK { k, by },
+        Some(Ok(Decision::TopK { k: Some(k), by })) if k > 0 => Rule::TopK { k, by },
         Some(Ok(Decision::Gain { brand_share: Some(brand_share), .. }))
             if (0.0..=1.0).contains(&brand_share) =>
         {

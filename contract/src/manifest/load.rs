@@ -17,7 +17,9 @@ use super::problems::{Problem, Problems, nearest, suggest};
 use super::schema_check;
 use super::shipped;
 use super::yaml::{self, Document};
-use super::{Data, Experiment, FeatureSource, Manifest, Matrix, Note, TableSource, View};
+use super::{
+    Data, Experiment, FeatureSource, Manifest, Matrix, Note, ReportParams, TableSource, View,
+};
 use crate::{commands, raw_files};
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.
@@ -422,6 +424,7 @@ impl Loader {
         let baseline = self.baseline(&names);
         let holdout = self.holdout();
         let report = self.report();
+        self.also_against(&names, report.as_ref());
         let seeds = self.seeds();
         self.check_names(&names, run_dir.as_deref());
         let known = self.features();
@@ -456,17 +459,35 @@ impl Loader {
             return Some(names.first().cloned().unwrap_or_default());
         }
         let baseline: String = self.sound(&["baseline"])?;
-        // Names of a matrix with a mistake are not known.
-        let is_of_unusable = |name: &String| baseline.starts_with(&format!("{name}-"));
-        if !names.contains(&baseline) && !self.unusable_matrices.iter().any(is_of_unusable) {
-            let hint = match self.matrices.iter().find(|matrix| matrix.name == baseline) {
-                Some(matrix) => matrix.hint(),
-                None => suggest(&baseline, names.iter().map(String::as_str)),
-            };
-            let message = format!("`baseline`: no experiment `{baseline}`; {hint}");
-            self.problem(&path_of(&["baseline"]), false, message);
-        }
+        self.known_experiment(&path_of(&["baseline"]), "baseline", &baseline, names);
         Some(baseline)
+    }
+
+    /// The names in `stages.report.also_against`.
+    fn also_against(&mut self, names: &[String], report: Option<&ReportParams>) {
+        let listed = report.and_then(|report| report.also_against.as_ref());
+        for (i, name) in listed.into_iter().flatten().enumerate() {
+            let path = path_of(&["stages", "report", "also_against", &i.to_string()]);
+            self.known_experiment(&path, "stages.report.also_against", name, names);
+        }
+    }
+
+    /// Checks that an experiment is there.
+    ///
+    /// * `path`, `key`: where it is named.
+    fn known_experiment(&mut self, path: &[String], key: &str, name: &str, names: &[String]) {
+        // Names of a matrix with a mistake are not known.
+        let is_of_unusable = |matrix: &String| name.starts_with(&format!("{matrix}-"));
+        if names.iter().any(|known| known == name)
+            || self.unusable_matrices.iter().any(is_of_unusable)
+        {
+            return;
+        }
+        let hint = match self.matrices.iter().find(|matrix| matrix.name == name) {
+            Some(matrix) => matrix.hint(),
+            None => suggest(name, names.iter().map(String::as_str)),
+        };
+        self.problem(path, false, format!("`{key}`: no experiment `{name}`; {hint}"));
     }
 
     /// Relative to the manifest's folder, or to the working directory if `--set` wrote it.

@@ -344,6 +344,29 @@ fn the_first_experiment_is_the_baseline_unless_one_is_named() {
 }
 
 #[test]
+fn all_are_also_compared_with_persistence_unless_others_are_named() {
+    let also = |sets: &[&str]| {
+        let manifest = changed(&[]).load(sets).unwrap();
+        manifest.also_against().map(|e| e.name.clone()).collect::<Vec<_>>()
+    };
+    assert!(also(&[]).is_empty());
+    let history = [
+        "data.features=[x, {column: h, ids: brands}]",
+        "experiments.b.train={model: persistence, history: h}",
+    ];
+    assert_eq!(also(&history), ["b"]);
+    assert!(also(&[&history[..], &["baseline=b"]].concat()).is_empty());
+    assert!(also(&[&history[..], &["report.also_against=[]"]].concat()).is_empty());
+    assert_eq!(also(&["report.also_against=[b, a]"]), ["b"], "not the baseline itself");
+    assert_eq!(
+        changed(&[]).problems(&["report.also_against=[a, bb]"]),
+        [
+            "--set report.also_against=[a, bb]: `stages.report.also_against`: no experiment `bb`; did you mean `b`?"
+        ]
+    );
+}
+
+#[test]
 fn what_changes_no_result_is_marked_in_the_schema() {
     let schema = Manifest::schema();
     let mut marked = Vec::new();

@@ -86,7 +86,7 @@ pub struct LeftOut {
 /// Brands, and their labels by split.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOutLabels {
-    /// Brands
+    /// Brands, those that no user has included
     pub brands: u64,
     /// Labels of training users
     pub train: u64,
@@ -112,16 +112,19 @@ impl LeftOut {
 impl LeftOutLabels {
     fn message(&self, which: &str) -> Option<String> {
         let n = self.train + self.valid + self.test;
+        if self.brands == 0 {
+            return None;
+        }
+        let brands = plural(self.brands, "brand");
         if n == 0 {
-            return None; // no label is lost with a brand that nobody has
+            return Some(format!("left out: {brands} {which}, which no user has"));
         }
         let splits = [(self.train, "train"), (self.valid, "valid"), (self.test, "test")];
         let splits = splits.iter().filter(|(n, _)| *n > 0);
         let splits: Vec<_> = splits.map(|(n, name)| format!("{} of {name}", count(*n))).collect();
         Some(format!(
-            "{} of {} {which} are left out ({} users)",
+            "{} of {brands} {which} are left out ({} users)",
             plural(n, "label"),
-            plural(self.brands, "brand"),
             splits.join(", ")
         ))
     }

@@ -73,10 +73,13 @@ pub fn card(view: &View) -> Card {
 }
 
 fn basis(report: &Report) -> Vec<String> {
-    let test = plural(report.n_test_users, "test user");
+    let test = format::count(report.n_test_users);
     let users = match report.n_valid_users {
-        Some(n) => format!("Chosen on {}, judged on {test}.", plural(n, "valid user")),
-        None => format!("Judged on {test}."),
+        Some(n) => format!(
+            "Chosen on {} (the valid users), judged on {test} others (the test users).",
+            plural(n, "user")
+        ),
+        None => format!("Judged on {}.", plural(report.n_test_users, "test user")),
     };
     let seeds = match &report.method.seeds[..] {
         [] | [_] => "Trained with one seed: intervals cover other users, not another training. A small change may be an \
@@ -89,7 +92,8 @@ fn basis(report: &Report) -> Vec<String> {
     };
     let is_compared = report.experiments.iter().any(|e| e.outcomes.is_some());
     let nothing = (!is_compared).then(|| "Nothing is compared with the baseline.".to_owned());
-    nothing.into_iter().chain([users, seeds]).collect()
+    let against = report.answer.against.iter().cloned();
+    nothing.into_iter().chain(against).chain([users, seeds]).collect()
 }
 
 /// * `n_notes`: what a reader must know.

@@ -2,12 +2,11 @@
 
 use contract::brands::Tier;
 
-use crate::compare::Change;
 use crate::experiment::Experiment;
 use crate::format;
 use crate::page::blocks::{Block, Cell, Column, Row, RowClass, Section, Table, Width};
 use crate::page::f1;
-use crate::page::view::{UNDEFINED, View, count, why};
+use crate::page::view::{UNDEFINED, View, count, tone, why};
 
 pub fn section(view: &View) -> Section {
     let floor = &view.report.floor;
@@ -42,10 +41,12 @@ fn buckets(view: &View) -> Table {
     columns.extend(bounds.map(|low| Column::number(format!("F1 ≥ {low}")).of("F1 bucket")));
     let cells = |e: &Experiment| {
         let reached = e.figures.buckets.iter().map(|(low, &n)| {
-            let Change { abs, rel } = e.delta.buckets[low];
-            let detail =
-                abs.filter(|_| !view.is_baseline(e)).map(|_| format::count_change(abs, rel));
-            count(e, n).with(detail)
+            let change = &e.delta.buckets[low];
+            let detail = change.abs.filter(|_| !view.is_baseline(e)).map(|_| {
+                let interval = format::count_interval(change.ci95).unwrap_or_default();
+                format!("{} {interval}", format::count_change(change.abs, None))
+            });
+            Cell { tone: detail.as_ref().and_then(|_| tone(change)), ..count(e, n).with(detail) }
         });
         reached.collect()
     };

@@ -9,7 +9,7 @@ use crate::format;
 use crate::page::blocks::{Bar, Block, Cell, Column, Section, Table};
 use crate::page::differs;
 use crate::page::head_to_tail::shade;
-use crate::page::view::{IS_BASELINE, NOT_COMPARED, UNLIKE, View, count, metric, tone};
+use crate::page::view::{IS_BASELINE, NOT_COMPARED, UNLIKE, View, count, judged, metric, tone};
 
 const BRANDS: &str = "Brands, item level";
 const USERS: &str = "Users";
@@ -21,6 +21,7 @@ pub fn section(view: &View) -> Section {
     if view.report.method.seeds.len() > 1 {
         folds.push(Block::Table(spreads(view)));
     }
+    folds.extend(view.report.also_against.iter().map(|rival| Block::Table(against(view, rival))));
     Section {
         id: "experiments",
         title: "Experiments",
@@ -171,6 +172,36 @@ fn on_valid(view: &View) -> Table {
     }
     Table {
         caption: "On the valid users, who choose, beside the test users, who judge".to_owned(),
+        columns,
+        rows: view.rows(cells),
+    }
+}
+
+/// All experiments beside one that is not the baseline.
+fn against(view: &View, rival: &str) -> Table {
+    let cells = |e: &Experiment| {
+        let n_cells = 2 + e.figures.buckets.len();
+        let Some(delta) = e.against.get(rival) else {
+            let why = if e.name == rival { "the rival itself" } else { NOT_COMPARED };
+            return (0..n_cells).map(|_| Cell::dash(why)).collect();
+        };
+        let levels = [judged(&delta.item_f1), judged(&delta.user_f1)];
+        let buckets = delta.buckets.values().map(|change| {
+            let text = format::count_change(change.abs, None);
+            Cell { tone: tone(change), ..Cell::number(text, NOT_COMPARED) }
+                .with(format::count_interval(change.ci95))
+        });
+        levels.into_iter().chain(buckets).collect()
+    };
+    let mut columns = vec![
+        Column::words("Experiment"),
+        Column::number("Change of item macro F1").of("item level"),
+        Column::number("Change of user F1").of("user level"),
+    ];
+    let bounds = view.report.floor.buckets.keys();
+    columns.extend(bounds.map(|low| Column::number(format!("of F1 ≥ {low}")).of("F1 bucket")));
+    Table {
+        caption: format!("Changes against `{rival}`, with 95% intervals"),
         columns,
         rows: view.rows(cells),
     }

@@ -54,7 +54,8 @@ fn chart(view: &View, canvas: Canvas) -> Chart {
         .collect();
     panel.name(&frame, &points);
     let of_line = |(e, _): &&(&Experiment, Vec<(f64, f64)>)| format!("{}: {}", e.name, buckets(e));
-    let mut keys = vec![Key::line("main", "best, or nearest to it"), Key::line("base", "baseline")];
+    let mut keys =
+        vec![Key::line("main", "chosen on valid, or nearest to it"), Key::line("base", "baseline")];
     if order.iter().any(|(e, _)| e.is_truth) {
         keys.push(Key::line("truth", "bound"));
     }

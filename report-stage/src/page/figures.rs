@@ -51,5 +51,5 @@ fn change(line: &Line) -> Cell {
         format::change(judged.abs, judged.rel)
     };
     let cell = Cell::number(text, NOT_COMPARED);
-    Cell { tone: tone(judged), ..cell.with(format::interval(judged.ci95)) }
+    Cell { tone: tone(judged), ..cell.with(line.interval()) }
 }

@@ -137,7 +137,7 @@ fn draw(
             at if e.outdated.is_some() => {
                 ("outdated", "label warn", format!("{}, not up to date", e.name), at)
             }
-            at if is_best => ("main", "label strong", format!("{} (best)", e.name), at),
+            at if is_best => ("main", "label strong", format!("{} (chosen)", e.name), at),
             at => ("other", "label", e.name.clone(), at),
         };
         let Some(at) = at else { continue };

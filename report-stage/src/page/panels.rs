@@ -1,5 +1,6 @@
 //! A panel for each experiment: did it help, where, and why.
 
+use crate::answer;
 use crate::chart::{Chart, Key};
 use crate::experiment::Experiment;
 use crate::page::blocks::{Block, ExperimentPanel, FlagKind, Section};
@@ -39,6 +40,7 @@ fn blocks(view: &View, e: &Experiment) -> Vec<Block> {
         let differs = format!("Differs from the baseline in `{}`.", settings::words(&e.differs));
         blocks.push(Block::text(differs));
     }
+    blocks.extend(answer::against(e).into_iter().map(Block::text));
     blocks.extend(e.fairness.iter().map(|note| Block::text(format!("{UNLIKE} {note}"))));
     if e.is_ok() {
         blocks.push(Block::Keys { list: keys(view, e), note: first_seed(view) });

@@ -119,7 +119,7 @@ impl View<'_> {
             (false, false) => (Some(RowClass::Missing), Some("no scores")),
             (true, true) => (Some(RowClass::Baseline), Some("baseline")),
             (true, false) if e.is_truth => (Some(RowClass::Bound), Some("the truth: a bound")),
-            (true, false) if is_best => (Some(RowClass::Best), Some("best")),
+            (true, false) if is_best => (Some(RowClass::Best), Some("chosen on valid")),
             (true, false) => (None, None),
         }
     }
@@ -146,14 +146,16 @@ impl View<'_> {
         metric(e, value).with(detail.map(|_| format::change(change.abs, change.rel)))
     }
 
-    /// A change and its interval.
+    /// A change against the baseline and its interval.
     pub fn judged(&self, e: &Experiment, delta: &Judged) -> Cell {
-        if self.is_baseline(e) {
-            return Cell::dash(IS_BASELINE);
-        }
-        let cell = Cell::number(format::change(delta.abs, delta.rel), NOT_COMPARED);
-        Cell { tone: tone(delta), ..cell }.with(format::interval(delta.ci95))
+        if self.is_baseline(e) { Cell::dash(IS_BASELINE) } else { judged(delta) }
     }
+}
+
+/// A change and its interval.
+pub fn judged(delta: &Judged) -> Cell {
+    let cell = Cell::number(format::change(delta.abs, delta.rel), NOT_COMPARED);
+    Cell { tone: tone(delta), ..cell }.with(format::interval(delta.ci95))
 }
 
 fn short_words(outcomes: Outcomes, e: &Experiment) -> String {

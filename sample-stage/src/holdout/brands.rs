@@ -104,7 +104,7 @@ pub fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataEr
     Ok(order)
 }
 
-/// Labels of brands that are not kept.
+/// Brands that are not kept, and their labels.
 ///
 /// * `kept`: `brand_idx` of each brand, if it is kept.
 pub fn count_left_out(
@@ -114,15 +114,18 @@ pub fn count_left_out(
     kept: &[Option<u32>],
 ) -> LeftOut {
     let mut left_out = LeftOut::default();
-    let mut is_counted = vec![false; kept.len()];
+    let n_left_out = |has_training_users: bool| {
+        let brands = volumes.iter().zip(kept);
+        brands.filter(|(n, kept)| kept.is_none() && (**n > 0) == has_training_users).count() as u64
+    };
+    left_out.without_training_users.brands = n_left_out(false);
+    left_out.not_kept.brands = n_left_out(true);
     for label in labels.iter().filter(|label| kept[label.brand as usize].is_none()) {
-        let brand = label.brand as usize;
-        let of_kind = if volumes[brand] == 0 {
+        let of_kind = if volumes[label.brand as usize] == 0 {
             &mut left_out.without_training_users
         } else {
             &mut left_out.not_kept
         };
-        of_kind.brands += u64::from(!std::mem::replace(&mut is_counted[brand], true));
         match splits[label.user as usize] {
             Split::Train => of_kind.train += 1,
             Split::Valid => of_kind.valid += 1,

@@ -29,7 +29,7 @@ PEER_USERS ?= 200000
 PREDICT_USERS ?= 10000000
 SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience predict
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -118,6 +118,9 @@ bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users
 
 bench-predict: build bench/.venv ## Predicting for 10,000,000 users, killed and not: PREDICT_USERS=
 	bench/.venv/bin/python bench/score/predict.py --users $(PREDICT_USERS)
+
+bench-score: build bench/.venv ## Scoring and writing 1,000,000 users against PyTorch and numpy: BENCH_USERS=
+	bench/.venv/bin/python bench/score/against_torch.py --users $(BENCH_USERS)
 
 bench-audience: pipeline bench/.venv ## What audiences promise and keep, on the demo's test users
 	bench/.venv/bin/python bench/score/audience.py

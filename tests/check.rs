@@ -34,21 +34,25 @@ fn all_problems_of_the_columns_are_shown_at_once_with_their_places() {
     let said = check(&work);
     assert_eq!(said.code, 5, "{}", said.stderr);
     let expected = [
-        place(&work, "features:", "embedding") + "users: column `embedding` is missing; did you mean \
+        place(&work, "features:", "embedding")
+            + "users: column `embedding` is missing; did you mean \
             `embeding`?\n    hint: use `users: {sql: users.sql}` to rename it: `select \"embeding\" as \
             embedding, ... from users`",
         place(&work, "features:", "age") + "users: column `age` is `Utf8`, expected a number",
-        place(&work, "brands: {table", "{table") + "brands: column `brand_id` is missing; did you mean \
+        place(&work, "brands: {table", "{table")
+            + "brands: column `brand_id` is missing; did you mean \
             `Brand_ID`?",
-        place(&work, "interactions: {table", "{table") + "interactions: the ids of `user_id` are whole \
+        place(&work, "interactions: {table", "{table")
+            + "interactions: the ids of `user_id` are whole \
             numbers, those of users are text, so none matches",
     ];
     for problem in expected {
         assert!(said.stderr.contains(&problem), "{problem}\n{}", said.stderr);
     }
     assert!(said.stderr.contains("the tables have 4 problems"), "{}", said.stderr);
-    let set = work.pipeline(&["check", "--set", "data.features=[agee]"]);
-    let message = "--set data.features=[agee]: users: column `agee` is missing; did you mean `age`?";
+    let set = work.pipeline(&["check", "--set", "holdout.column=splitt"]);
+    let message =
+        "--set holdout.column=splitt: users: column `splitt` is missing; did you mean `split`?";
     assert!(set.stderr.contains(message), "{}", set.stderr);
     assert!(!work.dir.join("runs/.check").exists());
 }
@@ -71,7 +75,8 @@ fn a_table_that_cannot_be_read_does_not_hide_the_problems_of_others() {
     assert!(said.stderr.contains("agee"), "{}", said.stderr);
     work.write("users.sql", "select user_id, age from users");
     let said = check(&work);
-    let message = "users: column `embedding` is missing; there are `user_id`, `age`\n    hint: let ";
+    let message =
+        "users: column `embedding` is missing; there are `user_id`, `age`\n    hint: let ";
     assert!(said.stderr.contains(message), "{}", said.stderr);
 }
 
@@ -91,7 +96,7 @@ fn a_shipped_query_is_named_without_a_file() {
 
     let sample = work.pipeline(&["sample", "bau", "--show", "3"]);
     assert_eq!(sample.code, 0, "{}", sample.stderr);
-    assert!(sample.stdout.contains("3 of 14 examples\n"), "{}", sample.stdout);
+    assert!(sample.stdout.contains("3 of 18 examples\n"), "{}", sample.stdout);
     assert!(sample.stdout.contains("Mill & Sons"), "{}", sample.stdout);
     let uniform = ["sample", "bau", "--set", "sample={sql: uniform, params: {n_users: 5}}"];
     let sample = work.pipeline(&uniform);
@@ -129,8 +134,10 @@ fn with_countries(work: &Workspace, file: &str, countries: [&str; 3]) {
 #[test]
 fn text_becomes_categories_that_new_users_have_too() {
     let work = Workspace::tiny();
-    let said = work.pipeline(&["check", "--set", "data.features=[split]"]);
-    let hint = "hint: if its values are categories, write `{column: split, categories: {top: 100}}`";
+    let features = "data.features=[embedding, age, {column: past, ids: brands}, split]";
+    let said = work.pipeline(&["check", "--set", features]);
+    let hint =
+        "hint: if its values are categories, write `{column: split, categories: {top: 100}}`";
     assert!(said.code == 5 && said.stderr.contains(hint), "{}", said.stderr);
     with_countries(&work, "new.json", ["de", "fr", "de"]);
     with_countries(&work, "unknown.json", ["at", "", "ch"]);
@@ -138,7 +145,10 @@ fn text_becomes_categories_that_new_users_have_too() {
     for categories in ["{top: 2}", "[de, fr]"] {
         work.write(
             "features.txt",
-            &format!("data.features=[age, {{column: country, categories: {categories}}}]"),
+            &format!(
+                "data.features=[embedding, age, {{column: past, ids: brands}}, {{column: country, categories: \
+                 {categories}}}]"
+            ),
         );
         let set = String::from_utf8(work.bytes("features.txt")).unwrap();
         let set = ["--set", &set, "--set", "train.features=[age, country]"];
@@ -174,7 +184,8 @@ fn text_becomes_categories_that_new_users_have_too() {
         assert!(test.len() > 10 && test.iter().all(|row| before.contains(row)));
 
         let said = predict("unknown.json", "u.csv");
-        let message = "none of its 36 values is one of the 2 categories that the model knows, such as `de`";
+        let message =
+            "none of its 36 values is one of the 2 categories that the model knows, such as `de`";
         assert!(said.code == 5 && said.stderr.contains(message), "{}", said.stderr);
         let bundle = [&["bundle", "bau", "--output", "bundle"], &set[..]].concat();
         assert_eq!(work.pipeline(&bundle).code, 0);

@@ -86,7 +86,8 @@ fn predict(work: &Workspace, args: &[&str]) -> Said {
 }
 
 fn drift(said: &Said) -> Value {
-    let json: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}", said.stderr));
+    let json: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}", said.stderr));
     json["drift"].clone()
 }
 

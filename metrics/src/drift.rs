@@ -109,6 +109,7 @@ impl Rate {
 ///
 /// By its continued fraction (Abramowitz and Stegun 26.5.8), evaluated as Lentz does; where it
 /// converges slowly, `1 - I_{1-x}(b, a)`.
+#[expect(clippy::many_single_char_names, reason = "as in the source")]
 fn beta(x: f64, a: f64, b: f64) -> f64 {
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - beta(1.0 - x, b, a);

@@ -29,7 +29,7 @@ pub struct Args {
     /// Where it goes
     #[arg(long, value_name = "FORMAT")]
     format: Format,
-    /// Address of the server, such as http://localhost:5000
+    /// Address of the server, such as `http://localhost:5000`
     #[arg(long, value_name = "URL")]
     to: String,
     /// Name of the server's experiment, which is made if there is none [default: that of the manifest's

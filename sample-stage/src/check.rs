@@ -102,7 +102,9 @@ impl Check<'_> {
             });
         }
         drop(scratch);
+        // Nothing is left behind; the run folder itself goes only if it is empty.
         let _ = std::fs::remove_dir(manifest.run_dir.join(".check"));
+        let _ = std::fs::remove_dir(&manifest.run_dir);
         let [users, interactions, brands] = found.try_into().expect("there are three views, above");
         Ok(Views { users, interactions, brands })
     }

@@ -126,6 +126,13 @@ pub fn id_space(field: &Field) -> Option<IdSpace> {
     Some(if space == "brands" { IdSpace::Brands } else { IdSpace::Own })
 }
 
+/// The metadata of a column that says what its ids mean: positions of brands or in a vocabulary.
+pub fn meaning_of_ids(field: &Field) -> HashMap<String, String> {
+    let is_meaning = |key: &str| key == IDS_KEY || key == VOCABULARY_KEY;
+    let metadata = field.metadata().iter().filter(|(key, _)| is_meaning(key));
+    metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// The values that the ids of a column stand for; none if it is no column of text.
 pub fn vocabulary(field: &Field) -> Vec<String> {
     let text = field.metadata().get(VOCABULARY_KEY);

@@ -28,7 +28,7 @@ pub struct ExportArgs {
     /// File to write
     #[arg(long, value_name = "FILE", required_unless_present = "to")]
     output: Option<PathBuf>,
-    /// Address of an MLflow tracking server, such as http://localhost:5000
+    /// Address of an MLflow tracking server, such as `http://localhost:5000`
     #[arg(long, value_name = "URL", conflicts_with_all = ["output", "bundle"])]
     to: Option<String>,
     /// Name of the server's experiment [default: that of the manifest's folder]

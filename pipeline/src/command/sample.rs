@@ -1,15 +1,16 @@
 //! `pipeline sample`: draws an experiment's sample and shows rows of it.
 
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use arrow::array::{Array as _, StringArray};
 use clap::Args;
 use contract::cli::ManifestArgs;
-use contract::columns::{bools, column, f32s, u32_lists, u32s};
+use contract::columns::{bools, f32s, u32_lists, u32s};
 use contract::exit::{EXIT_DONE, UsageError};
 use contract::ids::id_texts;
-use contract::ipc;
+use contract::ipc::{self, Table};
 use contract::tables::{BRANDS, EXAMPLES, FEATURES};
 use contract::words::count;
 use contract::{Manifest, Stage, print_line};
@@ -58,17 +59,28 @@ pub fn sample(args: &SampleArgs) -> Result<u8> {
     let examples = ipc::read(&plan.dir.join("examples.arrow"), &EXAMPLES)?;
     let features = ipc::read(&input("features")?, &FEATURES)?;
     let brands = ipc::read(&input("brands")?, &BRANDS)?;
+    let n_shown = show(&examples, &features, &brands, args.show)?;
+    print_line!(
+        "{} of {} examples\n{}",
+        count(n_shown as u64),
+        count(examples.n_rows() as u64),
+        plan.dir.join("examples.arrow").display()
+    );
+    Ok(EXIT_DONE)
+}
+
+/// Prints the first examples; returns how many.
+fn show(examples: &Table, features: &Table, brands: &Table, at_most: usize) -> Result<usize> {
     let users = features.whole_column("user_id")?;
     let names = brands.whole_column("name")?;
     let names = names.as_any().downcast_ref::<StringArray>().context("names are text")?;
-
     let mut table = listing::table(&["user", "weight", "clone", "brands"]);
-    let mut left = args.show;
+    let mut left = at_most;
     for batch in &examples.batches {
         let (rows, weights) = (u32s(batch, "user_row"), f32s(batch, "weight"));
         let are_clones = bools(batch, "is_clone");
         let (labels, ignored) = (u32_lists(batch, "brands"), u32_lists(batch, "ignored_brands"));
-        for row in 0..column(batch, "user_row").len().min(left) {
+        for row in 0..batch.num_rows().min(left) {
             let user = id_texts(&users.slice(rows[row] as usize, 1)).swap_remove(0);
             let ignored = match ignored.get(row) {
                 [] => String::new(),
@@ -81,13 +93,7 @@ pub fn sample(args: &SampleArgs) -> Result<u8> {
         left = left.saturating_sub(batch.num_rows());
     }
     listing::print(&table);
-    print_line!(
-        "{} of {} examples\n{}",
-        count((args.show - left) as u64),
-        count(examples.n_rows() as u64),
-        plan.dir.join("examples.arrow").display()
-    );
-    Ok(EXIT_DONE)
+    Ok(at_most - left)
 }
 
 /// The command that brings the sample up to date.
@@ -107,7 +113,7 @@ fn listed(brands: &[u32], names: &StringArray) -> String {
         text += "none";
     }
     if brands.len() > SHOWN {
-        text += &format!(" and {} more", brands.len() - SHOWN);
+        let _ = write!(text, " and {} more", brands.len() - SHOWN);
     }
     text
 }

@@ -3,6 +3,7 @@
 //! A tracking server stands in one's own network or on one's own machine, so there is no TLS here: a library
 //! with it would take longer to build than all of this program.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use contract::exit::UsageError;
 use serde_json::Value;
 
 /// How long a server may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longest answer that is read.
 const MAX_ANSWER: u64 = 64 << 20;
@@ -81,7 +82,8 @@ impl Server {
         let Self { host, port, prefix } = self;
         let mut head = format!("{method} {prefix}{path} HTTP/1.0\r\nHost: {host}:{port}\r\n");
         if let Some((kind, body)) = body {
-            head += &format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+            let length = body.len();
+            let _ = write!(head, "Content-Type: {kind}\r\nContent-Length: {length}\r\n");
         }
         // In HTTP 1.0 an answer ends where the connection does, and is never in chunks.
         let answer = self

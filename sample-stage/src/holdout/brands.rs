@@ -52,9 +52,13 @@ impl SourceBrands {
 
 /// Warns of brands whose name is there and says nothing, which is more likely a mistake than a null.
 fn warn_of_blank(names: &[Option<&str>], ids: &StringArray) {
-    let is_blank = |name: &Option<&str>| name.is_some_and(|name| name.trim().is_empty());
-    let blank: Vec<&str> =
-        names.iter().zip(ids).filter(|(name, _)| is_blank(name)).filter_map(|(_, id)| id).collect();
+    let is_blank = |name: Option<&str>| name.is_some_and(|name| name.trim().is_empty());
+    let blank: Vec<&str> = names
+        .iter()
+        .zip(ids)
+        .filter(|(name, _)| is_blank(**name))
+        .filter_map(|(_, id)| id)
+        .collect();
     if let Some(first) = blank.first() {
         warn_line!(
             "warning: brands: the `name` of {} is blank, so {} named by {}; the first is `{first}`",

@@ -1,6 +1,6 @@
 //! Users: read and split, then written as `features`, `train_users`, `valid` and `test`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use contract::columns::ListBuilder;
@@ -31,7 +31,7 @@ pub struct Users {
     pub index: IdIndex,
     pub splits: Vec<Split>,
     /// Of each feature with `categories`, by its column
-    vocabularies: HashMap<String, Vec<String>>,
+    vocabularies: BTreeMap<String, Vec<String>>,
 }
 
 impl Users {
@@ -83,12 +83,11 @@ impl Users {
             if batch.num_rows() == 0 {
                 continue;
             }
-            let files = match &mut files {
-                Some(files) => files,
-                None => {
-                    let vocabularies = &self.vocabularies;
-                    files.insert(UserFiles::create(stage, features, vocabularies, &batch)?)
-                }
+            let files = if let Some(files) = &mut files {
+                files
+            } else {
+                let vocabularies = &self.vocabularies;
+                files.insert(UserFiles::create(stage, features, vocabularies, &batch)?)
             };
             let rows = first_row..first_row + batch.num_rows();
             let mut user_labels = ListBuilder::<u32>::default();
@@ -129,7 +128,7 @@ impl UserFiles {
     fn create(
         stage: &StageRun,
         features: &[FeatureSource],
-        vocabularies: &HashMap<String, Vec<String>>,
+        vocabularies: &BTreeMap<String, Vec<String>>,
         first: &RecordBatch,
     ) -> Result<Self> {
         let columns = source_features::match_columns(features, first, vocabularies)?;

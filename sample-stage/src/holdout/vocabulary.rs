@@ -1,7 +1,7 @@
 //! The values of text columns that become categories: those that are listed, or the most common among the
 //! training users.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 use contract::exit::DataError;
@@ -34,8 +34,8 @@ pub async fn vocabularies(
     users: &DataFrame,
     features: &[FeatureSource],
     known: &Known<'_>,
-) -> Result<HashMap<String, Vec<String>>> {
-    let mut vocabularies = HashMap::new();
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut vocabularies = BTreeMap::new();
     for options in features.iter().map(FeatureSource::options) {
         let Some(categories) = &options.categories else { continue };
         check(&options, users)?;

@@ -35,13 +35,10 @@ struct Comparison<'a> {
 /// Compares users with the reference.
 pub fn compare(reference: &Reference, now: &Counts, brands: &Brands) -> Drift {
     let then = &reference.counts;
-    for (n_users, whose) in [(then.n_users, "the experiment's test users"), (now.n_users, "users")]
-    {
+    for (n_users, whose) in [(then.n_users, "test user"), (now.n_users, "user")] {
         if n_users < MIN_USERS {
-            return Drift::unchecked(format!(
-                "{} {whose} are too few to tell, at least {MIN_USERS} are needed",
-                count(n_users)
-            ));
+            let found = plural(n_users, whose);
+            return Drift::unchecked(format!("{found}, at least {MIN_USERS} are needed"));
         }
     }
     let of_brands = if now.n_decided > 0 { 2 } else { 1 };
@@ -211,7 +208,7 @@ fn feature_lines(features: &[FeatureDrift]) -> Vec<String> {
             )),
             What::Value => lines.push(format!("  feature `{name}`: {}", change(most))),
             What::NIds => {
-                lines.push(format!("  feature `{name}`, ids in a list: {}", change(most)))
+                lines.push(format!("  feature `{name}`, ids in a list: {}", change(most)));
             }
             What::SumOfWeights => {
                 lines.push(format!("  feature `{name}`, sum of the weights: {}", change(most)));
@@ -345,7 +342,7 @@ mod tests {
         let then = counted(10_000, [[5_000, 5_000]; 2], [200, 50], [300.0, 80.0]);
         let now = counted(99, [[0, 99]; 2], [99, 99], [99.0, 99.0]);
         let drift = compared(then.clone(), &now);
-        assert!(drift.unchecked.unwrap().starts_with("99 users are too few to tell"));
+        assert!(drift.unchecked.unwrap().starts_with("99 users, at least 100 are needed"));
         // 2 of 200 where 0.5 % were: 1 was expected.
         let now = counted(200, [[100, 100]; 2], [4, 2], [6.0, 1.6]);
         assert_eq!(compared(then, &now).n_moved, 0);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
 use contract::columns::{self, ListBuilder};
 use contract::drift::What;
 use contract::features::Feature;
@@ -171,78 +171,186 @@ impl Reference {
             number.ok_or_else(|| broken(format!("its metadata does not say `{key}`")))
         };
         let (n_users, n_decided) = (number_of(N_USERS_KEY)?, number_of(N_DECIDED_KEY)?);
-        let mut measures = Measures { n_brands, ..Measures::default() };
-        let mut counts = Counts { n_users, n_decided, ..Counts::default() };
+        let mut reference = Self {
+            measures: Measures { n_brands, ..Measures::default() },
+            counts: Counts { n_users, n_decided, ..Counts::default() },
+            sample: Sample::of(n_decided as usize),
+        };
         for batch in &table.batches {
-            let (kinds, names) = (columns::texts(batch, "kind"), columns::texts(batch, "feature"));
-            let places = columns::u32s(batch, "place");
-            let (means, sds) = (columns::f64s(batch, "mean"), columns::f64s(batch, "sd"));
-            let predicted = columns::nullable_f64s(batch, "predicted");
-            let (edges, bins) =
-                (columns::f32_lists(batch, "edges"), columns::u32_lists(batch, "counts"));
-            for row in 0..batch.num_rows() {
-                let place = places[row];
-                let sum = means[row] * n_users as f64;
-                let squares = (sds[row].powi(2) + means[row].powi(2)) * n_users as f64;
-                let is_sum = sum.is_finite() && squares.is_finite();
-                if kinds.value(row) == BRAND {
-                    let share = predicted[row].unwrap_or_default();
-                    let is_sound = (0.0..=1.0).contains(&share)
-                        && (0.0..=1.0).contains(&means[row])
-                        && is_sum
-                        && place as usize == counts.brands.len();
-                    if !is_sound {
-                        return Err(broken(format!(
-                            "row {row} is not brand {}",
-                            counts.brands.len()
-                        )));
-                    }
-                    counts.brands.push(BrandCounts::of_sums(sum, squares));
-                    counts.predicted.push((share * n_decided as f64).round() as u64);
-                    continue;
-                }
-                let feature = features.iter().find(|feature| feature.name == names.value(row));
-                let feature = feature
-                    .ok_or_else(|| {
-                        broken(format!("the model does not read `{}`", names.value(row)))
-                    })?
-                    .clone();
-                let bins: Vec<u64> = bins.get(row).iter().map(|&n| n.into()).collect();
-                let what = [What::Value, What::NIds, What::SumOfWeights, What::HasId]
-                    .into_iter()
-                    .find(|&what| name(what) == kinds.value(row));
-                let is_of = match what {
-                    Some(What::Value) => (place as usize) < feature.n_dense(),
-                    Some(_) => feature.is_sparse(),
-                    None => false,
+            let shares = columns::nullable_f64s(batch, "predicted");
+            for (row, predicted) in shares.into_iter().enumerate() {
+                let read = Row { predicted, ..Row::of(batch, row) };
+                let added = if read.kind == BRAND {
+                    reference.add_brand(&read)
+                } else {
+                    reference.add_feature(&read, features)
                 };
-                let edges = edges.get(row).to_vec();
-                if !is_of || !is_sum || bins.len() != edges.len() + 1 {
-                    return Err(broken(format!(
-                        "row {row}: `{}` of feature `{}` with {} edges and {} counts is nothing that \
-                         is counted",
-                        kinds.value(row),
-                        feature.name,
-                        edges.len(),
-                        bins.len()
-                    )));
-                }
-                match what.expect("checked above") {
-                    What::HasId => {
-                        measures.ids.push(ListedId { feature, id: place });
-                        counts.ids.push(*bins.last().expect("one more than edges"));
-                    }
-                    what => {
-                        measures.numbers.push(Number { feature, what, place, edges });
-                        counts.numbers.push(NumberCounts { bins, sum, squares });
-                    }
-                }
+                added.map_err(|found| broken(format!("row {row}: {found}")))?;
             }
         }
-        if counts.brands.len() != n_brands {
-            let found = format!("has {} brands, the model {n_brands}", counts.brands.len());
-            return Err(broken(found));
+        let found = reference.counts.brands.len();
+        if found != n_brands {
+            return Err(broken(format!("has {found} brands, the model {n_brands}")));
         }
-        Ok(Self { measures, counts, sample: Sample::of(n_decided as usize) })
+        Ok(reference)
+    }
+
+    fn add_brand(&mut self, row: &Row) -> Result<(), String> {
+        let counts = &mut self.counts;
+        let share = row.predicted.unwrap_or_default();
+        let are_shares = [share, row.mean].iter().all(|share| (0.0..=1.0).contains(share));
+        let next = counts.brands.len();
+        if !are_shares || !row.sd.is_finite() || row.place as usize != next {
+            return Err(format!("expected brand {next} with shares of 0 to 1"));
+        }
+        let (sum, squares) = row.sums(counts.n_users);
+        counts.brands.push(BrandCounts::of_sums(sum, squares));
+        counts.predicted.push((share * counts.n_decided as f64).round() as u64);
+        Ok(())
+    }
+
+    fn add_feature(&mut self, row: &Row, features: &[Feature]) -> Result<(), String> {
+        let feature = features.iter().find(|feature| feature.name == row.feature);
+        let feature =
+            feature.ok_or_else(|| format!("the model does not read `{}`", row.feature))?.clone();
+        let what = [What::Value, What::NIds, What::SumOfWeights, What::HasId]
+            .into_iter()
+            .find(|&what| name(what) == row.kind);
+        let is_of_feature = |what| match what {
+            What::Value => (row.place as usize) < feature.n_dense(),
+            What::NIds | What::SumOfWeights | What::HasId => feature.is_sparse(),
+        };
+        let (sum, squares) = row.sums(self.counts.n_users);
+        let is_sound =
+            sum.is_finite() && squares.is_finite() && row.bins.len() == row.edges.len() + 1;
+        let Some(what) = what.filter(|&what| is_of_feature(what) && is_sound) else {
+            return Err(format!(
+                "`{}` of feature `{}` with {} edges and {} counts is nothing that is counted",
+                row.kind,
+                row.feature,
+                row.edges.len(),
+                row.bins.len()
+            ));
+        };
+        let bins: Vec<u64> = row.bins.iter().map(|&n| n.into()).collect();
+        if what == What::HasId {
+            self.counts.ids.push(*bins.last().expect("one more than edges"));
+            self.measures.ids.push(ListedId { feature, id: row.place });
+        } else {
+            let (place, edges) = (row.place, row.edges.to_vec());
+            self.measures.numbers.push(Number { feature, what, place, edges });
+            self.counts.numbers.push(NumberCounts { bins, sum, squares });
+        }
+        Ok(())
+    }
+}
+
+/// A row of the table.
+struct Row<'a> {
+    kind: &'a str,
+    feature: &'a str,
+    place: u32,
+    mean: f64,
+    sd: f64,
+    predicted: Option<f64>,
+    edges: &'a [f32],
+    bins: &'a [u32],
+}
+
+impl<'a> Row<'a> {
+    /// Without the column with nulls.
+    fn of(batch: &'a RecordBatch, row: usize) -> Self {
+        Self {
+            kind: columns::texts(batch, "kind").value(row),
+            feature: columns::texts(batch, "feature").value(row),
+            place: columns::u32s(batch, "place")[row],
+            mean: columns::f64s(batch, "mean")[row],
+            sd: columns::f64s(batch, "sd")[row],
+            predicted: None,
+            edges: columns::f32_lists(batch, "edges").get(row),
+            bins: columns::u32_lists(batch, "counts").get(row),
+        }
+    }
+
+    /// Sums of the values and of their squares over `n` users.
+    fn sums(&self, n: u64) -> (f64, f64) {
+        let n = n as f64;
+        (self.mean * n, (self.sd.powi(2) + self.mean.powi(2)) * n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use arrow::datatypes::Schema;
+    use contract::features::FeatureKind;
+    use contract::manifest::IdSpace;
+
+    use super::*;
+
+    fn features() -> Vec<Feature> {
+        let sparse = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Own };
+        vec![Feature::new("x", FeatureKind::Dense { dim: 2 }), Feature::new("tags", sparse)]
+    }
+
+    /// Of 4 users: x[1] is 1, 2, 3, 4; tags are two a user, id 7 of one; brand 1 is predicted for one.
+    fn reference() -> Reference {
+        let [x, tags] = <[Feature; 2]>::try_from(features()).unwrap();
+        let numbers = vec![
+            Number { feature: x, what: What::Value, place: 1, edges: vec![1.5, 3.0] },
+            Number { feature: tags.clone(), what: What::NIds, place: 0, edges: vec![1.0, 2.0] },
+        ];
+        let ids = vec![ListedId { feature: tags, id: 7 }];
+        let number =
+            |bins: [u64; 3], sum, squares| NumberCounts { bins: bins.to_vec(), sum, squares };
+        let counts = Counts {
+            n_users: 4,
+            numbers: vec![number([1, 2, 1], 10.0, 30.0), number([0, 4, 0], 8.0, 16.0)],
+            ids: vec![1],
+            brands: vec![BrandCounts::of_sums(1.0, 0.5), BrandCounts::of_sums(0.25, 0.0625)],
+            n_decided: 4,
+            predicted: vec![0, 1],
+        };
+        Reference::of_counts(Measures { numbers, ids, n_brands: 2 }, counts)
+    }
+
+    fn table(columns: Vec<ArrayRef>, metadata: HashMap<String, String>) -> Table {
+        let schema = Arc::new(Schema::new_with_metadata(REFERENCE.fields(), metadata));
+        let batches = vec![RecordBatch::try_new(schema.clone(), columns).unwrap()];
+        Table { schema, batches, path: "reference.arrow".into() }
+    }
+
+    #[test]
+    fn the_test_users_read_back_as_written() {
+        let written = reference();
+        let table = table(written.to_columns(), written.metadata().into());
+        let read = Reference::from_table(&table, &features(), 2).unwrap();
+        assert_eq!(read.measures, written.measures);
+        let (read, written) = (read.counts, written.counts);
+        for (a, b) in read.numbers.iter().zip(&written.numbers) {
+            assert_eq!(a.bins, b.bins);
+            assert!((a.sum - b.sum).abs() < 1e-9 && (a.squares - b.squares).abs() < 1e-9);
+        }
+        assert_eq!((read.ids, read.predicted), (written.ids, written.predicted));
+        let apart = |a: &BrandCounts, b: &BrandCounts| a.squares.abs_diff(b.squares);
+        assert!(read.brands.iter().zip(&written.brands).all(|(a, b)| apart(a, b) < 1000));
+    }
+
+    #[test]
+    fn rows_of_another_model_are_rejected() {
+        let written = reference();
+        let table = table(written.to_columns(), written.metadata().into());
+        let found = |features: &[Feature], n_brands| {
+            Reference::from_table(&table, features, n_brands).unwrap_err().to_string()
+        };
+        assert!(found(&features(), 3).contains("has 2 brands, the model 3"));
+        assert!(found(&features()[1..], 2).contains("row 0: the model does not read `x`"));
+        let number = Feature::new("x", FeatureKind::Dense { dim: 1 });
+        let message = found(&[number, features().remove(1)], 2);
+        assert!(message.contains("row 0: `value` of feature `x` with 2 edges"), "{message}");
+        let without = self::table(written.to_columns(), HashMap::new());
+        let message = Reference::from_table(&without, &features(), 2).unwrap_err().to_string();
+        assert!(message.contains("its metadata does not say `n_users`"), "{message}");
     }
 }

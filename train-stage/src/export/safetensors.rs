@@ -54,7 +54,7 @@ pub fn encode(exported: &Exported) -> Vec<u8> {
             shape.as_primitive::<UInt32Type>().values().iter().map(|&side| side as usize).collect();
         let values = data.value(i);
         let values = values.as_primitive::<Float32Type>().values();
-        if name.starts_with("bags.") && name.ends_with(".ids") {
+        if name.strip_prefix("bags.").is_some_and(|rest| rest.contains(".ids")) {
             // Whole numbers, which `model.arrow` keeps as floats.
             let ids: Vec<i64> = values.iter().map(|&id| id as i64).collect();
             tensors.i64s(name, &ids);

@@ -1,6 +1,6 @@
 //! Features of the manifest, matched to the columns of users.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -35,7 +35,7 @@ pub struct FeatureColumn {
 pub fn match_columns(
     features: &[FeatureSource],
     first: &RecordBatch,
-    vocabularies: &HashMap<String, Vec<String>>,
+    vocabularies: &BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<FeatureColumn>, DataError> {
     let match_one = |feature: &FeatureSource| match vocabularies.get(feature.column()) {
         Some(vocabulary) => Ok(FeatureColumn::of_categories(

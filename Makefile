@@ -29,7 +29,7 @@ PEER_USERS ?= 200000
 PREDICT_USERS ?= 10000000
 SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience predict
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -89,6 +89,7 @@ schemas: build ## Write docs/schemas, the schemas of all JSON, and docs/MANIFEST
 	mkdir -p docs/schemas
 	for name in $(SCHEMAS); do $(BIN)/pipeline schema $$name > docs/schemas/$$name.json; done
 	$(BIN)/report-stage schema > docs/schemas/report.json
+	$(BIN)/report-stage backtest-schema > docs/schemas/backtest.json
 	$(BIN)/pipeline schema --format markdown > docs/MANIFEST.md
 
 check: build ## What CI runs: format, lints, documentation, tests
@@ -145,6 +146,9 @@ bench-coverage: ## How often intervals hold the truth, simulated
 
 bench-peer: build bench/.venv ## The whole pipeline against DuckDB, PyTorch and numpy: PEER_USERS=
 	bench/.venv/bin/python bench/peer/run.py --users $(PEER_USERS)
+
+bench-next-basket: bench/.venv ## TIFU-KNN and UP-CF over the users of datasets/complete-journey, which must have run
+	bench/.venv/bin/python bench/peer/next_basket.py
 
 bench-growth: build bench/.venv ## Time and memory of each stage, 50,000 to 2,000,000 users, 300 to 6,000 brands
 	bench/.venv/bin/python bench/growth.py

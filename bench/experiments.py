@@ -34,8 +34,7 @@ def report(programs, manifest, folder, seeds):
     sets = ["--manifest", manifest, "--set", f"run_dir={folder}"]
     if seeds:
         sets += ["--set", f"seeds={seeds}"]
-    listed = json.loads(run(programs / "pipeline", "graph", "--json", *sets))
-    known = {stage["experiment"] for stage in listed["stages"]}
+    known = json.loads(run(programs / "pipeline", "check", "--json", *sets))["experiments"]
     rivals = [rival for rival in RIVALS if rival in known]
     sets += ["--set", f"report.also_against=[{', '.join(rivals)}]"]
     run(programs / "pipeline", "run", *sets)

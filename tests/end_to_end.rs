@@ -123,7 +123,7 @@ fn comments_of_a_query_change_nothing_and_equal_rows_keep_later_stages_fresh() {
     let run = work.pipeline(&["run", "bau"]);
     assert!(run.stderr.contains("sample of bau: fresh"), "{}", run.stderr);
 
-    work.edit("everyone.sql", "group by interactions.user_id", "group by 1");
+    work.edit("everyone.sql", "group by interactions.user_row", "group by 1");
     let run = work.pipeline(&["run", "bau"]);
     assert!(run.stderr.contains("sample of bau: running (`sql` has changed)"), "{}", run.stderr);
     assert!(run.stderr.contains("train of bau: fresh"), "{}", run.stderr);
@@ -232,7 +232,7 @@ fn an_explanation_has_old_and_new_values() {
     let work = Workspace::tiny();
     assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
     work.edit("pipeline.yaml", "dropout: 0.1", "dropout: 0.2");
-    work.edit("everyone.sql", "group by interactions.user_id", "group by 1");
+    work.edit("everyone.sql", "group by interactions.user_row", "group by 1");
     let said = work.pipeline(&["explain", "bau", "train", "--json"]);
     let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(said["state"], "waiting", "the sample is stale too");
@@ -894,7 +894,7 @@ fn a_wrong_query_is_an_error_with_its_file_and_place() {
         ("select user_id,\n  from from users", "my.sql:2:"),
         (
             "select user_id, nothing as brands from users",
-            "my.sql:1:17: No field named nothing.\nValid fields are users.user_id, users.split.",
+            "my.sql:1:17: No field named nothing.\nValid fields are users.user_id, users.split, users.user_row, users.as_of.",
         ),
         (
             "select user_id, brands from nowhere",

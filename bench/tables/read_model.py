@@ -77,17 +77,24 @@ class Model:
                         x[user] += factors[is_row] @ weights[rows[is_row]]
             if layer + 1 < self.layout["n_layers"]:
                 x = np.maximum(x, 0)
-        if self.layout.get("own_history") is not None:
-            self.add_own_history(users, x)
+        for channel, list_number in enumerate(self.channels()):
+            self.add_channel(users, x, channel, list_number)
         return x
 
-    def add_own_history(self, users, logits):
-        own, common = self.arrays["own_history.own"], self.arrays["own_history.common"]
-        low, high = self.arrays["own_history.knots"]
-        for user, (brands, factors) in enumerate(self.bags(users, self.layout["own_history"])):
+    def channels(self):
+        """For each channel of the history the number of its list."""
+        first = self.layout.get("own_history")
+        return [] if first is None else [first, *self.layout.get("own_history_more", [])]
+
+    def add_channel(self, users, logits, channel, list_number):
+        name = f"own_history.{channel}" if channel else "own_history"
+        own, common, knots = (self.arrays[f"{name}.{part}"] for part in ("own", "common", "knots"))
+        for user, (brands, factors) in enumerate(self.bags(users, list_number)):
             t = np.log1p(np.maximum(factors, 0))
-            terms = np.stack([np.ones_like(t), t, np.maximum(t - low, 0), np.maximum(t - high, 0)])
-            logits[user, brands] += common @ terms + (own[brands].T * terms[:2]).sum(axis=0)
+            terms = np.stack([np.ones_like(t), t, *(np.maximum(t - knot, 0) for knot in knots)])
+            n_own = own.shape[1]
+            terms = terms[2 - n_own :]  # without a level, the first term is t
+            logits[user, brands] += common @ terms + (own[brands].T * terms[:n_own]).sum(axis=0)
 
     def prior_logits(self, users):
         prior = self.arrays["prior"]
@@ -101,11 +108,12 @@ class Model:
 
 def move_history(model, users, logits, thresholds):
     """Logits of brands in a user's own history go through a line of the brand first."""
-    if model.layout.get("own_history") is None:
+    if not model.channels():
         return
     slopes, intercepts = (thresholds[f"history_{name}"].to_numpy() for name in ("slope", "intercept"))
-    for user, (brands, _) in enumerate(model.bags(users, model.layout["own_history"])):
-        had = np.unique(brands)
+    lists = zip(*(model.bags(users, number) for number in model.channels()))
+    for user, of_channels in enumerate(lists):
+        had = np.unique(np.concatenate([brands for brands, _ in of_channels]))
         logits[user, had] = logits[user, had] * slopes[had] + intercepts[had]
 
 

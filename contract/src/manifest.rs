@@ -13,10 +13,13 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::exit::UsageError;
+
 pub mod depth;
 mod environment;
 mod expand;
 mod file;
+mod histories;
 mod load;
 mod matrix;
 pub(crate) mod problems;
@@ -27,13 +30,18 @@ pub mod shipped;
 mod size;
 #[cfg(test)]
 mod tests;
+pub mod time;
+mod time_rules;
+pub mod timeline;
 mod yaml;
 
 pub use expand::sweep_as_set;
+pub use histories::Histories;
 pub use load::place_of;
 pub use load::{is_of_experiment, name_experiments};
 pub use matrix::{in_words, shown};
 pub use size::{MemorySize, ScratchSize};
+use time::{HeldOut, History, HoldoutBy, Labels, NumUsers, TimeSource};
 
 /// Largest seed: JSON readers and queries have signed 64-bit numbers.
 const MAX_SEED: u64 = i64::MAX as u64;
@@ -42,7 +50,10 @@ const MAX_SEED: u64 = i64::MAX as u64;
 pub const MAX_NAME: usize = 100;
 
 /// Names of other folders in `run_dir`, which no experiment may have.
-pub const RESERVED_NAMES: [&str; 2] = ["holdout", "report"];
+pub const RESERVED_NAMES: [&str; 3] = ["holdout", "report", BACKTEST_DIR];
+
+/// Folder in `run_dir` with the results of backtests, one folder a date.
+pub const BACKTEST_DIR: &str = "backtest";
 
 /// `pipeline.yaml` as written.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -60,6 +71,12 @@ pub struct RawManifest {
     /// Which users are held out from training: `valid` to tune on, `test` to report on
     #[serde(default)]
     pub holdout: Holdout,
+    /// Which interactions are predicted, by their time. Default: all, and time plays no part
+    #[serde(default)]
+    pub labels: Option<Labels>,
+    /// Features made of the interactions before the date that `labels` names. Default: none
+    #[serde(default)]
+    pub history: Option<History>,
     /// Settings that every experiment starts from
     #[serde(default)]
     pub stages: Stages,
@@ -87,15 +104,17 @@ pub struct Data {
     /// subfolders, or a pattern such as `log/*.parquet`. A folder named `key=value` adds a column.
     /// `${NAME}` is replaced by the environment variable of that name
     pub tables: IndexMap<String, TableSource>,
-    /// One row per user: `user_id`, the feature columns and, if it is set, `holdout.column`
+    /// One row per user: `user_id`, the feature columns and, if it is set, `holdout.column`. With
+    /// `time`, a user may have several rows; the last at or before `as_of - gap` counts, and a user
+    /// without one is not there yet
     pub users: View,
     /// One row per event or label: `user_id`, `brand_id` and, optionally, `events`, how often it
-    /// happened (default 1). Rows of one user and brand are added up
+    /// happened (default 1). Rows of one user and brand are added up. With `labels` it also has the
+    /// column that `time` names
     pub interactions: View,
     /// One row per brand: `brand_id` and `name`; a brand without a name is shown by its id
     pub brands: View,
-    /// Columns of users that models may read
-    #[schemars(length(min = 1))]
+    /// Columns of users that models may read; may be empty with `history`
     pub features: Vec<FeatureSource>,
     /// Which brands are predicted. Default: those with at least one training user
     #[serde(default)]
@@ -210,6 +229,9 @@ pub enum View {
 pub struct TableView {
     /// Name of the table
     pub table: String,
+    /// Column with the time of each row; of interactions, and of users that change
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSource>,
 }
 
 /// A query over `data.tables`.
@@ -218,6 +240,19 @@ pub struct TableView {
 pub struct SqlView {
     /// File with one SELECT statement, relative to the manifest
     pub sql: PathBuf,
+    /// Column with the time of each row; of interactions, and of users that change
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSource>,
+}
+
+impl View {
+    /// The column with the time of each row.
+    pub fn time(&self) -> Option<&TimeSource> {
+        match self {
+            Self::Table(view) => view.time.as_ref(),
+            Self::Sql(view) => view.time.as_ref(),
+        }
+    }
 }
 
 /// A column of users that a model may read.
@@ -348,16 +383,20 @@ pub enum UnknownIds {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Holdout {
+    /// Whether some users are held out, or all users are seen at later dates
+    #[serde(skip_serializing_if = "HoldoutBy::is_users")]
+    #[schemars(extend("default" = "users"))]
+    pub by: HoldoutBy,
     /// Column of users that holds `train`, `valid` or `test`. Default: users are drawn at random
     pub column: Option<String>,
     /// Users to tune on: a fraction below 1, or a number of at least 2. With `column` it counts
-    /// only if no user is `valid` there; then they are drawn from the `train` users
-    #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
-    pub valid: f64,
+    /// only if no user is `valid` there; then they are drawn from the `train` users. With `by: time`
+    /// all users as of a date, `{as_of: 2024-10-01}`, or users that are drawn at the last date of
+    /// training and not trained on
+    pub valid: HeldOut,
     /// Users to report on: a fraction below 1, or a number of at least 2. Has no effect with
-    /// `column`
-    #[schemars(range(min = 0.000_001, max = 4_294_967_295_u32))]
-    pub test: f64,
+    /// `column`. With `by: time` all users as of a date, `{as_of: 2025-01-01}`
+    pub test: HeldOut,
     /// Seed of the draw: a user's draw depends on this seed and the user's id alone
     #[schemars(range(max = MAX_SEED))]
     pub seed: u64,
@@ -365,7 +404,8 @@ pub struct Holdout {
 
 impl Default for Holdout {
     fn default() -> Self {
-        Self { column: None, valid: 0.1, test: 0.2, seed: 7 }
+        let [valid, test] = [0.1, 0.2].map(|share| HeldOut::Users(NumUsers(share)));
+        Self { by: HoldoutBy::Users, column: None, valid, test, seed: 7 }
     }
 }
 
@@ -524,9 +564,11 @@ pub struct TrainParams {
     /// Decoupled weight decay (`AdamW`), per update and unit of learning rate; 0 is none
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub weight_decay: f32,
-    /// Feature that holds a user's past brands: each brand's logit gets a direct weight for the
-    /// user's own history of it. Set it where users return to their brands. Default: no such weight
-    pub own_history: Option<String>,
+    /// Feature that holds a user's past brands, or several, such as how often and how long ago the
+    /// user had each: each brand's logit gets a direct weight for the user's own history of it. Set
+    /// it where users return to their brands. The name in `history` takes all features of it.
+    /// Default: no such weight
+    pub own_history: Option<Histories>,
     /// Entries of the output gradient below this share of a user's largest are kept at random and
     /// scaled up in proportion, which is faster and unbiased. 0 keeps all. A model without a hidden
     /// layer keeps all as well
@@ -742,7 +784,7 @@ pub struct ScoreParams {
     /// How the model's probabilities are corrected, fitted on the valid users
     pub calibration: Calibration,
     /// Mixes the labels of the nearest training users into the model's probabilities. Default: off.
-    /// Needs a network with a hidden layer that learns from a sample
+    /// Needs a network that learns from a sample, with a hidden layer or `by`
     pub memory: Option<Memory>,
     /// Number of best brands kept per user, for ranking metrics
     #[schemars(range(min = 1, max = 1000))]
@@ -914,11 +956,15 @@ pub enum Calibration {
 
 /// Mixes the labels of the nearest training users into the model's probabilities.
 ///
-/// Nearest by the cosine of the model's last hidden layer, less its mean. The probability becomes
+/// Nearest by the cosine of the model's last hidden layer, less its mean, or of users' histories: see
+/// `by`. The probability becomes
 /// `(1 - weight)·model + weight·mean of the neighbours' labels`, before calibration.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
+    /// What makes users alike: the feature that holds their past brands, by the rarer of which they
+    /// are compared. Default: the model's last hidden layer
+    pub by: Option<String>,
     /// Number of nearest training users
     #[schemars(range(min = 1, max = 10_000))]
     pub neighbours: usize,
@@ -940,7 +986,14 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { neighbours: 200, temperature: Some(0.1), weight: None, by_tier: false, search: 0.03 }
+        Self {
+            by: None,
+            neighbours: 200,
+            temperature: Some(0.1),
+            weight: None,
+            by_tier: false,
+            search: 0.03,
+        }
     }
 }
 
@@ -953,7 +1006,8 @@ pub struct ReportParams {
     pub f1_buckets: Vec<F1Bucket>,
     /// Where head and tail begin
     pub tiers: Tiers,
-    /// Draws of the paired bootstrap over test users; more make the intervals steadier
+    /// Draws of the paired bootstrap over test users, for the intervals of single brands and of F1
+    /// buckets; more make them steadier, up to 1,000
     #[schemars(range(min = 100, max = 100_000))]
     pub bootstrap_draws: usize,
     /// Seed of the bootstrap
@@ -1019,6 +1073,10 @@ pub struct Manifest {
     pub data: Data,
     /// Which users are held out from training
     pub holdout: Holdout,
+    /// Which interactions are predicted, if time plays a part
+    pub labels: Option<Labels>,
+    /// Features made of what lies before
+    pub history: Option<History>,
     /// How experiments are compared
     pub report: ReportParams,
     /// What every experiment is trained with, once each; empty for `train.seed` alone
@@ -1146,11 +1204,9 @@ impl Manifest {
 
     /// The features that hold brands of a user's past.
     pub fn histories(&self) -> impl Iterator<Item = &str> {
-        self.data
-            .features
-            .iter()
-            .filter(|f| f.options().ids == IdSpace::Brands)
-            .map(FeatureSource::column)
+        let of_data = self.data.features.iter().filter(|f| f.options().ids == IdSpace::Brands);
+        let made = self.history.iter().map(|history| history.name.as_str());
+        of_data.map(FeatureSource::column).chain(made)
     }
 
     /// What all experiments are compared with besides the baseline, in the manifest's order.
@@ -1209,6 +1265,31 @@ impl Manifest {
             training
         };
         self.seeds.iter().enumerate().map(with_seed).collect()
+    }
+
+    /// The feature with the brands that a user had before: that of `history`, else the one that a
+    /// `persistence` model reads.
+    pub fn past_feature(&self) -> Option<&str> {
+        let of_history = self.history.as_ref().map(|history| &history.name);
+        let of_persistence = || self.experiments().find_map(|e| e.train.history.as_ref());
+        of_history.or_else(of_persistence).map(String::as_str)
+    }
+
+    /// How to read a table that a command line names: one of the manifest, else a path.
+    ///
+    /// # Errors
+    ///
+    /// If the name is also that of a file.
+    pub fn named_table(&self, named: &str) -> Result<TableOptions, UsageError> {
+        let of_manifest = self.data.tables.get(named);
+        if of_manifest.is_some() && Path::new(named).exists() {
+            return Err(UsageError(format!(
+                "`--users {named}` is a table of the manifest, and there is a file or folder of this \
+                 name; write `./{named}` for that, or rename one of them"
+            )));
+        }
+        let path = || TableSource::Path(named.to_owned()).options();
+        Ok(of_manifest.map_or_else(path, TableSource::options))
     }
 
     /// The JSON Schema (draft 7) of `pipeline.yaml`.

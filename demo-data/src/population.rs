@@ -151,7 +151,7 @@ impl Population {
                 ids: Vec::new(),
                 bags: Vec::new(),
                 layers: vec![Layer { weights: self.directions.clone(), bias: self.biases.clone() }],
-                own_history: None,
+                own_history: Vec::new(),
             }),
             brand_ids: self.brand_ids(),
             training: json!({"truth": true}),

@@ -2,31 +2,60 @@
 
 use distrs::{Normal, StudentsT};
 
+/// How other users are imitated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resampling {
+    /// Users drawn with replacement, many times: [`crate::bootstrap()`]
+    Bootstrap,
+    /// All users but one, for each of them: [`crate::Jackknife`]
+    Jackknife,
+}
+
+impl Resampling {
+    /// Variance of a metric over other users.
+    ///
+    /// * `values`: the metric in each resample, two or more.
+    fn variance(self, values: &[f64]) -> f64 {
+        let n = values.len() as f64;
+        match self {
+            Self::Bootstrap => variance(values),
+            // A user left out moves a mean by a part of n - 1 of what a draw of n users does.
+            Self::Jackknife => variance(values) * (n - 1.0) * (n - 1.0) / n,
+        }
+    }
+}
+
 /// A metric's change from one experiment to another, at each seed that both were trained with, on
 /// the same users.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SeedChanges {
+    resampling: Resampling,
     /// `(n_seeds,)`: over all users
     points: Vec<f64>,
-    /// `(n_seeds, n_draws)`: over the users of each bootstrap draw, NaN where undefined
-    draws: Vec<Vec<f64>>,
+    /// `(n_seeds, n_resamples)`, NaN where undefined
+    resamples: Vec<Vec<f64>>,
 }
 
 impl SeedChanges {
+    /// Without any seed.
+    pub fn by(resampling: Resampling) -> Self {
+        Self { resampling, points: Vec::new(), resamples: Vec::new() }
+    }
+
     /// Adds the change at one more seed.
     ///
     /// * `point`: over all users.
-    /// * `draws`: `(n_draws,)`, over the users of each bootstrap draw, which are those of the other
-    ///   seeds' draws; NaN where undefined.
+    /// * `resamples`: `(n_resamples,)`, over the users of each resample, which are those of the other
+    ///   seeds' resamples; NaN where undefined.
     ///
     /// # Panics
     ///
-    /// If the other seeds have another number of draws.
-    pub fn push(&mut self, point: f64, draws: Vec<f64>) {
-        let has_as_many = |other: &Vec<f64>| other.len() == draws.len();
-        assert!(self.draws.iter().all(has_as_many), "all seeds see the same draws");
+    /// If the other seeds have another number of resamples.
+    pub fn push(&mut self, point: f64, resamples: Vec<f64>) {
+        let has_as_many = |other: &Vec<f64>| other.len() == resamples.len();
+        assert!(self.resamples.iter().all(has_as_many), "all seeds see the same resamples");
         self.points.push(point);
-        self.draws.push(draws);
+        self.resamples.push(resamples);
     }
 
     /// The change at each seed, in the order they were added.
@@ -43,21 +72,20 @@ impl SeedChanges {
     ///
     /// Two independent sources vary the mean over `n` seeds. The seeds: with `s²` the variance of
     /// the changes over the seeds, they add `s² / n`, known from `n - 1` degrees of freedom only.
-    /// The users: they add the variance of the mean over the bootstrap draws, less what `s² / n`
+    /// The users: they add the variance of the mean over the resamples, less what `s² / n`
     /// holds already, as which users gain differs from seed to seed. Half of the width is
     ///
     /// `sqrt(z² · (V_users - V_both) + t² · s² / n)`,
     ///
-    /// where `V_both` is the variance over draws of the seeds' deviations from their mean. The
-    /// centre is the measured change, not the mean of the draws: brands drop out of a draw's mean
-    /// when none of their users is drawn, so that the draws of macro F1 lie to one side.
+    /// where `V_both` is the variance over resamples of the seeds' deviations from their mean. The
+    /// centre is the measured change.
     ///
     /// With one seed there is nothing to tell how seeds differ: the interval then holds for this
     /// seed's models, with other users.
     ///
     /// * `level`: chance that the interval holds the mean change, in (0, 1).
     ///
-    /// Returns `None` without seeds, or without two draws in which all seeds are defined.
+    /// Returns `None` without seeds, or without two resamples in which all seeds are defined.
     ///
     /// # Source
     ///
@@ -70,32 +98,28 @@ impl SeedChanges {
         if !(level > 0.0 && level < 1.0) {
             return None;
         }
-        let n_draws = self.draws[0].len();
-        let of_draw = |draw: usize| self.draws.iter().map(move |draws| draws[draw]);
+        let n_resamples = self.resamples[0].len();
+        let at = |i: usize| self.resamples.iter().map(move |of_seed| of_seed[i]);
         let defined: Vec<usize> =
-            (0..n_draws).filter(|&draw| of_draw(draw).all(|change| !change.is_nan())).collect();
+            (0..n_resamples).filter(|&i| at(i).all(|change| !change.is_nan())).collect();
         if defined.len() < 2 {
             return None;
         }
         let n = self.points.len() as f64;
-        let means: Vec<f64> = defined.iter().map(|&draw| of_draw(draw).sum::<f64>() / n).collect();
+        let means: Vec<f64> = defined.iter().map(|&i| at(i).sum::<f64>() / n).collect();
         let upper = f64::midpoint(1.0, level);
         let z = Normal::ppf(upper, 0.0, 1.0);
-        let of_users = variance(&means);
+        let of_users = self.resampling.variance(&means);
         if self.points.len() == 1 {
             let half = z * of_users.sqrt();
             return Some((centre - half, centre + half));
         }
-        let of_both: f64 = self
-            .draws
-            .iter()
-            .map(|draws| {
-                let deviations: Vec<f64> =
-                    defined.iter().zip(&means).map(|(&draw, mean)| draws[draw] - mean).collect();
-                variance(&deviations)
-            })
-            .sum::<f64>()
-            / (n * (n - 1.0));
+        let of_seed = |of_seed: &Vec<f64>| {
+            let deviations: Vec<f64> =
+                defined.iter().zip(&means).map(|(&i, mean)| of_seed[i] - mean).collect();
+            self.resampling.variance(&deviations)
+        };
+        let of_both = self.resamples.iter().map(of_seed).sum::<f64>() / (n * (n - 1.0));
         let of_seeds = variance(&self.points) / n;
         let t = StudentsT::ppf(upper, n - 1.0);
         let half = (z * z * (of_users - of_both).max(0.0) + t * t * of_seeds).sqrt();
@@ -124,7 +148,7 @@ mod tests {
     use super::*;
 
     fn changes(seeds: &[(f64, &[f64])]) -> SeedChanges {
-        let mut changes = SeedChanges::default();
+        let mut changes = SeedChanges::by(Resampling::Bootstrap);
         for &(point, draws) in seeds {
             changes.push(point, draws.to_vec());
         }
@@ -158,6 +182,18 @@ mod tests {
         assert!((low + 0.770_6).abs() < 1e-3 && (high - 1.770_6).abs() < 1e-3, "{low} {high}");
     }
 
+    /// The mean of n values without each of them: its jackknife variance is that of a mean, s² / n.
+    #[test]
+    fn the_jackknife_of_a_mean_has_its_standard_error() {
+        let values: [f64; 5] = [0.1, 0.5, 0.2, 0.9, 0.3];
+        let sum: f64 = values.iter().sum();
+        let mut changes = SeedChanges::by(Resampling::Jackknife);
+        changes.push(sum / 5.0, values.iter().map(|value| (sum - value) / 4.0).collect());
+        let (low, high) = changes.interval(0.95).unwrap();
+        let error = (variance(&values) / 5.0).sqrt();
+        assert!(((high - low) / 2.0 - 1.959_964 * error).abs() < 1e-6, "{low} {high}");
+    }
+
     #[test]
     fn the_centre_is_what_was_measured() {
         let (low, high) = changes(&[(0.5, &[0.0, 0.1, 0.2, 0.3])]).interval(0.9).unwrap();
@@ -169,6 +205,6 @@ mod tests {
         let with = changes(&[(0.5, &[0.1, f64::NAN, 0.3])]).interval(0.95);
         assert_eq!(with, changes(&[(0.5, &[0.1, 0.3])]).interval(0.95));
         assert_eq!(changes(&[(0.5, &[0.1, f64::NAN])]).interval(0.95), None);
-        assert_eq!(SeedChanges::default().interval(0.95), None);
+        assert_eq!(SeedChanges::by(Resampling::Jackknife).interval(0.95), None);
     }
 }

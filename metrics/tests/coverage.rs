@@ -4,8 +4,9 @@
 //! and thresholds that move with the seed. The truth is what as many other users and other seeds
 //! give on average.
 
-use metrics::seeds::SeedChanges;
-use metrics::{Decisions, OwnedLists, bootstrap, f1, macro_f1, point};
+use metrics::{
+    Decisions, Jackknife, OwnedLists, Resampling, SeedChanges, bootstrap, f1, macro_f1, point,
+};
 use rand::{Rng as _, SeedableRng as _};
 use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -113,17 +114,23 @@ fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChan
         })
         .collect();
     let lists = decide(law, brands, &networks, 7_000_000_000 + repeat);
-    let mut changes: [SeedChanges; N_METRICS] = std::array::from_fn(|_| SeedChanges::default());
+    let mut changes =
+        [Resampling::Jackknife, Resampling::Jackknife, Resampling::Bootstrap].map(SeedChanges::by);
     for seed in 0..law.n_seeds {
         let [base, ours] = [1, 2].map(|i| {
             let predicted = lists[2 * seed + i].as_lists();
             let decisions = Decisions { labels: lists[0].as_lists(), predicted };
             let point = point(&decisions, law.n_brands);
-            let draws = bootstrap(&decisions, law.n_brands, n_draws, 3);
             let n_reaching = point.brands.iter().filter(|&&brand| f1(brand) >= Some(LOW)).count();
             let points =
                 [macro_f1(&point.brands).unwrap(), point.user_f1.unwrap(), n_reaching as f64];
-            (points, [draws.macro_f1, draws.user_f1, draws.brands.n_reaching(LOW)])
+            if n_draws == 0 {
+                return (points, [const { Vec::new() }; N_METRICS]);
+            }
+            let jackknife = Jackknife::of(&decisions, law.n_brands);
+            let draws = bootstrap(&decisions, law.n_brands, n_draws, 3);
+            let macro_f1 = jackknife.macro_f1(0..law.n_brands);
+            (points, [macro_f1, jackknife.user_f1(), draws.n_reaching(LOW)])
         });
         for (metric, changes) in changes.iter_mut().enumerate() {
             let draws = ours.1[metric].iter().zip(&base.1[metric]).map(|(a, b)| a - b).collect();

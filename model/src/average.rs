@@ -3,7 +3,7 @@
 use ndarray::{Array, Array2, Axis, Dimension, RemoveAxis, concatenate, s};
 
 use crate::mlp::{Layer, Mlp};
-use crate::own_history::OwnHistory;
+use crate::own_history::Channel;
 
 impl Mlp {
     /// One network whose logits are the mean of those of `members`.
@@ -24,6 +24,7 @@ impl Mlp {
                 && m.offsets == first.offsets
                 && m.scales == first.scales
                 && m.layers.len() == first.layers.len()
+                && m.own_history.len() == first.own_history.len()
         };
         assert!(members.iter().all(is_alike), "members must read the same");
         let bag = |i: usize| {
@@ -38,7 +39,7 @@ impl Mlp {
             bags: (0..first.bags.len()).map(bag).collect(),
             ids: first.ids.clone(),
             layers: (0..first.layers.len()).map(|i| layer(&members, i)).collect(),
-            own_history: own_history(&members),
+            own_history: (0..first.own_history.len()).map(|i| channel(&members, i)).collect(),
         }
     }
 }
@@ -56,12 +57,11 @@ fn layer(members: &[Mlp], i: usize) -> Layer {
     Layer { weights, bias: if is_output { mean(&biases) } else { side_by_side(&biases, Axis(0)) } }
 }
 
-fn own_history(members: &[Mlp]) -> Option<OwnHistory> {
-    let of_members: Vec<_> = members.iter().filter_map(|m| m.own_history.as_ref()).collect();
-    let first = *of_members.first()?;
-    let own: Vec<_> = of_members.iter().map(|of_member| &of_member.own).collect();
-    let common: Vec<_> = of_members.iter().map(|of_member| &of_member.common).collect();
-    Some(OwnHistory { own: mean(&own), common: mean(&common), ..first.clone() })
+fn channel(members: &[Mlp], i: usize) -> Channel {
+    let of_members = || members.iter().map(|m| &m.own_history[i]);
+    let own: Vec<_> = of_members().map(|channel| &channel.own).collect();
+    let common: Vec<_> = of_members().map(|channel| &channel.common).collect();
+    Channel { own: mean(&own), common: mean(&common), ..members[0].own_history[i].clone() }
 }
 
 fn share(n_members: usize) -> f32 {
@@ -119,6 +119,12 @@ mod tests {
                 weights: vec![1.0, 2.0, 0.5, 1.0],
             }],
         };
+        let own_channel = |seed: u64| Channel {
+            bag: 0,
+            knots: vec![0.3, 0.9],
+            own: matrix(7, 2, seed),
+            common: matrix(1, 4, seed + 1).row(0).to_owned(),
+        };
         for hidden in [vec![], vec![4], vec![4, 6, 5]] {
             let widths = [vec![3], hidden.clone(), vec![7]].concat();
             let member = |seed: u64| Mlp {
@@ -133,12 +139,7 @@ mod tests {
                         bias: matrix(1, widths[i], seed + 50 + i as u64).row(0).to_owned(),
                     })
                     .collect(),
-                own_history: Some(OwnHistory {
-                    bag: 0,
-                    knots: [0.3, 0.9],
-                    own: matrix(7, 2, seed + 90),
-                    common: matrix(1, 4, seed + 91).row(0).to_owned(),
-                }),
+                own_history: [90, 95].map(|channel| own_channel(seed + channel)).to_vec(),
             };
             let members: Vec<Mlp> = [100, 200, 300].map(member).to_vec();
             let logits = |mlp: &Mlp, workspace: &mut Workspace| {

@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use crate::mlp::{Layer, Mlp};
-use crate::own_history::{self, OwnHistory};
+use crate::own_history::Channel;
 use crate::{Kind, Model, Persistence, Popularity};
 
 /// Metadata key of a [`Description`] as JSON.
@@ -37,9 +37,12 @@ struct Description {
     features: Vec<Feature>,
     brand_ids: Vec<String>,
     n_layers: usize,
-    /// Position of the history among the sparse features
+    /// Position of the history's first channel among the sparse features
     #[serde(default, skip_serializing_if = "Option::is_none")]
     own_history: Option<usize>,
+    /// Those of its further channels
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    own_history_more: Vec<usize>,
     training: serde_json::Value,
 }
 
@@ -63,10 +66,11 @@ impl Model {
                     rows.matrix(&format!("layers.{i}.weights"), &layer.weights);
                     rows.vector(&format!("layers.{i}.bias"), &layer.bias);
                 }
-                if let Some(own) = &mlp.own_history {
-                    rows.matrix("own_history.own", &own.own);
-                    rows.vector("own_history.common", &own.common);
-                    rows.vector("own_history.knots", &Array1::from(own.knots.to_vec()));
+                for (i, channel) in mlp.own_history.iter().enumerate() {
+                    let name = channel_name(i);
+                    rows.matrix(&format!("{name}.own"), &channel.own);
+                    rows.vector(&format!("{name}.common"), &channel.common);
+                    rows.vector(&format!("{name}.knots"), &Array1::from(channel.knots.clone()));
                 }
                 ("mlp", mlp.layers.len())
             }
@@ -79,15 +83,17 @@ impl Model {
                 ("persistence", 0)
             }
         };
+        let channels: Vec<usize> = match &self.kind {
+            Kind::Mlp(mlp) => mlp.own_history.iter().map(|channel| channel.bag).collect(),
+            _ => Vec::new(),
+        };
         let description = Description {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
             brand_ids: self.brand_ids.clone(),
             n_layers,
-            own_history: match &self.kind {
-                Kind::Mlp(mlp) => mlp.own_history.as_ref().map(|own| own.bag),
-                _ => None,
-            },
+            own_history: channels.first().copied(),
+            own_history_more: channels.get(1..).unwrap_or_default().to_vec(),
             training: self.training.clone(),
         };
         let text = serde_json::to_string(&description).expect("plain data");
@@ -293,7 +299,8 @@ fn persistence(description: &Description, arrays: &mut Arrays) -> Result<Persist
 
 fn mlp(description: &Description, arrays: &mut Arrays) -> Result<Mlp, String> {
     let n_bags = description.features.iter().filter(|f| f.is_sparse()).count();
-    let own_history = description.own_history.map(|bag| own_history(bag, arrays));
+    let bags = description.own_history.iter().chain(&description.own_history_more).enumerate();
+    let own_history = bags.map(|(i, &bag)| channel(i, bag, arrays)).collect::<Result<_, _>>()?;
     let mlp = Mlp {
         features: description.features.clone(),
         offsets: arrays.vector("offsets")?,
@@ -306,21 +313,25 @@ fn mlp(description: &Description, arrays: &mut Arrays) -> Result<Mlp, String> {
                 Ok(Layer { weights, bias: arrays.vector(&format!("layers.{i}.bias"))? })
             })
             .collect::<Result<_, String>>()?,
-        own_history: own_history.transpose()?,
+        own_history,
     };
     check_shapes(&mlp)?;
     Ok(mlp)
 }
 
-fn own_history(bag: usize, arrays: &mut Arrays) -> Result<OwnHistory, String> {
-    let ([_], knots) = arrays.take("own_history.knots")?;
-    Ok(OwnHistory {
+/// What the names of a channel's arrays start with. The first has no number: models of one channel
+/// had none.
+fn channel_name(i: usize) -> String {
+    if i == 0 { "own_history".to_owned() } else { format!("own_history.{i}") }
+}
+
+fn channel(i: usize, bag: usize, arrays: &mut Arrays) -> Result<Channel, String> {
+    let name = channel_name(i);
+    Ok(Channel {
         bag,
-        knots: knots
-            .try_into()
-            .map_err(|knots: Vec<f32>| format!("`own_history.knots` has {} values", knots.len()))?,
-        own: arrays.matrix("own_history.own")?,
-        common: arrays.vector("own_history.common")?,
+        knots: arrays.vector(&format!("{name}.knots"))?.to_vec(),
+        own: arrays.matrix(&format!("{name}.own"))?,
+        common: arrays.vector(&format!("{name}.common"))?,
     })
 }
 
@@ -381,31 +392,35 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
         Some(i) => {
             Err(format!("bags.{i} has {} columns, the first layer {width}", mlp.bags[i].ncols()))
         }
-        None => check_own_history(mlp),
+        None => mlp
+            .own_history
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, channel)| check_channel(mlp, &channel_name(i), channel)),
     }
 }
 
-fn check_own_history(mlp: &Mlp) -> Result<(), String> {
-    let Some(own) = &mlp.own_history else { return Ok(()) };
-    let expected = (mlp.n_brands(), own_history::N_OWN_TERMS, own_history::N_TERMS);
-    let (n_brands, n_own) = own.own.dim();
-    let found = (n_brands, n_own, own.common.len());
+fn check_channel(mlp: &Mlp, name: &str, channel: &Channel) -> Result<(), String> {
+    let n_own = if channel.has_level() { 2 } else { 1 };
+    let expected = (mlp.n_brands(), n_own, channel.n_terms());
+    let (n_brands, n_own) = channel.own.dim();
+    let found = (n_brands, n_own, channel.common.len());
     if found != expected {
         return Err(format!(
-            "`own_history` has weights for {found:?} brands, own and common terms, \
+            "`{name}` has weights for {found:?} brands, own and common terms, \
              expected {expected:?}"
         ));
     }
-    if own.bag >= mlp.bags.len() {
+    if channel.bag >= mlp.bags.len() {
         return Err(format!(
-            "`own_history` reads sparse feature {}, but there are {}",
-            own.bag,
+            "`{name}` reads sparse feature {}, but there are {}",
+            channel.bag,
             mlp.bags.len()
         ));
     }
-    match mlp.features.iter().filter(|feature| feature.is_sparse()).nth(own.bag) {
+    match mlp.features.iter().filter(|feature| feature.is_sparse()).nth(channel.bag) {
         Some(history) if !is_brands(history) => {
-            Err(format!("`own_history` reads a list of brands, not {}", history.describe()))
+            Err(format!("`{name}` reads a list of brands, not {}", history.describe()))
         }
         _ => Ok(()),
     }
@@ -433,12 +448,20 @@ pub(crate) mod tests {
                         bias: array![7.0, 8.0, 9.0],
                     },
                 ],
-                own_history: Some(OwnHistory {
-                    bag: 0,
-                    knots: [0.5, 1.5],
-                    own: Array2::from_shape_fn((3, 2), |(i, t)| (10 * i + t) as f32),
-                    common: array![1.0, 2.0, 3.0, 4.0],
-                }),
+                own_history: vec![
+                    Channel {
+                        bag: 0,
+                        knots: vec![0.5, 1.5],
+                        own: Array2::from_shape_fn((3, 2), |(i, t)| (10 * i + t) as f32),
+                        common: array![1.0, 2.0, 3.0, 4.0],
+                    },
+                    Channel {
+                        bag: 0,
+                        knots: vec![0.25],
+                        own: Array2::from_shape_fn((3, 1), |(i, _)| (100 + 10 * i) as f32),
+                        common: array![5.0, 6.0],
+                    },
+                ],
             }),
             brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
             training: serde_json::Value::Null,
@@ -453,6 +476,23 @@ pub(crate) mod tests {
         let read = Model::from_table(&contract::ipc::read(&path, &MODEL).unwrap()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", model()));
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// Files from before there were several channels have these names.
+    #[test]
+    fn a_model_of_one_channel_is_written_as_it_always_was() {
+        let mut model = model();
+        let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
+        mlp.own_history.truncate(1);
+        let (columns, metadata) = model.to_columns();
+        let architecture = &metadata[ARCHITECTURE_KEY];
+        assert!(architecture.contains(r#""own_history":0,"training""#), "{architecture}");
+        let names = columns[0].as_any().downcast_ref::<StringArray>().unwrap();
+        let names: Vec<&str> =
+            names.iter().flatten().filter(|name| name.starts_with("own_history")).collect();
+        assert_eq!(names, ["own_history.own", "own_history.common", "own_history.knots"]);
+        let read = read_back((columns, metadata)).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{model:?}"));
     }
 
     /// A file of these rows, with an architecture in its metadata.

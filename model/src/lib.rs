@@ -21,7 +21,7 @@ pub use baselines::{Persistence, Popularity, prior_logits};
 pub use file::{Error, array_columns};
 pub use inputs::{Bags, Batch, Inputs};
 pub use mlp::{Mlp, Workspace};
-pub use own_history::OwnHistory;
+pub use own_history::Channel;
 
 use contract::features::Feature;
 use contract::ipc::Table;
@@ -73,13 +73,13 @@ impl Model {
         })
     }
 
-    /// The brands in the users' own histories, if the model reads them.
+    /// The brands in the users' own histories, a list for each channel that the model reads.
     ///
     /// * `batch`: as in [`Self::logits`].
-    pub fn own_history<'a>(&self, batch: &'a Batch) -> Option<&'a Bags> {
+    pub fn own_history<'a>(&self, batch: &'a Batch) -> Vec<&'a Bags> {
         match &self.kind {
-            Kind::Mlp(mlp) => mlp.own_history.as_ref().map(|own| &batch.bags[own.bag]),
-            Kind::Popularity(_) | Kind::Persistence(_) => None,
+            Kind::Mlp(mlp) => mlp.own_history.iter().map(|c| &batch.bags[c.bag]).collect(),
+            Kind::Popularity(_) | Kind::Persistence(_) => Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
-use crate::own_history::OwnHistory;
+use crate::own_history::Channel;
 
 /// A network: its inputs and its parameters.
 #[derive(Debug, Clone)]
@@ -26,8 +26,8 @@ pub struct Mlp {
     pub ids: Vec<Vec<u32>>,
     /// The first reads the dense inputs, the last gives the logits
     pub layers: Vec<Layer>,
-    /// Adds to a brand's logit from the user's own history of the brand
-    pub own_history: Option<OwnHistory>,
+    /// Channels of the user's own history, each of which adds to the logits of the brands in it
+    pub own_history: Vec<Channel>,
 }
 
 /// A linear layer.
@@ -84,8 +84,13 @@ impl Mlp {
         let last = self.layers.len() - 1;
         let input = workspace.hidden.last().unwrap_or(&workspace.dense);
         self.linear(last, batch, input.view(), logits.view_mut());
-        if let Some(own) = &self.own_history {
-            own.add(&batch.bags[own.bag], logits);
+        self.add_own_history(batch, logits);
+    }
+
+    /// Adds what the users' own histories add to the logits `(n_users, n_brands)` of a batch.
+    pub fn add_own_history(&self, batch: &Batch, mut logits: ArrayViewMut2<f32>) {
+        for channel in &self.own_history {
+            channel.add(&batch.bags[channel.bag], logits.view_mut());
         }
     }
 
@@ -150,8 +155,8 @@ impl Mlp {
         let layers = self.layers.iter().flat_map(|layer| {
             [flat(&layer.weights), layer.bias.as_slice().expect("parameters are contiguous")]
         });
-        let own = self.own_history.iter().flat_map(|own| {
-            [flat(&own.own), own.common.as_slice().expect("parameters are contiguous")]
+        let own = self.own_history.iter().flat_map(|channel| {
+            [flat(&channel.own), channel.common.as_slice().expect("parameters are contiguous")]
         });
         self.bags.iter().map(flat).chain(layers).chain(own)
     }
@@ -163,9 +168,9 @@ impl Mlp {
             let bias = layer.bias.as_slice_mut().expect("parameters are contiguous");
             [matrix(&mut layer.weights), Parameter { values: bias, decays: false }]
         });
-        let own = self.own_history.iter_mut().flat_map(move |own| {
-            let common = own.common.as_slice_mut().expect("parameters are contiguous");
-            [matrix(&mut own.own), Parameter { values: common, decays: false }]
+        let own = self.own_history.iter_mut().flat_map(move |channel| {
+            let common = channel.common.as_slice_mut().expect("parameters are contiguous");
+            [matrix(&mut channel.own), Parameter { values: common, decays: false }]
         });
         self.bags.iter_mut().map(matrix).chain(layers).chain(own)
     }
@@ -316,7 +321,7 @@ mod tests {
                 Layer { weights: array![[1.0, -1.0]], bias: array![0.5, 0.5] },
                 Layer { weights: array![[2.0], [4.0]], bias: array![0.25] },
             ],
-            own_history: None,
+            own_history: Vec::new(),
         };
         let batch = Batch {
             dense: array![[5.0]],

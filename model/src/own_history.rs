@@ -6,37 +6,43 @@ use ndarray::{Array1, Array2, ArrayViewMut2, Axis};
 
 use crate::inputs::Bags;
 
-/// Terms of a user's history of a brand; see [`OwnHistory::terms`].
-pub const N_TERMS: usize = 4;
-
-/// The first of the terms, for which each brand has its own weights.
-pub const N_OWN_TERMS: usize = 2;
-
-/// What a brand in a user's history adds to its logit: `Σ_t (common[t] + own[brand, t])·term_t`.
+/// One channel of a user's history, such as how often, how lately or how long ago the user had each
+/// brand, and what it adds to a brand's logit: `Σ_t (common[t] + own[brand, t])·term_t`.
 ///
 /// The common weights are a learned function of the weight in the history, shared by all brands. A
-/// brand's own weights say how it differs; training starts them at zero.
+/// brand's own weights say how it differs. Channels add up, so only the first has a level.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OwnHistory {
-    /// Position of the history among the sparse features
+pub struct Channel {
+    /// Position of the channel's list among the sparse features
     pub bag: usize,
     /// Values of `ln(1 + weight)` at which the common function bends
-    pub knots: [f32; N_TERMS - N_OWN_TERMS],
-    /// `(n_brands, N_OWN_TERMS)`
+    pub knots: Vec<f32>,
+    /// `(n_brands, n_own)`: the first terms, 2 with a level and 1 without
     pub own: Array2<f32>,
-    /// `(N_TERMS,)`
+    /// `(n_terms,)`
     pub common: Array1<f32>,
 }
 
-impl OwnHistory {
-    /// The terms of a weight `w` in the history, such as a number of events: `1`, `x = ln(1 + w)`,
-    /// and how far `x` is beyond each knot.
+impl Channel {
+    /// The terms of a weight `w` in the history, such as a number of events: `1` if the channel has a
+    /// level, `x = ln(1 + w)`, and how far `x` is beyond each knot.
     ///
     /// Their weighted sum is piecewise linear in `x`, as a brand bought once differs from a brand
     /// bought weekly.
-    pub fn terms(&self, weight: f32) -> [f32; N_TERMS] {
+    pub fn terms(&self, weight: f32) -> impl Iterator<Item = f32> {
         let x = weight.max(0.0).ln_1p();
-        [1.0, x, (x - self.knots[0]).max(0.0), (x - self.knots[1]).max(0.0)]
+        let level = self.has_level().then_some(1.0);
+        level.into_iter().chain([x]).chain(self.knots.iter().map(move |knot| (x - knot).max(0.0)))
+    }
+
+    /// Whether being in the list adds something whatever the weight.
+    pub fn has_level(&self) -> bool {
+        self.own.ncols() > 1
+    }
+
+    /// Number of terms.
+    pub fn n_terms(&self) -> usize {
+        usize::from(self.has_level()) + 1 + self.knots.len()
     }
 
     /// Number of brands.
@@ -46,16 +52,15 @@ impl OwnHistory {
 
     /// Adds to each user's logits what the brands in their history add.
     ///
-    /// * `bags`: the histories of the batch's users; ids are `brand_idx`.
+    /// * `bags`: the channel's lists of the batch's users; ids are `brand_idx`.
     /// * `logits`: `(n_users, n_brands)`.
     pub fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
         logits.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
             for (brand, weight) in bags.of(i) {
                 let Some(z) = row.get_mut(brand as usize) else { continue };
-                let terms = self.terms(weight);
                 let own = self.own.row(brand as usize);
-                *z += self.common.iter().zip(&terms).map(|(w, term)| w * term).sum::<f32>();
-                *z += own.iter().zip(&terms).map(|(w, term)| w * term).sum::<f32>();
+                *z += self.common.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
+                *z += own.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
             }
         });
     }
@@ -77,16 +82,16 @@ mod tests {
     #[test]
     fn a_brand_in_the_history_adds_its_own_and_the_common_weights() {
         let ln_2 = std::f32::consts::LN_2;
-        let own = OwnHistory {
+        let channel = Channel {
             bag: 0,
-            knots: [ln_2, 2.0 * ln_2],
+            knots: vec![ln_2, 2.0 * ln_2],
             own: array![[0.0, 0.0], [1.0, 2.0]],
             common: array![10.0, 20.0, 30.0, 40.0],
         };
         let bags =
             Bags { offsets: vec![0, 3, 3], ids: vec![1, 0, 9], weights: vec![1.0, 7.0, 1.0] };
         let mut logits = array![[1.0, 1.0], [0.5, 0.5]];
-        own.add(&bags, logits.view_mut());
+        channel.add(&bags, logits.view_mut());
         assert!((logits[[0, 1]] - 27.249).abs() < 1e-3, "{logits}");
         assert!((logits[[0, 0]] - 121.904).abs() < 1e-3, "{logits}");
         assert_eq!(logits.row(1), array![0.5, 0.5]);

@@ -55,8 +55,8 @@ fn reorder(mlp: &mut Mlp, order: &[usize]) {
     for (bag, _) in mlp.bags.iter_mut().zip(sparse).filter(|(_, feature)| is_brands(feature)) {
         *bag = rows(bag, order);
     }
-    if let Some(own) = &mut mlp.own_history {
-        own.own = own.own.select(Axis(0), order);
+    for channel in &mut mlp.own_history {
+        channel.own = channel.own.select(Axis(0), order);
     }
 }
 
@@ -83,7 +83,8 @@ mod tests {
         assert_eq!(mlp.layers[1].bias, array![9.0, 7.0, 8.0]);
         assert_eq!(mlp.layers[1].weights.row(0), array![3.0, 1.0, 2.0]);
         assert_eq!(mlp.bags[0], array![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]);
-        assert_eq!(mlp.own_history.unwrap().own.column(0), array![20.0, 0.0, 10.0]);
+        let own = |channel: usize| mlp.own_history[channel].own.column(0).to_vec();
+        assert_eq!((own(0), own(1)), (vec![20.0, 0.0, 10.0], vec![120.0, 100.0, 110.0]));
     }
 
     #[test]

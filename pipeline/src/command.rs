@@ -2,6 +2,7 @@
 
 pub mod accept; // keep results after a change that a user accepts
 pub mod audience; // the users of brands
+pub mod backtest; // an experiment at several dates
 pub mod bundle; // all that predicting needs, in a folder
 pub mod check; // is the manifest well-formed
 pub mod clean; // delete results that nothing refers to

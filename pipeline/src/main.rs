@@ -10,6 +10,7 @@ use args::{Names, NothingSelected, RunArgs, Selection};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use command::audience::AudienceArgs;
+use command::backtest::BacktestArgs;
 use command::bundle::BundleArgs;
 use command::export::ExportArgs;
 use command::init::InitArgs;
@@ -72,6 +73,13 @@ enum Command {
     /// best experiment first. The valid users choose it; the report shows how it does on the test
     /// users. `--sweep` varies an experiment that has no matrix.
     Sweep(command::sweep::SweepArgs),
+    /// Test an experiment at several dates, each trained on what was known then
+    ///
+    /// For each date it runs the experiment and the baseline in `run_dir/backtest/DATE`, with the dates of
+    /// training and valid users moved along, so that a second run skips what is up to date. Then it prints
+    /// the figures of each date and their mean, with an interval over users and dates, and writes
+    /// `run_dir/backtest/EXPERIMENT.html`.
+    Backtest(BacktestArgs),
     /// Show whether each stage is fresh, and why not
     ///
     /// States:
@@ -255,6 +263,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => return command::run::run(&args),
+        Command::Backtest(args) => return command::backtest::backtest(&args),
         Command::Status { manifest, names, all, json } => {
             command::status::status(&manifest.load()?, &names, all, json)?;
         }

@@ -1,5 +1,5 @@
 //! Commands about users that no stage has seen: the sample stage runs the query that gives them, if one
-//! does; the score stage does the rest.
+//! does, and makes their histories, if the manifest has one; the score stage does the rest.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +26,14 @@ pub struct NewUsersArgs {
     /// [default: the manifest's `data.users`]
     #[arg(long, value_name = "TABLE")]
     users: Option<String>,
+    /// With `history`: date at which the users are seen, such as 2025-01-01; their histories end at it,
+    /// less `labels.gap` [default: after the last interaction]
+    #[arg(long, value_name = "DATE", conflicts_with = "bundle")]
+    as_of: Option<String>,
+    /// With `history`: the interactions that it is made of, a table of the manifest, a file, folder or
+    /// pattern, or a query, which ends in `.sql` [default: the manifest's `data.interactions`]
+    #[arg(long, value_name = "TABLE", conflicts_with = "bundle")]
+    interactions: Option<String>,
     /// Users of a part: what is done again after a kill
     #[arg(long, value_name = "NUM")]
     part_users: Option<usize>,
@@ -68,15 +76,15 @@ impl NewUsersArgs {
             command.arg("--part-users").arg(n.to_string());
         }
         command.args(self.fail_on_drift.then_some("--fail-on-drift"));
-        let Some(Query { sql, run_dir }) = self.query(experiment)? else {
+        let Some(query) = self.query(experiment)? else {
             command.args(self.users.iter().flat_map(|users| ["--users", users]));
             add(&mut command);
             return foreground::run(command);
         };
-        let rows = rows_path(output, &run_dir);
-        command.arg("--users").arg(&rows).arg("--users-label").arg(&sql);
+        let rows = rows_path(output, &query.run_dir);
+        command.arg("--users").arg(&rows).arg("--users-label").arg(&query.label);
         add(&mut command);
-        let code = match foreground::run(self.query_command(&sql, &rows)?)? {
+        let code = match foreground::run(self.query_command(&query, &rows)?)? {
             EXIT_DONE => foreground::run(command)?,
             failed => failed,
         };
@@ -84,7 +92,7 @@ impl NewUsersArgs {
         Ok(code)
     }
 
-    /// The query that gives the users, if one does.
+    /// What the sample stage has to do first: run a query that gives the users, or make their histories.
     fn query(&self, experiment: Option<&String>) -> Result<Option<Query>> {
         let is_query =
             |users: &String| Path::new(users).extension().is_some_and(|end| end == "sql");
@@ -100,33 +108,46 @@ impl NewUsersArgs {
                 .into()),
             };
         }
-        if self.users.is_some() && named.is_none() {
-            return Ok(None);
-        }
         let ManifestArgs { manifest, set } = &self.manifest;
         let experiments: Vec<String> = experiment.into_iter().cloned().collect();
-        let Manifest { data, run_dir, .. } = Manifest::load(manifest, set, &experiments)?;
-        let sql = match (named, data.users) {
-            (Some(named), _) => PathBuf::from(named),
-            (None, View::Sql(view)) => view.sql,
-            (None, View::Table(_)) => return Ok(None),
+        let asks_for_history = self.as_of.is_some() || self.interactions.is_some();
+        let Manifest { data, run_dir, history, .. } = Manifest::load(manifest, set, &experiments)?;
+        if history.is_none() && asks_for_history {
+            let what = "`--as-of` and `--interactions` are about histories, and the manifest has no \
+                        `history`";
+            return Err(UsageError(what.to_owned()).into());
+        }
+        let query = |sql: String| (vec!["--query".to_owned(), sql.clone()], sql);
+        let (arguments, label) = match (&self.users, data.users) {
+            (Some(sql), _) if is_query(sql) => query(sql.clone()),
+            (None, View::Sql(view)) => query(view.sql.display().to_string()),
+            _ if history.is_none() => return Ok(None),
+            (Some(table), _) => (vec!["--table".to_owned(), table.clone()], table.clone()),
+            (None, View::Table(view)) => (Vec::new(), view.table),
         };
-        Ok(Some(Query { sql, run_dir }))
+        let options = [("--as-of", &self.as_of), ("--interactions", &self.interactions)];
+        let given = options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let given = given.flat_map(|(name, value)| [name.to_owned(), value.clone()]);
+        let arguments = arguments.into_iter().chain(given).collect();
+        Ok(Some(Query { arguments, label, run_dir }))
     }
 
-    fn query_command(&self, sql: &Path, rows: &Path) -> Result<Command> {
+    fn query_command(&self, query: &Query, rows: &Path) -> Result<Command> {
         let mut command = Command::new(program::path(Stage::Sample)?);
         command.arg("users");
         program::add_manifest(&mut command, &self.manifest);
-        command.arg("--query").arg(sql).arg("--output").arg(rows);
+        command.args(&query.arguments).arg("--output").arg(rows);
         command.stdout(Stdio::null());
         Ok(command)
     }
 }
 
-/// A query that gives users.
+/// What the sample stage does first.
 struct Query {
-    sql: PathBuf,
+    /// Its arguments
+    arguments: Vec<String>,
+    /// Where users come from, for messages
+    label: String,
     /// The manifest's
     run_dir: PathBuf,
 }

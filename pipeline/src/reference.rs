@@ -205,8 +205,11 @@ impl<'a> Page<'a> {
     fn choices(&mut self, path: &str, choices: &[Opened<'a>], rows: &mut Vec<Row>) {
         let objects: Vec<_> =
             choices.iter().filter(|choice| matches!(self.form(**choice), Form::Keys(_))).collect();
+        let mut listed: Vec<String> = Vec::new(); // a key that several forms have is one row
         for object in &objects {
             let mut entries = self.keys_of(**object, path);
+            entries.retain(|entry| !listed.contains(&entry.path));
+            listed.extend(entries.iter().map(|entry| entry.path.clone()));
             if objects.len() > 1 {
                 for entry in &mut entries {
                     entry.default.clear();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::brands::{ByTier, Tier};
 use indexmap::IndexMap;
 use metrics::seeds::spread;
-use metrics::{Counts, Draws, SeedChanges, f1, percentile_interval};
+use metrics::{BrandDraws, Counts, Jackknife, Resampling, SeedChanges, f1, percentile_interval};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::figures::{AtK, Figures};
 use crate::load::Brand;
 use crate::verdict::{Agreement, Outcome, Outcomes};
 
-/// Share of the bootstrap draws inside an interval.
+/// Chance that an interval holds the change.
 pub const LEVEL: f64 = 0.95;
 
 /// Intervals computed for each compared experiment: item, user and micro F1, each tier, each volume
@@ -136,8 +136,10 @@ pub struct Side<'a> {
     pub figures: &'a Figures,
     /// Decisions against labels, by `brand_idx`
     pub counts: &'a [Counts],
+    /// Over the same users as the other side's
+    pub jackknife: &'a Jackknife,
     /// Over the same users, with the same seed of the bootstrap, as the other side's
-    pub draws: &'a Draws,
+    pub draws: &'a BrandDraws,
 }
 
 /// An experiment and the baseline, trained with one seed.
@@ -160,22 +162,33 @@ pub fn delta(
     let [ours, base] = means;
     let (our_user, base_user) = (&ours.user, &base.user);
     let delta = Delta {
-        item_f1: judge(pairs, |f| f.item.macro_f1, |draws| draws.macro_f1.clone(), means),
-        user_f1: judge(pairs, |f| f.user.f1, |draws| draws.user_f1.clone(), means),
-        micro_f1: judge(pairs, |f| f.micro.f1, |draws| draws.micro_f1.clone(), means),
+        item_f1: macro_change(pairs, means, 0..brands.len(), |f| f.item.macro_f1),
+        user_f1: judge(
+            pairs,
+            Resampling::Jackknife,
+            |f| f.user.f1,
+            |side| side.jackknife.user_f1(),
+            means,
+        ),
+        micro_f1: judge(
+            pairs,
+            Resampling::Jackknife,
+            |f| f.micro.f1,
+            |side| side.jackknife.micro_f1(),
+            means,
+        ),
         map: change(ours.map, base.map),
         by_tier: ByTier::of(|tier| {
-            let members: Vec<usize> =
-                (0..brands.len()).filter(|&brand| brands[brand].tier == tier).collect();
+            let members = (0..brands.len()).filter(|&brand| brands[brand].tier == tier);
             let value = |figures: &Figures| figures.item.by_tier.get(tier).macro_f1;
-            judge(pairs, value, |draws| group_draws(draws, &members), means)
+            macro_change(pairs, means, members, value)
         }),
         by_volume: bands
             .iter()
             .enumerate()
             .map(|(i, band)| {
                 let value = |figures: &Figures| figures.item.by_volume[i].macro_f1;
-                judge(pairs, value, |draws| group_draws(draws, &band.members), means)
+                macro_change(pairs, means, band.members.iter().copied(), value)
             })
             .collect(),
         brands: Some(brand_outcomes(&of_brands)),
@@ -206,10 +219,8 @@ fn brand_change(pairs: &[Pair], brand: usize) -> Judged {
     let [ours, base] =
         [0, 1].map(|side| f1s.iter().map(|f1s| f1s[side]).sum::<f64>() / f1s.len() as f64);
     let Change { abs, rel } = change(Some(ours), Some(base));
-    let draws: Vec<Vec<f64>> = pairs
-        .iter()
-        .map(|[ours, base]| ours.draws.brands.changes_of(brand, &base.draws.brands))
-        .collect();
+    let draws: Vec<Vec<f64>> =
+        pairs.iter().map(|[ours, base]| ours.draws.changes_of(brand, base.draws)).collect();
     let means: Vec<f64> = (0..draws[0].len())
         .map(|draw| draws.iter().map(|draws| draws[draw]).sum::<f64>() / draws.len() as f64)
         .collect();
@@ -263,27 +274,29 @@ fn change(ours: Option<f64>, baseline: Option<f64>) -> Change {
 /// Judges the change of one figure.
 ///
 /// * `value`: the figure.
-/// * `of_draws`: the figure in each bootstrap draw.
+/// * `resampled`: the figure in each resample of the users.
 fn judge(
     pairs: &[Pair],
+    resampling: Resampling,
     value: impl Fn(&Figures) -> Option<f64>,
-    of_draws: impl Fn(&Draws) -> Vec<f64>,
+    resampled: impl Fn(&Side) -> Vec<f64>,
     means: [&Figures; 2],
 ) -> Judged {
     let [ours, base] = means.map(&value);
     let Change { abs, rel } = change(ours, base);
-    let mut seeds = SeedChanges::default();
+    let mut seeds = SeedChanges::by(resampling);
     let mut alone = Vec::new();
     for pair in pairs {
         let [Some(ours), Some(base)] = pair.map(|side| value(side.figures)) else {
             return Judged { abs, rel, ..Judged::default() };
         };
-        let [our_draws, base_draws] = pair.map(|side| of_draws(side.draws));
-        let draws: Vec<f64> = our_draws.iter().zip(&base_draws).map(|(a, b)| a - b).collect();
-        let mut of_seed = SeedChanges::default();
-        of_seed.push(ours - base, draws.clone());
+        let [ours_in_each, base_in_each] = pair.map(|side| resampled(&side));
+        let changes: Vec<f64> =
+            ours_in_each.iter().zip(&base_in_each).map(|(a, b)| a - b).collect();
+        let mut of_seed = SeedChanges::by(resampling);
+        of_seed.push(ours - base, changes.clone());
         alone.push(Outcome::of(interval(&of_seed)));
-        seeds.push(ours - base, draws);
+        seeds.push(ours - base, changes);
     }
     let ci95 = interval(&seeds);
     let is_alike = |outcome: &&Outcome| **outcome == Outcome::of(ci95);
@@ -301,11 +314,15 @@ fn interval(changes: &SeedChanges) -> Option<[f64; 2]> {
     changes.interval(LEVEL).map(|(low, high)| [low, high])
 }
 
-/// Macro F1 of some brands in each draw. A draw without any of their users shows no change, as with
-/// single brands.
-fn group_draws(draws: &Draws, members: &[usize]) -> Vec<f64> {
-    let means = draws.brands.mean(members.iter().copied());
-    means.into_iter().map(|mean| if mean.is_nan() { 0.0 } else { mean }).collect()
+/// Judges the change of the macro F1 of some brands.
+fn macro_change(
+    pairs: &[Pair],
+    means: [&Figures; 2],
+    members: impl Iterator<Item = usize> + Clone,
+    value: impl Fn(&Figures) -> Option<f64>,
+) -> Judged {
+    let resampled = |side: &Side| side.jackknife.macro_f1(members.clone());
+    judge(pairs, Resampling::Jackknife, value, resampled, means)
 }
 
 fn changes_at(ours: &AtK, base: &AtK) -> BTreeMap<usize, Change> {
@@ -316,8 +333,8 @@ fn bucket_changes(pairs: &[Pair], means: [&Figures; 2]) -> IndexMap<String, Judg
     let of_bucket = |low: &String| {
         let bound = low.parse::<f64>().expect("written from a number");
         let value = |figures: &Figures| figures.buckets[low].map(|n| n as f64);
-        let of_draws = |draws: &Draws| draws.brands.n_reaching(bound);
-        (low.clone(), judge(pairs, value, of_draws, means))
+        let resampled = |side: &Side| side.draws.n_reaching(bound);
+        (low.clone(), judge(pairs, Resampling::Bootstrap, value, resampled, means))
     };
     means[0].buckets.keys().map(of_bucket).collect()
 }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 /// Every term and its meaning, in the order of the report.
-const DEFINITIONS: [(&str, &str); 40] = [
+const DEFINITIONS: [(&str, &str); 41] = [
     (
         "F1",
         "2·tp / (2·tp + fp + fn). Of the test users, tp have the brand and are predicted to have it, fp are predicted but do not have it, fn have it but are not predicted. Undefined if all three are 0. Precision is tp / (tp + fp), recall tp / (tp + fn).",
@@ -25,7 +25,7 @@ const DEFINITIONS: [(&str, &str); 40] = [
     ("micro F1", "F1 of the counts summed over all brands."),
     (
         "change",
-        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The 95% interval covers other test users, by paired bootstrap draws, and other seeds of training, by how much the change differs between the seeds; with one seed it covers other users only. In a draw without any user of a tier or volume band, the change there counts as 0.",
+        "Experiment minus baseline, or minus the experiment that it is compared with; in brackets, as a percentage of that one's value. The 95% interval covers other test users, by the jackknife (how the change differs if one user after another is left out; for F1 buckets, paired bootstrap draws), and other seeds of training, by how much the change differs between the seeds; with one seed it covers other users only.",
     ),
     (
         "seeds",
@@ -33,10 +33,13 @@ const DEFINITIONS: [(&str, &str); 40] = [
     ),
     (
         "brands better, worse",
-        "A brand is better or worse if the central 95% of its own change of F1 over the draws lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
+        "A brand is better or worse if the central 95% of its own change of F1 over bootstrap draws of the test users lies entirely above or below 0, on the same side for every seed; otherwise there is no clear change. A draw without any of the brand's users counts as no change, so a brand with two or three test users is neither. Brands whose F1 is undefined in both experiments are left out; undefined in one counts as 0.",
     ),
     ("support", "Test users who have the brand."),
-    ("volume", "Distinct training users who have the brand, before sampling."),
+    (
+        "volume",
+        "Distinct training users who have the brand, before sampling; with several dates of training a user counts once for each.",
+    ),
     (
         "head, torso, tail",
         "Tiers of brands by volume. The head is as many of the largest brands as it takes to hold a given share of the training labels; the tail is as many of the smallest brands as hold at most a given share; the torso is what lies between.",
@@ -50,6 +53,10 @@ const DEFINITIONS: [(&str, &str); 40] = [
     (
         "P@k, R@k, nDCG@k",
         "Of a user's k most probable brands: P@k is the share that are labels, R@k the share of the user's labels that are among them, nDCG@k the discounted gain relative to the best possible order. Each is the mean over users with a label.",
+    ),
+    (
+        "repeat, new",
+        "A pair of a test user and a brand is a repeat if the user had the brand before, by the feature with past brands, and new otherwise. Item level of either counts only its pairs: per brand, then the mean over brands where it is defined; user level is the mean over users with a label of that kind.",
     ),
     (
         "MAP",

@@ -2,16 +2,17 @@
 
 use contract::brands::{ByTier, Tier};
 use metrics::{
-    Counts, Histogram, Point, average_precision, best_f1, f1, macro_f1, mean_defined, ndcg_at,
-    point, precision, precision_at, recall, recall_at, sum,
+    Counts, Histogram, OwnedLists, Point, average_precision, best_f1, f1, macro_f1, mean_defined,
+    ndcg_at, point, precision, precision_at, recall, recall_at, sum,
 };
 
 use crate::bands::{VolumeBand, f1_bands, volume_bands};
 use crate::figures::{
-    AtK, Buckets, Ceiling, Figures, Floor, Item, Micro, NeverPredicted, TierItem, User, VolumeItem,
+    AtK, Ceiling, Figures, Floor, Item, Micro, NeverPredicted, TierItem, User, VolumeItem, buckets,
     unknown,
 };
 use crate::load::{Brand, Scores};
+use crate::repeats::{self, PartCounts};
 
 /// An experiment on the test users.
 #[derive(Clone)]
@@ -20,6 +21,9 @@ pub struct Evaluation {
     pub counts: Vec<Counts>,
     /// By `brand_idx`; `None` without a test user that has the brand, or without a histogram
     pub average_precision: Vec<Option<f64>>,
+    /// The decisions about brands that users had before, and about those that they had not; `None` if
+    /// that is not known
+    pub parts: Option<[PartCounts; 2]>,
     /// All that the report says of it
     pub figures: Figures,
 }
@@ -30,12 +34,14 @@ pub struct Evaluation {
 /// * `test`: logits of the test users by brand, for average precision and the ceiling.
 /// * `f1_buckets`: the report counts the brands that reach each.
 /// * `ks`: lengths of the list of most probable brands to measure, none longer than the list.
+/// * `had`: the brands that each user had before, if that is known.
 pub fn evaluate(
     brands: &[Brand],
     scores: &Scores,
     test: Option<&Histogram>,
     f1_buckets: &[f64],
     ks: &[usize],
+    had: Option<&OwnedLists>,
 ) -> Evaluation {
     let Point { brands: counts, user_f1 } = point(&scores.decisions(), brands.len());
     let item = Item {
@@ -46,7 +52,11 @@ pub fn evaluate(
     let total = sum(&counts);
     let of_brand = |brand_idx| test.and_then(|test| average_precision(test.brand(brand_idx)));
     let average_precision: Vec<Option<f64>> = (0..brands.len()).map(of_brand).collect();
+    let parts = had.map(|had| repeats::counts(scores, had, brands.len()));
+    let part = |i: usize| parts.as_ref().map(|parts| parts[i].figures(f1_buckets));
     let figures = Figures {
+        repeat: part(0),
+        new: part(1),
         buckets: buckets(f1_buckets, counts.iter().map(|&c| f1(c))),
         n_undefined: item.n_defined.map(|n| brands.len() as u64 - n),
         item,
@@ -65,7 +75,7 @@ pub fn evaluate(
         predictions_per_user: per_user(total.predicted(), scores.n_users()),
         f1_bands: f1_bands(counts.iter().filter_map(|&c| f1(c))),
     };
-    Evaluation { counts, average_precision, figures }
+    Evaluation { counts, average_precision, parts, figures }
 }
 
 /// The counts of a tier's brands.
@@ -103,12 +113,6 @@ fn by_volume(brands: &[Brand], counts: &[Counts]) -> Vec<VolumeItem> {
 /// Mean of a total over all test users, `None` if there is none.
 pub fn per_user(total: u64, n_users: usize) -> Option<f64> {
     (n_users > 0).then(|| total as f64 / n_users as f64)
-}
-
-/// Brands whose F1 is defined and reaches each bound.
-fn buckets(f1_buckets: &[f64], f1s: impl Iterator<Item = Option<f64>> + Clone) -> Buckets {
-    let n_from = |low: f64| f1s.clone().flatten().filter(|&f1| f1 >= low).count() as u64;
-    f1_buckets.iter().map(|&low| (low.to_string(), Some(n_from(low)))).collect()
 }
 
 fn item_level(counts: &[Counts]) -> Item {
@@ -202,7 +206,6 @@ mod tests {
     use super::*;
     use arrow::array::Int64Array;
     use indexmap::IndexMap;
-    use metrics::OwnedLists;
     use std::sync::Arc;
 
     const BOUNDS: [f64; 2] = [0.5, 0.1];
@@ -247,7 +250,7 @@ mod tests {
     }
 
     fn figures() -> Figures {
-        evaluate(&brands(), &scores(), Some(&histogram()), &BOUNDS, &[1, 3]).figures
+        evaluate(&brands(), &scores(), Some(&histogram()), &BOUNDS, &[1, 3], None).figures
     }
 
     #[track_caller]
@@ -325,7 +328,7 @@ mod tests {
 
     #[test]
     fn without_a_histogram_map_and_ceiling_are_not_known() {
-        let figures = evaluate(&brands(), &scores(), None, &BOUNDS, &[]).figures;
+        let figures = evaluate(&brands(), &scores(), None, &BOUNDS, &[], None).figures;
         assert_eq!(
             (figures.map, figures.ceiling.macro_f1, figures.ceiling.buckets["0.5"]),
             (None, None, None)

@@ -52,6 +52,12 @@ pub struct Figures {
     pub predictions_per_user: Option<f64>,
     /// Brands by F1; those whose F1 is undefined are in no band
     pub f1_bands: Vec<F1Band>,
+    /// The decisions about brands that the users had before; missing if that is not known, as on valid
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Part>,
+    /// The decisions about brands that the users had not had before
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<Part>,
 }
 
 /// Item level: the unweighted mean over brands.
@@ -146,6 +152,49 @@ pub struct Micro {
     pub recall: Option<f64>,
 }
 
+/// Figures of one part of the decisions; each is null where it is undefined.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// Brands that reach each F1
+    pub buckets: Buckets,
+    /// Per brand, then the mean over brands
+    pub item: PartItem,
+    /// Per user, then the mean over users with a label of this part
+    pub user: PartUser,
+    /// From the counts summed over brands
+    pub micro: Micro,
+    /// Labels of this part
+    pub n_labels: Option<u64>,
+    /// Predictions of this part
+    pub n_predicted: Option<u64>,
+}
+
+/// Item level of a part.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PartItem {
+    /// Over `n_defined` brands
+    pub macro_f1: Option<f64>,
+    /// Over brands that are predicted at least once
+    pub macro_precision: Option<f64>,
+    /// Over brands that at least one test user has
+    pub macro_recall: Option<f64>,
+    /// Brands with `tp + fp + fn > 0`
+    pub n_defined: Option<u64>,
+}
+
+/// User level of a part.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PartUser {
+    /// Over `n_users` users
+    pub f1: Option<f64>,
+    /// Over those of them with a prediction
+    pub precision: Option<f64>,
+    /// Over `n_users` users
+    pub recall: Option<f64>,
+    /// Users with a label of this part
+    pub n_users: Option<u64>,
+}
+
 /// The best that thresholds could do with these logits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Ceiling {
@@ -173,6 +222,12 @@ pub struct Floor {
     pub user_f1: Option<f64>,
     /// Brands that reach each F1
     pub buckets: Buckets,
+}
+
+/// Brands whose F1 is defined and reaches each bound.
+pub fn buckets(f1_buckets: &[f64], f1s: impl Iterator<Item = Option<f64>> + Clone) -> Buckets {
+    let n_from = |low: f64| f1s.clone().flatten().filter(|&f1| f1 >= low).count() as u64;
+    f1_buckets.iter().map(|&low| (low.to_string(), Some(n_from(low)))).collect()
 }
 
 /// The figures of an experiment without scores: every key is there, nothing is known.

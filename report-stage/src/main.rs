@@ -19,10 +19,12 @@ mod compare; // changes against the baseline, and their intervals
 mod evaluate; // decisions in, figures out
 mod figures; // the figures of one experiment
 mod precision_recall; // tiers: precision against recall, thresholds
+mod repeats; // brands that users had before, and others, apart
 mod verdict; // what intervals say
 
 // The report as one value
 mod answer; // which experiments are better
+mod backtest; // the reports of several dates
 mod definitions; // what each term means
 mod experiment; // one experiment
 mod fairness; // what else may explain a change
@@ -88,8 +90,15 @@ enum Command {
     /// Reads what the report stage wrote. Each experiment becomes a run with its settings, its figures and
     /// those of each epoch, within a run that has the report's files.
     Export(export::Args),
+    /// Put the reports of several dates together
+    ///
+    /// Reads `run_dir/backtest/DATE/report/report.json` of each date, which `pipeline backtest` leaves;
+    /// writes a page and JSON beside them and prints the figures of each date and their mean.
+    Backtest(backtest::BacktestArgs),
     /// Print the JSON Schema (draft 7) of report.json and of `compare --json`
     Schema,
+    /// Print the JSON Schema (draft 7) of `backtest --json`
+    BacktestSchema,
 }
 
 #[derive(ClapArgs)]
@@ -110,6 +119,10 @@ fn main() -> ExitCode {
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
         Some(Command::Export(args)) => export::run(args),
+        Some(Command::Backtest(args)) => backtest::run(args),
+        Some(Command::BacktestSchema) => {
+            Ok(format!("{:#}", contract::schema::<backtest::Backtest>()))
+        }
         Some(Command::Schema) => Ok(format!("{:#}", contract::schema::<report::Report>())),
         None => write_report(&args.manifest),
     })

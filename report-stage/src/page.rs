@@ -14,6 +14,7 @@ use view::View;
 pub mod blocks; // what a page is made of
 mod view; // what a section may show
 
+pub mod backtest; // an experiment at several dates
 mod brands; // brand by brand
 mod calibration; // probabilities and audiences
 mod card; // the answer
@@ -30,6 +31,7 @@ mod movers; // brands gained and lost
 mod overview; // all experiments in one picture
 mod panels; // a panel for each experiment
 mod provenance; // what the report was made from
+mod repeats; // brands that users had before, and new ones
 mod sample; // what the queries did
 mod sweep; // the experiments of a matrix
 mod thresholds; // thresholds and precision against recall
@@ -78,10 +80,14 @@ pub fn lay_out(report: &Report, brands: &Brands, trials: &[Trial]) -> Page {
             training::section(&view),
             sample::section(&view),
             method::section(&view),
-            definitions::section(report),
+            definitions::section(&report.definitions),
             provenance::section(report),
         ],
     };
+    if let Some(repeats) = repeats::section(&view) {
+        let after = page.sections.iter().position(|section| section.id == "users");
+        page.sections.insert(after.map_or(0, |users| users + 1), repeats);
+    }
     if let Some(sweeps) = sweep::section(&view) {
         page.sections.insert(1, sweeps); // after all experiments
     }

@@ -24,16 +24,21 @@ const EXPECTED_BEFORE: &str = "expected_before";
 const EXPECTED_AFTER: &str = "expected_after";
 const F1_CHANGE: &str = "f1_change";
 const F1_CHANGE_LOW: &str = "f1_change_low";
+/// Of users who had the brand before, then of those who had not.
+const OF_PARTS: [&str; 6] =
+    ["repeat_precision", "repeat_recall", "repeat_f1", "new_precision", "new_recall", "new_f1"];
 const F1_CHANGE_HIGH: &str = "f1_change_high";
 
 /// Writes both files: a row for each brand in each experiment with scores. Precision, recall, F1 and its
 /// change are over all seeds; counts, threshold and what follows from it are of the first.
 pub fn write(run: &mut StageRun, trials: &[Trial], brands: &Brands) -> anyhow::Result<()> {
-    let fields = fields(brands);
+    let scored = |trial: &Trial| trial.scored.as_ref().is_some_and(|s| s.parts[0].is_some());
+    let has_parts = trials.iter().any(scored);
+    let fields = fields(brands, has_parts);
     let mut rows = run.writer("per_brand.arrow", &PER_BRAND, fields.clone())?;
     let mut csv = Csv::new(fields);
     for trial in trials {
-        if let Some(columns) = columns(trial, brands) {
+        if let Some(columns) = columns(trial, brands, has_parts) {
             csv.write(columns.clone())?;
             rows.write(columns)?;
         }
@@ -43,7 +48,9 @@ pub fn write(run: &mut StageRun, trials: &[Trial], brands: &Brands) -> anyhow::R
 }
 
 /// The columns; `brand_id` has the same type as in `brands.arrow`.
-fn fields(brands: &Brands) -> Vec<Field> {
+///
+/// * `has_parts`: whether users who had a brand before are known.
+fn fields(brands: &Brands, has_parts: bool) -> Vec<Field> {
     let of_contract = PER_BRAND.columns.iter().map(|column| {
         let is_id = column.kind == Kind::Id;
         let data_type =
@@ -59,12 +66,13 @@ fn fields(brands: &Brands) -> Vec<Field> {
         F1_CHANGE_LOW,
         F1_CHANGE_HIGH,
     ];
-    let more = more.map(|name| Field::new(name, DataType::Float64, true));
+    let parts = OF_PARTS.into_iter().filter(|_| has_parts);
+    let more = more.into_iter().chain(parts).map(|name| Field::new(name, DataType::Float64, true));
     of_contract.chain(more).collect()
 }
 
 /// One experiment's rows, one for each brand; `None` without scores.
-fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
+fn columns(trial: &Trial, brands: &Brands, has_parts: bool) -> Option<Vec<ArrayRef>> {
     let scored = trial.scored.as_ref()?;
     let Evaluation { counts, average_precision, .. } = &scored.evaluation;
     let list = &brands.list;
@@ -80,7 +88,7 @@ fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
     let name = &trial.settings.name;
     let change = |brand: usize| Some(scored.delta.as_ref()?.1[brand]);
     let end = |brand: usize, end: usize| Some(change(brand)?.ci95?[end]);
-    Some(vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(list.iter().map(|_| name))),
         Arc::new(UInt32Array::from_iter_values(0..list.len() as u32)),
         brands.ids.clone(),
@@ -100,7 +108,17 @@ fn columns(trial: &Trial, brands: &Brands) -> Option<Vec<ArrayRef>> {
         of_brand(&|brand| change(brand)?.abs),
         of_brand(&|brand| end(brand, 0)),
         of_brand(&|brand| end(brand, 1)),
-    ])
+    ];
+    for part in scored.parts.iter().filter(|_| has_parts) {
+        let of_part =
+            |of: fn(&BrandFigures) -> Option<f64>| of_brand(&|brand| of(&part.as_ref()?[brand]));
+        columns.extend([
+            of_part(|brand| brand.precision),
+            of_part(|brand| brand.recall),
+            of_part(|brand| brand.f1),
+        ]);
+    }
+    Some(columns)
 }
 
 /// The same rows as comma-separated values; undefined is empty. Strings are as [`cell`] writes them.

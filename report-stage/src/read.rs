@@ -4,15 +4,20 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use anyhow::Context as _;
+use arrow::array::ArrayRef;
+use contract::columns::u32_lists;
 use contract::commands;
 use contract::exit::DataError;
+use contract::features::{self, FeatureKind};
 use contract::ipc::{self, Table};
-use contract::manifest::Experiment;
+use contract::manifest::{Experiment, IdSpace};
 use contract::run::StageRun;
-use contract::tables::{Contract, HISTOGRAM, HISTORY, SCORES, THRESHOLDS, TRADE_OFF};
+use contract::tables::{Contract, HISTOGRAM, HISTORY, HOLDOUT, SCORES, THRESHOLDS, TRADE_OFF};
 use contract::words::plural;
 use contract::{Manifest, query};
-use metrics::{Counts, Draws, Histogram, OwnedLists, f1, mean_defined, precision, recall};
+use metrics::{
+    BrandDraws, Counts, Histogram, Jackknife, OwnedLists, f1, mean_defined, precision, recall,
+};
 
 use crate::bands::{self, VolumeBand};
 use crate::compare::{self, Delta, Judged, Pair, Side};
@@ -20,6 +25,7 @@ use crate::evaluate::{self, Evaluation};
 use crate::figures::Figures;
 use crate::load::{self, Alternative, Brands, Scores, Threshold};
 use crate::records::{Effort, outdated_holdout};
+use crate::repeats::PartCounts;
 use crate::test_users::TestUsers;
 use crate::trial::{BrandFigures, Scored, SeedFigures, Trial};
 use crate::{calibration, figures, precision_recall, settings};
@@ -33,9 +39,9 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Reads experiments, those that all are compared with before the others. The scores and draws of
+    /// Reads experiments, those that all are compared with before the others. The scores and resamples of
     /// each of the others are dropped at once: memory holds the scores of two trainings and, one for
-    /// each seed, the draws of what all are compared with and of one more experiment, however many
+    /// each seed, the resamples of what all are compared with and of one more experiment, however many
     /// experiments there are.
     pub fn read(
         run: &StageRun,
@@ -44,6 +50,7 @@ impl<'a> Found<'a> {
         experiments: &[&'a Experiment],
     ) -> anyhow::Result<Self> {
         let mut reader = Reader {
+            had: had(run, manifest)?,
             run,
             manifest,
             brands,
@@ -85,6 +92,8 @@ impl<'a> Found<'a> {
 }
 
 struct Reader<'a> {
+    /// Ids of the test users and the brands that each had before, if that is known
+    had: Option<(ArrayRef, OwnedLists)>,
     run: &'a StageRun,
     manifest: &'a Manifest,
     brands: &'a Brands,
@@ -118,13 +127,14 @@ struct Measured {
     on_valid: Option<Figures>,
     /// Hash of the predictions for the test users
     decisions: u64,
-    draws: Draws,
+    jackknife: Jackknife,
+    draws: BrandDraws,
 }
 
 impl Measured {
     fn side(&self) -> Side<'_> {
         let Evaluation { figures, counts, .. } = &self.evaluation;
-        Side { figures, counts, draws: &self.draws }
+        Side { figures, counts, jackknife: &self.jackknife, draws: &self.draws }
     }
 }
 
@@ -214,13 +224,17 @@ impl Reader<'_> {
         let ks = figures::ks(experiment.score.top_k);
         let (draws, seed) = (params.bootstrap_draws, params.seed);
         let evaluate = |scores: &Scores, logits: &Option<Histogram>| {
-            evaluate::evaluate(list, scores, logits.as_ref(), &self.f1_buckets, &ks)
+            // Only of the same users; the valid users are others.
+            let had = self.had.as_ref().filter(|(ids, _)| **ids == *scores.user_ids);
+            let had = had.map(|(_, had)| had);
+            evaluate::evaluate(list, scores, logits.as_ref(), &self.f1_buckets, &ks, had)
         };
         let on_valid = valid_scores.as_ref().filter(|scores| scores.n_users() > 0);
         Measured {
             evaluation: evaluate(scores, test),
             on_valid: on_valid.map(|scores| evaluate(scores, valid).figures),
             decisions: hash(&scores.predicted),
+            jackknife: Jackknife::of(&scores.decisions(), list.len()),
             draws: metrics::bootstrap(&scores.decisions(), list.len(), draws, seed),
         }
     }
@@ -266,6 +280,7 @@ impl Reader<'_> {
             }),
             expected: known.map(|(test, thresholds)| calibration::expected(test, thresholds)),
             brands: (0..list.len()).map(|brand| brand_figures(ours, brand)).collect(),
+            parts: [0, 1].map(|part| part_figures(ours, part, list.len())),
             seeds: ours
                 .iter()
                 .filter_map(|seeded| {
@@ -337,10 +352,57 @@ fn hash(lists: &OwnedLists) -> u64 {
 }
 
 fn brand_figures(seeds: &[Seeded], brand: usize) -> BrandFigures {
+    let counts: Vec<Counts> =
+        seeds.iter().map(|seed| seed.measured.evaluation.counts[brand]).collect();
+    mean_figures(&counts)
+}
+
+/// The same of one part of the decisions; `None` if the parts are not known.
+fn part_figures(seeds: &[Seeded], part: usize, n_brands: usize) -> Option<Vec<BrandFigures>> {
+    let parts: Option<Vec<&PartCounts>> =
+        seeds.iter().map(|seed| Some(&seed.measured.evaluation.parts.as_ref()?[part])).collect();
+    let parts = parts?;
+    let of_brand = |brand: usize| {
+        let counts: Vec<Counts> = parts.iter().map(|part| part.brands[brand]).collect();
+        mean_figures(&counts)
+    };
+    Some((0..n_brands).map(of_brand).collect())
+}
+
+/// * `seeds`: what was counted with each seed.
+fn mean_figures(seeds: &[Counts]) -> BrandFigures {
     let mean = |metric: fn(Counts) -> Option<f64>| {
-        mean_defined(seeds.iter().map(|seed| metric(seed.measured.evaluation.counts[brand])))
+        mean_defined(seeds.iter().map(|&counts| metric(counts)))
     };
     BrandFigures { precision: mean(precision), recall: mean(recall), f1: mean(f1) }
+}
+
+/// Ids of the test users, and the brands that each had before; `None` if the manifest names no such
+/// feature or the file is not there.
+fn had(run: &StageRun, manifest: &Manifest) -> anyhow::Result<Option<(ArrayRef, OwnedLists)>> {
+    let Some(name) = manifest.past_feature() else { return Ok(None) };
+    if !run.input("test").exists() {
+        return Ok(None);
+    }
+    let test = run.read("test", &HOLDOUT)?;
+    let is_there = features::of_schema(&test.schema).into_iter().any(|feature| {
+        let of_brands = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands };
+        let weighted = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
+        feature.name == name && [of_brands, weighted].contains(&feature.kind)
+    });
+    if !is_there {
+        return Ok(None);
+    }
+    let mut lists = OwnedLists::default();
+    for batch in &test.batches {
+        for brands in u32_lists(batch, name).iter() {
+            let mut brands = brands.to_vec();
+            brands.sort_unstable();
+            brands.dedup();
+            lists.push(&brands);
+        }
+    }
+    Ok(Some((test.whole_column("user_id")?, lists)))
 }
 
 fn sampling_query(experiment: &Experiment) -> anyhow::Result<Option<String>> {
@@ -376,11 +438,13 @@ mod tests {
             evaluation: Evaluation {
                 counts: Vec::new(),
                 average_precision: Vec::new(),
+                parts: None,
                 figures: Figures::default(),
             },
             on_valid: None,
             decisions: 0,
-            draws: Draws::default(),
+            jackknife: Jackknife::default(),
+            draws: BrandDraws::default(),
         };
         seeds.iter().map(|&seed| Seeded { seed, measured: measured() }).collect()
     }

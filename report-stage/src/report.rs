@@ -4,6 +4,7 @@ use contract::Manifest;
 use contract::brands::ByTier;
 use contract::statistics::LeftOut;
 use indexmap::IndexMap;
+use metrics::MAX_DRAWS;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -91,7 +92,7 @@ pub struct TopBrand {
 /// How changes were judged.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Method {
-    /// Resamples of the test users
+    /// Resamples of the test users, for F1 buckets and single brands
     pub bootstrap_draws: usize,
     /// Seed of the resamples
     pub seed: u64,
@@ -164,7 +165,7 @@ pub fn assemble(
         left_out: brands.left_out.clone(),
         answer,
         method: Method {
-            bootstrap_draws: manifest.report.bootstrap_draws,
+            bootstrap_draws: manifest.report.bootstrap_draws.min(MAX_DRAWS),
             seed: manifest.report.seed,
             seeds: manifest.seeds.clone(),
             level: compare::LEVEL,

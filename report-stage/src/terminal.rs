@@ -3,13 +3,15 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
+use crate::backtest::{Backtest, Change, Deltas, Mean};
 use crate::compare::Judged;
 use crate::comparison::{self, Line};
 use crate::experiment::Experiment;
+use crate::figures::Figures;
 use crate::format;
 use crate::report::Report;
 use crate::settings;
@@ -30,6 +32,52 @@ pub fn render(report: &Report, dir: &Path) -> String {
         .map(|file| dir.join(file).display().to_string());
     let answer = [&[answer.to_owned()], &report.answer.against[..]].concat().join("\n");
     format!("{table}\n{answer}\n{}\n{}", notes(report), files.join("\n"))
+}
+
+/// A backtest: a line for each date, then their mean.
+pub fn backtest(found: &Backtest, files: &[PathBuf]) -> String {
+    let titles = [
+        "as of",
+        "users",
+        "item F1",
+        "baseline",
+        "change",
+        "95% interval",
+        "user F1",
+        "baseline",
+        "change",
+        "95% interval",
+    ];
+    let cells = |name: &str, users: String, ours: &Figures, base: &Figures, deltas: Deltas| {
+        let interval = |change: Change| format::interval(change.ci95).unwrap_or_default();
+        vec![
+            name.to_owned(),
+            users,
+            format::metric(ours.item.macro_f1),
+            format::metric(base.item.macro_f1),
+            format::points(deltas.item_f1.abs),
+            interval(deltas.item_f1),
+            format::metric(ours.user.f1),
+            format::metric(base.user.f1),
+            format::points(deltas.user_f1.abs),
+            interval(deltas.user_f1),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for date in &found.dates {
+        let users = format::count(date.n_test_users);
+        rows.push(cells(&date.as_of, users, &date.figures, &date.baseline, date.delta));
+    }
+    let Mean { figures, baseline, delta } = &found.mean;
+    rows.push(cells("mean", String::new(), figures, baseline, *delta));
+    let table = table(titles.map(str::to_owned).to_vec(), rows.into_iter(), &(1..titles.len()));
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    format!(
+        "{} against {}, at each date trained on what was known then\n{table}\n{}",
+        found.experiment,
+        found.baseline,
+        files.join("\n")
+    )
 }
 
 /// The notes, a line each.

@@ -59,6 +59,8 @@ pub struct Scored {
     pub decisions: Vec<u64>,
     /// By `brand_idx`, means over the seeds
     pub brands: Vec<BrandFigures>,
+    /// The same of the users who had the brand before, and of those who had not
+    pub parts: [Option<Vec<BrandFigures>>; 2],
     /// The figures of each seed, where the manifest lists seeds
     pub seeds: Vec<SeedFigures>,
     /// `None` without a histogram and thresholds

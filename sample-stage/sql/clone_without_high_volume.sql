@@ -7,8 +7,8 @@
 -- $high_volume_top largest, else those above the $high_volume_quantile of brands by volume.
 -- A brand should not be both small and of high volume: a clone drawn for it would lose it.
 -- Grain:  one row per example; a user's clones follow its original.
--- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (volume).
--- Writes: user_id, brands, is_clone.
+-- Reads:  users (user_row, user_id, as_of), interactions (user_row, brand_idx, brand_id), brands (volume).
+-- Writes: user_id, as_of, brands, is_clone.
 -- $n_users = 1000000: users in the uniform sample; all if there are fewer
 -- $n_clones = null: clones, drawn with replacement; by default 4 for each user in the sample
 -- $seed = 7: of the draws
@@ -40,29 +40,34 @@ places as (
 
 ranked_users as (
     select
+        users.user_row,
         users.user_id,
-        row_number() over (order by draw(users.user_id, $seed, 0), users.user_id) as draw_rank
+        users.as_of,
+        row_number() over (order by draw(users.user_id, $seed, 0), users.user_row) as draw_rank
     from users
 ),
 
 drawn_users as (
-    select ranked_users.user_id
+    select
+        ranked_users.user_row,
+        ranked_users.user_id,
+        ranked_users.as_of
     from ranked_users
     where ranked_users.draw_rank <= $n_users
 ),
 
 small_brand_users as (
-    select distinct interactions.user_id
+    select distinct interactions.user_row
     from places
     cross join interactions
-    inner join drawn_users on drawn_users.user_id = interactions.user_id
+    inner join drawn_users on drawn_users.user_row = interactions.user_row
     where interactions.brand_idx >= places.n_other_brands
 ),
 
 candidates as (
     select
-        small_brand_users.user_id,
-        cast(row_number() over (order by small_brand_users.user_id) as bigint) - 1 as place
+        small_brand_users.user_row,
+        cast(row_number() over (order by small_brand_users.user_row) as bigint) - 1 as place
     from small_brand_users
 ),
 
@@ -102,7 +107,7 @@ clone_counts as (
 
 user_clones as (
     select
-        candidates.user_id,
+        candidates.user_row,
         clone_counts.n_clones
     from candidates
     inner join clone_counts on clone_counts.place = candidates.place
@@ -110,38 +115,42 @@ user_clones as (
 
 user_brands as (
     select
-        interactions.user_id,
+        interactions.user_row,
         array_agg(interactions.brand_id) as brands,
         array_agg(interactions.brand_id) filter (
             where interactions.brand_idx >= places.n_high_volume_brands
         ) as brands_of_clone
     from places
     cross join interactions
-    group by interactions.user_id
+    group by interactions.user_row
 ),
 
 -- Joined before the lists of brands, so that those are only passed through.
 copy_counts as (
     select
+        drawn_users.user_row,
         drawn_users.user_id,
+        drawn_users.as_of,
         coalesce(user_clones.n_clones, 0) + 1 as n_copies
     from drawn_users
-    left join user_clones on user_clones.user_id = drawn_users.user_id
+    left join user_clones on user_clones.user_row = drawn_users.user_row
 ),
 
 -- Copy 0 is the original.
 copies as (
     select
         copy_counts.user_id,
+        copy_counts.as_of,
         user_brands.brands,
         user_brands.brands_of_clone,
         unnest(range(0, copy_counts.n_copies)) as copy_no
     from copy_counts
-    left join user_brands on user_brands.user_id = copy_counts.user_id
+    left join user_brands on user_brands.user_row = copy_counts.user_row
 )
 
 select
     copies.user_id,
+    copies.as_of,
     case when copies.copy_no > 0 then copies.brands_of_clone else copies.brands end as brands,
     copies.copy_no > 0 as is_clone
 from copies

@@ -6,8 +6,8 @@
 -- equal share of the clones, at most what lifts it to the mean ratio, rounded up. What it does not
 -- need is not passed on, and what other brands' clones add to it is not counted.
 -- Grain:  one row per example; a user's clones follow its original.
--- Reads:  users (user_id), interactions (user_id, brand_idx, brand_id), brands (brand_idx, volume).
--- Writes: user_id, brands, is_clone.
+-- Reads:  users (user_row, user_id, as_of), interactions (user_row, brand_idx, brand_id), brands (brand_idx, volume).
+-- Writes: user_id, as_of, brands, is_clone.
 -- $clone_share = 0.25: clones for every user
 -- $seed = 7: of the draws
 with
@@ -68,10 +68,10 @@ drawn_places as (
 minority_users as (
     select
         interactions.brand_idx,
-        interactions.user_id,
+        interactions.user_row,
         cast(row_number() over (
             partition by interactions.brand_idx
-            order by interactions.user_id
+            order by interactions.user_row
         ) as bigint) - 1 as place
     from interactions
     inner join minority_brands on minority_brands.brand_idx = interactions.brand_idx
@@ -79,44 +79,48 @@ minority_users as (
 
 user_clones as (
     select
-        minority_users.user_id,
+        minority_users.user_row,
         count(*) as n_clones
     from drawn_places
     inner join minority_users
         on minority_users.brand_idx = drawn_places.brand_idx
         and minority_users.place = drawn_places.place
-    group by minority_users.user_id
+    group by minority_users.user_row
 ),
 
 user_brands as (
     select
-        interactions.user_id,
+        interactions.user_row,
         array_agg(interactions.brand_id) as brands
     from interactions
-    group by interactions.user_id
+    group by interactions.user_row
 ),
 
 -- Joined before the lists of brands, so that those are only passed through.
 copy_counts as (
     select
+        users.user_row,
         users.user_id,
+        users.as_of,
         coalesce(user_clones.n_clones, 0) + 1 as n_copies
     from users
-    left join user_clones on user_clones.user_id = users.user_id
+    left join user_clones on user_clones.user_row = users.user_row
 ),
 
 -- Copy 0 is the original.
 copies as (
     select
         copy_counts.user_id,
+        copy_counts.as_of,
         user_brands.brands,
         unnest(range(0, copy_counts.n_copies)) as copy_no
     from copy_counts
-    left join user_brands on user_brands.user_id = copy_counts.user_id
+    left join user_brands on user_brands.user_row = copy_counts.user_row
 )
 
 select
     copies.user_id,
+    copies.as_of,
     copies.brands,
     copies.copy_no > 0 as is_clone
 from copies

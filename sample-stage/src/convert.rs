@@ -9,15 +9,17 @@ use contract::exit::DataError;
 use contract::ids::{IdError, IdIndex, convert, shown};
 use contract::source_features::list_item;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray, RecordBatch, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, ListArray, RecordBatch,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
 
+use crate::as_of::AS_OF;
 use crate::query::Query;
+use crate::user_rows::{Unknown, UserRows};
 
 /// Columns that are read.
-const READ: [&str; 5] = ["user_id", "brands", "weight", "is_clone", "ignored_brands"];
+const READ: [&str; 6] = ["user_id", "as_of", "brands", "weight", "is_clone", "ignored_brands"];
 
 /// Whether a column's type fits.
 type Fits<'a> = &'a dyn Fn(&DataType) -> bool;
@@ -27,7 +29,7 @@ pub struct Converter {
     /// The query, for messages
     pub query: Query,
     /// Training users
-    pub users: IdIndex,
+    pub users: UserRows,
     /// Brands
     pub brands: IdIndex,
 }
@@ -71,8 +73,8 @@ impl Converter {
                     .fail(format!("column `{name}` is `{found}`, expected {expected}")));
             }
         }
+        self.users.check_columns(found).map_err(|unknown| self.unknown(unknown))?;
         let id_columns = [
-            ("user_id", &self.users, kind("user_id")),
             ("brands", &self.brands, kind("brands").and_then(list_item)),
             ("ignored_brands", &self.brands, kind("ignored_brands").and_then(list_item)),
         ];
@@ -108,19 +110,19 @@ impl Converter {
         };
         let brands = self.brand_lists(column("brands"), n, "brands")?;
         let ignored = self.brand_lists(column("ignored_brands"), n, "ignored_brands")?;
-        let users = self.user_rows(column("user_id").expect("checked before"))?;
+        let ids = column("user_id").expect("checked before");
+        let users = self.users.find(ids, column(AS_OF)).map_err(|unknown| self.unknown(unknown))?;
         Ok(vec![users, brands, ignored, weight, is_clone])
     }
 
-    fn user_rows(&self, ids: &ArrayRef) -> Result<ArrayRef> {
-        let rows = self.users.positions(ids).map_err(|err| self.bad_ids("user_id", &err))?;
-        if let Some(row) = rows.iter().position(Option::is_none) {
-            let found = shown(ids, row);
-            let message =
-                format!("column `user_id`: found {found}, expected the id of a training user");
-            return Err(self.query.fail(message).into());
+    fn unknown(&self, unknown: Unknown) -> DataError {
+        match unknown {
+            Unknown::Ids(err) => self.bad_ids("user_id", &err),
+            Unknown::Column(column, what) => {
+                let colon = if what.starts_with("found") { ":" } else { "" };
+                self.query.fail(format!("column `{column}`{colon} {what}"))
+            }
         }
-        Ok(Arc::new(rows.into_iter().collect::<UInt32Array>()))
     }
 
     fn bad_ids(&self, column: &str, err: &IdError) -> DataError {

@@ -4,28 +4,29 @@
 //! users only; `valid` and `test` hold the others, with their labels.
 
 mod brands; // which brands are kept; the file `brands`
-mod ids; // id columns of raw tables
-mod labels; // rows of interactions -> labels; the file `train_interactions`
+mod labels; // rows of interactions -> labels
+mod snapshot; // users as of a date, and what each is kept for
 mod split; // users -> train, valid, test
-mod users; // the files of users
+mod train_interactions; // labels of training users -> the file `train_interactions`
+mod user_files; // the files of users
+mod users; // the users of the source
 mod vocabulary; // values of text columns that become categories
 
-use anyhow::{Context as _, Result};
-use contract::manifest::Manifest;
+use anyhow::Result;
+use contract::manifest::{Manifest, View};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::scratch::Scratch;
-use contract::source_features::BrandPositions;
 use contract::warn_line;
 use serde_json::json;
 
 use brands::{Brands, SourceBrands};
-pub use ids::column_type;
-use labels::Label;
+use labels::{Label, Read};
+use snapshot::Snapshot;
 use split::Split;
-use users::Users;
 
-use crate::raw::RawTables;
+use crate::interactions::Interactions;
+use crate::raw::{self, RawTables};
 use crate::{heap, session};
 
 /// Makes the shared files; returns the stage's record.
@@ -42,37 +43,44 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
          hint: raise the limit, or make the views smaller",
     );
     let raw = RawTables::open(session::for_views(data, scratch.path())?, data, &data.users)?;
-    let users = Users::read(&raw, manifest).await?;
-    let source = SourceBrands::read(&raw, &data.brands).await?;
-    let interactions = raw.view(&data.interactions).await.context("interactions")?;
-    let read = labels::read(&raw, interactions, &users.index, &source.index).await?;
-    read.report(data.unknown_ids)?;
+    let mut snapshots = snapshot::read(&raw, manifest).await?;
+    let mut source = SourceBrands::read(&raw, &data.brands).await?;
+    let interactions = Interactions::open(&raw, data).await?;
+    interactions.check_ids(&raw, &snapshots[0].users.index, &source.positions.ids)?;
+    check_times(&raw, manifest, &interactions, &snapshots).await?;
+    let only = manifest.labels.as_ref().map(|labels| labels.only).unwrap_or_default();
+    let mut read = Read::default();
+    for snapshot in &mut snapshots {
+        snapshot.read_labels(&raw, &interactions, &source.positions, only, &mut read).await?;
+    }
+    read.report(data.unknown_ids, data.users.time().is_some())?;
 
-    let volumes = brands::volumes(&read.labels, &users.splits, source.ids.len());
+    let n_brands = source.positions.kept.len();
+    let volumes = brands::volumes(brands_of(&snapshots), n_brands);
     let order = brands::keep_brands(&volumes, data.keep_brands)?;
-    let mut kept = vec![None; source.ids.len()];
+    let mut kept = vec![None; n_brands];
     for (brand_idx, &brand) in order.iter().enumerate() {
         kept[brand as usize] = Some(brand_idx as u32);
     }
-    let left_out = brands::count_left_out(&read.labels, &users.splits, &volumes, &kept);
+    let left_out = brands::count_left_out(brands_of(&snapshots), &volumes, &kept);
     if let Some(message) = left_out.message() {
         warn_line!("warning: interactions: {message}");
     }
-    let labels: Vec<Label> = read
-        .labels
-        .into_iter()
-        .filter_map(|label| Some(Label { brand: kept[label.brand as usize]?, ..label }))
-        .collect();
-    let without = brands::brands_without(&labels, &users.splits, order.len());
+    for snapshot in &mut snapshots {
+        keep_labels(snapshot, &kept);
+    }
+    let without = brands::brands_without(brands_of(&snapshots), order.len());
     if without[0] == order.len() {
         warn_line!(
             "warning: no valid user has a predicted brand, so nothing chosen on the valid users is meaningful"
         );
     }
-    let [n_train, n_valid, n_test] = [Split::Train, Split::Valid, Split::Test].map(|s| users.n(s));
+    let [n_train, n_valid, n_test] = [Split::Train, Split::Valid, Split::Test]
+        .map(|split| snapshots.iter().map(|snapshot| snapshot.n(split)).sum::<usize>());
+    let n_labels: usize = snapshots.iter().map(|snapshot| snapshot.labels.len()).sum();
     let summary = json!({
         "n_train": n_train, "n_valid": n_valid, "n_test": n_test,
-        "n_brands": order.len(), "n_labels": labels.len(),
+        "n_brands": order.len(), "n_labels": n_labels,
         "n_brands_without_positives": {"valid": without[0], "test": without[1]},
         "unknown_users": read.unknown_users.count, "unknown_brands": read.unknown_brands.count,
         "n_rows_of_no_event": read.n_no_event,
@@ -81,8 +89,49 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
 
     let brands = Brands::new(&source, &volumes, &order, manifest.report.tiers)?;
     brands.write(&mut stage, n_train, without, &left_out)?;
-    labels::write(&mut stage, &users.ids, &brands.ids, &labels, &users.splits)?;
-    let positions = BrandPositions { ids: source.index, kept };
-    users.write(&raw, &mut stage, &data.features, &labels, &positions).await?;
+    train_interactions::write(&mut stage, &brands.ids, &snapshots)?;
+    source.positions.kept = kept;
+    let positions = &source.positions;
+    user_files::write(&raw, &mut stage, manifest, &interactions, snapshots, positions).await?;
     Ok(stage.done(summary)?)
+}
+
+/// Leaves out labels of brands that are not kept, and numbers the others' brands by `brand_idx`.
+fn keep_labels(snapshot: &mut Snapshot, kept: &[Option<u32>]) {
+    let labels = std::mem::take(&mut snapshot.labels).into_iter();
+    let of_kept = |label: Label| Some(Label { brand: kept[label.brand as usize]?, ..label });
+    snapshot.labels = labels.filter_map(of_kept).collect();
+}
+
+/// Brand and split of every label.
+fn brands_of(snapshots: &[Snapshot]) -> impl Iterator<Item = (u32, Split)> + Clone {
+    snapshots.iter().flat_map(Snapshot::brands)
+}
+
+/// Checks that every date has something to predict, and warns of what may tell features of the time
+/// after it.
+async fn check_times(
+    raw: &RawTables,
+    manifest: &Manifest,
+    interactions: &Interactions,
+    snapshots: &[Snapshot],
+) -> Result<()> {
+    let Some(range) = interactions.range(raw).await? else { return Ok(()) };
+    for date in snapshots.iter().filter_map(|snapshot| snapshot.date.as_ref()) {
+        range.check(date, manifest.history.is_some())?;
+    }
+    if let (View::Sql(view), None) = (&manifest.data.users, manifest.data.users.time()) {
+        let of_interactions = interactions.tables();
+        let of_users = raw::tables_of(&snapshots[0].users.frame);
+        if let Some(table) = of_users.iter().find(|table| of_interactions.contains(table)) {
+            warn_line!(
+                "warning: users: {}: reads the table `{table}`, from which the interactions come, so \
+                 what happens at or after a date may reach a feature\n\
+                 hint: let `history` make features of interactions, or give the rows of users a time: \
+                 `users: {{sql: …, time: COLUMN}}`",
+                view.sql.display()
+            );
+        }
+    }
+    Ok(())
 }

@@ -16,6 +16,7 @@ use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
 use contract::words::count;
 
+mod as_of; // dates that labels and features are of
 mod bounded; // bounds on functions with large results
 mod check; // columns of the raw tables and views, before anything runs
 mod clauses; // refuses clauses that DataFusion would ignore
@@ -24,7 +25,10 @@ mod draw; // hashes as random numbers
 mod errors; // messages of DataFusion's errors
 mod heap; // a counting allocator, the last bound on memory
 mod holdout; // raw tables -> the shared files
+mod id_columns; // id columns of raw tables
+mod interactions; // interactions, and what of them is known and predicted at a date
 mod order; // the order in which examples are stored
+mod past; // what is known of users at a date, as features
 mod query; // a query file, checked and planned
 mod raw; // raw tables: their files, columns and rows
 mod sample; // a sampling query -> examples
@@ -32,6 +36,8 @@ mod session; // DataFusion sessions and their tables
 #[cfg(test)]
 mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
 mod statistics; // statistics of a sample
+mod time; // the column that says when a row happened
+mod user_rows; // training users of a query's rows -> rows of features
 mod users; // the users of a query, for `predict`
 
 /// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. Unused

@@ -14,7 +14,9 @@ use contract::manifest::{Data, TableFormat, TableSource, View};
 use contract::{slips, unused, warn_line};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
@@ -195,6 +197,22 @@ impl RawTables {
         let stream = frame.execute_stream().await.map_err(failed)?;
         Ok(stream.map(move |batch| batch.map_err(failed)))
     }
+}
+
+/// Names of the tables that a frame reads, each once.
+pub fn tables_of(frame: &DataFrame) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let look = |node: &LogicalPlan| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let name = scan.table_name.table().to_owned();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    frame.logical_plan().apply_with_subqueries(look).expect("looking at a plan cannot fail");
+    names
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use contract::scratch::{Scratch, ScratchTable};
 use contract::statistics::{PREVALENCE_KEY, STATISTICS_KEY};
 use contract::tables::{self, Contract};
 use contract::warn_line;
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
@@ -29,6 +30,7 @@ use crate::errors::{self, Exhausted};
 use crate::order::Ordered;
 use crate::query::Query;
 use crate::session::{self, Limits};
+use crate::user_rows::UserRows;
 use crate::{heap, statistics};
 
 /// Most batches of examples that wait to be written, so that memory stays bounded.
@@ -110,7 +112,7 @@ impl<'a> Sampler<'a> {
     ) -> Result<Self> {
         let converter = Converter {
             query,
-            users: index(&training.features, &tables::FEATURES, "user_id")?,
+            users: UserRows::new(&training.features)?,
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
         let converter = Arc::new(converter);
@@ -201,10 +203,42 @@ impl Training {
     /// If a name is taken.
     pub fn register(&self, session: &SessionContext) -> Result<()> {
         session::register_table(session, "brands", &self.brands)?;
-        session::register_table(session, "features", &self.features)?;
-        session::register_table(session, "users", &self.users)?;
-        session::register_table(session, "interactions", &self.interactions)
+        let users = with_rows(&self.users)?;
+        for (name, table) in
+            [("features", &self.features), ("users", &users), ("interactions", &self.interactions)]
+        {
+            session::register_dated(session, name, table)?;
+        }
+        Ok(())
     }
+}
+
+/// The training users with the column `user_row`, each one's row in `features`.
+fn with_rows(users: &Table) -> Result<Table> {
+    const USER_ROW: &str = "user_row";
+
+    let others: Vec<usize> = users
+        .schema
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| field.name() != USER_ROW)
+        .map(|(i, _)| i)
+        .collect();
+    let mut fields: Vec<_> = others.iter().map(|&i| users.schema.field(i).clone()).collect();
+    fields.push(Field::new(USER_ROW, DataType::UInt32, false));
+    let schema = Arc::new(Schema::new(fields));
+    let mut start = 0;
+    let with_row = |batch: &RecordBatch| {
+        let end = start + batch.num_rows() as u32;
+        let rows: ArrayRef = Arc::new(UInt32Array::from_iter_values(start..end));
+        start = end;
+        let mut columns = batch.project(&others)?.columns().to_vec();
+        columns.push(rows);
+        RecordBatch::try_new(schema.clone(), columns)
+    };
+    let batches = users.batches.iter().map(with_row).collect::<Result<_, _>>()?;
+    Ok(Table { schema, batches, path: users.path.clone() })
 }
 
 fn index(table: &Table, contract: &Contract, column: &str) -> Result<IdIndex> {

@@ -9,11 +9,14 @@ use contract::ipc::Table;
 use contract::manifest::Data;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
+use datafusion::common::ScalarValue;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::lit;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::as_of::AS_OF;
 use crate::{bounded, draw};
 
 /// Share of the memory limit that DataFusion may claim. The rest is for what it does not count:
@@ -110,6 +113,27 @@ pub fn for_views(data: &Data, scratch: &Path) -> Result<SessionContext> {
 ///
 /// If the name is taken.
 pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
+    session.register_table(name, Arc::new(in_memory(table)?))?;
+    Ok(())
+}
+
+/// As [`register_table`], with a column `as_of` in any case, so that a query may pass it on: without
+/// dates it is the same day in all rows, 1970-01-01.
+///
+/// # Errors
+///
+/// If the name is taken.
+pub fn register_dated(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
+    if table.schema.field_with_name(AS_OF).is_ok() {
+        return register_table(session, name, table);
+    }
+    let frame = session.read_table(Arc::new(in_memory(table)?))?;
+    let no_date = lit(ScalarValue::Date32(Some(0)));
+    session.register_table(name, frame.with_column(AS_OF, no_date)?.into_view())?;
+    Ok(())
+}
+
+fn in_memory(table: &Table) -> Result<MemTable> {
     // DataFusion cannot join tables with different metadata.
     let schema = Arc::new(table.schema.as_ref().clone().with_metadata([].into()));
     let batches = table
@@ -117,6 +141,5 @@ pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Re
         .iter()
         .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()))
         .collect::<Result<_, _>>()?;
-    session.register_table(name, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
-    Ok(())
+    Ok(MemTable::try_new(schema, vec![batches])?)
 }

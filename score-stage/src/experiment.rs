@@ -50,7 +50,7 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
 
     let pool = threads::pool("score.threads", params.threads)?;
     let results = pool.install(|| -> Result<_> {
-        let asked = ask_neighbours(&stage, &models, &brands, &valid, params.memory)?;
+        let asked = ask_neighbours(&stage, &models, &brands, &valid, params.memory.as_ref())?;
         let scorers = scorers(&models, &asked);
         let judge = scorers.judged();
         let counted = count_valid(judge, &valid)?;
@@ -96,7 +96,7 @@ fn ask_neighbours(
     models: &Refit<Model>,
     brands: &Table,
     valid: &Split,
-    params: Option<NeighbourParams>,
+    params: Option<&NeighbourParams>,
 ) -> Result<Asked> {
     let n_brands = models.last.brand_ids.len();
     let Some(params) = params else {
@@ -119,7 +119,7 @@ fn build_neighbours(
     stage: &StageRun,
     models: &Refit<Model>,
     valid: &Split,
-    params: NeighbourParams,
+    params: &NeighbourParams,
 ) -> Result<Refit<Neighbours>> {
     let features = stage.read("features", &tables::FEATURES)?;
     let examples = stage.read("examples", &tables::EXAMPLES)?;
@@ -127,13 +127,13 @@ fn build_neighbours(
     let inputs = models.last.inputs(&features).map_err(DataError)?;
     let mut known = vec![KnownUsers::of_examples(&examples, &inputs, models.last.brand_ids.len())?];
     let judged = match &models.judged {
-        Some(model) => Some(Neighbours::build(model, &known, params)?),
+        Some(model) => Some(Neighbours::build(model, &known, params.clone())?),
         None => None,
     };
     if judged.is_some() {
         known.push(KnownUsers::of_split(valid));
     }
-    Ok(Refit { last: Neighbours::build(&models.last, &known, params)?, judged })
+    Ok(Refit { last: Neighbours::build(&models.last, &known, params.clone())?, judged })
 }
 
 /// The tier of each brand as a number, `(n_brands,)`.

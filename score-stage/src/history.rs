@@ -71,7 +71,9 @@ impl HistoryLines {
 }
 
 /// The brands in each user's history, ascending, each once.
-pub fn had_brands(bags: Option<&Bags>, n_users: usize, n_brands: usize) -> OwnedLists {
+///
+/// * `bags`: the history's channels; a brand in any of them counts.
+pub fn had_brands(bags: &[&Bags], n_users: usize, n_brands: usize) -> OwnedLists {
     let mut lists = OwnedLists::default();
     let mut brands = Vec::new();
     for user in 0..n_users {
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn a_brand_that_stands_in_a_history_twice_is_one_cell() {
         let bags = Bags { offsets: vec![0, 3, 3], ids: vec![2, 0, 2], weights: vec![1.0; 3] };
-        let lists = had_brands(Some(&bags), 2, 2);
+        let lists = had_brands(&[&bags], 2, 2);
         assert_eq!(lists.as_lists().iter().collect::<Vec<_>>(), [&[0][..], &[]]);
         let mut cells = HadCells::default();
         cells.add(array![0.5, 1.5].view(), &[0, 1], &[1]);

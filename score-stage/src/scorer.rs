@@ -12,6 +12,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use crate::folds::{Folds, fold_of};
 use crate::history::{HistoryLines, had_brands};
 use crate::neighbours::blend::Blend;
+use crate::neighbours::space::Seen;
 use crate::split::{BATCH, Split};
 
 /// A model, with what changes its logits before they are decided on.
@@ -42,8 +43,8 @@ pub struct Scored<'a> {
     pub first: usize,
     /// `(n_users, n_brands)`, row-major
     pub logits: ArrayView2<'a, f32>,
-    /// `(n_users, n_hidden)`: the last hidden layer, where there is one
-    pub hidden: Option<ArrayView2<'a, f32>>,
+    /// What the neighbours are looked for by
+    pub seen: Seen<'a>,
     /// The brands in each user's history; all are empty where the model reads none
     pub had: OwnedLists,
 }
@@ -107,13 +108,13 @@ impl<'a> Scorer<'a> {
             inputs.gather(rows, &mut batch);
             let mut view = logits.slice_mut(s![..n_rows, ..]);
             self.model.logits(&batch, &mut workspace, view.view_mut());
-            let hidden = workspace.hidden.last().map(Array2::view);
-            if let (Some(blend), Some(hidden)) = (&self.blend, hidden) {
-                blend.mix_in(hidden, view.view_mut());
+            let seen = Seen { batch: &batch, hidden: workspace.hidden.last().map(Array2::view) };
+            if let Some(blend) = &self.blend {
+                blend.mix_in(seen, view.view_mut());
             }
-            let had = had_brands(self.model.own_history(&batch), n_rows, view.ncols());
+            let had = had_brands(&self.model.own_history(&batch), n_rows, view.ncols());
             self.history.apply(first, had.as_lists(), view.view_mut());
-            each(Scored { first, logits: view.view(), hidden, had })?;
+            each(Scored { first, logits: view.view(), seen, had })?;
             bar.inc(n_rows as u64);
         }
         bar.finish_and_clear();

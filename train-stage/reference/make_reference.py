@@ -198,10 +198,99 @@ def training_reference():
     }
 
 
+def history_terms(weights, knots, has_level):
+    """The terms of weights in a history: 1 if the channel has a level, x = ln(1 + weight), and how far
+    x is beyond each knot."""
+    x = torch.log1p(weights)
+    terms = [torch.ones_like(x)] if has_level else []
+    return torch.stack(terms + [x] + [torch.relu(x - knot) for knot in knots], dim=-1)
+
+
+def history_reference():
+    """Full-batch updates of a network with two channels of an own history; the first feeds its layer too.
+
+    Weights of a history have ten times the step size, and the same decay per update.
+    """
+    generator = torch.Generator().manual_seed(3)
+    n_users, n_dense, n_hidden, n_brands = 6, 3, 5, 4
+    dense = grid(generator, n_users, n_dense)
+    past = [[0, 2], [1], [], [3, 1], [2], [0, 1, 3]]
+    weights = [
+        [[1.0, 5.0], [2.0], [], [1.0, 3.0], [9.0], [1.0, 1.0, 4.0]],
+        [[12.0, 0.0], [40.0], [], [2.0, 100.0], [7.0], [0.0, 30.0, 5.0]],
+    ]
+    knots = [[0.75, 1.5], [2.0, 3.5]]
+    rows = [user for user, brands in enumerate(past) for _ in brands]
+    columns = [brand for brands in past for brand in brands]
+    bags = torch.zeros(n_users, n_brands)
+    bags[rows, columns] = torch.tensor(sum(weights[0], []))
+    terms = [
+        history_terms(torch.tensor(sum(of_channel, [])), of_knots, channel == 0)
+        for channel, (of_channel, of_knots) in enumerate(zip(weights, knots))
+    ]
+    labels = {
+        "brands": [[0], [1, 2], [], [0, 3], [2], [1, 3]],
+        "ignored": [[], [], [3], [1], [], []],
+        "weights": [1.0, 2.0, 0.5, 1.0, 1.5, 0.75],
+    }
+    initial = {
+        "bag": grid(generator, n_brands, n_hidden, scale=0.25),
+        "weights_1": grid(generator, n_dense, n_hidden),
+        "bias_1": grid(generator, n_hidden, scale=0.5),
+        "weights_2": grid(generator, n_hidden, n_brands),
+        "bias_2": grid(generator, n_brands, scale=0.5),
+        "own_0": grid(generator, n_brands, 2, scale=0.25),
+        "common_0": grid(generator, 4, scale=0.25),
+        "own_1": grid(generator, n_brands, 1, scale=0.25),
+        "common_1": grid(generator, 3, scale=0.25),
+    }
+    learning_rate, weight_decay, volumes = 0.01, 0.5, [40, 10, 5, 20]
+    parameters = {name: value.clone().requires_grad_() for name, value in initial.items()}
+
+    def group(*prefixes, rate=1.0, decays=True):
+        chosen = [value for name, value in parameters.items() if name.startswith(prefixes)]
+        return {"params": chosen, "lr": rate * learning_rate, "weight_decay": decays * weight_decay / rate}
+
+    optimizer = torch.optim.AdamW([
+        group("bag", "weights"), group("bias", decays=False),
+        group("own", rate=10.0), group("common", rate=10.0, decays=False),
+    ])  # fmt: skip
+    losses, after = [], {}
+    for update in range(1, 11):
+        hidden = dense @ parameters["weights_1"] + bags @ parameters["bag"] + parameters["bias_1"]
+        logits = torch.relu(hidden) @ parameters["weights_2"] + parameters["bias_2"]
+        for channel, of_channel in enumerate(terms):
+            own, common = parameters[f"own_{channel}"], parameters[f"common_{channel}"]
+            added = of_channel @ common + (of_channel[:, : own.shape[1]] * own[columns]).sum(dim=1)
+            logits = logits.index_put((torch.tensor(rows), torch.tensor(columns)), added, accumulate=True)
+        value = mean_loss(BCE, logits, labels, volumes, 50)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+        if update in (1, 3, 10):
+            after[update] = {name: value.tolist() for name, value in parameters.items()}
+    return {
+        "dense": dense.tolist(),
+        "past": past,
+        "weights": weights,
+        "knots": knots,
+        "labels": labels,
+        "initial": {name: value.tolist() for name, value in initial.items()},
+        "volumes": volumes,
+        "n_users": 50,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "losses": losses,
+        "after": after,
+    }
+
+
 reference = {
     "made_by": f"make_reference.py with PyTorch {torch.__version__}",
     "losses": loss_reference(),
     "training": training_reference(),
+    "history": history_reference(),
 }
 path = pathlib.Path(__file__).with_name("reference.json")
 path.write_text(json.dumps(reference) + "\n")

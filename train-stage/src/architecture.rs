@@ -6,7 +6,7 @@ use contract::exit::DataError;
 use contract::features::{self, Feature, FeatureKind};
 use contract::ipc::Table;
 use contract::machine::memory_bytes;
-use contract::manifest::{HiddenWidth, IdSpace, TrainParams};
+use contract::manifest::{HiddenWidth, Histories, IdSpace, TrainParams};
 use train_stage::task::{Architecture, Ids};
 
 use crate::brands::Brands;
@@ -17,7 +17,15 @@ const FEW_ROWS: usize = 4096;
 /// * `table`: `features.arrow`.
 pub fn architecture(table: &Table, params: &TrainParams, brands: &Brands) -> Result<Architecture> {
     let features = chosen_features(table, params)?;
-    let ids = features.iter().filter_map(|feature| ids_of(table, feature, brands)).collect();
+    let channels = params.own_history.as_ref().map_or(&[][..], Histories::names);
+    let is_direct = |feature: &Feature| channels.iter().skip(1).any(|name| *name == feature.name);
+    let ids = |feature: &Feature| match is_direct(feature) {
+        // The channels of a history hold the same brands: the layers read the first alone, as
+        // further ones would give them as many weights again to learn the same from.
+        true => Some(Ids::Numbers(0)),
+        false => ids_of(table, feature, brands),
+    };
+    let ids = features.iter().filter_map(ids).collect();
     let (volumes, n_users) = (brands.volumes.clone(), brands.n_train_users);
     Ok(Architecture { features, ids, volumes, n_users })
 }

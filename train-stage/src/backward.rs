@@ -16,8 +16,8 @@ pub struct Gradients {
     pub weights: Vec<Array2<f32>>,
     /// As the biases of [`Mlp::layers`]
     pub biases: Vec<Array1<f32>>,
-    /// As the weights of [`Mlp::own_history`], each brand's own and the common ones
-    pub own_history: Option<(Array2<f32>, Array1<f32>)>,
+    /// As the weights of [`Mlp::own_history`], of each channel the brands' own and the common ones
+    pub own_history: Vec<(Array2<f32>, Array1<f32>)>,
     /// Gradient of each hidden layer's output
     pub(crate) hidden: Vec<Array2<f32>>,
 }
@@ -33,8 +33,11 @@ impl Gradients {
             biases: mlp.layers.iter().map(|layer| Array1::zeros(layer.bias.len())).collect(),
             own_history: mlp
                 .own_history
-                .as_ref()
-                .map(|own| (Array2::zeros(own.own.dim()), Array1::zeros(own.common.len()))),
+                .iter()
+                .map(|channel| {
+                    (Array2::zeros(channel.own.dim()), Array1::zeros(channel.common.len()))
+                })
+                .collect(),
             hidden: Vec::new(),
         }
     }
@@ -208,7 +211,7 @@ pub(crate) mod tests {
             ids: Vec::new(),
             bags: vec![spread(4, 5, 100)],
             layers: vec![layer(3, 5, 200), layer(5, 4, 300), layer(4, 3, 400)],
-            own_history: None,
+            own_history: Vec::new(),
         }
     }
 

@@ -281,7 +281,7 @@ mod tests {
                 weights: array![[1.0, 2.0], [3.0, 4.0]],
                 bias: array![0.5, 0.25],
             }],
-            own_history: None,
+            own_history: Vec::new(),
         };
         let progress = Progress { update: 7, largest_loss: 0.5, ..Progress::default() };
         State { best: Some(mlp.clone()), mlp, moments: Vec::new(), progress }

@@ -107,7 +107,7 @@ mod tests {
             ids: Vec::new(),
             bags: Vec::new(),
             layers: Vec::new(),
-            own_history: None,
+            own_history: Vec::new(),
         }
     }
 

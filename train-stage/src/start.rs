@@ -3,7 +3,7 @@
 use contract::features::Feature;
 use contract::manifest::Loss;
 use model::mlp::Layer;
-use model::own_history::{self, N_OWN_TERMS, N_TERMS, OwnHistory};
+use model::own_history::{self, Channel};
 use model::sigmoid::{logit, parts};
 use model::{Mlp, prior_logits};
 use ndarray::{Array1, Array2, Axis};
@@ -39,15 +39,20 @@ pub(crate) fn start(task: &Task) -> Result<State, Error> {
         (Array1::zeros(n_dense), Array1::ones(n_dense))
     };
     let prior = prior_logits(volumes, *n_users);
-    let own_history = match &p.own_history {
-        Some(name) => Some(own_history_start(name, features, &batch, &prior)?),
-        None => None,
-    };
+    let channels = p.own_history.iter().flat_map(|history| history.names()).enumerate();
+    let mut own_history = channels
+        .map(|(i, name)| {
+            channel_start(name, if i == 0 { 2 } else { 1 }, features, &batch, prior.len())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = own_history.first_mut() {
+        first.common[0] = repeat_level(first, &batch, &prior);
+    }
     // A logit-adjusted loss adds the rest of the prior to the logits.
     let bias_share = if let Loss::LogitAdjusted { tau } = p.loss { 1.0 - tau } else { 1.0 };
     let widths: Vec<usize> = p.hidden.iter().map(|width| width.0).chain([prior.len()]).collect();
     let (bags, mut layers) =
-        first_weights(p.seed, n_dense, ids, &widths, n_inputs(n_dense, &batch));
+        first_weights(p.seed, n_dense, ids, &widths, n_inputs(n_dense, ids, &batch));
     layers.last_mut().expect("there is an output layer").bias = &prior * bias_share;
     let mlp = Mlp {
         features: features.clone(),
@@ -70,8 +75,9 @@ fn start_examples(examples: &dyn Examples) -> ExampleBatch {
 }
 
 /// Inputs of the first layer: a list of ids counts as the sum of the squares of its weights.
-fn n_inputs(n_dense: usize, batch: &ExampleBatch) -> f64 {
-    let weights = batch.inputs.bags.iter().flat_map(|bags| &bags.weights);
+fn n_inputs(n_dense: usize, ids: &[Ids], batch: &ExampleBatch) -> f64 {
+    let read = batch.inputs.bags.iter().zip(ids).filter(|(_, ids)| ids.n_rows() > 0);
+    let weights = read.flat_map(|(bags, _)| &bags.weights);
     let bag_mass: f64 = weights.map(|w| f64::from(w * w)).sum();
     n_dense as f64 + bag_mass / batch.len() as f64
 }
@@ -113,24 +119,32 @@ fn first_weights(
     (bags, layers)
 }
 
-/// The weights of a user's own history, all zero but one.
+/// A channel of a user's own history whose weights are all zero.
 ///
-/// The common weight of having had a brand starts at how much more often, in logits, users have a
-/// brand of their history than its prevalence says. The common function bends where half and nine
-/// tenths of the weights lie below.
-fn own_history_start(
+/// The common function bends where half and nine tenths of the weights lie below.
+///
+/// * `n_own`: terms for which each brand has its own weights.
+fn channel_start(
     name: &str,
+    n_own: usize,
     features: &[Feature],
     batch: &ExampleBatch,
-    prior: &Array1<f32>,
-) -> Result<OwnHistory, Error> {
+    n_brands: usize,
+) -> Result<Channel, Error> {
     let bag = own_history::position(features, name).ok_or_else(|| {
         Error::Data(format!("`own_history`: no list of ids `{name}` among the features"))
     })?;
-    let n_brands = prior.len();
     let mut weights: Vec<f32> = batch.inputs.bags[bag].weights.iter().map(|w| w.max(0.0)).collect();
     weights.sort_by(f32::total_cmp);
     let quantile = |at: usize| weights.get(weights.len() * at / 100).map_or(0.0, |w| w.ln_1p());
+    let knots = vec![quantile(50), quantile(90)];
+    let common = Array1::zeros(n_own + knots.len());
+    Ok(Channel { bag, knots, own: Array2::zeros((n_brands, n_own)), common })
+}
+
+/// How much more often, in logits, users have a brand of their history than its prevalence says.
+fn repeat_level(channel: &Channel, batch: &ExampleBatch, prior: &Array1<f32>) -> f32 {
+    let n_brands = prior.len();
     // Half a cell more, so that both shares lie between 0 and 1.
     let (mut n_cells, mut n_labels, mut n_expected) = (0.5, 0.25, 0.25);
     for i in 0..batch.len() {
@@ -138,16 +152,14 @@ fn own_history_start(
         let is_counted = |brand: &u32| {
             (*brand as usize) < n_brands && labels.ignored.binary_search(brand).is_err()
         };
-        for (brand, _) in batch.inputs.bags[bag].of(i).filter(|(brand, _)| is_counted(brand)) {
+        let history = batch.inputs.bags[channel.bag].of(i);
+        for (brand, _) in history.filter(|(brand, _)| is_counted(brand)) {
             n_cells += 1.0;
             n_expected += f64::from(parts(prior[brand as usize]).p);
             n_labels += f64::from(u8::from(labels.brands.binary_search(&brand).is_ok()));
         }
     }
-    let mut common = Array1::zeros(N_TERMS);
-    common[0] = (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32;
-    let knots = [quantile(50), quantile(90)];
-    Ok(OwnHistory { bag, knots, own: Array2::zeros((n_brands, N_OWN_TERMS)), common })
+    (logit(n_labels / n_cells) - logit(n_expected / n_cells)) as f32
 }
 
 /// Mean and inverse standard deviation of each column; a column that hardly varies is only

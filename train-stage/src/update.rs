@@ -3,7 +3,7 @@
 use contract::manifest::TrainParams;
 use contract::splitmix::GOLDEN;
 use model::mlp::Dropout;
-use model::{Bags, Mlp, OwnHistory, Workspace};
+use model::{Bags, Channel, Mlp, Workspace};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array1, Array2, Axis, Zip, s};
 
@@ -47,8 +47,9 @@ struct Block {
     entries: Vec<Entry>,
     /// End of each user's entries
     ends: Vec<usize>,
-    /// Gradients of the logits of the brands in the users' histories, user after user
-    own_history: Vec<f32>,
+    /// For each channel, gradients of the logits of the brands in the users' histories, user after
+    /// user
+    own_history: Vec<Vec<f32>>,
 }
 
 impl Block {
@@ -121,10 +122,11 @@ impl Updater {
             let logits = self.logits.view();
             self.gradients.compute(mlp, &batch.inputs, &self.workspace, logits, dropout.rate);
         }
-        if let (Some(own), Some(gradient)) = (&mlp.own_history, &mut self.gradients.own_history) {
-            let cells = self.blocks.iter().flat_map(|block| &block.own_history);
-            own_history_gradient(own, &batch.inputs.bags[own.bag], cells, gradient);
-        }
+        let channels = mlp.own_history.iter().zip(&mut self.gradients.own_history).enumerate();
+        channels.for_each(|(i, (channel, gradient))| {
+            let cells = self.blocks.iter().flat_map(|block| &block.own_history[i]);
+            channel_gradient(channel, &batch.inputs.bags[channel.bag], cells, gradient);
+        });
 
         let output_weights = mlp.bags.len() + 2 * (mlp.layers.len() - 1);
         let n_network = output_weights + 2;
@@ -168,9 +170,7 @@ impl Updater {
                 row[brand] = output.bias[brand] + hidden.dot(&output.weights.column(brand));
             }
         });
-        if let Some(own) = &mlp.own_history {
-            own.add(&batch.inputs.bags[own.bag], self.logits.view_mut());
-        }
+        mlp.add_own_history(&batch.inputs, self.logits.view_mut());
     }
 
     /// Replaces logits by their gradients and fills the blocks; returns the loss.
@@ -186,7 +186,8 @@ impl Updater {
         let labels = |i: usize| batch.labels(i);
         let term = self.soft_f1.prepare(objective.soft_f1, self.logits.view(), &labels, n_users);
         self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
-        let history = mlp.own_history.as_ref().map(|own| &batch.inputs.bags[own.bag]);
+        let channels = &mlp.own_history;
+        let histories: Vec<&Bags> = channels.iter().map(|c| &batch.inputs.bags[c.bag]).collect();
         let (soft_f1, sparse, n_brands) = (&self.soft_f1, self.sparse, mlp.n_brands());
         let [of_whole, of_part] = objective.negatives();
         self.logits
@@ -198,7 +199,8 @@ impl Updater {
                 block.loss = 0.0;
                 block.entries.clear();
                 block.ends.clear();
-                block.own_history.clear();
+                block.own_history.resize_with(histories.len(), Vec::new);
+                block.own_history.iter_mut().for_each(Vec::clear);
                 for (j, row) in rows.rows_mut().into_iter().enumerate() {
                     let user = i * BLOCK + j;
                     let row = row.into_slice().expect("rows of the logits are contiguous");
@@ -209,13 +211,13 @@ impl Updater {
                     let negatives = if user < n_whole { of_whole } else { of_part };
                     block.loss += objective.row(negatives, cells, known, n_users, soft_f1, scratch);
                     block.loss += objective.positives(row, rare, n_users);
-                    if let Some(history) = history {
+                    for (history, of_channel) in histories.iter().zip(&mut block.own_history) {
                         let is_known =
                             |brand| brand < n_known || rare.counted().any(|label| label == brand);
                         let brands = history.of(user).map(|(brand, _)| brand as usize);
                         let cells =
                             brands.map(|b| if b < n_brands && is_known(b) { row[b] } else { 0.0 });
-                        block.own_history.extend(cells);
+                        of_channel.extend(cells);
                     }
                     if sparse > 0.0 {
                         let seed = seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
@@ -262,8 +264,8 @@ impl Updater {
 
 /// * `cells`: gradient of the loss at each logit of the users' histories, in order of `bags`.
 /// * `gradient`: as the weights; overwritten.
-fn own_history_gradient<'a>(
-    own: &OwnHistory,
+fn channel_gradient<'a>(
+    channel: &Channel,
     bags: &Bags,
     cells: impl Iterator<Item = &'a f32>,
     (own_gradient, common): &mut (Array2<f32>, Array1<f32>),
@@ -271,11 +273,10 @@ fn own_history_gradient<'a>(
     own_gradient.fill(0.0);
     common.fill(0.0);
     for ((&brand, &weight), &cell) in bags.ids.iter().zip(&bags.weights).zip(cells) {
-        if (brand as usize) < own.n_brands() && cell != 0.0 {
-            let terms = own.terms(weight);
+        if (brand as usize) < channel.n_brands() && cell != 0.0 {
             let of_brand = own_gradient.row_mut(brand as usize);
-            of_brand.into_iter().zip(&terms).for_each(|(g, term)| *g += cell * term);
-            common.iter_mut().zip(&terms).for_each(|(g, term)| *g += cell * term);
+            of_brand.into_iter().zip(channel.terms(weight)).for_each(|(g, term)| *g += cell * term);
+            common.iter_mut().zip(channel.terms(weight)).for_each(|(g, term)| *g += cell * term);
         }
     }
 }
@@ -306,18 +307,27 @@ mod tests {
             features: vec![
                 Feature::new("dense", FeatureKind::Dense { dim: 3 }),
                 Feature::new("past", kind),
+                Feature::new("since", kind),
             ],
             offsets: array![0.0, 0.0, 0.0],
             scales: array![1.0, 1.0, 1.0],
             ids: Vec::new(),
-            bags: vec![spread(N_BRANDS, 5, 100)],
+            bags: vec![spread(N_BRANDS, 5, 100), spread(N_BRANDS, 5, 150)],
             layers: vec![layer(3, 5, 200), layer(5, N_BRANDS, 400)],
-            own_history: Some(OwnHistory {
-                bag: 0,
-                knots: [0.5, 1.0],
-                own: spread(N_BRANDS, 2, 600),
-                common: array![0.5, -0.25, 0.75, 0.5],
-            }),
+            own_history: vec![
+                Channel {
+                    bag: 0,
+                    knots: vec![0.5, 1.0],
+                    own: spread(N_BRANDS, 2, 600),
+                    common: array![0.5, -0.25, 0.75, 0.5],
+                },
+                Channel {
+                    bag: 1,
+                    knots: vec![0.25, 0.75],
+                    own: spread(N_BRANDS, 1, 700),
+                    common: array![0.25, 0.5, -0.5],
+                },
+            ],
         }
     }
 
@@ -330,17 +340,21 @@ mod tests {
     fn batch_from(first: u32) -> ExampleBatch {
         let mut batch = ExampleBatch::default();
         let mut bags = Bags { offsets: vec![0], ids: Vec::new(), weights: Vec::new() };
+        let mut since = bags.clone();
         let users = (0..18).map(|i| (first + i) % 18);
         for user in users.clone() {
             bags.ids.extend([user % 20, (7 * user + 3) % 20, 99]);
             bags.weights.extend([1.0, (user + 1) as f32, 2.0]);
             bags.offsets.push(bags.ids.len());
+            since.ids.extend([(7 * user + 3) % 20]);
+            since.weights.push((user % 5) as f32);
+            since.offsets.push(since.ids.len());
             let labels = [user % 20, 19];
             batch.push_labels(Labels { brands: &labels, ignored: &[], weight: 1.0 });
         }
         let users: Vec<usize> = users.map(|user| user as usize).collect();
         let dense = spread(18, 3, 500).select(Axis(0), &users);
-        batch.inputs = Batch { dense, bags: vec![bags] };
+        batch.inputs = Batch { dense, bags: vec![bags, since] };
         batch
     }
 
@@ -403,7 +417,7 @@ mod tests {
             let batch = batch_from(first);
             let (loss, updater) = update_on(&batch, &mut network(), 0.0, &params);
             let below = updater.gradients.hidden[0].sum();
-            let own = &updater.gradients.own_history.as_ref().expect("the network has one").0;
+            let own = updater.gradients.own_history.iter().flat_map(|(own, _)| own);
             let n_entries: usize =
                 (0..N_BRANDS).map(|brand| updater.by_brand.of(brand).len()).sum();
             let biases = updater.gradients.biases[1].iter().chain(own).copied();
@@ -449,7 +463,7 @@ mod tests {
             let batch = std::thread::scope(|scope| {
                 Batches::start(scope, &both, both.len(), seed, 0).unwrap().next()
             });
-            let mut mlp = Mlp { bags: Vec::new(), own_history: None, ..network() };
+            let mut mlp = Mlp { bags: Vec::new(), own_history: Vec::new(), ..network() };
             mlp.features.truncate(1);
             let (_, updater) = update_on(&batch, &mut mlp, 0.0, &params);
             updater.gradients.biases[1].slice(s![10..]).to_owned()
@@ -471,7 +485,7 @@ mod tests {
             let mut mlp = network();
             mlp.layers.remove(0);
             mlp.layers[0].weights = spread(3, N_BRANDS, 400);
-            mlp.bags[0] = spread(N_BRANDS, N_BRANDS, 100);
+            mlp.bags = vec![spread(N_BRANDS, N_BRANDS, 100), spread(N_BRANDS, N_BRANDS, 150)];
             let params = TrainParams {
                 loss: Loss::Bce {},
                 hidden: vec![],
@@ -498,11 +512,10 @@ mod tests {
             };
             let run = |mlp: &mut Mlp| update_on(&batch(), mlp, 0.0, &params);
             let (_, updater) = run(&mut network());
-            let (own, common) = updater.gradients.own_history.unwrap();
-            let slope = |place: &dyn Fn(&mut OwnHistory) -> &mut f32| {
+            let slope = |i: usize, place: &dyn Fn(&mut Channel) -> &mut f32| {
                 let at = |shift: f32| {
                     let mut mlp = network();
-                    *place(mlp.own_history.as_mut().unwrap()) += shift;
+                    *place(&mut mlp.own_history[i]) += shift;
                     run(&mut mlp).0
                 };
                 (at(H) - at(-H)) / f64::from(2.0 * H)
@@ -510,11 +523,13 @@ mod tests {
             let check = |found: f32, expected: f64| {
                 assert!((f64::from(found) - expected).abs() < 1e-3, "{found} for {expected}");
             };
-            for (brand, t) in [(0, 0), (3, 1), (19, 0)] {
-                check(own[[brand, t]], slope(&|own| &mut own.own[[brand, t]]));
-            }
-            for t in 0..4 {
-                check(common[t], slope(&|own| &mut own.common[t]));
+            for (i, (own, common)) in updater.gradients.own_history.iter().enumerate() {
+                for (brand, t) in [(0, 0), (3, own.ncols() - 1), (19, 0)] {
+                    check(own[[brand, t]], slope(i, &|channel| &mut channel.own[[brand, t]]));
+                }
+                for t in 0..common.len() {
+                    check(common[t], slope(i, &|channel| &mut channel.common[t]));
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use contract::features::{Feature, FeatureKind};
 use contract::manifest::{IdSpace, Loss, TrainParams};
 use model::mlp::{Dropout, Layer};
-use model::{Bags, Batch, Mlp};
+use model::{Bags, Batch, Channel, Mlp};
 use ndarray::{Array1, Array2, array, s};
 use serde::Deserialize;
 use train_stage::adam::Step;
@@ -19,6 +19,34 @@ use train_stage::update::{Update, Updater};
 struct Reference {
     losses: Losses,
     training: Training,
+    history: History,
+}
+
+#[derive(Deserialize)]
+struct History {
+    dense: Vec<Vec<f32>>,
+    past: Vec<Vec<u32>>,
+    /// Of each channel
+    weights: Vec<Vec<Vec<f32>>>,
+    knots: Vec<Vec<f32>>,
+    labels: ListedLabels,
+    volumes: Vec<u64>,
+    n_users: u64,
+    initial: HistoryParameters,
+    learning_rate: f32,
+    weight_decay: f32,
+    losses: Vec<f64>,
+    after: BTreeMap<u64, HistoryParameters>,
+}
+
+#[derive(Deserialize)]
+struct HistoryParameters {
+    #[serde(flatten)]
+    network: Parameters,
+    own_0: Vec<Vec<f64>>,
+    common_0: Vec<f64>,
+    own_1: Vec<Vec<f64>>,
+    common_1: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -108,8 +136,29 @@ impl Parameters {
                 Layer { weights: weights(&self.weights_1), bias: vector(&self.bias_1) },
                 Layer { weights: weights(&self.weights_2), bias: vector(&self.bias_2) },
             ],
-            own_history: None,
+            own_history: Vec::new(),
         }
+    }
+}
+
+impl HistoryParameters {
+    /// As a network whose layer reads the first of two channels.
+    fn network(&self, knots: &[Vec<f32>]) -> Mlp {
+        let mut mlp = self.network.network();
+        let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
+        mlp.features.truncate(1);
+        let lists = ["past", "since"].map(|name| Feature::new(name, kind));
+        mlp.features.extend(lists);
+        mlp.bags.push(Array2::zeros((0, mlp.bags[0].ncols())));
+        let channel = |bag: usize, own: &[Vec<f64>], common: &[f64]| Channel {
+            bag,
+            knots: knots[bag].clone(),
+            own: matrix(own).mapv(|value| value as f32),
+            common: common.iter().map(|&value| value as f32).collect(),
+        };
+        mlp.own_history =
+            vec![channel(0, &self.own_0, &self.common_0), channel(1, &self.own_1, &self.common_1)];
+        mlp
     }
 }
 
@@ -229,6 +278,46 @@ fn ten_updates_are_those_of_pytorch_adamw() {
     }
 }
 
+/// As above, with two channels of an own history; their steps are ten times as long.
+#[test]
+fn ten_updates_with_an_own_history_are_those_of_pytorch_adamw() {
+    let history = reference().history;
+    let bags = history.weights.iter().map(|weights| {
+        let mut bags =
+            Bags { offsets: vec![0], ids: history.past.concat(), weights: weights.concat() };
+        for brands in &history.past {
+            bags.offsets.push(bags.offsets[bags.offsets.len() - 1] + brands.len());
+        }
+        bags
+    });
+    let mut batch = ExampleBatch::default();
+    batch.inputs = Batch { dense: matrix(&history.dense), bags: bags.collect() };
+    history.labels.views().into_iter().for_each(|labels| batch.push_labels(labels));
+
+    for sparse_gradient in [0.0, 1e-9] {
+        let params = TrainParams { loss: Loss::Bce {}, sparse_gradient, ..TrainParams::default() };
+        let objective = Objective::new(&params, &history.volumes, history.n_users);
+        let mut mlp = history.initial.network(&history.knots);
+        let mut updater = Updater::new(&mut mlp, &params);
+        let mut n_compared = 0;
+        for (update, &expected) in (1..).zip(&history.losses) {
+            let History { learning_rate, weight_decay, .. } = history;
+            let step = Step { learning_rate, weight_decay, update };
+            let dropout = Dropout { rate: 0.0, seed: update };
+            let loss = updater.update(&mut mlp, &objective, &batch, Update { step, dropout });
+            assert!((loss - expected).abs() <= 1e-5 * expected, "{update}: {loss} for {expected}");
+            let Some(expected) = history.after.get(&update) else { continue };
+            for (array, found, expected) in pairs(&mlp, &expected.network(&history.knots)) {
+                let difference = (found - expected).abs();
+                assert!(difference <= 1e-4, "{update} {array}: {found} for {expected}");
+                n_compared += 1;
+            }
+        }
+        // 4·5 + (3·5 + 5) + (5·4 + 4) of the network, 4·2 + 4 and 4·1 + 3 of the channels.
+        assert_eq!(n_compared, 3 * (64 + 12 + 7));
+    }
+}
+
 /// The parameters of two networks of the same shape, side by side.
 fn pairs(found: &Mlp, expected: &Mlp) -> Vec<(String, f32, f32)> {
     let parameters = |mlp: &Mlp| {
@@ -237,7 +326,11 @@ fn pairs(found: &Mlp, expected: &Mlp) -> Vec<(String, f32, f32)> {
             let values = layer.weights.iter().chain(&layer.bias);
             values.map(move |&value| (format!("layer {i}"), value))
         });
-        bags.chain(layers).collect::<Vec<_>>()
+        let channels = mlp.own_history.iter().enumerate().flat_map(|(i, channel)| {
+            let values = channel.own.iter().chain(&channel.common);
+            values.map(move |&value| (format!("channel {i}"), value))
+        });
+        bags.chain(layers).chain(channels).collect::<Vec<_>>()
     };
     let expected = parameters(expected);
     parameters(found).into_iter().zip(expected).map(|((name, a), (_, b))| (name, a, b)).collect()

@@ -136,7 +136,8 @@ pub const BRANDS: Contract = Contract {
     optional: &[],
 };
 
-/// Every training user once, in order of `user_id`; then one column a feature.
+/// Every training user once, in order of `user_id`; then one column a feature. With dates also `as_of`;
+/// with several dates of training every user once for each, one date after the other.
 pub const FEATURES: Contract = Contract {
     name: "features",
     version: 1,

@@ -16,6 +16,7 @@ use super::matrix::{Origin, is_of_matrix};
 use super::problems::{Problem, Problems, nearest, suggest};
 use super::schema_check;
 use super::shipped;
+use super::time::History;
 use super::yaml::{self, Document};
 use super::{
     Data, Experiment, FeatureSource, Manifest, Matrix, Note, ReportParams, TableSource, View,
@@ -423,18 +424,29 @@ impl Loader {
         let data = self.data();
         let baseline = self.baseline(&names);
         let holdout = self.holdout();
+        let labels = self.labels();
+        let history = self.history();
         let report = self.report();
         self.also_against(&names, report.as_ref());
         let seeds = self.seeds();
         self.check_names(&names, run_dir.as_deref());
-        let known = self.features();
+        let features = self.features();
+        let known = self.known_features(features.as_deref(), history.as_ref());
+        if let (Some(data), Some(holdout), Some(labels), Some(history)) =
+            (&data, &holdout, &labels, &history)
+        {
+            self.check_time(data, holdout, labels.as_ref(), history.as_ref());
+        }
+        let made = history.as_ref().and_then(Option::as_ref);
         let experiments: Vec<_> =
-            names.iter().filter_map(|name| self.experiment(name, known.as_deref())).collect();
+            names.iter().filter_map(|name| self.experiment(name, known.as_deref(), made)).collect();
         Some(Manifest {
             path: path.to_path_buf(),
             run_dir: run_dir?,
-            data: Data { features: known?, ..data? },
+            data: Data { features: features?, ..data? },
             holdout: holdout?,
+            labels: labels?,
+            history: history?,
             report: report?,
             seeds: seeds?,
             baseline: baseline?,
@@ -628,6 +640,10 @@ impl Loader {
             seen.push(column);
             features.push(feature);
         }
+        if n_features == 0 && self.at(&["history"]).is_none() {
+            let message = "`data.features`: must have at least 1 item, got 0".to_owned();
+            self.problem(&path_of(&["data", "features"]), false, message);
+        }
         (features.len() == n_features).then_some(features)
     }
 
@@ -643,7 +659,14 @@ impl Loader {
     }
 
     /// An experiment: the settings of `stages`, overridden by its own.
-    fn experiment(&mut self, name: &str, known: Option<&[FeatureSource]>) -> Option<Experiment> {
+    ///
+    /// * `history`: the one that the stage makes.
+    fn experiment(
+        &mut self,
+        name: &str,
+        known: Option<&[FeatureSource]>,
+        history: Option<&History>,
+    ) -> Option<Experiment> {
         let at = |rest: &[&str]| path_of(&[&["experiments", name], rest].concat());
         let mut experiment = Experiment {
             name: name.to_owned(),
@@ -677,6 +700,9 @@ impl Loader {
         if let Some(written) = experiment.train.pretrained.take() {
             let path = self.origin(name, &["train", "pretrained"]);
             experiment.train.pretrained = Some(self.file_at(&path, &written));
+        }
+        if let (Some(own), Some(history)) = (&mut experiment.train.own_history, history) {
+            own.expand(history);
         }
         self.check_experiment(&experiment, known);
         Some(experiment)

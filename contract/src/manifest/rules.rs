@@ -10,8 +10,8 @@ use super::load::{Loader, path_of};
 use super::problems::suggest;
 use super::yaml;
 use super::{
-    Calibration, Decision, Experiment, FeatureSource, Holdout, IdSpace, MAX_NAME, ModelKind, Note,
-    RESERVED_NAMES, ReportParams, SelectEpoch,
+    Calibration, Decision, Experiment, FeatureSource, Histories, Holdout, IdSpace, MAX_NAME,
+    ModelKind, Note, RESERVED_NAMES, ReportParams, SelectEpoch,
 };
 
 impl Loader {
@@ -59,8 +59,10 @@ impl Loader {
         let path = path_of(&["holdout"]);
         let value = self.at(&path).cloned().unwrap_or_default();
         let holdout: Holdout = self.settings(std::slice::from_ref(&path), value)?;
-        let Holdout { column, valid, test, .. } = &holdout;
-        for (key, amount) in [("valid", *valid), ("test", *test)] {
+        let column = &holdout.column;
+        let amounts = [("valid", holdout.valid.users()), ("test", holdout.test.users())];
+        for (key, amount) in amounts {
+            let Some(amount) = amount else { continue };
             let is_fraction = amount < 1.0;
             let is_count = amount >= 2.0 && amount.fract() == 0.0;
             if !is_fraction && !is_count {
@@ -71,7 +73,12 @@ impl Loader {
                 self.problem(&path_of(&["holdout", key]), false, message);
             }
         }
-        if column.is_none() && *valid < 1.0 && *test < 1.0 && valid + test >= 1.0 {
+        if let [(_, Some(valid)), (_, Some(test))] = amounts
+            && column.is_none()
+            && valid < 1.0
+            && test < 1.0
+            && valid + test >= 1.0
+        {
             let message = format!(
                 "`holdout`: valid {valid} and test {test} leave no user to train on; their sum must be below 1"
             );
@@ -259,7 +266,8 @@ impl Loader {
             let (loss, share) = ("score.decision.user_loss", "score.decision.brand_share");
             idle.push((loss.to_owned(), share.to_owned()));
         }
-        if experiment.score.memory.is_some_and(|memory| memory.by_tier && memory.weight.is_some()) {
+        let memory = experiment.score.memory.as_ref();
+        if memory.is_some_and(|memory| memory.by_tier && memory.weight.is_some()) {
             idle.push(("score.memory.by_tier".to_owned(), "score.memory.weight".to_owned()));
         }
         for (key, beside) in idle {
@@ -286,7 +294,7 @@ impl Loader {
         }
         match (&train.model, &train.history) {
             (ModelKind::Persistence, Some(history)) => {
-                self.check_history(name, "history", history, known);
+                self.check_history(name, &["train", "history"], history, known);
             }
             (ModelKind::Persistence, None) if !self.has_mistake(name, "train") => {
                 let path = self.origin(name, &["train", "history"]);
@@ -295,15 +303,20 @@ impl Loader {
             }
             _ => {}
         }
-        if let Some(history) = &train.own_history {
-            self.check_history(name, "own_history", history, known);
-            if train.features.as_ref().is_some_and(|chosen| !chosen.contains(history)) {
-                let path = self.origin(name, &["train", "own_history"]);
-                let message = format!(
-                    "`train.own_history`: feature `{history}` is not in `train.features`; add it there"
-                );
+        if let Some(by) = experiment.score.memory.as_ref().and_then(|memory| memory.by.as_ref()) {
+            self.check_history(name, &["score", "memory", "by"], by, known);
+            self.check_is_read(name, &["score", "memory", "by"], by, experiment);
+        }
+        let histories = train.own_history.as_ref().map_or(&[][..], Histories::names);
+        for (i, history) in histories.iter().enumerate() {
+            let path = self.origin(name, &["train", "own_history"]);
+            if histories[..i].contains(history) {
+                let message = format!("`train.own_history`: `{history}` appears twice");
                 self.problem(&path, false, message);
+                continue;
             }
+            self.check_history(name, &["train", "own_history"], history, known);
+            self.check_is_read(name, &["train", "own_history"], history, experiment);
         }
     }
 
@@ -323,8 +336,14 @@ impl Loader {
                            `score.memory` mixes others in; use `platt`";
             self.problem(&path, false, message.to_owned());
         }
+        let by = experiment.score.memory.as_ref().map(|memory| memory.by.is_some());
         let has_hidden = needs_sample && !experiment.train.hidden.is_empty();
-        if experiment.score.memory.is_some() && !has_hidden {
+        if by == Some(true) && !needs_sample {
+            let path = self.origin(name, &["score", "memory", "by"]);
+            let message = "`score.memory` looks for neighbours among the users of a sample; this \
+                           experiment's model does not learn from one";
+            self.problem(&path, true, message.to_owned());
+        } else if by == Some(false) && !has_hidden {
             let path = self.origin(name, &["score", "memory"]);
             let message = "`score.memory` looks for neighbours on the last hidden layer of a \
                            network that learns from a sample; this experiment's model has none";
@@ -332,21 +351,34 @@ impl Loader {
         }
     }
 
-    /// The feature that `train.KEY` names must hold a user's past brands.
-    fn check_history(&mut self, name: &str, key: &str, history: &str, known: &[FeatureSource]) {
-        let path = self.origin(name, &["train", key]);
+    /// The feature that a key names must be one that the model reads.
+    fn check_is_read(&mut self, name: &str, keys: &[&str], feature: &str, experiment: &Experiment) {
+        let chosen = experiment.train.features.as_ref();
+        if chosen.is_some_and(|chosen| !chosen.iter().any(|chosen| chosen == feature)) {
+            let path = self.origin(name, keys);
+            let key = keys.join(".");
+            let message =
+                format!("`{key}`: feature `{feature}` is not in `train.features`; add it there");
+            self.problem(&path, false, message);
+        }
+    }
+
+    /// The feature that a key names must hold a user's past brands.
+    fn check_history(&mut self, name: &str, keys: &[&str], history: &str, known: &[FeatureSource]) {
+        let path = self.origin(name, keys);
+        let key = keys.join(".");
         match known.iter().find(|feature| feature.column() == history) {
             Some(feature) if feature.options().ids == IdSpace::Brands => {}
             Some(_) => {
                 let message = format!(
-                    "`train.{key}`: feature `{history}` does not hold brands; \
+                    "`{key}`: feature `{history}` does not hold brands; \
                      write `{{column: {history}, ids: brands}}` in `data.features`"
                 );
                 self.problem(&path, false, message);
             }
             None => {
                 let message = format!(
-                    "`train.{key}`: no feature `{history}`; {}",
+                    "`{key}`: no feature `{history}`; {}",
                     suggest(history, known.iter().map(FeatureSource::column))
                 );
                 self.problem(&path, false, message);

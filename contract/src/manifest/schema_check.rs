@@ -157,8 +157,15 @@ impl<'a> Walk<'a> {
             .copied()
             .filter(|branch| map.keys().any(|key| knows(branch, key)))
             .collect();
+        // Keys that several have, such as `time` beside `table` or `sql`, decide nothing.
+        let has_all = |branch: &&Value| map.keys().all(|key| knows(branch, key));
+        let complete: Vec<&Value> = meant.iter().copied().filter(has_all).collect();
         match meant.as_slice() {
             [branch] => self.node(value, branch),
+            _ if complete.len() == 1 => self.node(value, complete[0]),
+            _ if complete.len() > 1 => {
+                self.value(format!("expected {}, got {}", forms(branches), show(value)));
+            }
             [] if map.is_empty() => {
                 self.value(format!("expected {}, got `{{}}`", forms(branches)));
             }
@@ -173,7 +180,10 @@ impl<'a> Walk<'a> {
                 }
             }
             several => {
-                let of_several = |key: &&String| several.iter().any(|branch| knows(branch, key));
+                let of_several = |key: &&String| {
+                    let n_branches = several.iter().filter(|branch| knows(branch, key)).count();
+                    (1..several.len()).contains(&n_branches)
+                };
                 let keys: Vec<&str> = map.keys().filter(of_several).map(String::as_str).collect();
                 self.value(format!(
                     "{} do not go together; expected {}",

@@ -101,6 +101,31 @@ fn every_mistake_is_shown_at_once() {
 }
 
 #[test]
+fn own_history_names_one_feature_or_several_and_each_must_hold_brands() {
+    let several = changed(&[("  a: {}", "  a: {train: {own_history: [past]}}")]);
+    let manifest = several.load(&[]).unwrap();
+    let train = &manifest.experiment("a").unwrap().train;
+    assert_eq!(train.own_history.as_ref().unwrap().names(), ["past"]);
+    let file = changed(&[
+        ("  a: {}", "  a: {train: {own_history: [past, x, past]}, score: {memory: {by: x}}}"),
+        (
+            "  b: {}",
+            "  b: {train: {features: [x], own_history: past}, score: {memory: {by: past}}}",
+        ),
+    ]);
+    assert_eq!(
+        file.problems(&[]),
+        [
+            "m.yaml:13:67: `score.memory.by`: feature `x` does not hold brands; write `{column: x, ids: brands}` in `data.features`",
+            "m.yaml:13:28: `train.own_history`: feature `x` does not hold brands; write `{column: x, ids: brands}` in `data.features`",
+            "m.yaml:13:28: `train.own_history`: `past` appears twice",
+            "m.yaml:14:69: `score.memory.by`: feature `past` is not in `train.features`; add it there",
+            "m.yaml:14:42: `train.own_history`: feature `past` is not in `train.features`; add it there",
+        ]
+    );
+}
+
+#[test]
 fn whole_numbers_may_be_written_as_fractions_wherever_one_is_wanted() {
     let file = changed(&[
         ("features: [x", "keep_brands: {top: 5e2}\n  features: [x"),

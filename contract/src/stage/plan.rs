@@ -327,7 +327,14 @@ impl Manifest {
         data["tables"] = tables.into();
         data["features"] =
             self.data.features.iter().map(|feature| json!(feature.options())).collect();
-        (inputs, json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers}))
+        let mut params = json!({"data": data, "holdout": self.holdout, "tiers": self.report.tiers});
+        if let Some(labels) = &self.labels {
+            params["labels"] = json!(labels);
+        }
+        if let Some(history) = &self.history {
+            params["history"] = json!(history);
+        }
+        (inputs, params)
     }
 
     fn sample_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
@@ -381,6 +388,9 @@ impl Manifest {
 
     fn report_plan(&self) -> (Vec<Input>, Value) {
         let mut inputs = vec![self.holdout_file("brands")];
+        if self.past_feature().is_some() {
+            inputs.push(Input { is_optional: true, ..self.holdout_file("test") });
+        }
         for experiment in self.experiments() {
             let name = &experiment.name;
             for training in self.trainings(experiment) {

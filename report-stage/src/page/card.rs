@@ -13,10 +13,12 @@ use crate::page::view::{View, tone};
 use crate::report::Report;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Card {
     /// One sentence
     pub headline: String,
+    /// Id of the term that the headline links to
+    pub term_id: Option<String>,
     /// The best experiment beside the baseline, four at most; empty if none is better
     pub facts: Vec<Fact>,
     /// What was chosen and judged on which users, and how many trainings stand behind it
@@ -61,6 +63,7 @@ pub fn card(view: &View) -> Card {
     let warnings: Vec<String> = report.notes.iter().cloned().chain(of_best).collect();
     Card {
         headline: report.answer.headline.clone(),
+        term_id: Some(term_id("best")),
         facts: facts.map(|(best, base)| self::facts(report, best, base)).unwrap_or_default(),
         basis: basis(report),
         outdated: outdated(report),

@@ -1,10 +1,11 @@
 //! What each term means.
 
+use indexmap::IndexMap;
+
 use crate::definitions::term_id;
 use crate::page::blocks::{Block, Section, Term};
-use crate::report::Report;
 
-pub fn section(report: &Report) -> Section {
+pub fn section(definitions: &IndexMap<String, String>) -> Section {
     let term = |(term, text): (&String, &String)| Term {
         id: term_id(term),
         word: term.clone(),
@@ -14,7 +15,7 @@ pub fn section(report: &Report) -> Section {
         id: "definitions",
         title: "Definitions",
         closed: Some("what every term means"),
-        blocks: vec![Block::Terms { terms: report.definitions.iter().map(term).collect() }],
+        blocks: vec![Block::Terms { terms: definitions.iter().map(term).collect() }],
         ..Section::default()
     }
 }

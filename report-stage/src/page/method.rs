@@ -19,17 +19,17 @@ pub fn section(view: &View) -> Section {
             derived(view)
         )),
         Block::text(format!(
-            "An interval is the measured change, plus and minus what it would vary with other test users (from {} bootstrap \
-             draws, seed {}; each takes the same users for the experiment and the baseline) and with other seeds of training \
-             (from the changes at each seed, by Student's t distribution). Intervals of tiers and volume bands use the first \
-             {} draws; those of single brands are the central 95% of these draws.",
+            "An interval is the measured change, plus and minus what it would vary with other test users (by the jackknife, \
+             which leaves out one user after another) and with other seeds of training (from the changes at each seed, by \
+             Student's t distribution). The number of brands in an F1 bucket hardly moves with a single user, so there the \
+             users' part comes from {} bootstrap draws (seed {}), each of the same users for the experiment and the baseline; \
+             intervals of single brands are the central 95% of these draws.",
             format::count(method.bootstrap_draws as u64),
             method.seed,
-            format::count(method.bootstrap_draws.min(metrics::MAX_BRAND_DRAWS) as u64),
         )),
         Block::text(format!(
-            "Compared with the baseline: {}, by item macro F1, user F1 and micro F1, and by macro F1 of each tier and volume \
-             band. That makes {}, of which about {by_chance} would exclude 0 by chance if nothing had changed. They are not \
+            "Compared with the baseline: {}, by item macro F1, user F1 and micro F1, by macro F1 of each tier and volume \
+             band, and by F1 buckets. That makes {}, of which about {by_chance} would exclude 0 by chance if nothing had changed. They are not \
              corrected for their number, nor are those of single brands: if nothing had changed, up to {} of {} would be \
              called better, and as many worse.",
             plural(method.n_compared as u64, "experiment"),

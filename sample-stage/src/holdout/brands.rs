@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contract::brands::Tier;
 use contract::exit::DataError;
-use contract::ids::IdIndex;
 use contract::manifest::{KeepBrands, Tiers, View};
 use contract::run::StageRun;
+use contract::source_features::BrandPositions;
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
 use contract::words::plural;
 use contract::{tables, warn_line};
@@ -17,20 +17,20 @@ use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field};
 use serde_json::json;
 
-use super::ids::sorted_ids;
-use super::labels::Label;
 use super::split::Split;
+use crate::id_columns::sorted_ids;
 use crate::raw::RawTables;
 
 /// All brands of the source, in order of their ids.
 pub struct SourceBrands {
     pub ids: ArrayRef,
     names: StringArray,
-    pub index: IdIndex,
+    /// Where each id stands; a brand that is not kept has no position
+    pub positions: BrandPositions,
 }
 
 impl SourceBrands {
-    /// Reads the view.
+    /// Reads the view; all brands are kept.
     ///
     /// # Errors
     ///
@@ -46,7 +46,9 @@ impl SourceBrands {
         // A brand without a name is named by its id.
         let has_name = |name: &&str| !name.trim().is_empty();
         let names = given.iter().zip(ids).map(|(name, id)| name.filter(has_name).or(id));
-        Ok(Self { names: names.collect(), ids: sorted.ids, index: sorted.index })
+        let kept = (0..sorted.ids.len() as u32).map(Some).collect();
+        let positions = BrandPositions { ids: sorted.index, kept };
+        Ok(Self { names: names.collect(), ids: sorted.ids, positions })
     }
 }
 
@@ -69,11 +71,13 @@ fn warn_of_blank(names: &[Option<&str>], ids: &StringArray) {
     }
 }
 
-/// Training users of each brand.
-pub fn volumes(labels: &[Label], splits: &[Split], n_brands: usize) -> Vec<u64> {
+/// Training users of each brand; with several dates of training, a user counts once for each.
+///
+/// * `labels`: brand and split of each.
+pub fn volumes(labels: impl Iterator<Item = (u32, Split)>, n_brands: usize) -> Vec<u64> {
     let mut volumes = vec![0; n_brands];
-    for label in labels.iter().filter(|label| splits[label.user as usize] == Split::Train) {
-        volumes[label.brand as usize] += 1;
+    for (brand, _) in labels.filter(|&(_, split)| split == Split::Train) {
+        volumes[brand as usize] += 1;
     }
     volumes
 }
@@ -110,10 +114,10 @@ pub fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataEr
 
 /// Brands that are not kept, and their labels.
 ///
+/// * `labels`: brand and split of each.
 /// * `kept`: `brand_idx` of each brand, if it is kept.
 pub fn count_left_out(
-    labels: &[Label],
-    splits: &[Split],
+    labels: impl Iterator<Item = (u32, Split)>,
     volumes: &[u64],
     kept: &[Option<u32>],
 ) -> LeftOut {
@@ -124,26 +128,32 @@ pub fn count_left_out(
     };
     left_out.without_training_users.brands = n_left_out(false);
     left_out.not_kept.brands = n_left_out(true);
-    for label in labels.iter().filter(|label| kept[label.brand as usize].is_none()) {
-        let of_kind = if volumes[label.brand as usize] == 0 {
+    for (brand, split) in labels.filter(|&(brand, _)| kept[brand as usize].is_none()) {
+        let of_kind = if volumes[brand as usize] == 0 {
             &mut left_out.without_training_users
         } else {
             &mut left_out.not_kept
         };
-        match splits[label.user as usize] {
+        match split {
             Split::Train => of_kind.train += 1,
             Split::Valid => of_kind.valid += 1,
             Split::Test => of_kind.test += 1,
+            Split::Unused => {}
         }
     }
     left_out
 }
 
 /// Number of brands without a positive in valid and in test.
-pub fn brands_without(labels: &[Label], splits: &[Split], n_brands: usize) -> [usize; 2] {
+///
+/// * `labels`: brand and split of each.
+pub fn brands_without(
+    labels: impl Iterator<Item = (u32, Split)> + Clone,
+    n_brands: usize,
+) -> [usize; 2] {
     [Split::Valid, Split::Test].map(|split| {
-        let held = labels.iter().filter(|label| splits[label.user as usize] == split);
-        n_brands - held.map(|label| label.brand).collect::<HashSet<_>>().len()
+        let held = labels.clone().filter(|&(_, other)| other == split);
+        n_brands - held.map(|(brand, _)| brand).collect::<HashSet<_>>().len()
     })
 }
 

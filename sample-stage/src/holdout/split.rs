@@ -4,6 +4,7 @@ use anyhow::Result;
 use contract::exit::DataError;
 use contract::ids;
 use contract::manifest::Holdout;
+use contract::manifest::time::{HeldOut, HoldoutBy};
 use datafusion::arrow::array::{Array, ArrayRef, StringArray};
 
 use crate::draw::{HOLDOUT_DRAW, hashes};
@@ -14,6 +15,8 @@ pub enum Split {
     Train,
     Valid,
     Test,
+    /// At this date for nothing, as it is a valid or test user at another
+    Unused,
 }
 
 impl Split {
@@ -25,6 +28,7 @@ impl Split {
             Self::Train => "train",
             Self::Valid => "valid",
             Self::Test => "test",
+            Self::Unused => "nothing",
         }
     }
 }
@@ -46,7 +50,8 @@ pub fn split_users(
         _ => vec![Split::Train; ids.len()],
     };
     draw(ids, holdout, &mut splits)?;
-    for split in Split::ALL {
+    let is_by_time = holdout.by == HoldoutBy::Time;
+    for split in Split::ALL.into_iter().filter(|&split| !(is_by_time && split == Split::Test)) {
         if !splits.contains(&split) {
             let name = split.name();
             let remedy = match &holdout.column {
@@ -83,8 +88,9 @@ fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), D
     drawn.sort_by_key(|&row| (draws[row as usize], row));
     let n = drawn.len() as f64;
     let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
-    let n_test = if holdout.column.is_some() { 0 } else { number(holdout.test) };
-    let n_valid = if splits.contains(&Split::Valid) { 0 } else { number(holdout.valid) };
+    let number = |held_out: &HeldOut| held_out.users().map_or(0, number);
+    let n_test = if holdout.column.is_some() { 0 } else { number(&holdout.test) };
+    let n_valid = if splits.contains(&Split::Valid) { 0 } else { number(&holdout.valid) };
     if drawn.is_empty()
         && let Some(column) = &holdout.column
     {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 use contract::exit::DataError;
-use contract::ids::IdIndex;
 use contract::manifest::{Categories, FeatureOptions, FeatureSource};
 use contract::source_features::{category_texts, type_problem};
 use datafusion::arrow::datatypes::DataType;
@@ -13,15 +12,9 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
+use super::snapshot::Snapshot;
 use super::split::Split;
 use crate::raw::RawTables;
-
-/// All users.
-pub struct Known<'a> {
-    pub ids: &'a IdIndex,
-    /// In order of their ids
-    pub splits: &'a [Split],
-}
 
 /// The vocabulary of each feature with `categories`, by its column: most common first, ties in order of
 /// the value.
@@ -31,18 +24,20 @@ pub struct Known<'a> {
 /// A column that is not text, or without a value.
 pub async fn vocabularies(
     raw: &RawTables,
-    users: &DataFrame,
     features: &[FeatureSource],
-    known: &Known<'_>,
+    snapshots: &[Snapshot],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut vocabularies = BTreeMap::new();
     for options in features.iter().map(FeatureSource::options) {
         let Some(categories) = &options.categories else { continue };
-        check(&options, users)?;
+        check(&options, &snapshots[0].users.frame)?;
         let values = match categories {
             Categories::Listed(values) => distinct(&options.column, values)?,
             Categories::Top(top) => {
-                let counts = counts(raw, users, &options.column, known).await?;
+                let mut counts = HashMap::new();
+                for snapshot in snapshots {
+                    count(raw, snapshot, &options.column, &mut counts).await?;
+                }
                 most_common(counts, top.top as usize)
             }
         };
@@ -76,21 +71,20 @@ fn distinct(column: &str, values: &[String]) -> Result<Vec<String>, DataError> {
     }
 }
 
-/// Training users by value.
-async fn counts(
+/// Adds the training users of a date by value.
+async fn count(
     raw: &RawTables,
-    users: &DataFrame,
+    Snapshot { users, splits, .. }: &Snapshot,
     column: &str,
-    known: &Known<'_>,
-) -> Result<HashMap<String, u64>> {
-    let frame = users.clone().select(vec![ident("user_id"), ident(column)])?;
+    counts: &mut HashMap<String, u64>,
+) -> Result<()> {
+    let frame = users.frame.clone().select(vec![ident("user_id"), ident(column)])?;
     let mut stream = raw.stream(frame, "users").await?;
-    let mut counts: HashMap<String, u64> = HashMap::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
-        let rows = known.ids.positions(batch.column(0))?;
+        let rows = users.index.positions(batch.column(0))?;
         for (row, value) in rows.iter().zip(&category_texts(batch.column(1))?) {
-            let is_train = row.is_some_and(|row| known.splits[row as usize] == Split::Train);
+            let is_train = row.is_some_and(|row| splits[row as usize] == Split::Train);
             if let (true, Some(value)) = (is_train, value) {
                 match counts.get_mut(value) {
                     Some(count) => *count += 1,
@@ -99,7 +93,7 @@ async fn counts(
             }
         }
     }
-    Ok(counts)
+    Ok(())
 }
 
 fn most_common(counts: HashMap<String, u64>, top: usize) -> Vec<String> {

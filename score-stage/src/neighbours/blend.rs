@@ -2,9 +2,10 @@
 
 use model::mlp::mix_probabilities;
 use ndarray::parallel::prelude::*;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{ArrayViewMut2, Axis};
 
 use crate::neighbours::Neighbours;
+use crate::neighbours::space::Seen;
 
 /// Neighbours, and their share in each brand's probability.
 #[derive(Clone, Copy)]
@@ -16,13 +17,12 @@ pub struct Blend<'a> {
 }
 
 impl Blend<'_> {
-    /// Mixes the neighbours' labels into the logits `(n_users, n_brands)` of the users of `hidden`,
-    /// `(n_users, n_hidden)`.
-    pub fn mix_in(&self, hidden: ArrayView2<f32>, mut logits: ArrayViewMut2<f32>) {
+    /// Mixes the neighbours' labels into the users' logits `(n_users, n_brands)`.
+    pub fn mix_in(&self, users: Seen, mut logits: ArrayViewMut2<f32>) {
         if self.weights.iter().all(|&weight| weight == 0.0) {
             return;
         }
-        let means = self.neighbours.label_means(hidden, logits.ncols());
+        let means = self.neighbours.label_means(users);
         let rows = logits.axis_iter_mut(Axis(0)).into_par_iter();
         rows.zip(means.axis_iter(Axis(0)).into_par_iter()).for_each(|(mut logits, means)| {
             let logits = logits.as_slice_mut().expect("rows are contiguous");

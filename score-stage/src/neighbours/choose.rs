@@ -28,15 +28,12 @@ pub fn weights(
     valid: &Split,
     groups: Vec<usize>,
 ) -> Result<Vec<f32>> {
-    let n_brands = groups.len();
     let mut search = WeightSearch::new(groups);
     let alone = Scorer { model, blend: None, history: History::Ignored };
     for users in spread(valid.rows().len(), CHOOSING_USERS) {
         alone.for_each_labelled(valid, users, "weighing the neighbours", |scored, labels| {
-            if let Some(hidden) = scored.hidden {
-                let means = neighbours.label_means(hidden, n_brands);
-                search.add(scored.logits, means.view(), labels);
-            }
+            let means = neighbours.label_means(scored.seen);
+            search.add(scored.logits, means.view(), labels);
             Ok(())
         })?;
     }
@@ -49,7 +46,7 @@ pub fn recall(neighbours: &Neighbours, model: &Model, valid: &Split) -> Result<f
     let alone = Scorer { model, blend: None, history: History::Ignored };
     let users = 0..valid.rows().len().min(RECALL_USERS);
     alone.for_each_batch(&valid.inputs, users, "checking the search", |scored| {
-        recall = scored.hidden.map_or(recall, |hidden| neighbours.recall(hidden));
+        recall = neighbours.recall(scored.seen);
         Ok(())
     })?;
     Ok(recall)

@@ -15,9 +15,8 @@ use ndarray::Array2;
 
 use crate::labels::Labels;
 use crate::neighbours::Neighbours;
-use crate::neighbours::index::Index;
-use crate::neighbours::known_users::network;
-use crate::neighbours::space::Space;
+use crate::neighbours::known_users::{Compared, compared};
+use crate::neighbours::space::{By, Space};
 
 /// Rows of a batch in `memory.arrow`.
 const ROWS_PER_BATCH: usize = 65_536;
@@ -36,9 +35,15 @@ impl Neighbours {
             .metadata(METADATA_KEY)
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or_else(|| broken("its metadata cannot be read"))?;
-        let (_, n_hidden) = network(model)?;
+        let fits = match (compared(model, &params)?.1, &space.by) {
+            (Compared::Hidden(n_hidden), By::Hidden { centre }) => centre.len() == n_hidden,
+            (Compared::History(at), By::History { bag, factors }) => {
+                at == *bag && factors.len() == model.brand_ids.len()
+            }
+            _ => false,
+        };
         ensure!(
-            space.model == model.hash() && space.centre.len() == n_hidden,
+            space.model == model.hash() && fits,
             DataError(format!(
                 "{}: made for another model
 hint: score again, with `{}`",
@@ -50,10 +55,11 @@ hint: score again, with `{}`",
             are_sound(&params, &space),
             broken("its metadata has values that are out of range")
         );
-        let space = Space::new(space.model, space.centre);
+        let space = Space::new(space.model, space.by);
         let vectors = vectors(table, space.n_dims()).map_err(broken)?;
-        let labels = Labels::of(table, &MEMORY, model.brand_ids.len())?.iter().collect();
-        Ok(Self { params, space, index: Index::new(vectors), labels })
+        let n_brands = model.brand_ids.len();
+        let labels = Labels::of(table, &MEMORY, n_brands)?.iter().collect();
+        Ok(Self::new(params, space, vectors, labels, n_brands))
     }
 
     /// Metadata of `memory.arrow`.
@@ -84,7 +90,10 @@ fn are_sound(params: &Params, space: &Space) -> bool {
         && temperature.is_none_or(|t| t > 0.0 && t.is_finite())
         && search > 0.0
         && search <= 1.0
-        && space.centre.iter().all(|mean| mean.is_finite())
+        && match &space.by {
+            By::Hidden { centre } => centre.iter().all(|mean| mean.is_finite()),
+            By::History { factors, .. } => factors.iter().all(|f| *f >= 0.0 && f.is_finite()),
+        }
 }
 
 /// The vectors of all users, `(n_users, n_dims)`.

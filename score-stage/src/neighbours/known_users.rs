@@ -1,13 +1,15 @@
-//! Users whose brands are known, and what the last hidden layer makes of them.
+//! Users whose brands are known, and what they are compared by.
 
 use contract::columns;
 use contract::exit::DataError;
 use contract::ipc::{self, Table};
+use contract::manifest::Memory as Params;
 use contract::tables::EXAMPLES;
-use model::{Batch, Inputs, Kind, Mlp, Model, Workspace};
-use ndarray::ArrayView2;
+use model::{Batch, Inputs, Kind, Mlp, Model, Workspace, own_history};
+use ndarray::Array2;
 
 use crate::labels::Labels;
+use crate::neighbours::space::Seen;
 use crate::split::{BATCH, Split};
 
 /// A group of users with their brands: training users, or after a refit the valid users.
@@ -62,30 +64,55 @@ impl<'a> KnownUsers<'a> {
     }
 }
 
-/// The network of a model, and the width of its last hidden layer.
+/// What a model has to compare users by.
+#[derive(Debug, Clone, Copy)]
+pub enum Compared {
+    /// The last hidden layer, of this width
+    Hidden(usize),
+    /// The sparse feature at this position
+    History(usize),
+}
+
+/// The network of a model, and what of it users are compared by.
 ///
 /// # Errors
 ///
-/// If the model has no hidden layer.
-pub fn network(model: &Model) -> Result<(&Mlp, usize), DataError> {
-    if let Kind::Mlp(mlp) = &model.kind
-        && let Some(n_hidden) = mlp.hidden_width().filter(|&n_hidden| n_hidden > 0)
-    {
-        return Ok((mlp, n_hidden));
+/// If the model does not have it.
+pub fn compared<'a>(model: &'a Model, params: &Params) -> Result<(&'a Mlp, Compared), DataError> {
+    let fail = |what: String| Err(DataError(what));
+    let Kind::Mlp(mlp) = &model.kind else {
+        return fail("`score.memory` needs a network with a hidden layer".to_owned());
+    };
+    match &params.by {
+        None => match mlp.hidden_width().filter(|&n_hidden| n_hidden > 0) {
+            Some(n_hidden) => Ok((mlp, Compared::Hidden(n_hidden))),
+            None => fail(
+                "`score.memory` needs a network with a hidden layer; see `train.hidden`".to_owned(),
+            ),
+        },
+        Some(name) => match own_history::position(&mlp.features, name) {
+            Some(bag) => Ok((mlp, Compared::History(bag))),
+            None => fail(format!("`score.memory.by`: the model reads no list of brands `{name}`")),
+        },
     }
-    let what = "`score.memory` needs a network with a hidden layer; see `train.hidden`";
-    Err(DataError(what.to_owned()))
 }
 
-/// Calls `each` with the last hidden layer `(n_users, n_hidden)` of every batch of users, in order.
-pub fn for_each_hidden(mlp: &Mlp, users: &[KnownUsers], mut each: impl FnMut(ArrayView2<f32>)) {
+/// Calls `each` with every batch of users, in order, and their hidden layer if they are compared by it.
+pub fn for_each_seen(
+    mlp: &Mlp,
+    users: &[KnownUsers],
+    compared: Compared,
+    mut each: impl FnMut(Seen),
+) {
     let mut batch = Batch::default();
     let mut workspace = Workspace::default();
     for part in users {
         for rows in part.rows.chunks(BATCH) {
             part.inputs.gather(rows.iter().map(|&(row, _)| row as usize), &mut batch);
-            mlp.forward_hidden(&batch, &mut workspace, None);
-            each(workspace.hidden[workspace.hidden.len() - 1].view());
+            if let Compared::Hidden(_) = compared {
+                mlp.forward_hidden(&batch, &mut workspace, None);
+            }
+            each(Seen { batch: &batch, hidden: workspace.hidden.last().map(Array2::view) });
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array as _, ArrayRef, FixedSizeListArray, Float32Array, Int64Array};
 use arrow::datatypes::{DataType, Field};
 use contract::columns::ListBuilder;
 use contract::features::{Feature, FeatureKind};
 use contract::ipc::{self, Table, Writer};
+use contract::manifest::IdSpace;
 use contract::tables::{FEATURES, MEMORY};
 use model::mlp::Layer;
-use model::{Kind, Mlp, Popularity};
+use model::{Bags, Batch, Kind, Mlp, Popularity};
 use ndarray::{Array, array};
 
 use super::*;
@@ -28,7 +29,7 @@ fn network_of(hidden: Array2<f32>, output: Array2<f32>) -> Model {
             ids: Vec::new(),
             bags: Vec::new(),
             layers: vec![layer(hidden), layer(output)],
-            own_history: None,
+            own_history: Vec::new(),
         }),
         brand_ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
         training: serde_json::Value::Null,
@@ -56,6 +57,13 @@ fn users(dir: &Path, x: &[[f32; 2]]) -> Table {
     writer.finish().unwrap().commit().unwrap();
     ipc::read(&path, &FEATURES).unwrap()
 }
+
+/// Users of whom only the hidden layer matters.
+fn seen(hidden: &Array2<f32>) -> Seen<'_> {
+    Seen { batch: &NO_FEATURES, hidden: Some(hidden.view()) }
+}
+
+static NO_FEATURES: LazyLock<Batch> = LazyLock::new(Batch::default);
 
 /// Four users as neighbours. Their mean is (2, 2): less it they point along the axes.
 fn with_four(model: &Model, params: Params, check: impl FnOnce(Result<Neighbours, DataError>)) {
@@ -90,14 +98,14 @@ fn written(
 fn near_users_count_by_their_cosine() {
     let params = Params { neighbours: 2, temperature: Some(0.5), ..Params::default() };
     with_neighbours(params, |neighbours| {
-        let means = neighbours.label_means(array![[5.0, 3.0]].view(), 3);
+        let means = neighbours.label_means(seen(&array![[5.0, 3.0]]));
         let second = ((0.316_23_f32 - 0.948_68) / 0.5).exp();
         assert!((means[[0, 0]] - 1.0 / (1.0 + second)).abs() < 1e-4, "{means}");
         assert!((means[[0, 1]] - 1.0).abs() < 1e-5 && means[[0, 2]] == 0.0, "{means}");
     });
     let alike = Params { neighbours: 3, temperature: None, ..Params::default() };
     with_neighbours(alike, |neighbours| {
-        let means = neighbours.label_means(array![[5.0, 3.0]].view(), 3);
+        let means = neighbours.label_means(seen(&array![[5.0, 3.0]]));
         // Users 0, 1 and 3: the last has no label.
         assert!((means[[0, 0]] - 1.0 / 3.0).abs() < 1e-5, "{means}");
         assert!((means[[0, 1]] - 2.0 / 3.0).abs() < 1e-5, "{means}");
@@ -112,7 +120,7 @@ fn neighbours_are_mixed_into_probabilities_not_logits() {
     with_neighbours(params, |neighbours| {
         let mut logits = array![[0.0, -3.3, 0.0]];
         let blend = Blend { neighbours, weights: &[0.5, 0.0, 0.5] };
-        blend.mix_in(array![[9.0, 2.5]].view(), logits.view_mut());
+        blend.mix_in(seen(&array![[9.0, 2.5]]), logits.view_mut());
         assert!((logits[[0, 0]] - 3.0_f32.ln()).abs() < 1e-5, "{logits}");
         assert_eq!(logits[[0, 1]].to_bits(), (-3.3_f32).to_bits());
         assert!((logits[[0, 2]] - (0.25_f32 / 0.75).ln()).abs() < 1e-5, "{logits}");
@@ -125,7 +133,7 @@ fn neighbours_are_the_same_when_read_again() {
         let table = written(neighbours.metadata(), neighbours.to_columns());
         let again = Neighbours::from_table(&table, &identity()).unwrap();
         let asked = array![[5.0, 3.0], [0.0, 0.5]];
-        assert_eq!(again.label_means(asked.view(), 3), neighbours.label_means(asked.view(), 3));
+        assert_eq!(again.label_means(seen(&asked)), neighbours.label_means(seen(&asked)));
 
         let refused = |model: &Model| Neighbours::from_table(&table, model).err().unwrap();
         let popularity = Kind::Popularity(Popularity { prior: Array::zeros(3) });
@@ -134,6 +142,47 @@ fn neighbours_are_the_same_when_read_again() {
         let err = refused(&network_of(Array2::eye(2), Array2::zeros((2, 3))));
         assert!(err.to_string().contains("made for another model"), "{err}");
     });
+}
+
+/// Users 0 and 1 had brand 0, which two of four had, user 2 brand 1; user 3 nothing. A user who had
+/// brand 0 has the labels of users 0 and 1, one without a history those of all.
+#[test]
+fn neighbours_by_history_had_the_same_brands() {
+    let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands };
+    let mut model = network_of(Array2::zeros((0, 2)), Array2::zeros((2, 3)));
+    let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
+    mlp.features = vec![Feature::new("past", kind)];
+    (mlp.offsets, mlp.scales) = (Array::zeros(0), Array::zeros(0));
+    mlp.bags = vec![Array2::zeros((3, 2))];
+    let dir = tempfile::tempdir().unwrap();
+    let mut past = ListBuilder::<u32>::default();
+    [&[0][..], &[0], &[1], &[]].into_iter().for_each(|brands| past.push(brands));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4));
+    let mut fields = vec![Field::new("user_id", DataType::Int64, false)];
+    fields.extend(mlp.features[0].fields());
+    let path = dir.path().join("users.arrow");
+    let mut writer = Writer::create(&path, &FEATURES, fields, HashMap::new()).unwrap();
+    writer.write(vec![ids, past.finish()]).unwrap();
+    writer.finish().unwrap().commit().unwrap();
+    let table = ipc::read(&path, &FEATURES).unwrap();
+    let inputs = model.inputs(&table).unwrap();
+    let labels: [&[u32]; 4] = [&[0, 1], &[1], &[2], &[]];
+    let users = KnownUsers { inputs: &inputs, rows: (0..4).zip(labels).collect() };
+    let params = Params { by: Some("past".to_owned()), neighbours: 2, ..Params::default() };
+    let neighbours = Neighbours::build(&model, &[users], params.clone()).unwrap();
+
+    let bags = Bags { offsets: vec![0, 1, 1], ids: vec![0], weights: vec![3.0] };
+    let batch = Batch { dense: Array2::zeros((2, 0)), bags: vec![bags] };
+    let asking = Seen { batch: &batch, hidden: None };
+    let means = neighbours.label_means(asking);
+    assert_eq!(means, array![[0.5, 1.0, 0.0], [0.25, 0.5, 0.25]]);
+
+    let table = written(neighbours.metadata(), neighbours.to_columns());
+    let again = Neighbours::from_table(&table, &model).unwrap();
+    assert_eq!(again.label_means(asking), means);
+    let other = Neighbours::build(&model, &[], Params { by: Some("x".to_owned()), ..params });
+    let err = other.err().unwrap().to_string();
+    assert_eq!(err, "`score.memory.by`: the model reads no list of brands `x`");
 }
 
 /// A hidden layer of width 0 makes vectors without a dimension.

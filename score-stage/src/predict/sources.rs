@@ -140,15 +140,10 @@ impl Sources {
     pub fn users(&self, named: Option<&str>) -> Result<TableOptions, UsageError> {
         let tables = self.manifest.as_ref().map(|manifest| &manifest.data.tables);
         if let Some(named) = named {
-            let of_manifest = tables.and_then(|tables| tables.get(named));
-            if of_manifest.is_some() && Path::new(named).exists() {
-                return Err(UsageError(format!(
-                    "`--users {named}` is a table of the manifest, and there is a file or folder of this \
-                     name; write `./{named}` for that, or rename one of them"
-                )));
-            }
-            let path = || TableSource::Path(named.to_owned()).options();
-            return Ok(of_manifest.map_or_else(path, TableSource::options));
+            return match &self.manifest {
+                Some(manifest) => manifest.named_table(named),
+                None => Ok(TableSource::Path(named.to_owned()).options()),
+            };
         }
         match self.manifest.as_ref().map(|manifest| &manifest.data.users) {
             Some(View::Table(view)) => {

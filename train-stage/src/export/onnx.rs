@@ -5,7 +5,7 @@
 
 use contract::features::{Feature, FeatureKind};
 use contract::thresholds::BrandThreshold;
-use model::{Kind, Mlp, OwnHistory, Persistence};
+use model::{Channel, Kind, Mlp, Persistence};
 use serde_json::json;
 
 use super::Exported;
@@ -143,10 +143,19 @@ fn network(graph: &mut Graph, mlp: &Mlp, inputs: &[Input]) -> Result<(Name, Opti
         let bias = graph.floats(&[1, layer.bias.len()], layer.bias.iter().copied());
         x = graph.op("Add", &[&x, &bias]);
     }
-    let Some(own) = &mlp.own_history else { return Ok((x, None)) };
-    let history = lists().nth(own.bag).ok_or("own history without its list")?;
-    let (more, had) = own_history(graph, own, history);
-    Ok((graph.op("Add", &[&x, &more]), Some(had)))
+    let lists: Vec<&Input> = lists().collect();
+    let mut had: Option<Name> = None;
+    for channel in &mlp.own_history {
+        let history = lists.get(channel.bag).ok_or("own history without its list")?;
+        let Channeled { logits, counts } = own_history(graph, channel, history);
+        x = graph.op("Add", &[&x, &logits]);
+        had = Some(match had {
+            Some(others) => graph.op("Add", &[&others, &counts]),
+            None => counts,
+        });
+    }
+    let had = had.map(|counts| is_positive(graph, &counts));
+    Ok((x, had))
 }
 
 /// Rows of an array that has a row of zeros before and after: 0 for -1, the padding, `n + 1` for ids that
@@ -206,56 +215,72 @@ fn by_brand(graph: &mut Graph, rows: &Name, values: &Name, n_brands: usize) -> N
     graph.op("Slice", &[&sums, &one, &last, &one])
 }
 
-/// Which brands are in each list, `(users, brands)`.
-fn had(graph: &mut Graph, ids: &Name, rows: &Name, n_brands: usize) -> Name {
-    // As many ones as ids: x == x.
-    let ones = graph.op("Equal", &[ids, ids]);
-    let ones = graph.op_with("Cast", &[&ones], &[("to", Attribute::Int(Element::F32 as i64))]);
-    let counts = by_brand(graph, rows, &ones, n_brands);
-    let zero = graph.floats(&[1, 1], [0.0]);
-    graph.op("Greater", &[&counts, &zero])
+/// How often each brand is in each list, `(users, brands)`.
+fn counts(graph: &mut Graph, ids: &Name, rows: &Name, n_brands: usize) -> Name {
+    let ones = ones(graph, ids);
+    by_brand(graph, rows, &ones, n_brands)
 }
 
-/// What a user's own history adds to the logits, and which brands are in it, as [`OwnHistory::add`].
-fn own_history(graph: &mut Graph, own: &OwnHistory, history: &Input) -> (Name, Name) {
+/// As many ones as ids: `x == x`.
+fn ones(graph: &mut Graph, ids: &Name) -> Name {
+    let ones = graph.op("Equal", &[ids, ids]);
+    graph.op_with("Cast", &[&ones], &[("to", Attribute::Int(Element::F32 as i64))])
+}
+
+fn is_positive(graph: &mut Graph, counts: &Name) -> Name {
+    let zero = graph.floats(&[1, 1], [0.0]);
+    graph.op("Greater", &[counts, &zero])
+}
+
+/// What a channel of a user's own history adds to the logits, and how often each brand is in it.
+struct Channeled {
+    logits: Name,
+    counts: Name,
+}
+
+/// As [`Channel::add`].
+fn own_history(graph: &mut Graph, channel: &Channel, history: &Input) -> Channeled {
     let Input::List { ids, weights } = history else { unreachable!("a history is a list") };
-    let n = own.n_brands();
+    let n = channel.n_brands();
     let rows = rows(graph, ids, n);
-    let weights = weights.clone().unwrap_or_else(|| {
-        let ones = graph.op("Equal", &[ids, ids]);
-        graph.op_with("Cast", &[&ones], &[("to", Attribute::Int(Element::F32 as i64))])
-    });
-    let number = |graph: &mut Graph, value: f32| graph.floats(&[1, 1], [value]);
-    let (zero, one) = (number(graph, 0.0), number(graph, 1.0));
-    let weights = graph.op("Max", &[&weights, &zero]);
-    let weights = graph.op("Add", &[&weights, &one]);
-    let x = graph.op("Log", &[&weights]);
-    let mut sum = number(graph, own.common[0]);
-    for (t, &factor) in own.common.iter().enumerate().skip(1) {
-        let term = match t.checked_sub(model::own_history::N_OWN_TERMS) {
-            None => x.clone(),
-            Some(knot) => {
-                let knot = number(graph, own.knots[knot]);
-                let beyond = graph.op("Sub", &[&x, &knot]);
-                graph.op("Relu", &[&beyond])
-            }
-        };
-        let factor = number(graph, factor);
-        let term = graph.op("Mul", &[&term, &factor]);
-        sum = graph.op("Add", &[&sum, &term]);
+    let weights = weights.clone().unwrap_or_else(|| ones(graph, ids));
+    let terms = terms(graph, channel, &weights);
+    let mut sum = graph.floats(&[1, 1], [0.0]);
+    for (term, &factor) in terms.iter().zip(&channel.common) {
+        let factor = graph.floats(&[1, 1], [factor]);
+        let part = graph.op("Mul", &[term, &factor]);
+        sum = graph.op("Add", &[&sum, &part]);
     }
-    for (t, column) in own.own.columns().into_iter().enumerate() {
+    for (term, column) in terms.iter().zip(channel.own.columns()) {
         let zero = std::iter::once(0.0);
         let values = zero.clone().chain(column.iter().copied()).chain(zero);
         let values = graph.floats(&[n + 2], values);
-        let mut term = graph.op("Gather", &[&values, &rows]);
-        if t > 0 {
-            term = graph.op("Mul", &[&term, &x]);
-        }
-        sum = graph.op("Add", &[&sum, &term]);
+        let factors = graph.op("Gather", &[&values, &rows]);
+        let part = graph.op("Mul", &[term, &factors]);
+        sum = graph.op("Add", &[&sum, &part]);
     }
-    let more = by_brand(graph, &rows, &sum, n);
-    (more, had(graph, ids, &rows, n))
+    let logits = by_brand(graph, &rows, &sum, n);
+    Channeled { logits, counts: counts(graph, ids, &rows, n) }
+}
+
+/// As [`Channel::terms`], `(users, ids)` each.
+fn terms(graph: &mut Graph, channel: &Channel, weights: &Name) -> Vec<Name> {
+    let (zero, one) = (graph.floats(&[1, 1], [0.0]), graph.floats(&[1, 1], [1.0]));
+    let weights = graph.op("Max", &[weights, &zero]);
+    let weights = graph.op("Add", &[&weights, &one]);
+    let x = graph.op("Log", &[&weights]);
+    let mut terms = Vec::new();
+    if channel.has_level() {
+        let nothing = graph.op("Mul", &[&x, &zero]);
+        terms.push(graph.op("Add", &[&nothing, &one]));
+    }
+    terms.push(x.clone());
+    for &knot in &channel.knots {
+        let knot = graph.floats(&[1, 1], [knot]);
+        let beyond = graph.op("Sub", &[&x, &knot]);
+        terms.push(graph.op("Relu", &[&beyond]));
+    }
+    terms
 }
 
 /// As [`Persistence`] scores.
@@ -263,7 +288,8 @@ fn persistence(graph: &mut Graph, model: &Persistence, history: &Input) -> Name 
     let Input::List { ids, .. } = history else { unreachable!("its feature is a list") };
     let n = model.prior.len();
     let rows = rows(graph, ids, n);
-    let had = had(graph, ids, &rows, n);
+    let counts = counts(graph, ids, &rows, n);
+    let had = is_positive(graph, &counts);
     let [high, low] = model.logits_of_had_and_new().map(|logits| graph.floats(&[1, n], logits));
     graph.op("Where", &[&had, &high, &low])
 }

@@ -1,0 +1,146 @@
+//! All users as of a date: what each is kept for, and their labels.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
+use contract::ids::IdIndex;
+use contract::manifest::Manifest;
+use contract::manifest::time::{LabelsOnly, Moment};
+use contract::manifest::timeline::Timeline;
+use contract::source_features::BrandPositions;
+
+use super::labels::{Label, Read};
+use super::split::{Split, split_users};
+use super::users::Users;
+use crate::as_of::Date;
+use crate::interactions::Interactions;
+use crate::past::Past;
+use crate::raw::RawTables;
+
+/// All users as of a date; without dates there is one snapshot.
+pub struct Snapshot {
+    pub users: Users,
+    /// In order of the users
+    pub splits: Vec<Split>,
+    /// In order of user and brand
+    pub labels: Vec<Label>,
+    pub date: Option<Date>,
+}
+
+impl Snapshot {
+    /// Brand and split of each label.
+    pub fn brands(&self) -> impl Iterator<Item = (u32, Split)> + Clone {
+        self.labels.iter().map(|label| (label.brand, self.splits[label.user as usize]))
+    }
+
+    /// Number of users of a split.
+    pub fn n(&self, split: Split) -> usize {
+        self.splits.iter().filter(|&&other| other == split).count()
+    }
+
+    /// Reads the labels of users that are kept for something.
+    ///
+    /// # Errors
+    ///
+    /// `events` that are negative or not finite.
+    pub async fn read_labels(
+        &mut self,
+        raw: &RawTables,
+        interactions: &Interactions,
+        brands: &BrandPositions,
+        only: LabelsOnly,
+        read: &mut Read,
+    ) -> Result<()> {
+        let rows = interactions.labels(self.date.as_ref())?;
+        let mut labels = read.labels(raw, rows, &self.users.index, &brands.ids).await?;
+        labels.retain(|label| self.splits[label.user as usize] != Split::Unused);
+        if let (Some(date), true) = (&self.date, only != LabelsOnly::All) {
+            let past = interactions.past(&[], date, self.users.ids.data_type())?;
+            let mut past = Past::open(raw, past, 0, &self.users.index, brands).await?;
+            let mut repeats = HashSet::new();
+            past.for_each(|user, brand| {
+                let place = labels.binary_search_by_key(&(user, brand), |l| (l.user, l.brand));
+                repeats.extend(place);
+            })
+            .await?;
+            let mut place = 0;
+            labels.retain(|_| {
+                place += 1;
+                repeats.contains(&(place - 1)) == (only == LabelsOnly::Repeat)
+            });
+        }
+        self.labels = labels;
+        Ok(())
+    }
+}
+
+/// The users of every date, without their labels: dates of training in order, then valid and test.
+///
+/// # Errors
+///
+/// Ids that are null or repeat, a column that is missing, a split without a user.
+pub async fn read(raw: &RawTables, manifest: &Manifest) -> Result<Vec<Snapshot>> {
+    let Some(timeline) = manifest.timeline() else {
+        let users = Users::read(raw, manifest, None).await?;
+        let splits = split_users(&users.ids, users.names.as_ref(), &manifest.holdout)?;
+        return Ok(vec![Snapshot { users, splits, labels: Vec::new(), date: None }]);
+    };
+    let mut reader = Reader { raw, manifest, timeline: &timeline, unchanging: None };
+    let (last, earlier) = timeline.train.split_last().expect("at least one date");
+    let last = reader.users(last).await?;
+    let drawn = if timeline.valid.is_some() {
+        vec![Split::Train; last.0.ids.len()]
+    } else {
+        split_users(&last.0.ids, last.0.names.as_ref(), &manifest.holdout)?
+    };
+    let mut snapshots = Vec::new();
+    for date in earlier {
+        let (users, date) = reader.users(date).await?;
+        let splits = earlier_splits(&users, &last.0.index, &drawn)?;
+        snapshots.push(Snapshot { users, splits, labels: Vec::new(), date: Some(date) });
+    }
+    let (users, date) = last;
+    snapshots.push(Snapshot { users, splits: drawn, labels: Vec::new(), date: Some(date) });
+    for (date, split) in [(&timeline.valid, Split::Valid), (&timeline.test, Split::Test)] {
+        if let Some(date) = date {
+            let (users, date) = reader.users(date).await?;
+            let splits = vec![split; users.ids.len()];
+            snapshots.push(Snapshot { users, splits, labels: Vec::new(), date: Some(date) });
+        }
+    }
+    Ok(snapshots)
+}
+
+/// What users are for at an earlier date of training: valid and test users for nothing.
+fn earlier_splits(users: &Users, last: &IdIndex, drawn: &[Split]) -> Result<Vec<Split>> {
+    let of_last = last.positions(&users.ids)?;
+    let split = |row: Option<u32>| match row.map(|row| drawn[row as usize]) {
+        None | Some(Split::Train) => Split::Train,
+        Some(_) => Split::Unused,
+    };
+    Ok(of_last.into_iter().map(split).collect())
+}
+
+struct Reader<'a> {
+    raw: &'a RawTables,
+    manifest: &'a Manifest,
+    timeline: &'a Timeline,
+    /// The users of any date, if they have no time
+    unchanging: Option<Users>,
+}
+
+impl Reader<'_> {
+    async fn users(&mut self, moment: &Moment) -> Result<(Users, Date)> {
+        let date = Date::of(self.timeline, moment);
+        if let Some(users) = &self.unchanging {
+            return Ok((users.clone(), date));
+        }
+        let is_timed = self.manifest.data.users.time().is_some();
+        let read = Users::read(self.raw, self.manifest, Some(&date)).await;
+        let users = if is_timed { read.with_context(|| format!("as of {moment}"))? } else { read? };
+        if !is_timed {
+            self.unchanging = Some(users.clone());
+        }
+        Ok((users, date))
+    }
+}

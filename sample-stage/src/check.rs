@@ -140,6 +140,14 @@ impl Check<'_> {
             self.id("brands", &data.brands, brands, "brand_id");
             self.present(&["data", "brands"], "brands", &data.brands, brands, "name");
         }
+        for (what, view, columns) in [
+            ("users", &data.users, &views.users),
+            ("interactions", &data.interactions, &views.interactions),
+        ] {
+            if let (Some(time), Some(columns)) = (view.time(), columns) {
+                self.present(&["data", what, "time"], what, view, columns, time.column());
+            }
+        }
     }
 
     fn id(&mut self, what: &str, view: &View, columns: &Schema, name: &str) {

@@ -32,7 +32,12 @@ data:
   users: {table: users}
   interactions: {table: interactions}
   brands: {table: brands}
-  features: [vector, age, {column: tags, weights: tag_weights}, {column: past, ids: brands, weights: past_counts}]
+  features:
+    - vector
+    - age
+    - {column: tags, weights: tag_weights}
+    - {column: past, ids: brands, weights: past_counts}
+    - {column: since, ids: brands, weights: since_days}
 holdout: {valid: 0.3, test: 0.1, seed: 7}
 stages:
   sample: {sql: everyone.sql}
@@ -45,6 +50,7 @@ experiments:
   uncalibrated: {train: {features: [vector]}, score: {calibration: none, decision: {policy: fixed, threshold: 0.3}}}
   lists: {train: {features: [vector, tags]}}
   own: {train: {own_history: past, members: 2}}
+  channels: {train: {features: [vector, past, since], own_history: [past, since], members: 2}}
   isotonic: {train: {own_history: past}, score: {calibration: isotonic}}
   linear: {train: {hidden: [], features: [past], own_history: past}}
   gain: {train: {features: [vector, past]}, score: {decision: {policy: gain}}}
@@ -71,6 +77,8 @@ def make_users(rng, n, first):
         "tag_weights": [list(rng.random(len(row))) for row in tags],
         "past": [[f"b{brand}" for brand in row] for row in past],
         "past_counts": [list(map(float, rng.integers(1, 9, len(row)))) for row in past],
+        "since": [[f"b{brand}" for brand in row[1:]] for row in past],
+        "since_days": [list(map(float, rng.integers(1, 99, len(row[1:])))) for row in past],
     })
     return table, np.argwhere(now)
 
@@ -97,14 +105,14 @@ def padded(lists, dtype, fill):
 
 def inputs(session, users, brand_ids):
     """The arrays that a graph reads, of a table of users."""
-    weights = {"tags_weights": "tag_weights", "past_weights": "past_counts"}
+    weights = {"tags_weights": "tag_weights", "past_weights": "past_counts", "since_weights": "since_days"}
     position = {brand: i for i, brand in enumerate(brand_ids)}
     made = {}
     for name in (one.name for one in session.get_inputs()):
         column = users[weights.get(name, name)].to_pylist()
-        if name == "past":
+        if name in ("past", "since"):
             column = [[position.get(brand, -1) for brand in row] for row in column]
-        if name in ("tags", "past"):
+        if name in ("tags", "past", "since"):
             made[name] = padded(column, np.int64, -1)
         elif name in weights:
             made[name] = padded(column, np.float32, 0)

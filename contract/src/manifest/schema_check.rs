@@ -103,7 +103,15 @@ impl<'a> Walk<'a> {
 
     /// Picks the branch by its tag (`kind`, `policy`), then by the value's type and keys.
     fn branches(&mut self, value: &mut Value, branches: &'a [Value]) {
-        let branches: Vec<&Value> = branches.iter().map(|b| self.resolve(b)).collect();
+        // A branch may be a choice of its own, as an optional one of several forms.
+        let mut flat: Vec<&Value> = Vec::new();
+        for branch in branches.iter().map(|branch| self.resolve(branch)) {
+            match branch.get("anyOf") {
+                Some(Value::Array(inner)) => flat.extend(inner.iter().map(|b| self.resolve(b))),
+                _ => flat.push(branch),
+            }
+        }
+        let branches = flat;
         let tags: Vec<(&str, &str)> = branches.iter().filter_map(|b| tag(b)).collect();
         if let (Value::Object(map), Some(&(key, _))) = (&*value, tags.first()) {
             let names: Vec<_> = tags.iter().map(|&(_, name)| name).collect();

@@ -27,9 +27,9 @@ DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS)
 BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
 PREDICT_USERS ?= 10000000
-SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience
+SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience predict
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-audience bench-report bench-ceiling bench-experiments bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -120,13 +120,25 @@ bench-neighbours: build bench/.venv ## Neighbours among 1,000,000 training users
 bench-predict: build bench/.venv ## Predicting for 10,000,000 users, killed and not: PREDICT_USERS=
 	bench/.venv/bin/python bench/score/predict.py --users $(PREDICT_USERS)
 
+bench-score: build bench/.venv ## Scoring and writing 1,000,000 users against PyTorch and numpy: BENCH_USERS=
+	bench/.venv/bin/python bench/score/against_torch.py --users $(BENCH_USERS)
+
 bench-audience: pipeline bench/.venv ## What audiences promise and keep, on the demo's test users
 	bench/.venv/bin/python bench/score/audience.py
+
+bench-export: build bench/.venv ## Exported models in onnxruntime and tract, against our own predictions
+	$(CARGO) build --release --locked --manifest-path bench/onnx/Cargo.toml
+	bench/.venv/bin/pip install --quiet -r bench/score/export.txt
+	bench/.venv/bin/python bench/score/export.py --tract bench/onnx/target/release/onnx-check
+
+bench-mlflow: build bench/.venv ## The report on a real MLflow tracking server
+	bench/.venv/bin/pip install --quiet -r bench/report/mlflow.txt
+	bench/.venv/bin/python bench/report/mlflow_server.py
 
 bench-report: build bench/.venv ## The report of ten experiments, 200,000 test users, 3,000 brands
 	bench/.venv/bin/python bench/report/run.py
 
-bench-tables: pipeline bench/.venv ## docs/TABLES.md against the demo's results and a tiny data set
+bench-tables: pipeline bench/.venv ## docs/TABLES.md and docs/PYTHON.md against the demo's results and a tiny data set
 	bench/.venv/bin/python bench/tables/read_model.py
 
 bench-coverage: ## How often intervals hold the truth, simulated

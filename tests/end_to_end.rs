@@ -391,6 +391,8 @@ fn json_output_matches_its_schema() {
         ("graph", &["graph", "--json"]),
         ("check", &["check", "--json"]),
         ("accept", &["accept", "--because", "a test", "--json"]),
+        ("predict", &["predict", "bau", "--output", "p.csv", "--json"]),
+        ("audience", &["audience", "bau", "-n", "--json"]),
     ] {
         answers.push((name, json(arguments)));
     }

@@ -369,7 +369,7 @@ fn a_bundle_predicts_anywhere_as_the_experiment_does() {
         let copied = elsewhere.dir.join("copied");
         fs::create_dir(&copied).unwrap();
         let files = work.files_below("bundle");
-        assert_eq!(files.len(), if experiment == "bau" { 5 } else { 4 });
+        assert_eq!(files.len(), if experiment == "bau" { 6 } else { 5 });
         for file in &files {
             fs::copy(work.dir.join(file), copied.join(Path::new(file).file_name().unwrap()))
                 .unwrap();

@@ -1,6 +1,6 @@
-"""Holds docs/TABLES.md to what the programs write.
+"""Holds docs/TABLES.md and docs/PYTHON.md to what the programs write.
 
-Runs the page's own code on the demo's results, then compares with `scores.arrow`: a network's
+Runs the pages' own code on the demo's results, then compares with `scores.arrow`: a network's
 probabilities by numpy with the stored ones, and decisions. A tiny data set with lists of ids has a
 model of each other kind. Every file's columns must be on the page.
 """
@@ -166,12 +166,28 @@ def check_columns(runs):
         assert not missing, f"docs/TABLES.md, {path.name}: {path} has no {missing}"
 
 
-def run_page(folder):
-    """Runs the page's blocks of Python one after the other, in a folder that holds `runs`."""
+def run_page(page, folder):
+    """Runs a page's blocks of Python one after the other, in a folder that holds `runs`; what they name."""
     os.chdir(folder)
     names = {}
-    for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S):
-        exec(compile(block, "docs/TABLES.md", "exec"), names)
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+def check_python_page(names, folder):
+    """The page's curve passes through the report's figures, and its audience is the program's."""
+    decided, curve = names["decided"], names["curve"]
+    if decided["precision"] is not None:
+        at = curve.filter(curve["hits"] == decided["tp"])
+        assert any(abs(at["predicted"] - decided["tp"] - decided["fp"]) <= 0), "the curve misses the decision"
+    command = ["pipeline", "audience", names["experiment"], str(names["brand"]["brand_id"]), "--size", "200",
+               "--users", "runs/holdout/test.arrow", "--output", "audience.parquet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    theirs = names["pl"].read_parquet("audience.parquet")
+    assert abs(theirs["prob"] - names["audience"]["prob"]).max() < 1e-6
+    for name in ("audience.parquet", "audience.csv", "all_probabilities.parquet", "precision_recall.png"):
+        (folder / name).unlink()
 
 
 def run_tiny(programs, work):
@@ -193,7 +209,10 @@ def main():
     for name in args.experiments:
         apart = check(ROOT / "runs" / name, users)
         print(f"demo {name}: probabilities within {apart:.1e} of the stored ones")
-    run_page(ROOT)
+    os.environ["PATH"] = f"{args.programs.resolve()}:{os.environ['PATH']}"
+    os.environ["MPLBACKEND"] = "agg"
+    run_page("docs/TABLES.md", ROOT)
+    check_python_page(run_page("docs/PYTHON.md", ROOT), ROOT)
     with tempfile.TemporaryDirectory() as work:
         run_tiny(args.programs.resolve(), pathlib.Path(work))
         runs = pathlib.Path(work) / "runs"

@@ -30,6 +30,6 @@ pub use plan::Stage;
 pub use program::{commands, exit, interrupt, output, threads, words};
 pub use source::{id_scan, ids, raw_files, source_features};
 pub use stage::{
-    audience, bundle, cli, hashes, machine, outcome, plan, record, recorded, run, rungs, runs,
-    statistics, why,
+    audience, bundle, cli, drift, hashes, machine, outcome, plan, record, recorded, run, rungs,
+    runs, statistics, why,
 };

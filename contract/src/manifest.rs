@@ -26,6 +26,7 @@ pub(crate) mod problems;
 pub mod query;
 mod rules;
 pub(crate) mod schema_check;
+pub mod shipped;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ mod yaml;
 
 pub use expand::sweep_as_set;
 pub use histories::Histories;
+pub use load::place_of;
 pub use load::{is_of_experiment, name_experiments};
 pub use matrix::{in_words, shown};
 pub use size::{MemorySize, ScratchSize};
@@ -275,6 +277,29 @@ pub struct FeatureOptions {
     /// Column of users with one number for each id of the list. Default: each id counts 1
     #[serde(default)]
     pub weights: Option<String>,
+    /// For a column of text: the values that become categories, each with a weight of its own in the
+    /// model. Users with another value, or none, have no category
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Categories>,
+}
+
+/// Values of a text column that become categories.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Categories {
+    /// The most common values of the training users
+    Top(TopCategories),
+    /// These values
+    Listed(#[schemars(length(min = 1, max = 100_000))] Vec<String>),
+}
+
+/// The most common values.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopCategories {
+    /// How many, at most
+    #[schemars(range(min = 1, max = 100_000))]
+    pub top: u32,
 }
 
 /// What the ids of a list column mean.
@@ -302,7 +327,8 @@ impl FeatureSource {
         match self {
             Self::Options(options) => options.clone(),
             Self::Column(column) => {
-                FeatureOptions { column: column.clone(), ids: IdSpace::Own, weights: None }
+                let (column, ids) = (column.clone(), IdSpace::Own);
+                FeatureOptions { column, ids, weights: None, categories: None }
             }
         }
     }
@@ -441,7 +467,8 @@ pub enum RawAxis {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleParams {
-    /// File with the sampling query, relative to the manifest. Needed by every model that learns
+    /// File with the sampling query, relative to the manifest, or the name of a query that is shipped, such
+    /// as `everyone`. Needed by every model that learns
     pub sql: Option<PathBuf>,
     /// Values for the query's `$name` placeholders: numbers, strings, booleans, null, or lists of
     /// them

@@ -5,6 +5,7 @@ pub mod audience;
 pub mod bundle;
 mod changes;
 pub mod cli;
+pub mod drift;
 mod fingerprint;
 pub mod hashes;
 pub mod machine;

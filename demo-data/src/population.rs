@@ -145,10 +145,7 @@ impl Population {
     pub fn oracle(&self) -> Model {
         Model {
             kind: Kind::Mlp(Mlp {
-                features: vec![Feature {
-                    name: "latent".into(),
-                    kind: FeatureKind::Dense { dim: TASTE_DIM },
-                }],
+                features: vec![Feature::new("latent", FeatureKind::Dense { dim: TASTE_DIM })],
                 offsets: Array1::zeros(TASTE_DIM),
                 scales: Array1::ones(TASTE_DIM),
                 ids: Vec::new(),

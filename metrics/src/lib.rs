@@ -20,6 +20,7 @@ pub mod calibration;
 pub mod counts;
 pub mod curve;
 pub mod decisions;
+pub mod drift;
 pub mod gain;
 pub mod histogram;
 pub mod imbalance;

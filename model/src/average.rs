@@ -128,7 +128,7 @@ mod tests {
         for hidden in [vec![], vec![4], vec![4, 6, 5]] {
             let widths = [vec![3], hidden.clone(), vec![7]].concat();
             let member = |seed: u64| Mlp {
-                features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 3 } }],
+                features: vec![Feature::new("x", FeatureKind::Dense { dim: 3 })],
                 offsets: array![0.1, 0.2, 0.3],
                 scales: array![1.0, 2.0, 0.5],
                 ids: Vec::new(),

@@ -46,15 +46,20 @@ impl Popularity {
 }
 
 impl Persistence {
-    pub(crate) fn logits(&self, batch: &Batch, mut logits: ArrayViewMut2<f32>) {
+    /// The logits of the brands that a user had and of others, `(n_brands,)` each.
+    pub fn logits_of_had_and_new(&self) -> [Array1<f32>; 2] {
         let shares = self.prior.mapv(|prior| prior * PRIOR_SHARE);
+        [&shares + PERSISTENCE_LOGIT, &shares - PERSISTENCE_LOGIT]
+    }
+
+    pub(crate) fn logits(&self, batch: &Batch, mut logits: ArrayViewMut2<f32>) {
+        let [high, low] = self.logits_of_had_and_new();
         for (i, mut row) in logits.rows_mut().into_iter().enumerate() {
-            row.assign(&shares);
-            row -= PERSISTENCE_LOGIT;
+            row.assign(&low);
             for (brand, _) in
-                batch.bags[0].of(i).filter(|&(brand, _)| (brand as usize) < shares.len())
+                batch.bags[0].of(i).filter(|&(brand, _)| (brand as usize) < high.len())
             {
-                row[brand as usize] = shares[brand as usize] + PERSISTENCE_LOGIT;
+                row[brand as usize] = high[brand as usize];
             }
         }
     }
@@ -70,10 +75,8 @@ mod tests {
 
     #[test]
     fn persistence_puts_only_past_brands_above_one_half() {
-        let history = Feature {
-            name: "past".into(),
-            kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
-        };
+        let history =
+            Feature::new("past", FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands });
         // Had by 999, 1 and none of 1,000 users: the extremes of a prior.
         let model = Persistence { history, prior: prior_logits(&[999, 1, 0], 1000) };
         let batch = Batch {

@@ -432,10 +432,8 @@ pub(crate) mod tests {
     use ndarray::array;
 
     pub(crate) fn model() -> Model {
-        let history = Feature {
-            name: "past".into(),
-            kind: FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands },
-        };
+        let history =
+            Feature::new("past", FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands });
         Model {
             kind: Kind::Mlp(Mlp {
                 features: vec![history],
@@ -544,7 +542,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_persistence_model_reads_brands() {
-        let history = Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } };
+        let history = Feature::new("x", FeatureKind::Dense { dim: 2 });
         let kind = Kind::Persistence(Persistence { history, prior: array![1.0, 2.0, 3.0] });
         let err = read_back(Model { kind, ..model() }.to_columns()).unwrap_err();
         assert_eq!(
@@ -578,7 +576,7 @@ pub(crate) mod tests {
         let mut model = model();
         let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
         let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Own };
-        mlp.features.push(Feature { name: "tags".into(), kind });
+        mlp.features.push(Feature::new("tags", kind));
         mlp.bags.push(array![[1.0, 2.0], [3.0, 4.0]]);
         mlp.ids = vec![Vec::new(), vec![7, 16_777_215]];
         let Kind::Mlp(read) = read_back(model.to_columns()).unwrap().kind else { panic!() };

@@ -310,11 +310,8 @@ mod tests {
     fn a_forward_pass_applies_the_layers_in_order() {
         let mlp = Mlp {
             features: vec![
-                Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 1 } },
-                Feature {
-                    name: "ids".into(),
-                    kind: FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own },
-                },
+                Feature::new("x", FeatureKind::Dense { dim: 1 }),
+                Feature::new("ids", FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own }),
             ],
             offsets: array![1.0],
             scales: array![0.5],

@@ -8,11 +8,13 @@ pub mod check; // is the manifest well-formed
 pub mod clean; // delete results that nothing refers to
 pub mod compare; // two experiments
 pub mod explain; // why a stage would run, or ran
+pub mod export; // a model or the report for other programs
 pub mod graph; // which stage needs which
 pub mod history; // what each run did
 pub mod init; // a first manifest
 pub mod predict; // predictions for new users
 pub mod preview; // what a run would do
 pub mod run; // run what is stale
+pub mod sample; // rows of a sample
 pub mod status; // whether each stage is fresh
 pub mod sweep; // which experiment of a matrix is best

@@ -12,8 +12,10 @@ use clap::{Parser, Subcommand};
 use command::audience::AudienceArgs;
 use command::backtest::BacktestArgs;
 use command::bundle::BundleArgs;
+use command::export::ExportArgs;
 use command::init::InitArgs;
 use command::predict::PredictArgs;
+use command::sample::SampleArgs;
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
 use contract::{Stage, cli, output, print_line, warn_line};
@@ -199,6 +201,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw an experiment's sample and show rows of it
+    ///
+    /// Runs what is stale up to the sample, as `run --to sample` does, and prints examples: the user, the
+    /// weight, whether it is a clone, and the names of its brands.
+    Sample(SampleArgs),
     /// Predict brands for new users
     ///
     /// Reads the users as the manifest reads its own, and refuses what training refuses; writes a row
@@ -218,7 +225,16 @@ enum Command {
     /// columns that the model reads, and how everything was made. `pipeline predict --bundle DIR` needs
     /// nothing else.
     Bundle(BundleArgs),
-    /// Check the manifest and list its experiments
+    /// Write a model, or the report, for other programs
+    ///
+    /// `--format onnx` writes a graph from users' features to calibrated probabilities, `safetensors` the
+    /// model's arrays; `mlflow` logs experiments and the report to a tracking server.
+    Export(ExportArgs),
+    /// Check the manifest and the columns of its tables, and list the experiments
+    ///
+    /// Prints every mistake at once with its place: of the manifest first; if it has none, columns that
+    /// are missing or of another type, and ids that can never match. Of csv and json files all rows are
+    /// read, as their types come from them.
     Check {
         #[command(flatten)]
         manifest: ManifestArgs,
@@ -277,11 +293,13 @@ fn run(command: Command) -> Result<u8> {
         Command::Compare { manifest, a, b, json } => {
             return command::compare::compare(&manifest, [&a, &b], json);
         }
-        Command::Check { manifest, json } => command::check::check(&manifest.load()?, json),
+        Command::Check { manifest, json } => return command::check::check(&manifest, json),
         Command::Predict(args) => return command::predict::predict(&args),
         Command::Init(args) => command::init::init(&args)?,
         Command::Audience(args) => return command::audience::audience(&args),
         Command::Bundle(args) => command::bundle::bundle(&args)?,
+        Command::Sample(args) => return command::sample::sample(&args),
+        Command::Export(args) => return command::export::export(&args),
         Command::Schema(args) => return schema::print(&args),
     }
     Ok(EXIT_DONE)

@@ -37,6 +37,10 @@ pub struct NewUsersArgs {
     /// Users of a part: what is done again after a kill
     #[arg(long, value_name = "NUM")]
     part_users: Option<usize>,
+    /// End with exit code 1 if the users differ from those that the experiment was judged on; the output
+    /// is written all the same
+    #[arg(long)]
+    fail_on_drift: bool,
 }
 
 impl NewUsersArgs {
@@ -71,6 +75,7 @@ impl NewUsersArgs {
         if let Some(n) = self.part_users {
             command.arg("--part-users").arg(n.to_string());
         }
+        command.args(self.fail_on_drift.then_some("--fail-on-drift"));
         let Some(query) = self.query(experiment)? else {
             command.args(self.users.iter().flat_map(|users| ["--users", users]));
             add(&mut command);

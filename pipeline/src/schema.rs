@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use contract::Manifest;
 use contract::audience::Audiences;
 use contract::bundle::Bundle;
+use contract::drift::Predicted;
 use contract::exit::{EXIT_DONE, UsageError};
 use contract::print_line;
 use contract::record::Record;
@@ -62,6 +63,8 @@ enum SchemaName {
     Bundle,
     /// What `audience --json` prints
     Audience,
+    /// What `predict --json` prints
+    Predict,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -107,5 +110,6 @@ fn schema(name: SchemaName) -> Value {
         SchemaName::Sweep => contract::schema::<Ranked>(),
         SchemaName::Bundle => contract::schema::<Bundle>(),
         SchemaName::Audience => contract::schema::<Audiences>(),
+        SchemaName::Predict => contract::schema::<Predicted>(),
     }
 }

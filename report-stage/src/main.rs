@@ -31,6 +31,9 @@ mod fairness; // what else may explain a change
 mod notes; // what a reader must know
 mod report; // everything put together: `report.json`
 
+// For other programs
+mod export; // experiments and the report to a tracking server
+
 // What people see
 mod chart; // numbers to positions on a canvas
 mod command_lines; // commands to print
@@ -82,6 +85,11 @@ enum Command {
     /// Reads the decisions of both and prints the settings and figures that differ, with paired
     /// bootstrap intervals. Writes nothing.
     Compare(CompareArgs),
+    /// Log experiments and the report to a tracking server
+    ///
+    /// Reads what the report stage wrote. Each experiment becomes a run with its settings, its figures and
+    /// those of each epoch, within a run that has the report's files.
+    Export(export::Args),
     /// Put the reports of several dates together
     ///
     /// Reads `run_dir/backtest/DATE/report/report.json` of each date, which `pipeline backtest` leaves;
@@ -110,6 +118,7 @@ fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
+        Some(Command::Export(args)) => export::run(args),
         Some(Command::Backtest(args)) => backtest::run(args),
         Some(Command::BacktestSchema) => {
             Ok(format!("{:#}", contract::schema::<backtest::Backtest>()))

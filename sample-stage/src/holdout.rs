@@ -10,6 +10,7 @@ mod split; // users -> train, valid, test
 mod train_interactions; // labels of training users -> the file `train_interactions`
 mod user_files; // the files of users
 mod users; // the users of the source
+mod vocabulary; // values of text columns that become categories
 
 use anyhow::Result;
 use contract::manifest::{Manifest, View};

@@ -18,6 +18,7 @@ use contract::words::count;
 
 mod as_of; // dates that labels and features are of
 mod bounded; // bounds on functions with large results
+mod check; // columns of the raw tables and views, before anything runs
 mod clauses; // refuses clauses that DataFusion would ignore
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
@@ -69,6 +70,11 @@ enum Command {
     /// Runs the experiment's `sample.sql` over the training users; writes
     /// `run_dir/EXPERIMENT/sample/examples.arrow`.
     Sample(ExperimentArgs),
+    /// Check the columns of the raw tables and views
+    ///
+    /// Reads the files' columns, of csv and json all rows, and plans the views' queries; prints all
+    /// problems at once, each with its place in the manifest. `pipeline check` does this too.
+    Check(ManifestArgs),
     /// Write the users of a query, for `predict`
     ///
     /// Runs a query over the manifest's raw tables; writes its rows to an Arrow file that
@@ -101,6 +107,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
             let (summary, took) = (summary(&record), took(&record));
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
+        Command::Check(args) => runtime.block_on(check::run(args)),
         Command::Users(args) => runtime.block_on(users::run(args)),
         Command::Sample(args) => args.run_each(Stage::Sample, |manifest, experiment| {
             let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;

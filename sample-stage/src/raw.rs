@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use contract::exit::DataError;
 use contract::ids::IdError;
-use contract::manifest::{Data, TableFormat, View};
+use contract::manifest::{Data, TableFormat, TableSource, View};
 use contract::{slips, unused, warn_line};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
@@ -42,14 +42,29 @@ impl RawTables {
     ///
     /// A file that cannot be read or does not fit the others: table, file, what was found.
     pub fn open(session: SessionContext, data: &Data, users: &View) -> Result<Self> {
-        let mut tables = Vec::new();
-        for (name, source) in &data.tables {
-            let table = Arc::new(RawTable::open(name, &source.options())?);
+        let open = |(name, source): (&String, &TableSource)| {
+            RawTable::open(name, &source.options()).map(Arc::new)
+        };
+        let tables = data.tables.iter().map(open).collect::<Result<_>>()?;
+        Self::of(session, tables, data, users)
+    }
+
+    /// Registers tables that are open.
+    ///
+    /// # Errors
+    ///
+    /// If a name is taken.
+    pub fn of(
+        session: SessionContext,
+        tables: Vec<Arc<RawTable>>,
+        data: &Data,
+        users: &View,
+    ) -> Result<Self> {
+        for table in &tables {
             match table.format {
-                TableFormat::Parquet => parquet::register(&session, &table)?,
-                _ => stream::register(&session, &table)?,
+                TableFormat::Parquet => parquet::register(&session, table)?,
+                _ => stream::register(&session, table)?,
             }
-            tables.push(table);
         }
         let views =
             [("users", users), ("interactions", &data.interactions), ("brands", &data.brands)];
@@ -59,6 +74,11 @@ impl RawTables {
         });
         let queries = queries.collect();
         Ok(Self { session, tables, queries })
+    }
+
+    /// Whether there is a table of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table.name == name)
     }
 
     /// The rows of `users`, `interactions` or `brands`.

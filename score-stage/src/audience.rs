@@ -22,13 +22,14 @@ use raw_tables::RawTable;
 use serde_json::json;
 
 use crate::decide::{Decider, NEVER, Rule, UserDecision};
+use crate::drift::{self, Counts, Watch};
 use crate::predict::brands::Brands;
 use crate::predict::files::{Format, Place};
 use crate::predict::job::Job;
 use crate::predict::sources::{Loaded, Sources};
 use crate::predict::stream::{self, Event};
 use crate::predict::users::NewUsers;
-use crate::predict::{Users, WhichModel};
+use crate::predict::{DriftArgs, Users, WhichModel};
 use cut::{Cut, Size};
 use gather::{Decisions, Wanted};
 
@@ -39,6 +40,8 @@ pub struct Args {
     model: WhichModel,
     #[command(flatten)]
     users: Users,
+    #[command(flatten)]
+    drift: DriftArgs,
     /// Brands, by id or name [default: all]
     #[arg(value_name = "BRAND")]
     named: Vec<String>,
@@ -96,7 +99,10 @@ pub fn run(args: &Args) -> Result<String> {
     let in_users = || args.users.label();
     let table = RawTable::open("users", &options)?;
     let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
-    let counted = count_users(&loaded, &users, &chosen).with_context(in_users)?;
+    // An audience is no decision of the experiment's policy.
+    let watch = args.drift.watch(&loaded, &users, false)?;
+    let (counted, counts) =
+        count_users(&loaded, &users, watch.as_ref(), &chosen).with_context(in_users)?;
     let n_users = users.n_users as u64;
     let size = |brand| args.size.of(brand, &loaded.decider, n_users);
     let cuts: Vec<Cut> =
@@ -106,6 +112,7 @@ pub fn run(args: &Args) -> Result<String> {
         n_users,
         output: place.as_ref().map(|place| place.path.display().to_string()),
         brands: chosen.iter().zip(&cuts).map(audience).collect(),
+        drift: drift::of(watch, counts.as_ref(), &loaded.brands),
     };
     if let Some(place) = &place {
         let written = Written { loaded: &loaded, users: &users, chosen: &chosen, cuts: &cuts };
@@ -113,7 +120,8 @@ pub fn run(args: &Args) -> Result<String> {
             .write(place, args.users.part_users, &mut audiences.brands)
             .with_context(in_users)?;
     }
-    Ok(if args.json { format!("{:#}", json!(audiences)) } else { shown(&audiences) })
+    let text = if args.json { format!("{:#}", json!(audiences)) } else { shown(&audiences) };
+    args.drift.end(&audiences.drift, text)
 }
 
 /// Positions of the brands that were named; all if none was.
@@ -163,19 +171,37 @@ fn threshold(brand: usize, decider: &Decider) -> f32 {
     logit(prob) as f32
 }
 
-/// Pass 1: users by the log-odds of each chosen brand.
-fn count_users(loaded: &Loaded, users: &NewUsers, chosen: &[usize]) -> Result<Histogram> {
+/// Pass 1: users by the log-odds of each chosen brand, and what they are compared by.
+fn count_users(
+    loaded: &Loaded,
+    users: &NewUsers,
+    watch: Option<&Watch>,
+    chosen: &[usize],
+) -> Result<(Histogram, Option<Counts>)> {
     let mut counted = Histogram::new(chosen.len());
+    let (mut counts, mut n_scored) = (watch.map(Watch::empty), 0);
     let everyone = (users.n_users.max(1), 0);
     stream::for_each(loaded, users, everyone, |event| {
-        if let Event::Scored { logits, .. } = event {
-            let cells = log_odds(&loaded.decider, logits, chosen);
-            let unlabelled = OwnedLists::empty(logits.nrows());
-            counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
+        let watched = watch.zip(counts.as_mut());
+        match event {
+            Event::Scored { logits, .. } => {
+                if let Some((watch, counts)) = watched {
+                    watch.add_scored(logits, &[], n_scored, counts);
+                }
+                n_scored += logits.nrows();
+                let cells = log_odds(&loaded.decider, logits, chosen);
+                let unlabelled = OwnedLists::empty(logits.nrows());
+                counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
+            }
+            Event::GroupEnds { users, .. } => {
+                if let Some((watch, counts)) = watched {
+                    watch.add_features(users, n_scored - users.n_rows(), counts);
+                }
+            }
         }
         Ok(())
     })?;
-    Ok(counted)
+    Ok((counted, counts))
 }
 
 /// Log-odds of the calibrated probabilities, `(n_users, chosen.len())`.
@@ -213,7 +239,7 @@ impl Written<'_> {
     fn write(&self, place: &Place, part_users: usize, audiences: &mut [Audience]) -> Result<()> {
         let from: Vec<u32> = self.cuts.iter().map(|cut| cut.from.to_bits()).collect();
         let how = json!({"audience": self.chosen, "from": from});
-        let job = Job::new(self.loaded, self.users, part_users, &how)?;
+        let job = Job::new(self.loaded, self.users, None, part_users, &how)?;
         let decided = job.run(&place.path, &|logits| self.decide(logits))?;
         decided.notes.iter().for_each(|note| warn_line!("{note}"));
 
@@ -266,7 +292,7 @@ const SHOWN: usize = 30;
 
 /// As a table.
 fn shown(audiences: &Audiences) -> String {
-    let Audiences { n_users, output, brands } = audiences;
+    let Audiences { n_users, output, brands, .. } = audiences;
     let n_shown = if output.is_some() { brands.len().min(SHOWN) } else { brands.len() };
     let name = |audience: &Audience| -> String { audience.brand_name.chars().take(32).collect() };
     let width = brands[..n_shown].iter().map(|a| name(a).chars().count()).max().unwrap_or(0).max(5);

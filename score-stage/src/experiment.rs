@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::calibrate::{self, Calibrated, Counted, Users};
 use crate::decide::{Decider, Rule};
+use crate::drift::Reference;
 use crate::folds::{Folds, fold_of};
 use crate::history::HistoryLines;
 use crate::models::{Refit, check_brands};
@@ -43,9 +44,9 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
     let brands = stage.read("brands", &tables::BRANDS)?;
     check_brands(&models.last, stage.input("model"), &brands)?;
     let valid = stage.read("valid", &tables::HOLDOUT)?;
-    let test = stage.read("test", &tables::HOLDOUT)?;
+    let test_users = stage.read("test", &tables::HOLDOUT)?;
     let valid = Split::of(&valid, &models.last)?;
-    let test = Split::of(&test, &models.last)?;
+    let test = Split::of(&test_users, &models.last)?;
 
     let pool = threads::pool("score.threads", params.threads)?;
     let results = pool.install(|| -> Result<_> {
@@ -60,7 +61,9 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let chosen = fitted.chosen(params.decision);
         let decider = fitted.decider;
         let scorer = scorers.last.with(History::All(curves.all.lines.as_ref()));
-        let tested = decide_test_users(&stage, &scorer, &test, &decider, params.top_k)?;
+        let n_brands = models.last.brand_ids.len();
+        let reference = Reference::of_users(&test_users, models.last.features(), n_brands);
+        let tested = decide_test_users(&stage, &scorer, &test, &decider, params.top_k, reference)?;
         let Curves { all: Calibrated { lines, .. }, valid, .. } = curves;
         Ok(Results { asked, valid, lines, decider, chosen, validated, tested })
     })?;
@@ -351,6 +354,8 @@ struct Tested {
     scores: Finished,
     histogram: Histogram,
     trade_off: TradeOff,
+    /// What new users are compared with
+    reference: Reference,
     n_users: usize,
     n_predicted: usize,
     secs: f64,
@@ -369,6 +374,7 @@ fn decide_test_users(
     test: &Split,
     decider: &Decider,
     top_k: usize,
+    mut reference: Reference,
 ) -> Result<Tested> {
     let started = Instant::now();
     let mut histogram = Histogram::new(decider.n_brands());
@@ -382,13 +388,15 @@ fn decide_test_users(
             decider.probs(scored.logits.row(user), probs);
         });
         let decisions = decider.decide(scored.logits, top_k);
+        reference.add_scored(decider, scored.logits, &decisions, scored.first);
         n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
         let ids = test.ids.slice(scored.first, decisions.len());
         writer.write(table::scores(ids, labels, &decisions))
     })?;
     let secs = started.elapsed().as_secs_f64();
     let scores = writer.finish()?;
-    Ok(Tested { scores, histogram, trade_off, n_users: test.rows().len(), n_predicted, secs })
+    let n_users = test.rows().len();
+    Ok(Tested { scores, histogram, trade_off, reference, n_users, n_predicted, secs })
 }
 
 /// What all passes found.
@@ -447,7 +455,8 @@ impl Results {
         stage.add(tested.scores);
         stage.add(validated.scores);
         let mut metadata = table::rule_metadata(decider.rule(), params.decision);
-        metadata.extend(thresholds::bound_to(&models.hashes(), &models.last.brand_ids));
+        let bound_to = thresholds::bound_to(&models.hashes(), &models.last.brand_ids);
+        metadata.extend(bound_to.clone());
         let rows = [table::thresholds(&decider, &asked.weights, lines.as_ref())];
         write(stage, "thresholds.arrow", &tables::THRESHOLDS, metadata, rows)?;
         let rows = [("valid", &valid), ("test", &tested.histogram)];
@@ -455,6 +464,9 @@ impl Results {
         write(stage, "histogram.arrow", &tables::HISTOGRAM, HashMap::new(), rows)?;
         let rows = [table::trade_off(&tested.trade_off.outcomes())];
         write(stage, "trade_off.arrow", &tables::TRADE_OFF, HashMap::new(), rows)?;
+        let metadata = bound_to.into_iter().chain(tested.reference.metadata()).collect();
+        let rows = [tested.reference.to_columns()];
+        write(stage, "reference.arrow", &tables::REFERENCE, metadata, rows)?;
         // Large, and not needed where it weighs nothing.
         if let Some(Refit { last, .. }) = asked.neighbours
             && asked.weights.iter().any(|&weight| weight > 0.0)

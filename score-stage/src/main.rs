@@ -5,6 +5,7 @@
 mod audience; // the users of brands, best first
 mod calibrate; // logits -> probabilities, from the valid users
 mod decide; // logits -> decisions
+mod drift; // whether new users are like the test users
 mod experiment; // an experiment's scoring, pass by pass
 mod fit; // thresholds from the valid users
 mod folds; // valid users judged by what the others say

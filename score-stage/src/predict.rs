@@ -14,15 +14,18 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args as ClapArgs, ValueEnum};
 use contract::cli::ManifestArgs;
-use contract::warn_line;
+use contract::drift::{Drift, Predicted};
+use contract::exit::DataError;
 use contract::words::{count, plural};
+use contract::{print_line, warn_line};
 use ndarray::ArrayView2;
 use raw_tables::RawTable;
 use serde_json::json;
 
+use crate::drift::{self, Watch};
 use job::Job;
 use output::Output;
-use sources::Sources;
+use sources::{Loaded, Sources};
 use users::NewUsers;
 
 #[derive(ClapArgs)]
@@ -36,6 +39,19 @@ pub struct Args {
     output: output::Args,
     #[command(flatten)]
     decide: Decide,
+    #[command(flatten)]
+    drift: DriftArgs,
+    /// Print JSON, with what is compared of all features and brands
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is done if the users differ from those that the experiment was judged on.
+#[derive(ClapArgs)]
+pub struct DriftArgs {
+    /// End with exit code 1 if they do; the output is written all the same
+    #[arg(long)]
+    pub fail_on_drift: bool,
 }
 
 /// The users that are scored.
@@ -128,21 +144,78 @@ pub fn run(args: &Args) -> Result<String> {
     let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
     let (top_k, best_for) = (output.top_k(), args.decide.best_for);
     let how = json!({"top_k": top_k, "for": best_for.map(|best_for| format!("{best_for:?}"))});
-    let job = Job::new(&loaded, &users, args.users.part_users, &how)?;
+    let watch = args.drift.watch(&loaded, &users, loaded.is_own_policy)?;
+    let job = Job::new(&loaded, &users, watch, args.users.part_users, &how)?;
     let decide = |logits: ArrayView2<f32>| loaded.decider.decide(logits, top_k);
     let decided = job.run(&output.place.path, &decide).with_context(in_users)?;
     decided.notes.iter().for_each(|note| warn_line!("{note}"));
     let written = output.write(&decided.parts, &loaded.brands)?;
     decided.work.remove()?;
 
-    let n_users = plural(users.n_users as u64, "user");
-    let per_user = written.n_brands as f64 / users.n_users.max(1) as f64;
-    let without = match written.n_without {
+    let drift = drift::of(watch, decided.counts.as_ref(), &loaded.brands);
+    let predicted = Predicted {
+        n_users: users.n_users as u64,
+        n_brands: written.n_brands,
+        n_without: written.n_without,
+        output: output.place.path.display().to_string(),
+        drift,
+    };
+    let text = if args.json { format!("{:#}", json!(predicted)) } else { summary(&predicted) };
+    args.drift.end(&predicted.drift, text)
+}
+
+/// In words.
+fn summary(predicted: &Predicted) -> String {
+    let n_users = plural(predicted.n_users, "user");
+    let per_user = predicted.n_brands as f64 / predicted.n_users.max(1) as f64;
+    let without = match predicted.n_without {
         0 => String::new(),
         n => format!(", none for {}", count(n)),
     };
-    Ok(format!(
-        "predicted for {n_users}, {per_user:.2} brands per user{without}\n{}",
-        output.place.path.display()
-    ))
+    format!("predicted for {n_users}, {per_user:.2} brands per user{without}\n{}", predicted.output)
+}
+
+impl DriftArgs {
+    /// What counts the users; `None` if there is nothing to compare them with.
+    ///
+    /// * `are_decisions_alike`: whether they are made as the test users' were.
+    ///
+    /// # Errors
+    ///
+    /// If drift is asked for and cannot be told.
+    pub fn watch<'a>(
+        &self,
+        loaded: &'a Loaded,
+        users: &NewUsers,
+        are_decisions_alike: bool,
+    ) -> Result<Option<Watch<'a>>> {
+        let watch = loaded.reference.as_ref().map(|reference| {
+            Watch::new(reference, &loaded.decider, users.n_users, are_decisions_alike)
+        });
+        if watch.is_none() && self.fail_on_drift {
+            let what =
+                format!("`--fail-on-drift`: drift cannot be checked: {}", drift::NO_REFERENCE);
+            return Err(DataError(what).into());
+        }
+        Ok(watch)
+    }
+
+    /// Tells people what moved, and ends the program as they asked.
+    ///
+    /// * `text`: the result, which is printed before the program fails.
+    ///
+    /// # Errors
+    ///
+    /// If something moved and that is to fail.
+    pub fn end(&self, drift: &Drift, text: String) -> Result<String> {
+        drift::say(drift);
+        if drift.n_moved == 0 || !self.fail_on_drift {
+            return Ok(text);
+        }
+        print_line!("{text}");
+        anyhow::bail!(
+            "the users differ from those that the experiment was judged on, which `--fail-on-drift` \
+             makes a failure; the output is complete"
+        )
+    }
 }

@@ -50,6 +50,8 @@ fn ids_of(table: &Table, feature: &Feature, brands: &Brands) -> Option<Ids> {
     match feature.kind {
         FeatureKind::Dense { .. } => None,
         FeatureKind::Sparse { ids: IdSpace::Brands, .. } => Some(Ids::Numbers(brands.ids.len())),
+        // Ids are positions in the vocabulary.
+        _ if feature.is_categories() => Some(Ids::Numbers(feature.vocabulary.len())),
         FeatureKind::Sparse { ids: IdSpace::Own, .. } => {
             let lists = table.batches.iter().map(|batch| columns::u32_lists(batch, &feature.name));
             Some(own_ids(lists.flat_map(ListSlices::iter).flatten().copied()))

@@ -203,8 +203,8 @@ pub(crate) mod tests {
         let ids = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Own };
         Mlp {
             features: vec![
-                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: 3 } },
-                Feature { name: "ids".into(), kind: ids },
+                Feature::new("dense", FeatureKind::Dense { dim: 3 }),
+                Feature::new("ids", ids),
             ],
             offsets: array![0.5, -0.25, 0.0],
             scales: array![2.0, 0.5, 1.0],

@@ -272,7 +272,7 @@ mod tests {
 
     fn state() -> State {
         let mlp = Mlp {
-            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            features: vec![Feature::new("x", FeatureKind::Dense { dim: 2 })],
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),

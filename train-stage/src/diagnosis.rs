@@ -101,7 +101,7 @@ mod tests {
     /// Reads one feature of two values as they are; has no layer, which a diagnosis does not read.
     fn network() -> Mlp {
         Mlp {
-            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            features: vec![Feature::new("x", FeatureKind::Dense { dim: 2 })],
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),

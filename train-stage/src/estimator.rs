@@ -46,10 +46,7 @@ where
             targets.columns().into_iter().map(|column| column.sum() as u64).collect();
         let n_features = dataset.records().ncols();
         let architecture = Architecture {
-            features: vec![Feature {
-                name: "records".into(),
-                kind: FeatureKind::Dense { dim: n_features },
-            }],
+            features: vec![Feature::new("records", FeatureKind::Dense { dim: n_features })],
             ids: Vec::new(),
             volumes,
             n_users: targets.nrows() as u64,

@@ -6,8 +6,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
-use contract::cli::{self, ExperimentArgs};
+use clap::{Parser, Subcommand};
+use contract::cli::{self, ExperimentArgs, ManifestArgs};
 use contract::manifest::{Experiment, ModelKind};
 use contract::plan::JUDGED_MODEL;
 use contract::run::StageRun;
@@ -19,6 +19,7 @@ use results::Results;
 mod architecture; // features, ids and size of the network
 mod bar; // progress: a bar on a terminal, lines elsewhere
 mod brands; // brands.arrow
+mod export; // a model for other programs
 mod history; // history.arrow
 mod members; // trains one network or several, and refits them
 mod network; // tables in, trained network out
@@ -31,21 +32,42 @@ mod untrained; // models that take no training
 /// model.arrow and history.arrow under `run_dir/EXPERIMENT/train`. Running it twice gives
 /// the same model, byte by byte, with any number of threads.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
-    experiment: ExperimentArgs,
+    manifest: ManifestArgs,
+    /// Experiment of the manifest
+    #[arg(long, value_name = "NAME", required = true)]
+    experiment: Option<String>,
+    /// With `seeds` in the manifest, run only this one's training [default: one after the other]
+    #[arg(long, value_name = "NUM")]
+    seed: Option<u64>,
     /// Pause after as many updates and leave a checkpoint, for a matrix with `halving`
     #[arg(long, value_name = "NUM", hide = true)]
     until_updates: Option<u64>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Write a model for other programs
+    ///
+    /// Safetensors holds its arrays and its calibration by name. ONNX is a graph from a batch of users'
+    /// features to calibrated probabilities, and to decisions where a threshold for each brand makes them.
+    Export(export::Args),
+}
+
 fn main() -> ExitCode {
     let args: Args = cli::parse();
-    let pause_after = args.until_updates;
     cli::main("train-stage", || {
-        args.experiment
-            .run_each(Stage::Train, |manifest, experiment| train(manifest, experiment, pause_after))
+        if let Some(Command::Export(args)) = &args.command {
+            return export::run(args);
+        }
+        let experiment = args.experiment.expect("required without a command");
+        let pause_after = args.until_updates;
+        let args = ExperimentArgs { manifest: args.manifest, experiment, seed: args.seed };
+        args.run_each(Stage::Train, |manifest, experiment| train(manifest, experiment, pause_after))
     })
 }
 

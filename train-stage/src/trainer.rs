@@ -258,7 +258,7 @@ mod tests {
         let (records, targets) = users(1000);
         let valid = ArrayExamples::new(records.view(), targets.view()).unwrap();
         let architecture = Architecture {
-            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            features: vec![Feature::new("x", FeatureKind::Dense { dim: 2 })],
             ids: Vec::new(),
             volumes: vec![9; 3],
             n_users: 30,

@@ -305,9 +305,9 @@ mod tests {
         let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
         Mlp {
             features: vec![
-                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: 3 } },
-                Feature { name: "past".into(), kind },
-                Feature { name: "since".into(), kind },
+                Feature::new("dense", FeatureKind::Dense { dim: 3 }),
+                Feature::new("past", kind),
+                Feature::new("since", kind),
             ],
             offsets: array![0.0, 0.0, 0.0],
             scales: array![1.0, 1.0, 1.0],

@@ -125,8 +125,8 @@ impl Parameters {
             |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Array1<_>>();
         Mlp {
             features: vec![
-                Feature { name: "dense".into(), kind: FeatureKind::Dense { dim: n_dense } },
-                Feature { name: "ids".into(), kind: ids },
+                Feature::new("dense", FeatureKind::Dense { dim: n_dense }),
+                Feature::new("ids", ids),
             ],
             offsets: Array1::zeros(n_dense),
             scales: Array1::ones(n_dense),
@@ -147,7 +147,7 @@ impl HistoryParameters {
         let mut mlp = self.network.network();
         let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
         mlp.features.truncate(1);
-        let lists = ["past", "since"].map(|name| Feature { name: name.into(), kind });
+        let lists = ["past", "since"].map(|name| Feature::new(name, kind));
         mlp.features.extend(lists);
         mlp.bags.push(Array2::zeros((0, mlp.bags[0].ncols())));
         let channel = |bag: usize, own: &[Vec<f64>], common: &[f64]| Channel {

@@ -17,6 +17,9 @@ pub struct Feature {
     pub name: String,
     /// What it holds
     pub kind: FeatureKind,
+    /// Of a column of text: the values that ids stand for, by id; a user has at most one. Empty for others
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
 }
 
 /// What a feature column holds.
@@ -40,8 +43,25 @@ pub enum FeatureKind {
 /// Metadata key of a list of ids: `brands` if they are positions of brands.
 pub const IDS_KEY: &str = "ids";
 const WEIGHTS_KEY: &str = "weights_of";
+const VOCABULARY_KEY: &str = "vocabulary";
 
 impl Feature {
+    /// A feature without a vocabulary.
+    pub fn new(name: impl Into<String>, kind: FeatureKind) -> Self {
+        Self { name: name.into(), kind, vocabulary: Vec::new() }
+    }
+
+    /// Values of a text column as a list of at most one id.
+    pub fn of_categories(name: impl Into<String>, vocabulary: Vec<String>) -> Self {
+        let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Own };
+        Self { name: name.into(), kind, vocabulary }
+    }
+
+    /// Whether it is a column of text.
+    pub fn is_categories(&self) -> bool {
+        !self.vocabulary.is_empty()
+    }
+
     /// Whether it is a list of ids.
     pub fn is_sparse(&self) -> bool {
         matches!(self.kind, FeatureKind::Sparse { .. })
@@ -69,7 +89,11 @@ impl Feature {
             }
             FeatureKind::Sparse { is_weighted, ids } => {
                 let space = if ids == IdSpace::Brands { "brands" } else { "own" };
-                let metadata = HashMap::from([(IDS_KEY.to_owned(), space.to_owned())]);
+                let mut metadata = HashMap::from([(IDS_KEY.to_owned(), space.to_owned())]);
+                if self.is_categories() {
+                    let values = serde_json::json!(self.vocabulary).to_string();
+                    metadata.insert(VOCABULARY_KEY.to_owned(), values);
+                }
                 let list = DataType::new_list(DataType::UInt32, false);
                 let mut fields = vec![Field::new(&self.name, list, false).with_metadata(metadata)];
                 if is_weighted {
@@ -88,6 +112,9 @@ impl Feature {
     pub fn describe(&self) -> String {
         match self.kind {
             FeatureKind::Dense { dim } => format!("`{}` (dense, {dim})", self.name),
+            FeatureKind::Sparse { .. } if self.is_categories() => {
+                format!("`{}` (one of {} categories)", self.name, self.vocabulary.len())
+            }
             FeatureKind::Sparse { .. } => format!("`{}` (list of ids)", self.name),
         }
     }
@@ -97,6 +124,19 @@ impl Feature {
 pub fn id_space(field: &Field) -> Option<IdSpace> {
     let space = field.metadata().get(IDS_KEY)?;
     Some(if space == "brands" { IdSpace::Brands } else { IdSpace::Own })
+}
+
+/// The metadata of a column that says what its ids mean: positions of brands or in a vocabulary.
+pub fn meaning_of_ids(field: &Field) -> HashMap<String, String> {
+    let is_meaning = |key: &str| key == IDS_KEY || key == VOCABULARY_KEY;
+    let metadata = field.metadata().iter().filter(|(key, _)| is_meaning(key));
+    metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The values that the ids of a column stand for; none if it is no column of text.
+pub fn vocabulary(field: &Field) -> Vec<String> {
+    let text = field.metadata().get(VOCABULARY_KEY);
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// The features among the columns of a table.
@@ -118,5 +158,9 @@ pub fn of_schema(schema: &Schema) -> Vec<Feature> {
         _ => None,
     };
     let fields = schema.fields().iter();
-    fields.filter_map(|f| Some(Feature { name: f.name().clone(), kind: kind(f)? })).collect()
+    let feature = |field: &Field| {
+        let vocabulary = vocabulary(field);
+        Some(Feature { name: field.name().clone(), kind: kind(field)?, vocabulary })
+    };
+    fields.filter_map(|field| feature(field)).collect()
 }

@@ -268,6 +268,26 @@ pub const MEMORY: Contract = Contract {
     optional: &[],
 };
 
+/// The test users in small, so that others can be compared with them: a row for each number that they
+/// have, for the most common ids in their lists, and for each brand.
+///
+/// Its metadata says `n_users`, test users that were looked at, and `n_decided`, all of them.
+pub const REFERENCE: Contract = Contract {
+    name: "reference",
+    version: 1,
+    columns: &[
+        column("kind", Kind::Text), // value, n_ids, sum_of_weights, has_id or brand
+        column("feature", Kind::Text), // empty for a brand
+        column("place", Kind::U32), // in a vector; the id; `brand_idx`
+        column("mean", Kind::F64),  // of has_id the share of users, of a brand the mean probability
+        column("sd", Kind::F64),
+        column("predicted", Kind::NullableF64), // of a brand: share of users
+        column("edges", Kind::ListF32),         // of bins, each of which holds its upper edge
+        column("counts", Kind::ListU32),        // users in each bin, one more than edges
+    ],
+    optional: &[],
+};
+
 /// Decisions for the test users. `top_brands` are the best brands, best first.
 pub const SCORES: Contract = Contract {
     name: "scores",

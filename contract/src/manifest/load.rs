@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 use super::environment::expand_environment;
 use super::file;
 use super::matrix::{Origin, is_of_matrix};
-use super::problems::{Problem, Problems, suggest};
+use super::problems::{Problem, Problems, nearest, suggest};
 use super::schema_check;
+use super::shipped;
 use super::time::History;
 use super::yaml::{self, Document};
 use super::{
@@ -71,6 +72,28 @@ impl Manifest {
         let manifest = loader.build(path);
         loader.done()?;
         Ok(manifest.expect("without problems there is a manifest"))
+    }
+}
+
+/// Where a value of a manifest is written, or the nearest above it: `FILE:LINE:COLUMN`, or the `--set`
+/// that wrote it.
+///
+/// * `keys`: from the root, positions in lists as numbers.
+pub fn place_of(manifest: &Path, sets: &[String], keys: &[&str]) -> String {
+    let is_above = |set: &&String| {
+        let written = set.split_once('=').map_or(set.as_str(), |(key, _)| key);
+        let own = keys.join(".");
+        own == written || own.strip_prefix(written).is_some_and(|rest| rest.starts_with('.'))
+    };
+    if let Some(set) = sets.iter().rev().find(is_above) {
+        return format!("--set {set}");
+    }
+    let file = manifest.display();
+    let document = file::read(manifest).ok().and_then(|text| Document::parse(&text).ok());
+    let path: yaml::Path = keys.iter().map(|&key| key.to_owned()).collect();
+    match document.map(|document| document.value_place(&path)) {
+        Some((line, column)) => format!("{file}:{line}:{column}"),
+        None => file.to_string(),
     }
 }
 
@@ -493,6 +516,25 @@ impl Loader {
         resolved
     }
 
+    /// A query's file, or its name if it is shipped and there is no such file.
+    fn sampling_query(&mut self, path: &yaml::Path, written: PathBuf) -> PathBuf {
+        let resolved = self.resolve(path, &written);
+        if resolved.is_file() {
+            return resolved;
+        }
+        if shipped::text(&written).is_some() {
+            return written;
+        }
+        let name = written.to_string_lossy();
+        let hint = match nearest(name.trim_end_matches(".sql"), shipped::names()) {
+            Some(near) => format!("; write `{near}` for the query of this name that is shipped"),
+            None => String::new(),
+        };
+        let message = format!("`{}`: no file `{}`{hint}", path.join("."), resolved.display());
+        self.problem(path, false, message);
+        resolved
+    }
+
     /// The raw tables and their views, without the features.
     fn data(&mut self) -> Option<Data> {
         let names: Vec<String> = match self.at(&["data", "tables"]) {
@@ -642,7 +684,7 @@ impl Loader {
         match experiment.sample.sql.take() {
             Some(written) => {
                 let path = self.origin(name, &["sample", "sql"]);
-                experiment.sample.sql = Some(self.file_at(&path, &written));
+                experiment.sample.sql = Some(self.sampling_query(&path, written));
             }
             None if experiment.needs_sample()
                 && !self.has_mistake(name, "sample")

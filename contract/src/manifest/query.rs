@@ -9,16 +9,21 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::depth::{DEPTH_MAX, depth, on_large_stack};
+use super::shipped;
 
 /// Depth from which a query gets a large stack; less fits into the stack of any thread.
 const DEPTH_SMALL: usize = 60;
 
-/// The text of a query file, without the byte order mark that some editors write first.
+/// The text of a query file, without the byte order mark that some editors write first; of a plain name
+/// the shipped query's.
 ///
 /// # Errors
 ///
 /// If the file cannot be read or is not UTF-8.
 pub fn read(path: &Path) -> std::io::Result<String> {
+    if let Some(text) = shipped::text(path) {
+        return Ok(text.to_owned());
+    }
     let text = std::fs::read_to_string(path)?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

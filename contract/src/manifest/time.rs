@@ -291,7 +291,12 @@ impl History {
     pub fn features(&self) -> Vec<FeatureSource> {
         let feature = |column: String| {
             let weights = Some(format!("{column}_weights"));
-            FeatureSource::Options(FeatureOptions { column, ids: IdSpace::Brands, weights })
+            FeatureSource::Options(FeatureOptions {
+                column,
+                ids: IdSpace::Brands,
+                weights,
+                categories: None,
+            })
         };
         self.names().into_iter().map(feature).collect()
     }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drift::Drift;
+
 /// The users of some brands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Audiences {
@@ -12,6 +14,8 @@ pub struct Audiences {
     pub output: Option<String>,
     /// In the order in which they were named, or largest brand first
     pub brands: Vec<Audience>,
+    /// How the users differ from the experiment's test users
+    pub drift: Drift,
 }
 
 /// The users of a brand.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::rungs::RUNGS;
+use crate::manifest::shipped;
 use crate::manifest::{
     Calibration, Experiment, Manifest, ModelKind, Note, TableOptions, View, what_changes_results,
 };
@@ -182,13 +183,16 @@ fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
     Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
 }
 
-/// A query file and its text. One that cannot be read counts by its bytes, so that it is never
-/// taken for an empty query; the stage that needs it reports why.
-fn query(name: impl Into<String>, path: &Path) -> (Input, String) {
+/// A query file and its text; a shipped query has no file. One that cannot be read counts by its bytes, so
+/// that it is never taken for an empty query; the stage that needs it reports why.
+fn query(name: impl Into<String>, path: &Path) -> (Option<Input>, String) {
+    if let Some(text) = shipped::text(path) {
+        return (None, text.to_owned());
+    }
     let input = input(name, path);
     match query::read(path) {
-        Ok(text) => (Input { is_in_params: true, ..input }, text),
-        Err(_) => (input, String::new()),
+        Ok(text) => (Some(Input { is_in_params: true, ..input }), text),
+        Err(_) => (Some(input), String::new()),
     }
 }
 
@@ -316,7 +320,7 @@ impl Manifest {
         for (name, view) in views {
             if let View::Sql(view) = view {
                 let (input, text) = query(format!("{name}.sql"), &view.sql);
-                inputs.push(input);
+                inputs.extend(input);
                 data[name]["sql"] = json!(canonical(&text));
             }
         }
@@ -335,13 +339,9 @@ impl Manifest {
 
     fn sample_plan(&self, experiment: &Experiment) -> (Vec<Input>, Value) {
         let (sql, text) = query("sql", experiment.sql());
-        let inputs = vec![
-            sql,
-            self.holdout_file("brands"),
-            self.holdout_file("features"),
-            self.holdout_file("train_users"),
-            self.holdout_file("train_interactions"),
-        ];
+        let tables = ["brands", "features", "train_users", "train_interactions"];
+        let tables = tables.map(|name| self.holdout_file(name));
+        let inputs = sql.into_iter().chain(tables).collect();
         let params = effective_params(&text, &experiment.sample.params);
         (inputs, json!({"params": params, "sql": canonical(&text)}))
     }
@@ -417,8 +417,12 @@ impl Manifest {
             }
             if experiment.needs_sample() {
                 // Shown as it is, comments included.
-                let input = input(format!("{name}/sql"), experiment.sql());
-                inputs.push(Input { is_optional: true, ..input });
+                let input = query(format!("{name}/sql"), experiment.sql()).0;
+                inputs.extend(input.map(|input| Input {
+                    is_optional: true,
+                    is_in_params: false,
+                    ..input
+                }));
             }
         }
         // The query of a sample is an input, above.

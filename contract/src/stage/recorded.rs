@@ -53,6 +53,15 @@ pub fn read(path: &Path, contract: &Contract) -> Result<Recorded, Error> {
     Ok(Recorded { table, blake3, is_listed: listed.is_some() })
 }
 
+/// Whether the record beside a file lists it; the file itself may be missing.
+///
+/// # Errors
+///
+/// A record that cannot be read.
+pub fn is_listed(path: &Path) -> Result<bool, Error> {
+    Ok(listed(path)?.is_some())
+}
+
 /// What the record beside a file says of it; `None` if there is no record, or the file is not in it.
 fn listed(path: &Path) -> Result<Option<Listed>, Error> {
     let Some(dir) = path.parent() else { return Ok(None) };

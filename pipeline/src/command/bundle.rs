@@ -31,10 +31,11 @@ const MODEL: &str = "model.arrow";
 const MEMORY: &str = "memory.arrow";
 
 /// The files of a bundle, with the stage that makes each. There are neighbours if they have a weight.
-const FILES: [(&str, Stage); 4] = [
+const FILES: [(&str, Stage); 5] = [
     (MODEL, Stage::Train),
     ("thresholds.arrow", Stage::Score),
     (MEMORY, Stage::Score),
+    ("reference.arrow", Stage::Score),
     ("brands.arrow", Stage::Holdout),
 ];
 

@@ -1,12 +1,19 @@
-//! `pipeline check`: checks the manifest.
+//! `pipeline check`: checks the manifest and the columns of its tables.
 
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+use contract::cli::{ManifestArgs, UNDER_RUNNER};
+use contract::exit::EXIT_DONE;
 use contract::manifest::{Matrix, in_words};
 use contract::words::plural;
-use contract::{Manifest, print_line, warn_line};
+use contract::{Manifest, Stage, print_line, warn_line};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::{foreground, program};
 
 /// A manifest without a mistake.
 #[derive(Serialize, JsonSchema)]
@@ -38,9 +45,34 @@ impl CheckedMatrix {
     }
 }
 
-/// Prints what a manifest, which was checked when it was loaded, holds.
-pub fn check(manifest: &Manifest, as_json: bool) {
-    warn(manifest);
+/// Checks a manifest and the columns of its tables, and prints what it holds; the result is the exit code.
+///
+/// # Errors
+///
+/// The manifest's mistakes, or a program that cannot be run.
+pub fn check(args: &ManifestArgs, as_json: bool) -> Result<u8> {
+    let manifest = args.load()?;
+    warn(&manifest);
+    let code = check_tables(args)?;
+    if code == EXIT_DONE {
+        show(&manifest, as_json);
+    }
+    Ok(code)
+}
+
+/// Checks the columns of raw tables and views, which the sample stage reads.
+fn check_tables(args: &ManifestArgs) -> Result<u8> {
+    foreground::pass_on_interrupts()?;
+    let mut command = Command::new(program::path(Stage::Sample)?);
+    command.arg("check");
+    program::add_manifest(&mut command, args);
+    command.env(UNDER_RUNNER, "1"); // the manifest's notes were shown
+    command.stdout(Stdio::null());
+    foreground::run(command)
+}
+
+/// Prints what a manifest holds.
+fn show(manifest: &Manifest, as_json: bool) {
     let experiments: Vec<String> = manifest.experiments().map(|e| e.name.clone()).collect();
     let path = manifest.path.display().to_string();
     let matrices = manifest.matrices().map(|matrix| CheckedMatrix::of(manifest, matrix)).collect();

@@ -264,6 +264,7 @@ fn files_of_stage(stage: Stage, dir: &Path) -> Vec<PathBuf> {
             "histogram.arrow",
             "trade_off.arrow",
             "memory.arrow",
+            "reference.arrow",
         ],
         Stage::Holdout | Stage::Report => &[],
     };

@@ -35,6 +35,9 @@ pub struct PredictArgs {
     /// Write only brands of at least this probability
     #[arg(long, value_name = "PROB")]
     min_prob: Option<f64>,
+    /// Print JSON, with what is compared of all features and brands
+    #[arg(long)]
+    json: bool,
 }
 
 /// Predicts; the result is the exit code.
@@ -49,5 +52,6 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         option(command, "--top-k", args.top_k.as_ref());
         option(command, "--for", args.best_for.as_ref());
         option(command, "--min-prob", args.min_prob.as_ref());
+        command.args(args.json.then_some("--json"));
     })
 }

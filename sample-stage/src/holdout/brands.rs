@@ -10,7 +10,8 @@ use contract::manifest::{KeepBrands, Tiers, View};
 use contract::run::StageRun;
 use contract::source_features::BrandPositions;
 use contract::statistics::{LEFT_OUT_KEY, LeftOut};
-use contract::tables;
+use contract::words::plural;
+use contract::{tables, warn_line};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -39,12 +40,34 @@ impl SourceBrands {
         raw.warn_of_unused("brands", &frame, &["brand_id", "name"]);
         let sorted = sorted_ids(raw, frame, "brands", "brand_id", Some("name")).await?;
         let as_text = cast(&sorted.ids, &DataType::Utf8)?;
+        let given: Vec<Option<&str>> = sorted.other.iter().flatten().collect();
+        let ids = as_text.as_string::<i32>();
+        warn_of_blank(&given, ids);
         // A brand without a name is named by its id.
-        let names = sorted.other.iter().flatten().zip(as_text.as_string::<i32>());
-        let names = names.map(|(name, id)| name.or(id)).collect();
+        let has_name = |name: &&str| !name.trim().is_empty();
+        let names = given.iter().zip(ids).map(|(name, id)| name.filter(has_name).or(id));
         let kept = (0..sorted.ids.len() as u32).map(Some).collect();
         let positions = BrandPositions { ids: sorted.index, kept };
-        Ok(Self { ids: sorted.ids, names, positions })
+        Ok(Self { names: names.collect(), ids: sorted.ids, positions })
+    }
+}
+
+/// Warns of brands whose name is there and says nothing, which is more likely a mistake than a null.
+fn warn_of_blank(names: &[Option<&str>], ids: &StringArray) {
+    let is_blank = |name: Option<&str>| name.is_some_and(|name| name.trim().is_empty());
+    let blank: Vec<&str> = names
+        .iter()
+        .zip(ids)
+        .filter(|(name, _)| is_blank(**name))
+        .filter_map(|(_, id)| id)
+        .collect();
+    if let Some(first) = blank.first() {
+        warn_line!(
+            "warning: brands: the `name` of {} is blank, so {} named by {}; the first is `{first}`",
+            plural(blank.len() as u64, "brand"),
+            if blank.len() == 1 { "it is" } else { "they are" },
+            if blank.len() == 1 { "its id" } else { "their ids" }
+        );
     }
 }
 

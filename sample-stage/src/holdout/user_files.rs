@@ -21,6 +21,7 @@ use futures::StreamExt as _;
 use super::labels::Label;
 use super::snapshot::Snapshot;
 use super::split::Split;
+use super::vocabulary::vocabularies;
 use crate::as_of::{AS_OF, AsOf};
 use crate::interactions::Interactions;
 use crate::past::Past;
@@ -42,6 +43,7 @@ pub async fn write(
     snapshots: Vec<Snapshot>,
     brands: &BrandPositions,
 ) -> Result<()> {
+    let vocabularies = vocabularies(raw, &manifest.data.features, &snapshots).await?;
     let mut files: Option<UserFiles> = None;
     for Snapshot { users, splits, labels, date } in snapshots {
         let mut past = match (&manifest.history, &date) {
@@ -61,9 +63,12 @@ pub async fn write(
                 continue;
             }
             let as_of = date.as_ref().map(|date| &date.as_of);
-            let files = match &mut files {
-                Some(files) => files,
-                None => files.insert(UserFiles::create(stage, manifest, as_of, &batch)?),
+            let files = if let Some(files) = &mut files {
+                files
+            } else {
+                let columns =
+                    source_features::match_columns(&manifest.data.features, &batch, &vocabularies)?;
+                files.insert(UserFiles::create(stage, manifest, columns, as_of, &batch)?)
             };
             let rows = first_row..first_row + batch.num_rows();
             first_row = rows.end;
@@ -129,19 +134,22 @@ struct UserFiles {
 impl UserFiles {
     /// Starts the files.
     ///
+    /// * `columns`: the features.
     /// * `as_of`: any value of that column, if there is one.
     fn create(
         stage: &StageRun,
         manifest: &Manifest,
+        columns: Vec<FeatureColumn>,
         as_of: Option<&AsOf>,
         first: &RecordBatch,
     ) -> Result<Self> {
-        let columns = source_features::match_columns(&manifest.data.features, first)?;
         let schema = first.schema();
+        // Queries see text as it is, too.
+        let numbers = || columns.iter().filter(|column| !column.feature.is_categories());
         let is_read = |name: &str| {
             name == "user_id"
                 || as_of.is_some() && name == AS_OF
-                || columns.iter().any(|column| column.sources().any(|source| source == name))
+                || numbers().any(|column| column.sources().any(|source| source == name))
         };
         let others: Vec<usize> =
             (0..schema.fields().len()).filter(|&i| !is_read(schema.field(i).name())).collect();
@@ -154,9 +162,9 @@ impl UserFiles {
         let as_of = as_of.map(AsOf::field);
         let mut feature_fields: Vec<Field> = as_of.iter().cloned().collect();
         feature_fields.extend(columns.iter().flat_map(|column| column.feature.fields()));
-        let of_history = manifest.history.iter().flat_map(History::names).map(|name| Feature {
-            name,
-            kind: FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands },
+        let of_history = manifest.history.iter().flat_map(History::names).map(|name| {
+            let kind = FeatureKind::Sparse { is_weighted: true, ids: IdSpace::Brands };
+            Feature::new(name, kind)
         });
         feature_fields.extend(of_history.flat_map(|feature| feature.fields()));
         let mut other_fields: Vec<Field> =
@@ -185,13 +193,13 @@ impl UserFiles {
         for (column, seen) in self.columns.iter().zip(&self.brands_seen) {
             let name = &column.feature.name;
             let &BrandsSeen { n_ids, is_any_brand, .. } = seen;
-            if n_ids > 0 && !is_any_brand {
+            if n_ids > 0 && !is_any_brand && !column.feature.is_categories() {
                 return Err(DataError(format!(
                     "users: column `{name}`: none of its {n_ids} ids is one of `brands`; expected \
                      ids as `brand_id` there"
                 )));
             }
-            if let Some(note) = seen.note(name) {
+            if let Some(note) = seen.note(&column.feature) {
                 warn_line!("{note}");
             }
         }

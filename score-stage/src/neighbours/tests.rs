@@ -23,7 +23,7 @@ fn network_of(hidden: Array2<f32>, output: Array2<f32>) -> Model {
     let layer = |weights: Array2<f32>| Layer { bias: Array::zeros(weights.ncols()), weights };
     Model {
         kind: Kind::Mlp(Mlp {
-            features: vec![Feature { name: "x".into(), kind: FeatureKind::Dense { dim: 2 } }],
+            features: vec![Feature::new("x", FeatureKind::Dense { dim: 2 })],
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),
@@ -151,7 +151,7 @@ fn neighbours_by_history_had_the_same_brands() {
     let kind = FeatureKind::Sparse { is_weighted: false, ids: IdSpace::Brands };
     let mut model = network_of(Array2::zeros((0, 2)), Array2::zeros((2, 3)));
     let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
-    mlp.features = vec![Feature { name: "past".into(), kind }];
+    mlp.features = vec![Feature::new("past", kind)];
     (mlp.offsets, mlp.scales) = (Array::zeros(0), Array::zeros(0));
     mlp.bags = vec![Array2::zeros((3, 2))];
     let dir = tempfile::tempdir().unwrap();

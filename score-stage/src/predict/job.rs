@@ -18,18 +18,24 @@ use super::sources::Loaded;
 use super::stream::{self, Event};
 use super::users::NewUsers;
 use crate::decide::UserDecision;
+use crate::drift::{Counts, Watch};
 use crate::table;
 
 /// Increased when the meaning of parts changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Metadata key of a part: ids of brands that were read, by feature.
 const SEEN_KEY: &str = "brands_seen";
+
+/// Metadata key of a part: its users, counted.
+const COUNTS_KEY: &str = "counts";
 
 /// Decisions for all users of a table.
 pub struct Job<'a> {
     loaded: &'a Loaded,
     users: &'a NewUsers<'a>,
+    /// Counts the users, if anything is known to compare them with
+    watch: Option<Watch<'a>>,
     /// All that the parts depend on
     text: String,
     part_users: usize,
@@ -45,9 +51,12 @@ pub struct Decided {
     pub parts: Vec<PathBuf>,
     /// What users should know
     pub notes: Vec<String>,
+    /// The users, if they were counted
+    pub counts: Option<Counts>,
 }
 
 impl<'a> Job<'a> {
+    /// * `watch`: counts the users.
     /// * `how`: all that the decisions depend on besides the files and the users.
     ///
     /// # Errors
@@ -56,6 +65,7 @@ impl<'a> Job<'a> {
     pub fn new(
         loaded: &'a Loaded,
         users: &'a NewUsers<'a>,
+        watch: Option<Watch<'a>>,
         part_users: usize,
         how: &Value,
     ) -> Result<Self> {
@@ -65,9 +75,10 @@ impl<'a> Job<'a> {
             "decides": loaded.hashes,
             "users": users.hashes()?,
             "how": how,
+            "is_watched": watch.is_some(),
             "part_users": part_users,
         });
-        Ok(Self { loaded, users, text: format!("{job:#}\n"), part_users })
+        Ok(Self { loaded, users, watch, text: format!("{job:#}\n"), part_users })
     }
 
     /// Makes the parts that are missing.
@@ -78,7 +89,10 @@ impl<'a> Job<'a> {
     pub fn run(&self, target: &Path, decide: &Decide) -> Result<Decided> {
         let work = Resumable::open(target, &self.text)?;
         match self.finish(&work, decide) {
-            Ok((parts, notes)) => Ok(Decided { work, parts, notes }),
+            Ok((parts, notes)) => {
+                let counts = self.watch.map(|watch| counted(&watch, &parts)).transpose()?;
+                Ok(Decided { work, parts, notes, counts })
+            }
             Err(err) if err.chain().any(<dyn std::error::Error>::is::<DataError>) => {
                 work.remove()?; // the users have to be changed, so it would be of no use
                 Err(err)
@@ -109,18 +123,29 @@ impl<'a> Job<'a> {
         let first = parts.len() * self.part_users;
         let none = vec![BrandsSeen::default(); self.users.columns.len()];
         let (mut waiting, mut seen) = (Vec::new(), none.clone());
+        let no_counts = self.watch.as_ref().map(Watch::empty);
+        let (mut counts, mut n_scored) = (no_counts.clone(), first);
         let each = |event: Event| {
             match event {
                 Event::Scored { ids, logits } => {
-                    waiting.push(table::predictions(ids, &decide(logits)));
+                    let decisions = decide(logits);
+                    if let Some((watch, counts)) = self.watch.as_ref().zip(counts.as_mut()) {
+                        watch.add_scored(logits, &decisions, n_scored, counts);
+                    }
+                    n_scored += logits.nrows();
+                    waiting.push(table::predictions(ids, &decisions));
                 }
-                Event::GroupEnds { seen: more, is_last_of_part } => {
+                Event::GroupEnds { users, seen: more, is_last_of_part } => {
+                    if let Some((watch, counts)) = self.watch.as_ref().zip(counts.as_mut()) {
+                        watch.add_features(users, n_scored - users.n_rows(), counts);
+                    }
                     seen.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
                     if is_last_of_part {
-                        let part =
-                            self.keep(work, parts.len(), &seen, std::mem::take(&mut waiting))?;
-                        parts.push(part);
+                        let metadata = metadata(&seen, counts.as_ref());
+                        let batches = std::mem::take(&mut waiting);
+                        parts.push(self.keep(work, parts.len(), metadata, batches)?);
                         seen.clone_from(&none);
+                        counts.clone_from(&no_counts);
                         if n_parts > 1 {
                             warn_line!("score-stage: part {} of {n_parts} is done", parts.len());
                         }
@@ -136,12 +161,10 @@ impl<'a> Job<'a> {
         &self,
         work: &Resumable,
         part: usize,
-        seen: &[BrandsSeen],
+        metadata: HashMap<String, String>,
         batches: Vec<Vec<ArrayRef>>,
     ) -> Result<PathBuf> {
         let fields = table::fields_with_ids(&PREDICTIONS, &self.users.id_type);
-        let seen = serde_json::to_string(seen).expect("counts are plain data");
-        let metadata = HashMap::from([(SEEN_KEY.to_owned(), seen)]);
         let mut writer = Writer::create(&work.unfinished(part), &PREDICTIONS, fields, metadata)?;
         for batch in batches {
             writer.write(batch)?;
@@ -151,6 +174,24 @@ impl<'a> Job<'a> {
         finished.commit()?;
         Ok(work.keep(part, &hash)?)
     }
+}
+
+/// Metadata of a part.
+fn metadata(seen: &[BrandsSeen], counts: Option<&Counts>) -> HashMap<String, String> {
+    let text = |value: Value| value.to_string();
+    let counts = counts.map(|counts| (COUNTS_KEY.to_owned(), text(json!(counts))));
+    [(SEEN_KEY.to_owned(), text(json!(seen)))].into_iter().chain(counts).collect()
+}
+
+/// The users of all parts, counted.
+fn counted(watch: &Watch, parts: &[PathBuf]) -> Result<Counts> {
+    let mut all = watch.empty();
+    for path in parts {
+        let part = ipc::read(path, &PREDICTIONS)?;
+        let text = part.metadata(COUNTS_KEY).unwrap_or_default();
+        all += &serde_json::from_str(text).expect("as it was written, which its name proves");
+    }
+    Ok(all)
 }
 
 /// Checks lists of brands, now that all users are read; returns notes about ids that were left out.

@@ -23,6 +23,7 @@ use model::Model;
 use super::brands::Brands;
 use super::{BestFor, WhichModel};
 use crate::decide::{Decider, NEVER, Rule};
+use crate::drift::Reference;
 use crate::history::HistoryLines;
 use crate::models::{check_brands, to_model};
 use crate::neighbours::Neighbours;
@@ -33,6 +34,7 @@ pub struct Sources {
     model: PathBuf,
     thresholds: PathBuf,
     memory: PathBuf,
+    reference: PathBuf,
     /// Without it, brands are shown by the ids that the model has
     brands: Option<PathBuf>,
     /// As when the model was trained; none if that is not known
@@ -53,6 +55,10 @@ pub struct Loaded {
     /// `None` where they weigh nothing
     pub neighbours: Option<Neighbours>,
     pub brands: Brands,
+    /// What new users are compared with; `None` where an earlier version scored
+    pub reference: Option<Reference>,
+    /// Whether decisions are made as the experiment's policy says
+    pub is_own_policy: bool,
     /// Hashes of the files that decisions depend on
     pub hashes: Vec<String>,
 }
@@ -76,6 +82,7 @@ impl Sources {
         let thresholds = which.thresholds.clone().unwrap_or_else(beside);
         Ok(Self {
             memory: thresholds.with_file_name(MEMORY),
+            reference: thresholds.with_file_name(REFERENCE),
             thresholds,
             model,
             brands: which.brands.clone(),
@@ -91,6 +98,7 @@ impl Sources {
             model: dir.join("model.arrow"),
             thresholds: dir.join("thresholds.arrow"),
             memory: dir.join(MEMORY),
+            reference: dir.join(REFERENCE),
             brands: Some(dir.join("brands.arrow")),
             features: bundle.features,
             experiment: Some(bundle.experiment),
@@ -114,6 +122,7 @@ impl Sources {
             model: dir(Stage::Train).join("model.arrow"),
             thresholds: score.join("thresholds.arrow"),
             memory: score.join(MEMORY),
+            reference: score.join(REFERENCE),
             brands: Some(holdout.join("brands.arrow")),
             features: manifest.data.features.iter().map(FeatureSource::options).collect(),
             experiment: Some(name.to_owned()),
@@ -151,8 +160,8 @@ impl Sources {
 
     /// Files that are read, apart from the users'.
     pub fn files(&self) -> Vec<&Path> {
-        let files = [Some(&self.model), Some(&self.thresholds), Some(&self.memory)];
-        files.into_iter().chain([self.brands.as_ref()]).flatten().map(PathBuf::as_path).collect()
+        let files = [&self.model, &self.thresholds, &self.memory, &self.reference];
+        files.into_iter().chain(&self.brands).map(PathBuf::as_path).collect()
     }
 
     /// Reads everything.
@@ -184,7 +193,38 @@ impl Sources {
                 Brands::of_table(&table)?
             }
         };
-        Ok(Loaded { model, decider, weights, lines, neighbours, brands, hashes })
+        let reference = self.reference(&model, &mut hashes)?;
+        let is_own_policy = best_for.is_none();
+        Ok(Loaded {
+            model,
+            decider,
+            weights,
+            lines,
+            neighbours,
+            brands,
+            reference,
+            is_own_policy,
+            hashes,
+        })
+    }
+
+    /// What new users are compared with, if the score stage wrote it.
+    fn reference(&self, model: &Model, hashes: &mut Vec<String>) -> Result<Option<Reference>> {
+        if !self.reference.exists() && !recorded::is_listed(&self.reference)? {
+            return Ok(None);
+        }
+        let table = self.read(&self.reference, &tables::REFERENCE, hashes)?;
+        let hash = model.hash();
+        if thresholds::models(&table).is_some_and(|of| !of.contains(&hash.as_str())) {
+            let (reference, model) = (self.reference.display(), self.model.display());
+            return Err(DataError(format!(
+                "{reference}: of another model than {model}\nhint: {}",
+                self.repair()
+            ))
+            .into());
+        }
+        let n_brands = model.brand_ids.len();
+        Ok(Some(Reference::from_table(&table, model.features(), n_brands)?))
     }
 
     /// Reads a file that its record must list, or says that none does.
@@ -300,6 +340,9 @@ impl Sources {
 
 /// File name of the neighbours, beside the thresholds.
 const MEMORY: &str = "memory.arrow";
+
+/// File name of what new users are compared with, beside the thresholds.
+const REFERENCE: &str = "reference.arrow";
 
 /// Warns if the results are of other settings than the manifest has now.
 fn warn_of_other_settings(manifest: &Manifest, training: &Experiment) {

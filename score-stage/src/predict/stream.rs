@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use arrow::array::ArrayRef;
 use contract::exit::DataError;
 use contract::ids;
+use contract::ipc::Table;
 use contract::source_features::BrandsSeen;
 use ndarray::ArrayView2;
 
@@ -27,6 +28,8 @@ pub enum Event<'a> {
     },
     /// All of a group's users were scored
     GroupEnds {
+        /// Their features
+        users: &'a Table,
         /// Ids of brands that were read, by feature
         seen: &'a [BrandsSeen],
         is_last_of_part: bool,
@@ -98,8 +101,8 @@ fn score(
             Ok(())
         })?;
         failed?;
-        let Group { seen, is_last_of_part, .. } = &group;
-        each(Event::GroupEnds { seen, is_last_of_part: *is_last_of_part })?;
+        let Group { table: users, seen, is_last_of_part } = &group;
+        each(Event::GroupEnds { users, seen, is_last_of_part: *is_last_of_part })?;
     }
     Ok(())
 }

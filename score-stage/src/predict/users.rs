@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use contract::exit::DataError;
-use contract::features::IDS_KEY;
+use contract::features::meaning_of_ids;
 use contract::id_scan::IdScan;
 use contract::ids::{self, IdError, IdKind};
 use contract::ipc::{self, ROWS_PER_BATCH, Table};
@@ -158,20 +158,16 @@ impl<'a> NewUsers<'a> {
     }
 }
 
-/// The table's columns, those that hold positions of brands marked, as in `features.arrow`.
+/// The table's columns, those that hold positions of brands or of categories marked, as in `features.arrow`.
 fn with_positions(table: &RawTable) -> Schema {
     let fields = table.schema.fields().iter().map(|field| {
-        let spaces = table.parts.iter().map(|part| {
-            let own = part.schema.field_with_name(field.name()).ok()?;
-            own.metadata().get(IDS_KEY).cloned()
+        let meanings = table.parts.iter().map(|part| {
+            part.schema.field_with_name(field.name()).map(meaning_of_ids).unwrap_or_default()
         });
-        let mut spaces: Vec<Option<String>> = spaces.collect();
-        spaces.dedup();
-        match &spaces[..] {
-            [Some(space)] => {
-                let metadata = [(IDS_KEY.to_owned(), space.clone())].into();
-                field.as_ref().clone().with_metadata(metadata)
-            }
+        let mut meanings: Vec<_> = meanings.collect();
+        meanings.dedup();
+        match meanings.pop() {
+            Some(meaning) if meanings.is_empty() => field.as_ref().clone().with_metadata(meaning),
             _ => field.as_ref().clone(),
         }
     });

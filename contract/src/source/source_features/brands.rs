@@ -2,9 +2,11 @@
 
 use std::ops::AddAssign;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
+use crate::features::Feature;
 use crate::ids::{IdError, IdIndex};
 use crate::words::{count, plural};
 
@@ -17,6 +19,13 @@ pub struct BrandPositions {
 }
 
 impl BrandPositions {
+    /// Of no brand, for features that have none.
+    pub(super) fn none() -> Self {
+        let none = StringArray::from(Vec::<&str>::new());
+        let ids = IdIndex::new(&none, DataType::Utf8).expect("no id repeats");
+        Self { ids, kept: Vec::new() }
+    }
+
     /// `brand_idx` of each id of a column; `None` where the brand is unknown or not kept.
     ///
     /// # Errors
@@ -28,12 +37,12 @@ impl BrandPositions {
     }
 }
 
-/// Counts of the brand ids of a feature that were read so far.
+/// Counts of the brand ids of a feature, or of its values of text, that were read so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrandsSeen {
     /// All
     pub n_ids: usize,
-    /// Those of brands that are predicted
+    /// Those of brands that are predicted, or of known categories
     pub n_known: usize,
     /// Whether one is of a brand, predicted or not
     pub is_any_brand: bool,
@@ -41,8 +50,20 @@ pub struct BrandsSeen {
 
 impl BrandsSeen {
     /// The note about ids that were left out; `None` if there are none.
-    pub fn note(&self, column: &str) -> Option<String> {
+    pub fn note(&self, feature: &Feature) -> Option<String> {
         let Self { n_ids, n_known, .. } = *self;
+        let column = &feature.name;
+        if feature.is_categories() {
+            let unknown = plural((n_ids - n_known) as u64, "value");
+            return (n_known < n_ids).then(|| {
+                format!(
+                    "note: users: column `{column}`: {unknown} of {} are none of its {} categories, and count \
+                     as missing",
+                    count(n_ids as u64),
+                    count(feature.vocabulary.len() as u64)
+                )
+            });
+        }
         let left_out = plural((n_ids - n_known) as u64, "id");
         (n_known < n_ids).then(|| {
             format!(

@@ -5,6 +5,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
 
 use super::brands::{BrandPositions, BrandsSeen};
+use super::categories::{CategoryIds, is_category};
 use super::column::{FeatureColumn, check_weights};
 use super::values::{Place, list_item};
 use crate::exit::DataError;
@@ -65,6 +66,9 @@ fn expected(feature: &Feature) -> String {
     match feature.kind {
         FeatureKind::Dense { dim: 1 } => "a number".to_owned(),
         FeatureKind::Dense { dim } => format!("a vector of {dim}: a list of numbers"),
+        FeatureKind::Sparse { .. } if feature.is_categories() => {
+            format!("text, one of {} categories", feature.vocabulary.len())
+        }
         FeatureKind::Sparse { is_weighted, ids } => {
             let ids = match ids {
                 IdSpace::Brands => "a list of brand ids",
@@ -90,6 +94,10 @@ impl ModelColumn {
         };
         let field = of(&feature.name)?;
         let found = field.data_type();
+        if feature.is_categories() && is_category(found) {
+            let column = FeatureColumn::of_categories(feature.name.clone(), feature.clone());
+            return Ok(Self { column, feature: feature.clone(), brands: BrandPositions::none() });
+        }
         let item = list_item(found);
         let is_number = |t: &DataType| t.is_numeric() || *t == DataType::Boolean;
         let (mut is_fit, mut kind) = (false, feature.kind);
@@ -105,7 +113,10 @@ impl ModelColumn {
             }
             FeatureKind::Sparse { ids, .. } => {
                 let said = features::id_space(field);
-                if let (Some(item), true) = (item, said.is_none_or(|said| said == *ids)) {
+                // Positions in another vocabulary would be other values.
+                let is_same = features::vocabulary(field) == feature.vocabulary;
+                let is_same = is_same && said.is_none_or(|said| said == *ids);
+                if let (Some(item), true) = (item, is_same) {
                     is_fit = *item == DataType::Null
                         || match ids {
                             IdSpace::Own => item.is_integer(),
@@ -141,8 +152,9 @@ impl ModelColumn {
         let column = FeatureColumn {
             source: source.clone(),
             weights,
-            feature: Feature { name: source, kind },
+            feature: Feature::new(source, kind),
             length_of: "the model has it",
+            ids_of: CategoryIds::default(),
         };
         Ok(Self { column, feature: feature.clone(), brands })
     }
@@ -195,7 +207,15 @@ impl ModelColumn {
         let BrandsSeen { n_ids, n_known, .. } = seen;
         let column = &self.column.source;
         if n_ids == 0 || n_known > 0 {
-            return Ok(seen.note(column));
+            return Ok(seen.note(&self.feature));
+        }
+        if self.feature.is_categories() {
+            return Err(DataError(format!(
+                "users: column `{column}`: none of its {n_ids} values is one of the {} categories that the \
+                 model knows, such as `{}`",
+                self.feature.vocabulary.len(),
+                self.feature.vocabulary[0]
+            )));
         }
         Err(DataError(format!(
             "users: column `{column}`: none of its {n_ids} brand ids is a brand of the model; \

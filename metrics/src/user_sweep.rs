@@ -251,7 +251,9 @@ mod tests {
         let users = [([0.6, 0.5, 0.1], [0, 1]), ([0.7, 0.4, 0.3], [0, 2])];
         let swept = |order| {
             let mut sweep = UserSweep::over_lengths(3, order);
-            users.iter().for_each(|(probs, labels)| sweep.add_user(probs, labels, &stakes));
+            for (probs, labels) in &users {
+                sweep.add_user(probs, labels, &stakes);
+            }
             sweep
         };
         let sweep = swept(ListOrder::Probability);

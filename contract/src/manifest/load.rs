@@ -701,8 +701,8 @@ impl Loader {
             let path = self.origin(name, &["train", "pretrained"]);
             experiment.train.pretrained = Some(self.file_at(&path, &written));
         }
-        if let (Some(own), Some(history)) = (&mut experiment.train.own_history, history) {
-            own.expand(history);
+        if let Some(history) = history {
+            experiment.train.expand_history(history);
         }
         self.check_experiment(&experiment, known);
         Some(experiment)

@@ -144,6 +144,7 @@ fn parse(answer: &[u8]) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::net::TcpListener;
     use std::thread;
 
@@ -176,16 +177,23 @@ mod tests {
         }
     }
 
-    /// Answers one request with `answer`; returns its address, and the request at the end.
-    fn serve(answer: &'static str, n_bytes: usize) -> (String, thread::JoinHandle<String>) {
+    /// Answers one request with `answer`; returns its address, and the request at the end. All of the
+    /// request is read first: a connection that is closed before is reset.
+    fn serve(answer: &'static str) -> (String, thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let served = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = vec![0; n_bytes];
-            stream.read_exact(&mut request).unwrap();
+            let mut request = String::new();
+            let mut reader = BufReader::new(&stream);
+            while !request.ends_with("\r\n\r\n") {
+                assert!(reader.read_line(&mut request).unwrap() > 0, "{request}");
+            }
+            let length = request.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            reader.read_exact(&mut body).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8(request).unwrap()
+            request + &String::from_utf8(body).unwrap()
         });
         (url, served)
     }
@@ -193,17 +201,19 @@ mod tests {
     #[test]
     fn json_goes_there_and_back() {
         let body = "{\"a\":1}";
-        let (url, served) = serve("HTTP/1.1 200 OK\r\nServer: x\r\n\r\n{\"b\": 2}", 40);
+        let (url, served) = serve("HTTP/1.1 200 OK\r\nServer: x\r\n\r\n{\"b\": 2}");
         let server = Server::at(&url).unwrap();
         let answer = server.json("POST", "/p", Some(&serde_json::from_str(body).unwrap()));
         assert_eq!(answer.unwrap()["b"], 2);
-        assert!(served.join().unwrap().starts_with("POST /p HTTP/1.0\r\nHost: 127.0.0.1:"));
+        let request = served.join().unwrap();
+        let is_whole = request.starts_with("POST /p HTTP/1.0\r\nHost: 127.0.0.1:");
+        assert!(is_whole && request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
 
-        let (url, served) = serve("HTTP/1.1 400 Bad Request\r\n\r\nno such run", 10);
+        let (url, served) = serve("HTTP/1.1 400 Bad Request\r\n\r\nno such run");
         let message = Server::at(&url).unwrap().json("GET", "/p", None).unwrap_err().to_string();
         assert_eq!(message, "GET /p: the server answered 400: no such run");
         served.join().unwrap();
-        let (url, served) = serve("SSH-2.0", 10);
+        let (url, served) = serve("SSH-2.0");
         let message = Server::at(&url).unwrap().json("GET", "/p", None).unwrap_err().to_string();
         assert!(message.contains("is it a tracking server?"), "{message}");
         served.join().unwrap();

@@ -179,7 +179,7 @@ fn intervals_hold_the_truth() {
     }
 }
 
-/// `make bench-coverage`. Of 400 intervals at a level of 95 %, 93 to 97 % may hold the truth.
+/// `make bench-coverage`. Of 1,000 intervals at a level of 95 %, 93 to 97 % may hold the truth.
 #[test]
 #[ignore = "takes minutes"]
 fn coverage_of_many_repeats() {
@@ -191,7 +191,7 @@ fn coverage_of_many_repeats() {
         for (noise, name) in [(NONE, "none"), (REAL, "real")] {
             let has_new_networks = n_seeds > 1;
             let law = Law { n_users, n_brands: 150, noise, n_seeds, has_new_networks };
-            let [item, user, brands] = coverage(&law, 400, 200);
+            let [item, user, brands] = coverage(&law, 1000, 200);
             println!("| {n_users} | {n_seeds} | {name} | {item:.3} | {user:.3} | {brands:.3} |");
         }
     }

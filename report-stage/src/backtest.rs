@@ -3,13 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args as ClapArgs;
 use contract::Manifest;
-use contract::cli::ManifestArgs;
 use contract::exit::DataError;
-use contract::ipc;
-use contract::manifest::BACKTEST_DIR;
-use contract::output::visible;
 use metrics::Repeated;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,24 +12,9 @@ use serde_json::Value;
 
 use crate::compare::LEVEL;
 use crate::figures::Figures;
-use crate::{html, markdown, page, terminal};
 
 /// Version of `backtest --json`.
 const VERSION: u32 = 1;
-
-#[derive(ClapArgs)]
-pub struct BacktestArgs {
-    /// Experiment that was tested
-    experiment: String,
-    /// Date of a test; may be repeated
-    #[arg(long, value_name = "DATE", required = true)]
-    as_of: Vec<String>,
-    #[command(flatten)]
-    manifest: ManifestArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// What a backtest found.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -99,41 +79,27 @@ pub struct Change {
     pub ci95: Option<[f64; 2]>,
 }
 
-/// Puts the reports of the dates together, writes the page and returns what to print.
+/// Puts the reports of the dates together.
+///
+/// * `name`: of the experiment.
+/// * `dates`: of the tests, in order.
+/// * `dir`: has a run folder for each date.
 ///
 /// # Errors
 ///
 /// A report that is missing or has no figures of the experiment.
-pub fn run(args: &BacktestArgs) -> anyhow::Result<String> {
-    let manifest = args.manifest.load()?;
-    let dir = manifest.run_dir.join(BACKTEST_DIR);
-    let backtest = read(args, &manifest, &dir)?;
-    let json = serde_json::to_string_pretty(&backtest).context("cannot write the backtest")?;
-    let page = page::backtest::lay_out(&backtest);
-    let name = &args.experiment;
-    let html = html::render(&page).context("cannot write the page")?;
-    let files = [
-        (format!("{name}.html"), html),
-        (format!("{name}.md"), markdown::render(&page)),
-        (format!("{name}.json"), visible(&(json.clone() + "\n")).into_owned()),
-    ];
-    let mut paths = Vec::new();
-    for (file, text) in files {
-        let path = dir.join(file);
-        ipc::finish_text(&path, &text)?.commit()?;
-        paths.push(path);
-    }
-    Ok(if args.json { json } else { terminal::backtest(&backtest, &paths) })
-}
-
-fn read(args: &BacktestArgs, manifest: &Manifest, dir: &Path) -> anyhow::Result<Backtest> {
-    let name = &args.experiment;
+pub fn read(
+    manifest: &Manifest,
+    name: &str,
+    dates: &[String],
+    dir: &Path,
+) -> anyhow::Result<Backtest> {
     manifest.experiment(name)?;
     let tested = |as_of: &String| {
         let path = dir.join(as_of).join("report/report.json");
         date(as_of, &path, name, &manifest.baseline)
     };
-    let dates: Vec<Tested> = args.as_of.iter().map(tested).collect::<anyhow::Result<_>>()?;
+    let dates: Vec<Tested> = dates.iter().map(tested).collect::<anyhow::Result<_>>()?;
     let horizon = manifest.labels.as_ref().and_then(|labels| labels.horizon.as_ref());
     let mean_of =
         |of: fn(&Tested) -> &Figures| Figures::mean(&dates.iter().map(of).collect::<Vec<_>>());
@@ -147,7 +113,7 @@ fn read(args: &BacktestArgs, manifest: &Manifest, dir: &Path) -> anyhow::Result<
     };
     Ok(Backtest {
         version: VERSION,
-        experiment: name.clone(),
+        experiment: name.to_owned(),
         baseline: manifest.baseline.clone(),
         horizon: horizon.map(ToString::to_string),
         dates,

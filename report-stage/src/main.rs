@@ -54,7 +54,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use contract::Stage;
 use contract::cli::{self, ManifestArgs};
 use contract::exit::DataError;
-use contract::manifest::Experiment;
+use contract::ipc;
+use contract::manifest::{BACKTEST_DIR, Experiment};
 use contract::output::visible;
 use contract::run::StageRun;
 use contract::tables::BRANDS;
@@ -82,8 +83,8 @@ struct Args {
 enum Command {
     /// Print what differs between two experiments
     ///
-    /// Reads the decisions of both and prints the settings and figures that differ, with paired
-    /// bootstrap intervals. Writes nothing.
+    /// Reads the decisions of both and prints the settings and figures that differ, with
+    /// intervals. Writes nothing.
     Compare(CompareArgs),
     /// Log experiments and the report to a tracking server
     ///
@@ -94,7 +95,7 @@ enum Command {
     ///
     /// Reads `run_dir/backtest/DATE/report/report.json` of each date, which `pipeline backtest` leaves;
     /// writes a page and JSON beside them and prints the figures of each date and their mean.
-    Backtest(backtest::BacktestArgs),
+    Backtest(BacktestArgs),
     /// Print the JSON Schema (draft 7) of report.json and of `compare --json`
     Schema,
     /// Print the JSON Schema (draft 7) of `backtest --json`
@@ -114,12 +115,26 @@ struct CompareArgs {
     json: bool,
 }
 
+#[derive(ClapArgs)]
+struct BacktestArgs {
+    /// Experiment that was tested
+    experiment: String,
+    /// Date of a test; may be repeated
+    #[arg(long, value_name = "DATE", required = true)]
+    as_of: Vec<String>,
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let args: Args = cli::parse();
     cli::main("report-stage", || match &args.command {
         Some(Command::Compare(args)) => compare_two(args),
         Some(Command::Export(args)) => export::run(args),
-        Some(Command::Backtest(args)) => backtest::run(args),
+        Some(Command::Backtest(args)) => write_backtest(args),
         Some(Command::BacktestSchema) => {
             Ok(format!("{:#}", contract::schema::<backtest::Backtest>()))
         }
@@ -173,6 +188,28 @@ fn compare_two(args: &CompareArgs) -> anyhow::Result<String> {
     let provenance = Provenance::of(&manifest, Vec::new());
     let report = report::assemble(&manifest, &brands, &users, &trials, provenance);
     Ok(if *json { serde_json::to_string_pretty(&report)? } else { terminal::compare(&report) })
+}
+
+fn write_backtest(args: &BacktestArgs) -> anyhow::Result<String> {
+    let manifest = args.manifest.load()?;
+    let name = &args.experiment;
+    let dir = manifest.run_dir.join(BACKTEST_DIR);
+    let backtest = backtest::read(&manifest, name, &args.as_of, &dir)?;
+    let json = serde_json::to_string_pretty(&backtest).context("cannot write the backtest")?;
+    let page = page::backtest::lay_out(&backtest);
+    let html = html::render(&page).context("cannot write the page")?;
+    let files = [
+        (format!("{name}.html"), html),
+        (format!("{name}.md"), markdown::render(&page)),
+        (format!("{name}.json"), visible(&(json.clone() + "\n")).into_owned()),
+    ];
+    let mut paths = Vec::new();
+    for (file, text) in files {
+        let path = dir.join(file);
+        ipc::finish_text(&path, &text)?.commit()?;
+        paths.push(path);
+    }
+    Ok(if args.json { json } else { terminal::backtest(&backtest, &paths) })
 }
 
 fn nothing_scored(args: &ManifestArgs) -> DataError {

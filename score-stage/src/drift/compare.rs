@@ -228,7 +228,7 @@ fn feature_lines(features: &[FeatureDrift]) -> Vec<String> {
 
 fn change(number: &FeatureDrift) -> String {
     format!(
-        "mean {} after {}, standard deviation {} after {} (PSI {:.2})",
+        "mean {}, was {}; standard deviation {}, was {} (PSI {:.2})",
         digits(number.mean_now),
         digits(number.mean_before),
         digits(number.sd_now),
@@ -329,8 +329,8 @@ mod tests {
             [
                 "warning: the users differ from those that the experiment was judged on (20,000 users looked \
              at, 10,000 test users):",
-                "  feature `x`: 1 of its 2 numbers moved, most of all number 1: mean 0.700 after 0.500, \
-             standard deviation 0.458 after 0.500 (PSI 0.17)",
+                "  feature `x`: 1 of its 2 numbers moved, most of all number 1: mean 0.700, was 0.500; \
+             standard deviation 0.458, was 0.500 (PSI 0.17)",
                 "  brand `1` (Acme): predicted for 4.00 % of the users, was 2.00 %; expected of 3.10 %, was \
              3.00 %",
             ]

@@ -6,7 +6,7 @@
 //! judged by [`crate::jackknife`].
 
 use crate::counts::{Counts, f1};
-use crate::decisions::{Decisions, FN, FP, TP, Users};
+use crate::decisions::{Classified, FN, FP, TP};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
@@ -67,22 +67,16 @@ struct Lanes([u32; LANES]);
 
 /// F1 of every brand over users drawn with replacement, many times.
 ///
-/// * `decisions`: truth and predictions of the evaluated users.
-/// * `n_brands`: all brand positions are below it.
+/// * `users`: the evaluated ones.
 /// * `n_draws`: 1,000 for a 95 % interval, and at most [`MAX_DRAWS`].
 /// * `seed`: draws of equal seed, draw number and number of users take the same users.
-///
-/// # Panics
-///
-/// If the two lists differ in length, or a brand position is not below `n_brands`.
-pub fn bootstrap(decisions: &Decisions, n_brands: usize, n_draws: usize, seed: u64) -> BrandDraws {
-    let users = Users::classify(decisions, n_brands);
+pub fn bootstrap(users: &Classified, n_draws: usize, seed: u64) -> BrandDraws {
     let n_draws = n_draws.min(MAX_DRAWS);
     let blocks: Vec<Block> = (0..n_draws.div_ceil(LANES))
         .into_par_iter()
-        .map(|block| draw_block(&users, n_brands, block * LANES, seed))
+        .map(|block| draw_block(users, block * LANES, seed))
         .collect();
-    BrandDraws::of_blocks(&blocks, n_brands, n_draws)
+    BrandDraws::of_blocks(&blocks, users.n_brands, n_draws)
 }
 
 /// The central interval of the draws.
@@ -110,9 +104,9 @@ pub fn percentile_interval(values: &[f64], level: f64) -> Option<(f64, f64)> {
 type Block = Vec<[f32; LANES]>;
 
 /// The draws from `first_draw` on.
-fn draw_block(users: &Users, n_brands: usize, first_draw: usize, seed: u64) -> Block {
+fn draw_block(users: &Classified, first_draw: usize, seed: u64) -> Block {
     let weights = draw_weights(users.f1.len(), first_draw, seed);
-    let mut counters = vec![Lanes([0; LANES]); 3 * n_brands];
+    let mut counters = vec![Lanes([0; LANES]); 3 * users.n_brands];
     for (weights, range) in weights.iter().zip(users.offsets.windows(2)) {
         let weights = Lanes(weights.map(u32::from));
         for &cell in &users.cells[range[0]..range[1]] {
@@ -154,7 +148,11 @@ fn draw_weights(n_users: usize, first_draw: usize, seed: u64) -> Vec<[u8; LANES]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Lists, OwnedLists, point, reference};
+    use crate::{Decisions, Lists, OwnedLists, point, reference};
+
+    fn bootstrap(decisions: &Decisions, n_brands: usize, n_draws: usize, seed: u64) -> BrandDraws {
+        super::bootstrap(&Classified::of(decisions, n_brands), n_draws, seed)
+    }
 
     fn owned(lists: impl IntoIterator<Item = Vec<u32>>) -> OwnedLists {
         let mut owned = OwnedLists::default();

@@ -33,8 +33,8 @@ pub struct Point {
 ///
 /// If the two lists differ in length, or a brand position is not below `n_brands`.
 pub fn point(decisions: &Decisions, n_brands: usize) -> Point {
-    let users = Users::classify(decisions, n_brands);
-    Point { brands: users.counts(n_brands), user_f1: mean_defined(users.f1.iter().copied()) }
+    let users = Classified::of(decisions, n_brands);
+    Point { brands: users.counts(), user_f1: mean_defined(users.f1.iter().copied()) }
 }
 
 pub(crate) const TP: u32 = 0;
@@ -43,28 +43,32 @@ pub(crate) const FN: u32 = 2;
 
 /// The decisions, sorted once into hits and the two kinds of error.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Users {
+pub struct Classified {
     /// `(n_users + 1,)`, positions in `cells`.
-    pub offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
     /// `3 · brand_idx + kind`: the counters that a user adds to.
-    pub cells: Vec<u32>,
+    pub(crate) cells: Vec<u32>,
     /// `(n_users,)`, `None` for users without a label.
-    pub f1: Vec<Option<f64>>,
+    pub(crate) f1: Vec<Option<f64>>,
+    pub(crate) n_brands: usize,
 }
 
-impl Users {
+impl Classified {
+    /// * `n_brands`: all brand positions are below it.
+    ///
     /// # Panics
     ///
     /// If the two lists differ in length, or a brand position is not below `n_brands`.
-    pub fn classify(decisions: &Decisions, n_brands: usize) -> Users {
+    pub fn of(decisions: &Decisions, n_brands: usize) -> Self {
         let n_users = decisions.labels.len();
         assert_eq!(n_users, decisions.predicted.len(), "labels and predictions of the same users");
         assert!(n_brands <= (u32::MAX / 3) as usize, "brand positions are u32");
         let n_cells = decisions.labels.values.len() + decisions.predicted.values.len();
-        let mut users = Users {
+        let mut users = Self {
             offsets: Vec::with_capacity(n_users + 1),
             cells: Vec::with_capacity(n_cells),
             f1: Vec::with_capacity(n_users),
+            n_brands,
         };
         users.offsets.push(0);
         let (mut labels, mut predicted) = (Vec::new(), Vec::new());
@@ -91,8 +95,8 @@ impl Users {
     }
 
     /// `(n_brands,)`, counted over all users.
-    pub fn counts(&self, n_brands: usize) -> Vec<Counts> {
-        let mut brands = vec![Counts::default(); n_brands];
+    pub fn counts(&self) -> Vec<Counts> {
+        let mut brands = vec![Counts::default(); self.n_brands];
         for &cell in &self.cells {
             let counts = &mut brands[cell as usize / 3];
             match cell % 3 {

@@ -14,12 +14,12 @@
 use rayon::prelude::*;
 
 use crate::counts::{Counts, f1, sum};
-use crate::decisions::{Decisions, FN, FP, TP, Users};
+use crate::decisions::{Classified, FN, FP, TP};
 
 /// The decisions of an experiment, prepared to leave out users.
 #[derive(Clone, Debug, Default)]
 pub struct Jackknife {
-    users: Users,
+    users: Classified,
     /// `(n_brands,)`, over all users
     brands: Vec<Counts>,
 }
@@ -32,14 +32,9 @@ struct Effect {
 }
 
 impl Jackknife {
-    /// * `n_brands`: all brand positions are below it.
-    ///
-    /// # Panics
-    ///
-    /// If the two lists differ in length, or a brand position is not below `n_brands`.
-    pub fn of(decisions: &Decisions, n_brands: usize) -> Self {
-        let users = Users::classify(decisions, n_brands);
-        Self { brands: users.counts(n_brands), users }
+    /// Of an experiment's decisions.
+    pub fn of(users: Classified) -> Self {
+        Self { brands: users.counts(), users }
     }
 
     /// Macro F1 of some brands without each of the users, `(n_users,)`: the mean over those where it
@@ -117,7 +112,7 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     use super::*;
-    use crate::{Lists, OwnedLists, macro_f1, mean_defined, point};
+    use crate::{Decisions, Lists, OwnedLists, macro_f1, mean_defined, point};
 
     fn owned(lists: &[Vec<u32>]) -> OwnedLists {
         lists.iter().map(Vec::as_slice).collect()
@@ -142,7 +137,7 @@ mod tests {
     fn a_value_is_the_metric_of_all_users_but_one() {
         let [labels, predicted] = random_users();
         let (all_labels, all_predicted) = (owned(&labels), owned(&predicted));
-        let jackknife = Jackknife::of(&of(&all_labels, &all_predicted), 13);
+        let jackknife = Jackknife::of(Classified::of(&of(&all_labels, &all_predicted), 13));
         let (of_brands, of_some) = (jackknife.macro_f1(0..13), jackknife.macro_f1([2, 5, 12]));
         let (of_users, micro) = (jackknife.user_f1(), jackknife.micro_f1());
         for user in 0..30 {
@@ -166,12 +161,12 @@ mod tests {
     #[test]
     fn what_is_undefined_without_a_user_is_nan() {
         let (labels, nobody) = (owned(&[vec![0], vec![]]), owned(&[vec![], vec![]]));
-        let jackknife = Jackknife::of(&of(&labels, &nobody), 2);
+        let jackknife = Jackknife::of(Classified::of(&of(&labels, &nobody), 2));
         let [macro_f1, user_f1] = [jackknife.macro_f1(0..2), jackknife.user_f1()];
         assert!(macro_f1[0].is_nan() && user_f1[0].is_nan());
         assert_eq!([macro_f1[1], user_f1[1]], [0.0, 0.0]);
         let none = Lists { offsets: &[0], values: &[] };
-        let empty = Jackknife::of(&Decisions { labels: none, predicted: none }, 2);
+        let empty = Jackknife::of(Classified::of(&Decisions { labels: none, predicted: none }, 2));
         assert!(empty.macro_f1(0..2).is_empty() && empty.micro_f1().is_empty());
     }
 }

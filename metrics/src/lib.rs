@@ -46,7 +46,7 @@ pub use bootstrap::{BrandDraws, MAX_DRAWS, bootstrap, percentile_interval};
 pub use calibration::{DEFAULT_STRENGTH, Platt};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
 pub use curve::Curve;
-pub use decisions::{Decisions, Point, point};
+pub use decisions::{Classified, Decisions, Point, point};
 pub use gain::Stake;
 pub use histogram::{BrandHistogram, Histogram};
 pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};

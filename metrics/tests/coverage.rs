@@ -5,7 +5,8 @@
 //! give on average.
 
 use metrics::{
-    Decisions, Jackknife, OwnedLists, Resampling, SeedChanges, bootstrap, f1, macro_f1, point,
+    Classified, Decisions, Jackknife, OwnedLists, Resampling, SeedChanges, bootstrap, f1, macro_f1,
+    point,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_distr::{Distribution as _, StandardNormal};
@@ -127,8 +128,9 @@ fn measure(law: &Law, brands: &Brands, repeat: u64, n_draws: usize) -> [SeedChan
             if n_draws == 0 {
                 return (points, [const { Vec::new() }; N_METRICS]);
             }
-            let jackknife = Jackknife::of(&decisions, law.n_brands);
-            let draws = bootstrap(&decisions, law.n_brands, n_draws, 3);
+            let classified = Classified::of(&decisions, law.n_brands);
+            let draws = bootstrap(&classified, n_draws, 3);
+            let jackknife = Jackknife::of(classified);
             let macro_f1 = jackknife.macro_f1(0..law.n_brands);
             (points, [macro_f1, jackknife.user_f1(), draws.n_reaching(LOW)])
         });

@@ -128,9 +128,7 @@ fn unstable_threshold(ours: &Experiment) -> Option<String> {
     let by_fold = ours.chosen["threshold_by_fold"].as_array()?;
     let by_fold: Vec<f64> = by_fold.iter().filter_map(Value::as_f64).collect();
     let log_odds = |p: f64| (p / (1.0 - p)).ln();
-    let is_far = |&other: &f64| {
-        (log_odds(other) - log_odds(chosen)).abs() > UNSTABLE_FACTOR.ln() && other != chosen
-    };
+    let is_far = |&other: &f64| (log_odds(other) - log_odds(chosen)).abs() > UNSTABLE_FACTOR.ln();
     let [low, high] = [f64::min, f64::max].map(|end| by_fold.iter().copied().reduce(end));
     let range = format!("{} and {}", format::metric(low), format::metric(high));
     by_fold.iter().any(is_far).then(|| {

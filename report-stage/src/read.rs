@@ -16,7 +16,8 @@ use contract::tables::{Contract, HISTOGRAM, HISTORY, HOLDOUT, SCORES, THRESHOLDS
 use contract::words::plural;
 use contract::{Manifest, query};
 use metrics::{
-    BrandDraws, Counts, Histogram, Jackknife, OwnedLists, f1, mean_defined, precision, recall,
+    BrandDraws, Classified, Counts, Histogram, Jackknife, OwnedLists, f1, mean_defined, precision,
+    recall,
 };
 
 use crate::bands::{self, VolumeBand};
@@ -229,13 +230,14 @@ impl Reader<'_> {
             let had = had.map(|(_, had)| had);
             evaluate::evaluate(list, scores, logits.as_ref(), &self.f1_buckets, &ks, had)
         };
+        let classified = Classified::of(&scores.decisions(), list.len());
         let on_valid = valid_scores.as_ref().filter(|scores| scores.n_users() > 0);
         Measured {
             evaluation: evaluate(scores, test),
             on_valid: on_valid.map(|scores| evaluate(scores, valid).figures),
             decisions: hash(&scores.predicted),
-            jackknife: Jackknife::of(&scores.decisions(), list.len()),
-            draws: metrics::bootstrap(&scores.decisions(), list.len(), draws, seed),
+            draws: metrics::bootstrap(&classified, draws, seed),
+            jackknife: Jackknife::of(classified),
         }
     }
 

@@ -569,17 +569,13 @@ pub struct TrainParams {
     /// it where users return to their brands. The name in `history` takes all features of it.
     /// Default: no such weight
     pub own_history: Option<Histories>,
+    /// How much of the output layer an update computes. Less is faster, and the expected gradient is
+    /// the same. A model without a hidden layer computes everything
+    pub output: OutputLayer,
     /// Entries of the output gradient below this share of a user's largest are kept at random and
-    /// scaled up in proportion, which is faster and unbiased. 0 keeps all. A model without a hidden
-    /// layer keeps all as well
+    /// scaled up in proportion. 0 keeps all, as does `output: exact`
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sparse_gradient: f32,
-    /// Share of a batch's users whose negatives of rare brands are computed; these are scaled up in
-    /// proportion, which is unbiased. A brand is rare if fewer than one training user in a hundred
-    /// has it. Lower it to train faster on thousands of brands; 1 computes all. Needs
-    /// `sparse_gradient` above 0 and no `soft_f1`. A model without a hidden layer computes all
-    #[schemars(range(min = 0.001, max = 1.0))]
-    pub negative_sampling: f32,
     /// Number of networks that are trained, with seeds from `seed` on, and averaged. Training takes
     /// that many times as long
     #[schemars(range(min = 1, max = 20))]
@@ -596,6 +592,21 @@ pub struct TrainParams {
     pub checkpoint_minutes: f64,
 }
 
+/// How much of the output layer an update computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputLayer {
+    /// What is fastest: `sketch` where most brands are rare, else `sparse`
+    Auto,
+    /// All logits and all gradients
+    Exact,
+    /// All logits, and gradients as `sparse_gradient` says
+    Sparse,
+    /// Common brands, and of the others the logits and gradients that matter, as a cheap sketch of
+    /// the logits tells. Needs `sparse_gradient` above 0 and no `soft_f1`
+    Sketch,
+}
+
 /// Width of a hidden layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -607,6 +618,18 @@ impl TrainParams {
     pub fn planned_updates(&self, n_examples: u64) -> u64 {
         let per_epoch = n_examples.div_ceil(self.batch_size as u64);
         self.updates.unwrap_or(per_epoch * u64::from(self.epochs))
+    }
+
+    /// What is wrong with `output`, given the other parameters.
+    pub fn output_problem(&self) -> Option<&'static str> {
+        let leaves_out = self.sparse_gradient > 0.0;
+        match self.output {
+            OutputLayer::Sketch if !leaves_out || self.soft_f1 > 0.0 => {
+                Some("`sketch` needs `sparse_gradient` above 0 and no `soft_f1`")
+            }
+            OutputLayer::Sparse if !leaves_out => Some("`sparse` needs `sparse_gradient` above 0"),
+            _ => None,
+        }
     }
 }
 
@@ -634,8 +657,8 @@ impl Default for TrainParams {
             dropout: 0.1,
             weight_decay: 0.0,
             own_history: None,
+            output: OutputLayer::Auto,
             sparse_gradient: 0.05,
-            negative_sampling: 1.0,
             members: 1,
             seed: 7,
             threads: None,

@@ -77,18 +77,18 @@ impl Mlp {
         &self,
         batch: &Batch,
         workspace: &mut Workspace,
-        mut logits: ArrayViewMut2<f32>,
+        logits: ArrayViewMut2<f32>,
         dropout: Option<Dropout>,
     ) {
         self.forward_hidden(batch, workspace, dropout);
+        self.logits(batch, workspace, logits);
+    }
+
+    /// The rest of [`Self::forward`] after [`Self::forward_hidden`].
+    pub fn logits(&self, batch: &Batch, workspace: &Workspace, mut logits: ArrayViewMut2<f32>) {
         let last = self.layers.len() - 1;
         let input = workspace.hidden.last().unwrap_or(&workspace.dense);
         self.linear(last, batch, input.view(), logits.view_mut());
-        self.add_own_history(batch, logits);
-    }
-
-    /// Adds what the users' own histories add to the logits `(n_users, n_brands)` of a batch.
-    pub fn add_own_history(&self, batch: &Batch, mut logits: ArrayViewMut2<f32>) {
         for channel in &self.own_history {
             channel.add(&batch.bags[channel.bag], logits.view_mut());
         }

@@ -56,13 +56,20 @@ impl Channel {
     /// * `logits`: `(n_users, n_brands)`.
     pub fn add(&self, bags: &Bags, mut logits: ArrayViewMut2<f32>) {
         logits.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
-            for (brand, weight) in bags.of(i) {
-                let Some(z) = row.get_mut(brand as usize) else { continue };
-                let own = self.own.row(brand as usize);
-                *z += self.common.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
-                *z += own.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
-            }
+            self.add_to_row(bags.of(i), row.as_slice_mut().expect("rows are contiguous"));
         });
+    }
+
+    /// As [`Self::add`], of one user.
+    ///
+    /// * `history`: brands and weights.
+    pub fn add_to_row(&self, history: impl Iterator<Item = (u32, f32)>, logits: &mut [f32]) {
+        for (brand, weight) in history {
+            let Some(z) = logits.get_mut(brand as usize) else { continue };
+            let own = self.own.row(brand as usize);
+            *z += self.common.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
+            *z += own.iter().zip(self.terms(weight)).map(|(w, t)| w * t).sum::<f32>();
+        }
     }
 }
 

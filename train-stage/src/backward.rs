@@ -5,7 +5,7 @@ use model::mlp::{Layer, flat};
 use model::{Bags, Batch, Mlp, Workspace};
 use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array1, Array2, ArrayView2, Axis, ShapeBuilder as _};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, Axis, ShapeBuilder as _};
 
 /// Gradients, shaped as the network's parameters; reused from batch to batch.
 #[derive(Debug, Default, Clone)]
@@ -60,23 +60,20 @@ impl Gradients {
         }
     }
 
-    /// Fills the gradients of all layers after [`Mlp::forward`] on the same batch and workspace.
+    /// Fills the gradients of the output layer and of its input after [`Mlp::forward`] on the same
+    /// batch and workspace.
     ///
     /// * `logits`: `(n_users, n_brands)`, gradient of the loss with respect to the logits.
-    /// * `dropout`: the rate of the forward pass.
-    pub fn compute(
+    pub fn compute_output(
         &mut self,
         mlp: &Mlp,
         batch: &Batch,
         workspace: &Workspace,
         logits: ArrayView2<f32>,
-        dropout: f32,
     ) {
-        self.resize(workspace);
         let mut hidden = std::mem::take(&mut self.hidden);
         self.layer(mlp, batch, workspace, mlp.layers.len() - 1, logits, hidden.last_mut());
         self.hidden = hidden;
-        self.compute_below(mlp, batch, workspace, dropout);
     }
 
     /// Fills the gradients of all layers but the last, given those of the outputs of the last
@@ -118,7 +115,7 @@ impl Gradients {
         below: Option<&mut Array2<f32>>,
     ) {
         let input = if i == 0 { &workspace.dense } else { &workspace.hidden[i - 1] };
-        column_sums(output, &mut self.biases[i]);
+        column_sums(output, self.biases[i].view_mut());
         if input.ncols() > 0 {
             matmul(input.t(), output, false, self.weights[i].view_mut());
         }
@@ -146,7 +143,7 @@ fn cut(gradient: &mut [f32], units: &[f32], scale: f32) {
 /// Columns that one thread sums, in order of the rows, so that threads do not change the result.
 const COLUMNS: usize = 64;
 
-fn column_sums(rows: ArrayView2<f32>, sums: &mut Array1<f32>) {
+pub(crate) fn column_sums(rows: ArrayView2<f32>, mut sums: ArrayViewMut1<f32>) {
     sums.axis_chunks_iter_mut(Axis(0), COLUMNS)
         .into_par_iter()
         .zip(rows.axis_chunks_iter(Axis(1), COLUMNS).into_par_iter())
@@ -243,6 +240,20 @@ pub(crate) mod tests {
         objective.loss_and_gradient(logits.view_mut(), &labels)
     }
 
+    /// The whole backward pass.
+    fn compute(
+        gradients: &mut Gradients,
+        mlp: &Mlp,
+        batch: &Batch,
+        workspace: &Workspace,
+        logits: &Array2<f32>,
+        dropout: f32,
+    ) {
+        gradients.resize(workspace);
+        gradients.compute_output(mlp, batch, workspace, logits.view());
+        gradients.compute_below(mlp, batch, workspace, dropout);
+    }
+
     /// Every parameter, in the order of [`gradients_of`].
     fn parameters(mlp: &mut Mlp) -> Vec<&mut f32> {
         let layers =
@@ -268,13 +279,8 @@ pub(crate) mod tests {
         let mut workspace = Workspace::default();
         let mut gradients = Gradients::of(&mlp);
         forward(&mlp, &mut workspace, &mut logits, dropout);
-        gradients.compute(
-            &mlp,
-            &batch(),
-            &workspace,
-            logits.view(),
-            dropout.map_or(0.0, |dropout| dropout.rate),
-        );
+        let rate = dropout.map_or(0.0, |dropout| dropout.rate);
+        compute(&mut gradients, &mlp, &batch(), &workspace, &logits, rate);
         let gradients = gradients_of(&gradients);
         let cut = |workspace: &Workspace| {
             workspace.hidden.iter().flatten().map(|&h| h > 0.0).collect::<Vec<_>>()
@@ -322,7 +328,7 @@ pub(crate) mod tests {
         let mut workspace = Workspace::default();
         forward(&mlp, &mut workspace, &mut logits, None);
         let mut fresh = Gradients::of(&mlp);
-        fresh.compute(&mlp, &batch(), &workspace, logits.view(), 0.0);
+        compute(&mut fresh, &mlp, &batch(), &workspace, &logits, 0.0);
 
         let mut reused = Gradients::of(&mlp);
         let one = Batch {
@@ -331,8 +337,8 @@ pub(crate) mod tests {
         };
         let mut other = Workspace::default();
         mlp.forward(&one, &mut other, Array2::zeros((1, 3)).view_mut(), None);
-        reused.compute(&mlp, &one, &other, Array2::ones((1, 3)).view(), 0.0);
-        reused.compute(&mlp, &batch(), &workspace, logits.view(), 0.0);
+        compute(&mut reused, &mlp, &one, &other, &Array2::ones((1, 3)), 0.0);
+        compute(&mut reused, &mlp, &batch(), &workspace, &logits, 0.0);
         assert_eq!(gradients_of(&reused), gradients_of(&fresh));
     }
 
@@ -344,7 +350,7 @@ pub(crate) mod tests {
         let column = |factor: f32| Array1::from_shape_fn(130, |j| factor * j as f32);
 
         let mut sums = Array1::ones(130);
-        column_sums(output.view(), &mut sums);
+        column_sums(output.view(), sums.view_mut());
         assert_eq!(sums, column(3.0));
 
         let bags =

@@ -20,8 +20,8 @@ pub trait Examples: Sync {
 
     /// Replaces the examples in `batch` by those of `rows`, in this order.
     ///
-    /// Negative sampling relies on the order: rows come shuffled, so that the first users of a
-    /// batch are a random draw.
+    /// A sketch relies on the order: rows come shuffled, so that the first users of a batch are a
+    /// random draw.
     fn gather(&self, rows: &[u32], batch: &mut ExampleBatch);
 }
 

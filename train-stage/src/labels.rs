@@ -11,18 +11,17 @@ pub struct Labels<'a> {
     pub weight: f32,
 }
 
-impl Labels<'_> {
-    /// The labels of brands below `brand`, and those of the rest.
-    pub(crate) fn split_at(&self, brand: usize) -> (Self, Self) {
-        let split = |list| <[u32]>::split_at(list, list.partition_point(|&b| (b as usize) < brand));
-        let (brands, ignored) = (split(self.brands), split(self.ignored));
-        let part = |brands, ignored| Self { brands, ignored, ..*self };
-        (part(brands.0, ignored.0), part(brands.1, ignored.1))
+impl<'a> Labels<'a> {
+    /// The labels of brands below `brand`.
+    pub(crate) fn below(&self, brand: usize) -> Self {
+        let part = |list: &'a [u32]| &list[..list.partition_point(|&b| (b as usize) < brand)];
+        Self { brands: part(self.brands), ignored: part(self.ignored), weight: self.weight }
     }
 
     /// Brands that the loss counts as labels: those that are not ignored.
-    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> {
-        let is_counted = |brand: &&u32| self.ignored.binary_search(brand).is_err();
+    pub(crate) fn counted(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let ignored = self.ignored;
+        let is_counted = move |brand: &&u32| ignored.binary_search(brand).is_err();
         self.brands.iter().filter(is_counted).map(|&brand| brand as usize)
     }
 }

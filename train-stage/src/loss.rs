@@ -9,7 +9,6 @@ use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use crate::labels::Labels;
-use crate::negative_sampling::NegativeSampling;
 use crate::soft_f1::SoftF1;
 
 /// Runs `$body` with `$cell` as the [`Cell`] of a loss.
@@ -78,8 +77,6 @@ pub struct Objective {
     negatives: Option<Vec<f32>>,
     /// Share of the soft F1 term
     pub(crate) soft_f1: f32,
-    /// Brands whose negatives are computed for only some users of a batch; `None` if for all
-    pub(crate) sampling: Option<NegativeSampling>,
 }
 
 impl Objective {
@@ -105,12 +102,7 @@ impl Objective {
             }
             positives = Some(times(positives));
         }
-        // A dense gradient would read the skipped cells too.
-        let is_sparse = params.sparse_gradient > 0.0 && !params.hidden.is_empty();
-        let share = if is_sparse { params.negative_sampling } else { 1.0 };
-        let sampling = NegativeSampling::new(share, volumes, n_users, negatives.as_deref());
-        let soft_f1 = params.soft_f1;
-        Self { loss: params.loss, adjustment, positives, negatives, soft_f1, sampling }
+        Self { loss: params.loss, adjustment, positives, negatives, soft_f1: params.soft_f1 }
     }
 
     /// Loss of a batch and its gradient with respect to the logits.
@@ -122,44 +114,35 @@ impl Objective {
         assert_eq!(logits.nrows(), n_users, "one set of labels per row");
         let mut soft_f1 = SoftF1::default();
         let mut loss = soft_f1.prepare(self.soft_f1, logits.view(), &|i| labels[i], n_users);
-        let (negatives, mut scratch) = (self.negatives.as_deref(), Scratch::default());
+        let mut scratch = Scratch::default();
         for (row, &labels) in logits.rows_mut().into_iter().zip(labels) {
             let row = row.into_slice().expect("rows of the logits are contiguous");
-            loss += self.row(negatives, row, labels, n_users, &soft_f1, &mut scratch);
+            loss += self.row(row, labels, n_users, &soft_f1, &mut scratch);
         }
         loss
     }
 
     /// Loss of a batch without the soft F1 term, as a mean over its users.
     pub fn loss(&self, logits: ArrayView2<f32>, labels: &[Labels]) -> f64 {
-        let (negatives, n_users) = (self.negatives.as_deref(), labels.len());
+        let n_users = labels.len();
         let room = || (Vec::new(), Scratch::default());
         let users = logits.axis_iter(Axis(0)).into_par_iter().zip(labels);
         let losses: Vec<f64> = users
             .map_init(room, |(row, scratch), (logits, &labels)| {
                 row.clear();
                 row.extend(logits);
-                self.row(negatives, row, labels, n_users, &SoftF1::default(), scratch)
+                self.row(row, labels, n_users, &SoftF1::default(), scratch)
             })
             .collect();
         losses.iter().sum()
     }
 
-    /// Factors on the negatives of users with all cells computed, and of users with rare brands
-    /// skipped.
-    pub(crate) fn negatives(&self) -> [Option<&[f32]>; 2] {
-        let all = self.negatives.as_deref();
-        [self.sampling.as_ref().map(NegativeSampling::weights).or(all), all]
-    }
-
     /// One user's share of the batch's loss; the gradient replaces the row's logits.
     ///
-    /// * `negatives`: `(n_brands,)`, factor on the cells without a label; 1 by default.
     /// * `row`: logits of all brands, or of the first.
     /// * `labels`: of these brands alone.
     pub(crate) fn row(
         &self,
-        negatives: Option<&[f32]>,
         row: &mut [f32],
         labels: Labels,
         n_users: usize,
@@ -178,7 +161,7 @@ impl Objective {
         }
         let special = &mut scratch.special;
         let loss = for_cell!(self.loss, cell => {
-            self.example(cell, row, labels, factor, negatives, special)
+            self.example(cell, row, labels, factor, special)
         });
         if extra {
             for (gradient, extra) in row.iter_mut().zip(&scratch.extra) {
@@ -188,17 +171,67 @@ impl Objective {
         loss
     }
 
-    /// As [`Self::row`], but only for the cells of labels; other cells keep their logits.
-    pub(crate) fn positives(&self, row: &mut [f32], labels: Labels, n_users: usize) -> f64 {
-        let factor = labels.weight / n_users as f32;
+    /// Gradients of cells without a label, of one user.
+    ///
+    /// * `first`: brand of the first cell.
+    /// * `gradients`: as long as `logits`; overwritten.
+    /// * `weight`: of the user.
+    pub(crate) fn negative_gradients(
+        &self,
+        first: usize,
+        logits: &[f32],
+        gradients: &mut Vec<f32>,
+        weight: f32,
+        n_users: usize,
+    ) {
+        let of_row = first..first + logits.len();
+        gradients.clear();
+        match &self.adjustment {
+            Some(shifts) => {
+                gradients.extend(logits.iter().zip(&shifts[of_row.clone()]).map(|(z, s)| z + s));
+            }
+            None => gradients.extend_from_slice(logits),
+        }
+        for_cell!(self.loss, cell => cell.negative_gradients(gradients, weight / n_users as f32));
+        if let Some(weights) = &self.negatives {
+            gradients.iter_mut().zip(&weights[of_row]).for_each(|(g, weight)| *g *= weight);
+        }
+    }
+
+    /// Losses of cells of one user, summed; their gradients replace the logits.
+    ///
+    /// * `brands`: of the cells.
+    /// * `has`: whether the user has a brand.
+    /// * `factor`: of cell `i`, on its loss.
+    pub(crate) fn cells(
+        &self,
+        brands: &[u32],
+        logits: &mut [f32],
+        has: impl Fn(u32) -> bool,
+        factor: impl Fn(usize) -> f32,
+        weight: f32,
+        n_users: usize,
+    ) -> f64 {
         let mut loss = 0.0;
-        for_cell!(self.loss, cell => for brand in labels.counted() {
-            let z = row[brand] + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand]);
-            let (value, gradient) = self.positive(cell, z, brand, factor);
+        for_cell!(self.loss, cell => for (i, (&brand, logit)) in brands.iter().zip(logits).enumerate() {
+            let z = *logit + self.adjustment.as_ref().map_or(0.0, |shifts| shifts[brand as usize]);
+            let factor = factor(i) * weight / n_users as f32;
+            let (value, gradient) = if has(brand) {
+                self.positive(cell, z, brand as usize, factor)
+            } else {
+                self.negative(cell, z, brand as usize, factor)
+            };
             loss += f64::from(value);
-            row[brand] = gradient;
+            *logit = gradient;
         });
         loss
+    }
+
+    /// Loss and gradient of a cell without a label.
+    fn negative<C: Cell>(&self, cell: C, z: f32, brand: usize, factor: f32) -> (f32, f32) {
+        let (value, gradient) = cell.negative(z);
+        let weight = factor * weight_of(self.negatives.as_deref(), brand);
+        (value * weight, gradient * weight)
     }
 
     /// Loss and gradient of a cell with a label.
@@ -215,9 +248,9 @@ impl Objective {
         row: &mut [f32],
         labels: Labels,
         factor: f32,
-        negatives: Option<&[f32]>,
         special: &mut Vec<(usize, f32, bool)>,
     ) -> f64 {
+        let negatives = self.negatives.as_deref();
         special.clear();
         special.extend(labels.counted().map(|brand| (brand, row[brand], true)));
         let ignored = labels.ignored.iter().map(|&brand| brand as usize);
@@ -262,7 +295,9 @@ trait Cell: Copy {
     fn negative(self, z: f32) -> (f32, f32);
     /// Of a brand that the user has.
     fn positive(self, z: f32) -> (f32, f32);
-    /// Replaces the logits of a row of negatives by their gradients; returns the loss.
+    /// Replaces the logits of negatives by their gradients.
+    fn negative_gradients(self, row: &mut [f32], factor: f32);
+    /// As [`Self::negative_gradients`], with weights; returns the loss.
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64;
 }
 
@@ -271,7 +306,14 @@ trait Cell: Copy {
 /// Values go to an array of their own and are summed in sixteen lanes: a running sum would prevent
 /// vectorisation, or make the result depend on the width of the vectors.
 macro_rules! negative_row {
-    ($name:ident, $cell:ty) => {
+    ($name:ident, $gradients:ident, $cell:ty) => {
+        #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+        fn $gradients(cell: $cell, row: &mut [f32], factor: f32) {
+            for z in row {
+                *z = cell.negative(*z).1 * factor;
+            }
+        }
+
         #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
         fn $name(cell: $cell, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
             const BLOCK: usize = 256;
@@ -325,11 +367,11 @@ struct Asl {
     clip: f32,
 }
 
-negative_row!(bce_row, Bce);
-negative_row!(bfce2_row, Bfce2);
-negative_row!(bfce_row, Bfce);
-negative_row!(mse_row, Mse);
-negative_row!(asl_row, Asl);
+negative_row!(bce_row, bce_gradients, Bce);
+negative_row!(bfce2_row, bfce2_gradients, Bfce2);
+negative_row!(bfce_row, bfce_gradients, Bfce);
+negative_row!(mse_row, mse_gradients, Mse);
+negative_row!(asl_row, asl_gradients, Asl);
 
 impl Cell for Bce {
     #[inline(always)]
@@ -342,6 +384,10 @@ impl Cell for Bce {
     fn positive(self, z: f32) -> (f32, f32) {
         let at = parts(z);
         (at.nll_positive, -at.q)
+    }
+
+    fn negative_gradients(self, row: &mut [f32], factor: f32) {
+        bce_gradients(self, row, factor);
     }
 
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
@@ -370,6 +416,10 @@ impl Cell for Bfce2 {
         (value, -slope)
     }
 
+    fn negative_gradients(self, row: &mut [f32], factor: f32) {
+        bfce2_gradients(self, row, factor);
+    }
+
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
         bfce2_row(self, row, factor, weights)
     }
@@ -391,6 +441,10 @@ impl Cell for Bfce {
         (value, -slope)
     }
 
+    fn negative_gradients(self, row: &mut [f32], factor: f32) {
+        bfce_gradients(self, row, factor);
+    }
+
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
         bfce_row(self, row, factor, weights)
     }
@@ -407,6 +461,10 @@ impl Cell for Mse {
     fn positive(self, z: f32) -> (f32, f32) {
         let at = parts(z);
         (at.q * at.q, -2.0 * at.q * at.p * at.q)
+    }
+
+    fn negative_gradients(self, row: &mut [f32], factor: f32) {
+        mse_gradients(self, row, factor);
     }
 
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
@@ -433,6 +491,10 @@ impl Cell for Asl {
     #[inline(always)]
     fn positive(self, z: f32) -> (f32, f32) {
         Bfce { gamma: self.gamma_positive }.positive(z)
+    }
+
+    fn negative_gradients(self, row: &mut [f32], factor: f32) {
+        asl_gradients(self, row, factor);
     }
 
     fn negative_row(self, row: &mut [f32], factor: f32, weights: Option<&[f32]>) -> f64 {
@@ -486,32 +548,39 @@ mod tests {
         all.map(|p| (format!("{:?} {:?} {}", p.loss, p.brand_weights, p.soft_f1), p)).collect()
     }
 
-    /// The first brands with their labels, then the other labels alone, give the gradients of the
-    /// whole row except in the other cells without a label.
+    /// The first brands as a row, the others cell by cell.
     #[test]
-    fn labels_alone_have_the_gradients_of_the_whole_row() {
+    fn parts_of_a_row_have_its_loss_and_its_gradients() {
         let logits: Vec<f32> = (0..12).map(|i| 0.7 * i as f32 - 4.0).collect();
         let all = labels(&[1, 6, 9, 11], &[2, 9], 0.5);
         for (name, params) in every_objective() {
             let objective = objective(&TrainParams { soft_f1: 0.0, ..params }, logits.len());
             let run = |row: &mut [f32], labels| {
-                let negatives = objective.negatives.as_deref();
-                let mut scratch = Scratch::default();
-                objective.row(negatives, row, labels, 3, &SoftF1::default(), &mut scratch)
+                objective.row(row, labels, 3, &SoftF1::default(), &mut Scratch::default())
             };
-            let (mut whole, mut part) = (logits.clone(), logits.clone());
-            run(&mut whole, all);
+            let mut whole = logits.clone();
+            let whole_loss = run(&mut whole, all);
             for first in [0, 5, 12] {
-                part.copy_from_slice(&logits);
-                let (known, others) = all.split_at(first);
-                let known_loss = run(&mut part[..first], known);
-                let loss = known_loss + objective.positives(&mut part, others, 3);
-                for brand in (0..first).chain(others.counted()) {
-                    assert!((part[brand] - whole[brand]).abs() < 1e-7, "{name} {first} {brand}");
+                let mut head = logits[..first].to_vec();
+                let head_loss = run(&mut head, all.below(first));
+                assert_eq!(head, whole[..first], "{name} {first}");
+
+                let counted = (first..12).filter(|brand| ![2, 9].contains(brand));
+                let brands: Vec<u32> = counted.map(|brand| brand as u32).collect();
+                let mut cells: Vec<f32> = brands.iter().map(|&b| logits[b as usize]).collect();
+                let has = |brand: u32| [1, 6, 11].contains(&brand);
+                let loss = head_loss + objective.cells(&brands, &mut cells, has, |_| 1.0, 0.5, 3);
+                assert!((loss - whole_loss).abs() < 1e-5, "{name} {first}: {loss} {whole_loss}");
+
+                let mut negatives = Vec::new();
+                objective.negative_gradients(first, &logits[first..], &mut negatives, 0.5, 3);
+                for (&brand, cell) in brands.iter().zip(cells) {
+                    let expected = whole[brand as usize];
+                    assert!((cell - expected).abs() < 1e-7, "{name} {first} {brand}");
+                    let negative = negatives[brand as usize - first];
+                    let is_same = (negative - expected).abs() < 1e-7;
+                    assert_eq!(is_same, !has(brand), "{name} {first} {brand}");
                 }
-                // A skipped cell keeps its logit.
-                assert_eq!(part[10] == logits[10], first <= 10, "{name} {first}");
-                assert!(loss.is_finite() && (loss > 0.0), "{name}");
             }
         }
     }

@@ -80,12 +80,7 @@ impl ParamGuard for MlpParams {
             // Written as null, which the schema takes for no alpha.
             problems.push(format!("`loss.alpha`: expected a number, got {alpha}"));
         }
-        let sampling = p.negative_sampling;
-        if sampling < 1.0 && (p.sparse_gradient == 0.0 || p.soft_f1 > 0.0) {
-            problems.push(format!(
-                "`negative_sampling`: {sampling} needs `sparse_gradient` above 0 and no `soft_f1`"
-            ));
-        }
+        problems.extend(p.output_problem().map(|problem| format!("`output`: {problem}")));
         if problems.is_empty() { Ok(&self.0) } else { Err(Error::Params(problems.join("; "))) }
     }
 
@@ -109,7 +104,7 @@ mod tests {
         assert_eq!((seven[0], eight[0], seven.len()), (7, 8, 5));
         assert!(seven.iter().all(|seed| !eight.contains(seed)), "{seven:?} {eight:?}");
     }
-    use contract::manifest::HiddenWidth;
+    use contract::manifest::{HiddenWidth, OutputLayer};
 
     /// Checks learning rates of 10 updates with a step size of 0.1.
     fn assert_rates(warmup: f32, decay: Decay, expected: &[(u64, f32)]) {
@@ -241,11 +236,14 @@ mod tests {
             problems(TrainParams { loss: bfce(f32::NAN), ..TrainParams::default() }),
             expected
         );
-        let sampled = TrainParams { negative_sampling: 0.25, ..TrainParams::default() };
-        assert!(MlpParams::new(sampled.clone()).check().is_ok());
-        let expected = "`negative_sampling`: 0.25 needs `sparse_gradient` above 0 and no `soft_f1`";
-        assert_eq!(problems(TrainParams { sparse_gradient: 0.0, ..sampled.clone() }), expected);
-        assert_eq!(problems(TrainParams { soft_f1: 0.5, ..sampled }), expected);
+        let sketched = TrainParams { output: OutputLayer::Sketch, ..TrainParams::default() };
+        assert!(MlpParams::new(sketched.clone()).check().is_ok());
+        let expected = "`output`: `sketch` needs `sparse_gradient` above 0 and no `soft_f1`";
+        assert_eq!(problems(TrainParams { sparse_gradient: 0.0, ..sketched.clone() }), expected);
+        assert_eq!(problems(TrainParams { soft_f1: 0.5, ..sketched.clone() }), expected);
+        let sparse = TrainParams { output: OutputLayer::Sparse, ..sketched };
+        let expected = "`output`: `sparse` needs `sparse_gradient` above 0";
+        assert_eq!(problems(TrainParams { sparse_gradient: 0.0, ..sparse }), expected);
     }
 
     fn problems(params: TrainParams) -> String {

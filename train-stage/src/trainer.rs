@@ -111,8 +111,9 @@ fn run(
     observer: &mut (dyn Observer + Send),
 ) -> Result<State, Error> {
     let p = task.params.get();
-    let objective = Objective::new(p, &task.architecture.volumes, task.architecture.n_users);
-    let mut updater = Updater::new(&mut state.mlp, p);
+    let (volumes, n_users) = (&task.architecture.volumes, task.architecture.n_users);
+    let objective = Objective::new(p, volumes, n_users);
+    let mut updater = Updater::new(&mut state.mlp, p, volumes, n_users);
     if state.progress.update > 0 {
         updater.moments = std::mem::take(&mut state.moments);
     }

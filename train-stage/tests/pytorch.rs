@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::features::{Feature, FeatureKind};
-use contract::manifest::{IdSpace, Loss, TrainParams};
+use contract::manifest::{IdSpace, Loss, OutputLayer, TrainParams};
 use model::mlp::{Dropout, Layer};
 use model::{Bags, Batch, Channel, Mlp};
 use ndarray::{Array1, Array2, array, s};
@@ -248,14 +248,17 @@ fn ten_updates_are_those_of_pytorch_adamw() {
     }
 
     assert_eq!(training.cases.len(), N_LOSSES);
-    // By dense products, and by entries of which all are kept.
-    let ways = training.cases.iter().flat_map(|case| [(case, 0.0), (case, 1e-9)]);
-    for (TrainingCase { params, losses, after }, sparse_gradient) in ways {
-        let name = format!("{} {sparse_gradient}", name(params));
-        let params = TrainParams { sparse_gradient, ..params.clone() };
+    // By dense products, and by cells of which all are kept.
+    let ways = training.cases.iter().flat_map(|case| OUTPUTS.map(|output| (case, output)));
+    for (TrainingCase { params, losses, after }, output) in ways {
+        let name = format!("{} {output:?}", name(params));
+        if output == OutputLayer::Sketch && params.soft_f1 > 0.0 {
+            continue; // refused
+        }
+        let params = TrainParams { output, sparse_gradient: 1e-9, ..params.clone() };
         let objective = Objective::new(&params, &training.volumes, training.n_users);
         let mut mlp = training.initial.network();
-        let mut updater = Updater::new(&mut mlp, &params);
+        let mut updater = Updater::new(&mut mlp, &params, &[RARE; 4], training.n_users);
         let mut n_compared = 0;
         for (update, &expected) in (1..).zip(losses) {
             let Training { learning_rate, weight_decay, .. } = training;
@@ -278,6 +281,12 @@ fn ten_updates_are_those_of_pytorch_adamw() {
     }
 }
 
+/// All ways to compute the output layer.
+const OUTPUTS: [OutputLayer; 3] = [OutputLayer::Exact, OutputLayer::Sparse, OutputLayer::Sketch];
+
+/// A sketch computes brands of this volume only where they matter.
+const RARE: u64 = 0;
+
 /// As above, with two channels of an own history; their steps are ten times as long.
 #[test]
 fn ten_updates_with_an_own_history_are_those_of_pytorch_adamw() {
@@ -294,11 +303,12 @@ fn ten_updates_with_an_own_history_are_those_of_pytorch_adamw() {
     batch.inputs = Batch { dense: matrix(&history.dense), bags: bags.collect() };
     history.labels.views().into_iter().for_each(|labels| batch.push_labels(labels));
 
-    for sparse_gradient in [0.0, 1e-9] {
-        let params = TrainParams { loss: Loss::Bce {}, sparse_gradient, ..TrainParams::default() };
+    for output in OUTPUTS {
+        let loss = Loss::Bce {};
+        let params = TrainParams { loss, output, sparse_gradient: 1e-9, ..TrainParams::default() };
         let objective = Objective::new(&params, &history.volumes, history.n_users);
         let mut mlp = history.initial.network(&history.knots);
-        let mut updater = Updater::new(&mut mlp, &params);
+        let mut updater = Updater::new(&mut mlp, &params, &[RARE; 4], history.n_users);
         let mut n_compared = 0;
         for (update, &expected) in (1..).zip(&history.losses) {
             let History { learning_rate, weight_decay, .. } = history;

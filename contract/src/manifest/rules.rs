@@ -214,20 +214,17 @@ impl Loader {
             self.check_features(experiment, known);
         }
         self.check_seeds(experiment);
-        self.check_sampling(experiment);
+        self.check_output(experiment);
         self.check_score(experiment);
         self.check_effect(experiment);
     }
 
-    /// Negatives can be sampled only if the loss is a sum over cells.
-    fn check_sampling(&mut self, experiment: &Experiment) {
-        let train = &experiment.train;
-        let is_possible = train.sparse_gradient > 0.0 && train.soft_f1 == 0.0;
-        if experiment.needs_sample() && train.negative_sampling < 1.0 && !is_possible {
-            let path = self.origin(&experiment.name, &["train", "negative_sampling"]);
-            let message =
-                "`train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`";
-            self.problem(&path, false, message.to_owned());
+    /// Cells can be left out only if the loss is a sum over cells.
+    fn check_output(&mut self, experiment: &Experiment) {
+        let Some(message) = experiment.train.output_problem() else { return };
+        if experiment.needs_sample() {
+            let path = self.origin(&experiment.name, &["train", "output"]);
+            self.problem(&path, false, format!("`train.output`: {message}"));
         }
     }
 

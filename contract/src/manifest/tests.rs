@@ -288,7 +288,7 @@ fn a_setting_without_effect_is_noted() {
 #[test]
 fn conflicting_settings_are_mistakes() {
     let file = changed(&[
-        ("hidden: [8]", "negative_sampling: 0.5, sparse_gradient: 0, features: [x, x]"),
+        ("hidden: [8]", "output: sketch, sparse_gradient: 0, features: [x, x]"),
         (
             "experiments:",
             "  report: {f1_buckets: [0.5, 0.5], tiers: {head: 0.9, tail: 0.2}}\nexperiments:",
@@ -299,8 +299,8 @@ fn conflicting_settings_are_mistakes() {
         [
             "m.yaml:12:30: `stages.report.f1_buckets`: 0.5 appears twice",
             "m.yaml:12:43: `stages.report.tiers`: head 0.9 and tail 0.2 overlap; their sum must be at most 1",
-            "m.yaml:11:65: `train.features`: `x` appears twice",
-            "m.yaml:11:30: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`",
+            "m.yaml:11:57: `train.features`: `x` appears twice",
+            "m.yaml:11:19: `train.output`: `sketch` needs `sparse_gradient` above 0 and no `soft_f1`",
         ]
     );
 }

@@ -184,14 +184,13 @@ fn every_mistake_in_a_matrix_has_its_place() {
 #[test]
 fn a_mistake_of_some_combinations_names_them() {
     let file = with(
-        "m: {matrix: {train.soft_f1: [0, 1], train.negative_sampling: [1, 0.5, 0.25]}, train: {epoch: 1}}",
+        "m: {matrix: {train.soft_f1: [0, 1], train.output: [auto, sketch]}, train: {epoch: 1}}",
     );
     assert_eq!(
         file.problems(&[]),
         [
-            "m.yaml:14:89: unknown key `epoch`; did you mean `epochs`?",
-            "m.yaml:14:68: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`, in `m-4`",
-            "m.yaml:14:73: `train.negative_sampling`: needs `sparse_gradient` above 0 and no `soft_f1`, in `m-6`",
+            "m.yaml:14:78: unknown key `epoch`; did you mean `epochs`?",
+            "m.yaml:14:60: `train.output`: `sketch` needs `sparse_gradient` above 0 and no `soft_f1`, in `m-4`",
         ]
     );
 }

@@ -1,0 +1,124 @@
+//! The output layer in training: which logits and gradients of a batch are computed, and how.
+
+mod sketch;
+mod sketched;
+pub(crate) mod sparse;
+mod whole;
+
+use contract::manifest::{OutputLayer, TrainParams};
+use model::{Batch, Mlp, Workspace};
+
+pub(crate) use self::sketched::Sketched;
+use self::whole::Whole;
+use crate::adam::{Moments, Step};
+use crate::backward::Gradients;
+use crate::examples::ExampleBatch;
+use crate::loss::Objective;
+
+/// A cell of a common brand is cheaper by a dense product than drawn, if it would be drawn with at
+/// least this probability.
+const DENSE_FROM: f64 = 0.1;
+
+/// Directions of the hidden layer that a sketch keeps.
+const RANK: usize = 32;
+
+/// A sketch pays if the tail is at least this share of the brands,
+const TAIL: f64 = 0.5;
+
+/// and if the last hidden layer has at least this width: it costs the same for any.
+const WIDTH: usize = 256;
+
+/// Users that a thread takes at a time.
+const BLOCK: usize = 16;
+
+/// Computes the output layer.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// All logits of a batch
+    Whole(Whole),
+    /// Those that matter, as a sketch tells
+    Sketched(Sketched),
+}
+
+impl Output {
+    /// * `volumes`: `(n_brands,)`, training users that have each brand, of `n_users`.
+    pub(crate) fn new(params: &TrainParams, volumes: &[u64], n_users: u64) -> Self {
+        // Without a hidden layer the bags need the whole gradient of the logits.
+        let width = params.hidden.last().map_or(0, |width| width.0);
+        let share = if width > 0 { params.sparse_gradient } else { 0.0 };
+        let is_common =
+            |volume: u64| volume as f64 >= DENSE_FROM * f64::from(share) * n_users as f64;
+        let n_head = volumes.iter().filter(|&&volume| is_common(volume)).count();
+        let n_tail = volumes.len() - n_head;
+        let pays = width >= WIDTH && n_tail as f64 >= TAIL * volumes.len() as f64;
+        let is_possible = share > 0.0 && params.soft_f1 == 0.0;
+        let sketches = match params.output {
+            OutputLayer::Sketch => true,
+            OutputLayer::Auto => pays,
+            OutputLayer::Exact | OutputLayer::Sparse => false,
+        };
+        if sketches && is_possible {
+            return Self::Sketched(Sketched::new(n_head, share, RANK));
+        }
+        let is_exact = params.output == OutputLayer::Exact;
+        Self::Whole(Whole::new(if is_exact { 0.0 } else { share }))
+    }
+
+    /// Whether the weights of each brand are contiguous, and updated as soon as the brand's
+    /// gradient is known.
+    pub(crate) fn is_by_brand(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_sparse(),
+            Self::Sketched(_) => true,
+        }
+    }
+
+    /// Loss of a batch after [`Mlp::forward_hidden`]; keeps the gradients of its logits.
+    ///
+    /// * `seed`: differs between updates.
+    pub(crate) fn losses(
+        &mut self,
+        mlp: &Mlp,
+        objective: &Objective,
+        batch: &ExampleBatch,
+        workspace: &Workspace,
+        seed: u64,
+    ) -> f64 {
+        match self {
+            Self::Whole(whole) => whole.losses(mlp, objective, batch, workspace, seed),
+            Self::Sketched(sketched) => sketched.losses(mlp, objective, batch, workspace, seed),
+        }
+    }
+
+    /// Fills the gradients of the output layer and of its input. With [`Self::is_by_brand`] its
+    /// weights are updated instead.
+    pub(crate) fn backward(
+        &mut self,
+        mlp: &mut Mlp,
+        inputs: &Batch,
+        workspace: &Workspace,
+        gradients: &mut Gradients,
+        moments: &mut Moments,
+        step: Step,
+    ) {
+        match self {
+            Self::Whole(whole) if whole.is_sparse() => {
+                whole.sparse_backward(mlp, workspace, gradients, moments, step);
+            }
+            Self::Whole(whole) => {
+                gradients.compute_output(mlp, inputs, workspace, whole.logits());
+            }
+            Self::Sketched(sketched) => {
+                sketched.backward(mlp, workspace, gradients, moments, step);
+            }
+        }
+    }
+
+    /// Gradients of the logits of the brands in the users' histories of a channel, user after user.
+    pub(crate) fn own_history(&self, channel: usize) -> Box<dyn Iterator<Item = &f32> + '_> {
+        match self {
+            Self::Whole(whole) => Box::new(whole.own_history(channel)),
+            Self::Sketched(sketched) => Box::new(sketched.own_history(channel)),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The output layer, of which only cells that matter are computed.
+//!
+//! A cell is the logit of a brand for a user. Most have a gradient near 0, but which ones is known
+//! only after the whole product of the output layer, most of the work of training. A [`Sketch`] of
+//! the logits tells well enough:
+//!
+//! 1. Common brands, the head, get exact logits and gradients by dense products.
+//! 2. Of the other brands, the tail, every cell gets a sketched logit, and from that the gradient
+//!    that it would have.
+//! 3. A cell of the tail is drawn with a probability in proportion to that gradient plus a floor.
+//!    Labels and brands in the user's own history are always drawn.
+//! 4. Drawn cells get their exact logit and gradient, which is divided by the probability. So the
+//!    expected gradient is the exact one however wrong the sketch is; a better sketch only lowers
+//!    its variance.
+
+use contract::splitmix::GOLDEN;
+use model::matmul::matmul;
+use model::mlp::Layer;
+use model::{Mlp, Workspace};
+use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Axis, s};
+
+use super::BLOCK;
+use super::sketch::{Sketch, resize};
+use super::sparse::{ByBrand, Entry, brand_sums, draw, largest, multiply_add, start, weighted_sum};
+use crate::adam::{Moments, Step};
+use crate::backward::{Gradients, column_sums};
+use crate::examples::ExampleBatch;
+use crate::loss::{Objective, Scratch};
+use crate::soft_f1::SoftF1;
+
+/// What is added to a sketched gradient, as a share of the row's largest: the sketch may be wrong.
+const FLOOR: f32 = 0.0003;
+
+/// The output layer's part of an update; reused from update to update.
+#[derive(Debug)]
+pub(crate) struct Sketched {
+    /// The brands before it are the head
+    n_head: usize,
+    /// Cells of the tail whose gradient is at least this share of the row's largest are certain to be
+    /// drawn
+    share: f32,
+    sketch: Sketch,
+    /// `(n_users, n_head)`: logits, then their gradients
+    head: Array2<f32>,
+    /// `(n_users, width)`: gradient of the last hidden layer
+    below: Array2<f32>,
+    /// `(n_head, width)`: gradient of the head's weights
+    head_weights: Array2<f32>,
+    blocks: Vec<Block>,
+    by_brand: ByBrand,
+    rows: Vec<Vec<f32>>,
+}
+
+/// Results of a block of users, and room to work.
+#[derive(Debug, Default)]
+struct Block {
+    loss: f64,
+    /// Gradients of the cells of the tail that were drawn, user after user
+    entries: Vec<Entry>,
+    /// End of each user's entries
+    ends: Vec<usize>,
+    /// For each channel, gradients of the logits of the brands in the users' histories, user after
+    /// user
+    own_history: Vec<Vec<f32>>,
+    /// Rows of logits of the block's users: the head, the tail, and what fills up the sketch
+    logits: Vec<f32>,
+    cells: Cells,
+}
+
+/// Room for the cells of one user.
+#[derive(Debug, Default)]
+struct Cells {
+    scratch: Scratch,
+    /// Brands of the tail that have a label or are in the user's own history, ascending
+    certain: Vec<u32>,
+    /// Of `certain`, logits, then their gradients
+    of_certain: Vec<f32>,
+    /// `(n_tail,)`: gradients by sketched logits
+    sketched: Vec<f32>,
+    /// Cells of the tail that were drawn, and their probabilities
+    chances: Vec<Entry>,
+    /// Of these the brands that are neither certain nor ignored, ascending
+    drawn: Vec<u32>,
+    /// Of `drawn`, factors on the losses: one over the probabilities
+    factors: Vec<f32>,
+    /// Of `drawn`, exact logits, then their gradients
+    of_drawn: Vec<f32>,
+}
+
+impl Block {
+    fn users(&self) -> impl Iterator<Item = &[Entry]> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.entries[start..end])
+    }
+}
+
+impl Sketched {
+    /// * `n_head`: brands that are always computed; the largest should come first.
+    /// * `share`: cells whose gradient is at least this share of the row's largest are certain to be
+    ///   drawn, as far as the sketch tells.
+    /// * `rank`: directions of the hidden layer that the sketch keeps.
+    pub(crate) fn new(n_head: usize, share: f32, rank: usize) -> Self {
+        Self {
+            n_head,
+            share,
+            sketch: Sketch::new(rank),
+            head: Array2::default((0, 0)),
+            below: Array2::default((0, 0)),
+            head_weights: Array2::default((0, 0)),
+            blocks: Vec::new(),
+            by_brand: ByBrand::default(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Gradients of the logits of the brands in the users' own histories, user after user.
+    pub(crate) fn own_history(&self, channel: usize) -> impl Iterator<Item = &f32> {
+        self.blocks.iter().flat_map(move |block| &block.own_history[channel])
+    }
+
+    /// Loss of a batch; keeps the gradients of its logits and of the hidden layer.
+    ///
+    /// * `seed`: differs between updates.
+    pub(crate) fn losses(
+        &mut self,
+        mlp: &Mlp,
+        objective: &Objective,
+        batch: &ExampleBatch,
+        workspace: &Workspace,
+        seed: u64,
+    ) -> f64 {
+        let layer = mlp.layers.last().expect("a network has a layer");
+        let hidden = workspace.hidden.last().expect("a sketch is of a hidden layer");
+        let (n_users, n_head) = (batch.len(), self.n_head);
+        let shapes =
+            [(&mut self.head, (n_users, n_head)), (&mut self.below, (n_users, hidden.ncols()))];
+        resize(shapes);
+        mlp.first_logits(hidden.view(), self.head.view_mut());
+        let tail = layer.weights.slice(s![.., n_head..]);
+        self.sketch.fit(hidden.view(), tail, layer.bias.slice(s![n_head..]));
+        self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
+        let (sketch, share) = (&self.sketch, self.share);
+        let rows = Rows { mlp, layer, objective, batch, hidden, sketch, n_head, share, seed };
+        self.head
+            .axis_chunks_iter_mut(Axis(0), BLOCK)
+            .into_par_iter()
+            .zip(self.below.axis_chunks_iter_mut(Axis(0), BLOCK))
+            .zip(&mut self.blocks)
+            .enumerate()
+            .for_each(|(i, ((head, below), block))| {
+                let head = head.into_slice().expect("whole rows");
+                let below = below.into_slice().expect("whole rows");
+                rows.block(i * BLOCK, head, below, block);
+            });
+        let head = layer.weights.slice(s![.., ..n_head]);
+        matmul(self.head.view(), head.t(), true, self.below.view_mut());
+        self.blocks.iter().map(|block| block.loss).sum()
+    }
+
+    /// Fills the gradients of the layer's input and bias, and updates its weights.
+    pub(crate) fn backward(
+        &mut self,
+        mlp: &mut Mlp,
+        workspace: &Workspace,
+        gradients: &mut Gradients,
+        moments: &mut Moments,
+        step: Step,
+    ) {
+        let hidden = workspace.hidden.last().expect("a sketch is of a hidden layer");
+        let below = gradients.hidden.last_mut().expect("as many as hidden layers");
+        let layer = mlp.layers.last_mut().expect("a network has a layer");
+        let (n_head, width) = (self.n_head, hidden.ncols());
+        std::mem::swap(below, &mut self.below);
+        self.by_brand.fill(layer.bias.len(), self.blocks.iter().flat_map(Block::users));
+        let bias = gradients.biases.last_mut().expect("one for each layer");
+        brand_sums(&self.by_brand, bias.as_slice_mut().expect("contiguous"));
+        column_sums(self.head.view(), bias.slice_mut(s![..n_head]));
+        resize([(&mut self.head_weights, (n_head, width))]);
+        matmul(self.head.t(), hidden.view(), false, self.head_weights.view_mut());
+        let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
+        let hidden = hidden.as_slice().expect("a fresh array is contiguous");
+        let (by_brand, head) = (&self.by_brand, &self.head_weights);
+        moments.update_rows(weights, width, step, &mut self.rows, |brand, gradient| {
+            if brand < n_head {
+                gradient.copy_from_slice(head.row(brand).as_slice().expect("a row is contiguous"));
+            } else {
+                weighted_sum(by_brand.of(brand), hidden, gradient);
+            }
+        });
+    }
+}
+
+/// What the rows of a batch are computed from.
+struct Rows<'a> {
+    mlp: &'a Mlp,
+    layer: &'a Layer,
+    objective: &'a Objective,
+    batch: &'a ExampleBatch,
+    hidden: &'a Array2<f32>,
+    sketch: &'a Sketch,
+    n_head: usize,
+    share: f32,
+    seed: u64,
+}
+
+impl Rows<'_> {
+    /// * `first`: the first of the block's users.
+    /// * `head`: logits of the head, replaced by their gradients.
+    /// * `below`: overwritten by the tail's part of the gradient of the hidden layer.
+    fn block(&self, first: usize, head: &mut [f32], below: &mut [f32], block: &mut Block) {
+        let width = self.hidden.ncols();
+        let n_users = below.len() / width;
+        let stride = self.n_head + self.sketch.row_len();
+        let weights = self.layer.weights.as_slice_memory_order().expect("contiguous");
+        block.loss = 0.0;
+        block.entries.clear();
+        block.ends.clear();
+        block.own_history.resize_with(self.mlp.own_history.len(), Vec::new);
+        block.own_history.iter_mut().for_each(Vec::clear);
+        block.logits.resize(n_users * stride, 0.0);
+        self.sketch.logits(first, &mut block.logits, stride);
+        let Block { loss, entries, ends, own_history, logits, cells } = block;
+        for (i, row) in logits.chunks_mut(stride).enumerate() {
+            let (user, row) = (first + i, &mut row[..self.layer.bias.len()]);
+            let head = &mut head[i * self.n_head..][..self.n_head];
+            row[..self.n_head].copy_from_slice(head);
+            self.certain(user, row, cells);
+            let labels = self.batch.labels(user);
+            let n_users = self.batch.len();
+            let (of_head, tail) = row.split_at_mut(self.n_head);
+            *loss += self.objective.row(
+                of_head,
+                labels.below(self.n_head),
+                n_users,
+                &SoftF1::default(),
+                &mut cells.scratch,
+            );
+            head.copy_from_slice(of_head);
+            let Cells { certain, of_certain, sketched, .. } = &mut *cells;
+            self.objective.negative_gradients(self.n_head, tail, sketched, labels.weight, n_users);
+            let has = |brand| labels.brands.binary_search(&brand).is_ok();
+            *loss +=
+                self.objective.cells(certain, of_certain, has, |_| 1.0, labels.weight, n_users);
+            let gradient = |(brand, _): (u32, f32)| match head.get(brand as usize) {
+                Some(&gradient) => gradient,
+                None => certain.binary_search(&brand).map_or(0.0, |i| of_certain[i]),
+            };
+            for (channel, of_channel) in self.mlp.own_history.iter().zip(&mut *own_history) {
+                of_channel.extend(self.batch.inputs.bags[channel.bag].of(user).map(gradient));
+            }
+            let start = entries.len();
+            *loss += self.draw(user, head, cells, entries);
+            weighted_sum(&entries[start..], weights, &mut below[i * width..][..width]);
+            ends.push(entries.len());
+        }
+    }
+
+    /// Adds the own history, and finds exact logits of the cells that it touches and of labels.
+    fn certain(&self, user: usize, row: &mut [f32], cells: &mut Cells) {
+        let is_tail = |&brand: &u32| (self.n_head..row.len()).contains(&(brand as usize));
+        let labels = self.batch.labels(user);
+        let Cells { certain, of_certain, .. } = cells;
+        certain.clear();
+        certain.extend(labels.counted().map(|brand| brand as u32).filter(is_tail));
+        for channel in &self.mlp.own_history {
+            let history = self.batch.inputs.bags[channel.bag].of(user).map(|(brand, _)| brand);
+            let counts = |brand: &u32| labels.ignored.binary_search(brand).is_err();
+            certain.extend(history.filter(is_tail).filter(counts));
+        }
+        certain.sort_unstable();
+        certain.dedup();
+        self.logits(user, certain, of_certain);
+        for (&brand, &z) in certain.iter().zip(&*of_certain) {
+            row[brand as usize] = z;
+        }
+        for channel in &self.mlp.own_history {
+            channel.add_to_row(self.batch.inputs.bags[channel.bag].of(user), row);
+        }
+        for (&brand, z) in certain.iter().zip(of_certain) {
+            *z = row[brand as usize];
+        }
+    }
+
+    /// Exact logits of brands of a user, without the own history.
+    fn logits(&self, user: usize, brands: &[u32], logits: &mut Vec<f32>) {
+        let hidden = self.hidden.row(user);
+        let weights = self.layer.weights.as_slice_memory_order().expect("contiguous");
+        logits.clear();
+        logits.resize(brands.len(), 0.0);
+        products(hidden.as_slice().expect("a row is contiguous"), weights, brands, logits);
+        for (z, &brand) in logits.iter_mut().zip(brands) {
+            *z += self.layer.bias[brand as usize];
+        }
+    }
+
+    /// Draws cells of the tail and appends their gradients; returns their loss.
+    ///
+    /// * `head`: gradients.
+    fn draw(&self, user: usize, head: &[f32], cells: &mut Cells, entries: &mut Vec<Entry>) -> f64 {
+        let labels = self.batch.labels(user);
+        let Cells { certain, of_certain, sketched, chances, drawn, factors, of_drawn, .. } = cells;
+        for (&index, &value) in certain.iter().zip(&*of_certain) {
+            entries.push(Entry { index, value });
+            sketched[index as usize - self.n_head] = 0.0;
+        }
+        let largest = largest(head).max(largest(of_certain)).max(largest(sketched));
+        if largest == 0.0 {
+            return 0.0;
+        }
+        let seed = self.seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
+        chances.clear();
+        draw(sketched, 1.0 / (self.share * largest), FLOOR / self.share, start(seed), chances);
+        drawn.clear();
+        factors.clear();
+        for &Entry { index: cell, value: chance } in &*chances {
+            let brand = self.n_head as u32 + cell;
+            let is_in = |brands: &[u32]| brands.binary_search(&brand).is_ok();
+            if !is_in(certain) && !is_in(labels.ignored) {
+                drawn.push(brand);
+                factors.push(1.0 / chance);
+            }
+        }
+        self.logits(user, drawn, of_drawn);
+        let (weight, n_users) = (labels.weight, self.batch.len());
+        let factor = |i: usize| factors[i];
+        let loss = self.objective.cells(drawn, of_drawn, |_| false, factor, weight, n_users);
+        let gradients = drawn.iter().zip(&*of_drawn);
+        entries.extend(gradients.map(|(&index, &value)| Entry { index, value }));
+        loss
+    }
+}
+
+/// Scalar products of `hidden` with the rows of some brands.
+///
+/// * `rows`: rows as long as `hidden`, one after another.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn products(hidden: &[f32], rows: &[f32], brands: &[u32], products: &mut [f32]) {
+    const TOGETHER: usize = 128;
+    let width = hidden.len();
+    let n_whole = width / TOGETHER * TOGETHER;
+    for (product, &brand) in products.iter_mut().zip(brands) {
+        let row = &rows[brand as usize * width..][..width];
+        let mut sums = [0.0_f32; TOGETHER];
+        for (x, y) in hidden.chunks_exact(TOGETHER).zip(row.chunks_exact(TOGETHER)) {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum = multiply_add!(*x, *y, *sum);
+            }
+        }
+        let mut total: f32 =
+            hidden[n_whole..].iter().zip(&row[n_whole..]).map(|(x, y)| x * y).sum();
+        let mut part = TOGETHER / 2;
+        while part > 0 {
+            for i in 0..part {
+                sums[i] += sums[i + part];
+            }
+            part /= 2;
+        }
+        total += sums[0];
+        *product = total;
+    }
+}

@@ -19,9 +19,6 @@ use crate::loss::Objective;
 /// least this probability.
 const DENSE_FROM: f64 = 0.1;
 
-/// Directions of the hidden layer that a sketch keeps.
-const RANK: usize = 32;
-
 /// A sketch pays if the tail is at least this share of the brands,
 const TAIL: f64 = 0.5;
 
@@ -58,7 +55,7 @@ impl Output {
             OutputLayer::Exact | OutputLayer::Sparse => false,
         };
         if sketches && is_possible {
-            return Self::Sketched(Sketched::new(n_head, share, RANK));
+            return Self::Sketched(Sketched::new(n_head, share, sketch::RANK));
         }
         let is_exact = params.output == OutputLayer::Exact;
         Self::Whole(Whole::new(if is_exact { 0.0 } else { share }))

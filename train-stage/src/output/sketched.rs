@@ -34,6 +34,9 @@ use crate::soft_f1::SoftF1;
 /// What is added to a sketched gradient, as a share of the row's largest: the sketch may be wrong.
 const FLOOR: f32 = 0.0003;
 
+/// Cells of a row that are drawn because of [`FLOOR`] alone, at most.
+const FLOOR_CELLS: f32 = 16.0;
+
 /// The output layer's part of an update; reused from update to update.
 #[derive(Debug)]
 pub(crate) struct Sketched {
@@ -139,8 +142,9 @@ impl Sketched {
             [(&mut self.head, (n_users, n_head)), (&mut self.below, (n_users, hidden.ncols()))];
         resize(shapes);
         mlp.first_logits(hidden.view(), self.head.view_mut());
-        let tail = layer.weights.slice(s![.., n_head..]);
-        self.sketch.fit(hidden.view(), tail, layer.bias.slice(s![n_head..]));
+        let weights = layer.weights.as_slice_memory_order().expect("contiguous");
+        let bias = layer.bias.as_slice().expect("contiguous");
+        self.sketch.fit(hidden.view(), &weights[n_head * hidden.ncols()..], &bias[n_head..]);
         self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
         let (sketch, share) = (&self.sketch, self.share);
         let rows = Rows { mlp, layer, objective, batch, hidden, sketch, n_head, share, seed };
@@ -312,7 +316,9 @@ impl Rows<'_> {
         }
         let seed = self.seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
         chances.clear();
-        draw(sketched, 1.0 / (self.share * largest), FLOOR / self.share, start(seed), chances);
+        let scale = 1.0 / (self.share * largest);
+        let floor = (FLOOR / self.share).min(FLOOR_CELLS / sketched.len() as f32);
+        draw(sketched, scale, floor, start(seed), chances);
         drawn.clear();
         factors.clear();
         for &Entry { index: cell, value: chance } in &*chances {

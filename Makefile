@@ -100,6 +100,9 @@ check: build ## What CI runs: format, lints, documentation, tests
 
 bench: bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-report bench-peer bench-growth bench-ceiling ## Benchmarks, without bench-experiments; each leaves bench/out/NAME.json
 
+bench-quick: build bench/.venv ## Small versions of some benchmarks against the ratios in bench/quick.json, in minutes
+	bench/.venv/bin/python bench/quick.py
+
 bench/.venv: bench/requirements.txt
 	python3 -m venv bench/.venv
 	bench/.venv/bin/pip install --quiet -r bench/requirements.txt

@@ -39,9 +39,9 @@ def make(work, programs, n_users, n_brands, rarest, holdout, experiments, law=()
     return made
 
 
-def make_sampled(work, programs, n_users, n_brands, holdout, experiments):
+def make_sampled(work, programs, n_users, n_brands, rarest, holdout, experiments):
     """A population, split, with a sample for each experiment."""
-    make(work, programs, n_users, n_brands, 0.0005, holdout, experiments)
+    make(work, programs, n_users, n_brands, rarest, holdout, experiments)
     watch([programs / "sample-stage", "holdout"], work)
     for name in experiments:
         watch([programs / "sample-stage", "sample", "--experiment", name], work)

@@ -46,7 +46,7 @@ def main():
     for experiment in experiments.values():
         experiment["train"] = TRAIN
     holdout = {"valid": n // 50, "test": n // 50, "seed": 7}
-    make_sampled(work, programs, n + n // 25, 3000, holdout, experiments)
+    make_sampled(work, programs, n + n // 25, 3000, 0.0005, holdout, experiments)
     rows, first = [], {}
     for name in experiments:
         memory = watch([programs / "train-stage", "--experiment", name], work)["anonymous"]

@@ -1,5 +1,6 @@
 //! The output layer in training: which logits and gradients of a batch are computed, and how.
 
+mod block;
 mod sketch;
 mod sketched;
 pub(crate) mod sparse;
@@ -24,9 +25,6 @@ const TAIL: f64 = 0.5;
 
 /// and if the last hidden layer has at least this width: it costs the same for any.
 const WIDTH: usize = 256;
-
-/// Users that a thread takes at a time.
-const BLOCK: usize = 16;
 
 /// Computes the output layer.
 #[derive(Debug)]

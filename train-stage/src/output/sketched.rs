@@ -22,7 +22,7 @@ use multiversion::target::target_cfg_f;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Axis, s};
 
-use super::BLOCK;
+use super::block::{BLOCK, Block};
 use super::sketch::{Sketch, resize};
 use super::sparse::{ByBrand, Entry, brand_sums, draw, largest, multiply_add, start, weighted_sum};
 use crate::adam::{Moments, Step};
@@ -52,23 +52,15 @@ pub(crate) struct Sketched {
     below: Array2<f32>,
     /// `(n_head, width)`: gradient of the head's weights
     head_weights: Array2<f32>,
-    blocks: Vec<Block>,
+    blocks: Vec<(Block, Room)>,
     by_brand: ByBrand,
     rows: Vec<Vec<f32>>,
 }
 
-/// Results of a block of users, and room to work.
+/// Room to work on a block of users.
 #[derive(Debug, Default)]
-struct Block {
-    loss: f64,
-    /// Gradients of the cells of the tail that were drawn, user after user
-    entries: Vec<Entry>,
-    /// End of each user's entries
-    ends: Vec<usize>,
-    /// For each channel, gradients of the logits of the brands in the users' histories, user after
-    /// user
-    own_history: Vec<Vec<f32>>,
-    /// Rows of logits of the block's users: the head, the tail, and what fills up the sketch
+struct Room {
+    /// Rows of logits: the head, the tail, and what fills up the sketch
     logits: Vec<f32>,
     cells: Cells,
 }
@@ -93,13 +85,6 @@ struct Cells {
     of_drawn: Vec<f32>,
 }
 
-impl Block {
-    fn users(&self) -> impl Iterator<Item = &[Entry]> + Clone {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.entries[start..end])
-    }
-}
-
 impl Sketched {
     /// * `n_head`: brands that are always computed; the largest should come first.
     /// * `share`: cells whose gradient is at least this share of the row's largest are certain to be
@@ -121,7 +106,7 @@ impl Sketched {
 
     /// Gradients of the logits of the brands in the users' own histories, user after user.
     pub(crate) fn own_history(&self, channel: usize) -> impl Iterator<Item = &f32> {
-        self.blocks.iter().flat_map(move |block| &block.own_history[channel])
+        self.blocks.iter().flat_map(move |(block, _)| &block.own_history[channel])
     }
 
     /// Loss of a batch; keeps the gradients of its logits and of the hidden layer.
@@ -145,7 +130,7 @@ impl Sketched {
         let weights = layer.weights.as_slice_memory_order().expect("contiguous");
         let bias = layer.bias.as_slice().expect("contiguous");
         self.sketch.fit(hidden.view(), &weights[n_head * hidden.ncols()..], &bias[n_head..]);
-        self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
+        self.blocks.resize_with(n_users.div_ceil(BLOCK), Default::default);
         let (sketch, share) = (&self.sketch, self.share);
         let rows = Rows { mlp, layer, objective, batch, hidden, sketch, n_head, share, seed };
         self.head
@@ -154,14 +139,14 @@ impl Sketched {
             .zip(self.below.axis_chunks_iter_mut(Axis(0), BLOCK))
             .zip(&mut self.blocks)
             .enumerate()
-            .for_each(|(i, ((head, below), block))| {
+            .for_each(|(i, ((head, below), (block, room)))| {
                 let head = head.into_slice().expect("whole rows");
                 let below = below.into_slice().expect("whole rows");
-                rows.block(i * BLOCK, head, below, block);
+                rows.block(i * BLOCK, head, below, block, room);
             });
         let head = layer.weights.slice(s![.., ..n_head]);
         matmul(self.head.view(), head.t(), true, self.below.view_mut());
-        self.blocks.iter().map(|block| block.loss).sum()
+        self.blocks.iter().map(|(block, _)| block.loss).sum()
     }
 
     /// Fills the gradients of the layer's input and bias, and updates its weights.
@@ -178,7 +163,8 @@ impl Sketched {
         let layer = mlp.layers.last_mut().expect("a network has a layer");
         let (n_head, width) = (self.n_head, hidden.ncols());
         std::mem::swap(below, &mut self.below);
-        self.by_brand.fill(layer.bias.len(), self.blocks.iter().flat_map(Block::users));
+        let users = self.blocks.iter().flat_map(|(block, _)| block.users());
+        self.by_brand.fill(layer.bias.len(), users);
         let bias = gradients.biases.last_mut().expect("one for each layer");
         brand_sums(&self.by_brand, bias.as_slice_mut().expect("contiguous"));
         column_sums(self.head.view(), bias.slice_mut(s![..n_head]));
@@ -214,52 +200,54 @@ impl Rows<'_> {
     /// * `first`: the first of the block's users.
     /// * `head`: logits of the head, replaced by their gradients.
     /// * `below`: overwritten by the tail's part of the gradient of the hidden layer.
-    fn block(&self, first: usize, head: &mut [f32], below: &mut [f32], block: &mut Block) {
-        let width = self.hidden.ncols();
-        let n_users = below.len() / width;
-        let stride = self.n_head + self.sketch.row_len();
+    fn block(
+        &self,
+        first: usize,
+        head: &mut [f32],
+        below: &mut [f32],
+        block: &mut Block,
+        Room { logits, cells }: &mut Room,
+    ) {
+        let (n_head, width) = (self.n_head, self.hidden.ncols());
+        let stride = n_head + self.sketch.row_len();
         let weights = self.layer.weights.as_slice_memory_order().expect("contiguous");
-        block.loss = 0.0;
-        block.entries.clear();
-        block.ends.clear();
-        block.own_history.resize_with(self.mlp.own_history.len(), Vec::new);
-        block.own_history.iter_mut().for_each(Vec::clear);
-        block.logits.resize(n_users * stride, 0.0);
-        self.sketch.logits(first, &mut block.logits, stride);
-        let Block { loss, entries, ends, own_history, logits, cells } = block;
+        block.clear(self.mlp.own_history.len());
+        logits.resize(below.len() / width * stride, 0.0);
+        self.sketch.logits(first, logits, stride);
         for (i, row) in logits.chunks_mut(stride).enumerate() {
-            let (user, row) = (first + i, &mut row[..self.layer.bias.len()]);
-            let head = &mut head[i * self.n_head..][..self.n_head];
-            row[..self.n_head].copy_from_slice(head);
-            self.certain(user, row, cells);
-            let labels = self.batch.labels(user);
-            let n_users = self.batch.len();
-            let (of_head, tail) = row.split_at_mut(self.n_head);
-            *loss += self.objective.row(
-                of_head,
-                labels.below(self.n_head),
-                n_users,
-                &SoftF1::default(),
-                &mut cells.scratch,
-            );
-            head.copy_from_slice(of_head);
-            let Cells { certain, of_certain, sketched, .. } = &mut *cells;
-            self.objective.negative_gradients(self.n_head, tail, sketched, labels.weight, n_users);
-            let has = |brand| labels.brands.binary_search(&brand).is_ok();
-            *loss +=
-                self.objective.cells(certain, of_certain, has, |_| 1.0, labels.weight, n_users);
-            let gradient = |(brand, _): (u32, f32)| match head.get(brand as usize) {
-                Some(&gradient) => gradient,
-                None => certain.binary_search(&brand).map_or(0.0, |i| of_certain[i]),
-            };
-            for (channel, of_channel) in self.mlp.own_history.iter().zip(&mut *own_history) {
-                of_channel.extend(self.batch.inputs.bags[channel.bag].of(user).map(gradient));
-            }
-            let start = entries.len();
-            *loss += self.draw(user, head, cells, entries);
-            weighted_sum(&entries[start..], weights, &mut below[i * width..][..width]);
-            ends.push(entries.len());
+            let row = &mut row[..self.layer.bias.len()];
+            let head = &mut head[i * n_head..][..n_head];
+            let start = block.entries.len();
+            row[..n_head].copy_from_slice(head);
+            self.user(first + i, row, cells, block);
+            head.copy_from_slice(&row[..n_head]);
+            weighted_sum(&block.entries[start..], weights, &mut below[i * width..][..width]);
+            block.end_user();
         }
+    }
+
+    /// Adds a user's loss and the gradients of the tail to the block.
+    ///
+    /// * `row`: logits of the head, replaced by their gradients, and sketched ones of the tail.
+    fn user(&self, user: usize, row: &mut [f32], cells: &mut Cells, block: &mut Block) {
+        self.certain(user, row, cells);
+        let (objective, labels, n_users) =
+            (self.objective, self.batch.labels(user), self.batch.len());
+        let (head, tail) = row.split_at_mut(self.n_head);
+        let (of_head, no_soft_f1) = (labels.below(self.n_head), SoftF1::default());
+        block.loss += objective.row(head, of_head, n_users, &no_soft_f1, &mut cells.scratch);
+        let Cells { certain, of_certain, sketched, .. } = &mut *cells;
+        objective.negative_gradients(self.n_head, tail, sketched, labels.weight, n_users);
+        let has = |brand| labels.brands.binary_search(&brand).is_ok();
+        block.loss += objective.cells(certain, of_certain, has, |_| 1.0, labels.weight, n_users);
+        let gradient = |(brand, _): (u32, f32)| match head.get(brand as usize) {
+            Some(&gradient) => gradient,
+            None => certain.binary_search(&brand).map_or(0.0, |i| of_certain[i]),
+        };
+        for (channel, of_channel) in self.mlp.own_history.iter().zip(&mut block.own_history) {
+            of_channel.extend(self.batch.inputs.bags[channel.bag].of(user).map(gradient));
+        }
+        block.loss += self.draw(user, head, cells, &mut block.entries);
     }
 
     /// Adds the own history, and finds exact logits of the cells that it touches and of labels.

@@ -5,8 +5,8 @@ use model::{Bags, Mlp, Workspace};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::BLOCK;
-use super::sparse::{ByBrand, Entry, brand_sums, select, weighted_sum};
+use super::block::{BLOCK, Block};
+use super::sparse::{ByBrand, brand_sums, select, weighted_sum};
 use crate::adam::{Moments, Step};
 use crate::backward::Gradients;
 use crate::examples::ExampleBatch;
@@ -21,30 +21,9 @@ pub(crate) struct Whole {
     /// `(n_users, n_brands)`: logits, then their gradients
     logits: Array2<f32>,
     soft_f1: SoftF1,
-    blocks: Vec<Block>,
+    blocks: Vec<(Block, Scratch)>,
     by_brand: ByBrand,
     rows: Vec<Vec<f32>>,
-}
-
-/// Results of a block of users, for the backward pass.
-#[derive(Debug, Default)]
-struct Block {
-    scratch: Scratch,
-    loss: f64,
-    /// Gradients of the logits that were kept, user after user
-    entries: Vec<Entry>,
-    /// End of each user's entries
-    ends: Vec<usize>,
-    /// For each channel, gradients of the logits of the brands in the users' histories, user after
-    /// user
-    own_history: Vec<Vec<f32>>,
-}
-
-impl Block {
-    fn users(&self) -> impl Iterator<Item = &[Entry]> + Clone {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.entries[start..end])
-    }
 }
 
 impl Whole {
@@ -65,7 +44,7 @@ impl Whole {
 
     /// Gradients of the logits of the brands in the users' histories of a channel, user after user.
     pub(crate) fn own_history(&self, channel: usize) -> impl Iterator<Item = &f32> {
-        self.blocks.iter().flat_map(move |block| &block.own_history[channel])
+        self.blocks.iter().flat_map(move |(block, _)| &block.own_history[channel])
     }
 
     /// Loss of a batch; keeps the gradients of its logits.
@@ -86,7 +65,7 @@ impl Whole {
         mlp.logits(&batch.inputs, workspace, self.logits.view_mut());
         let labels = |i: usize| batch.labels(i);
         let term = self.soft_f1.prepare(objective.soft_f1, self.logits.view(), &labels, n_users);
-        self.blocks.resize_with(n_users.div_ceil(BLOCK), Block::default);
+        self.blocks.resize_with(n_users.div_ceil(BLOCK), Default::default);
         let channels = &mlp.own_history;
         let histories: Vec<&Bags> = channels.iter().map(|c| &batch.inputs.bags[c.bag]).collect();
         let (soft_f1, share) = (&self.soft_f1, self.share);
@@ -95,16 +74,12 @@ impl Whole {
             .into_par_iter()
             .zip(&mut self.blocks)
             .enumerate()
-            .for_each(|(i, (mut rows, block))| {
-                block.loss = 0.0;
-                block.entries.clear();
-                block.ends.clear();
-                block.own_history.resize_with(histories.len(), Vec::new);
-                block.own_history.iter_mut().for_each(Vec::clear);
+            .for_each(|(i, (mut rows, (block, scratch)))| {
+                block.clear(histories.len());
                 for (j, row) in rows.rows_mut().into_iter().enumerate() {
                     let user = i * BLOCK + j;
                     let row = row.into_slice().expect("rows of the logits are contiguous");
-                    let (labels, scratch) = (batch.labels(user), &mut block.scratch);
+                    let labels = batch.labels(user);
                     block.loss += objective.row(row, labels, n_users, soft_f1, scratch);
                     for (history, of_channel) in histories.iter().zip(&mut block.own_history) {
                         let gradient = |(brand, _)| row.get(brand as usize).copied();
@@ -113,11 +88,11 @@ impl Whole {
                     if share > 0.0 {
                         let seed = seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
                         select(row, share, seed, &mut block.entries);
-                        block.ends.push(block.entries.len());
+                        block.end_user();
                     }
                 }
             });
-        term + self.blocks.iter().map(|block| block.loss).sum::<f64>()
+        term + self.blocks.iter().map(|(block, _)| block.loss).sum::<f64>()
     }
 
     /// Fills the gradients of the layer's input and bias, and updates its weights.
@@ -136,14 +111,14 @@ impl Whole {
         let width = hidden.ncols();
         let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
         below.axis_chunks_iter_mut(Axis(0), BLOCK).into_par_iter().zip(&self.blocks).for_each(
-            |(mut below, block)| {
+            |(mut below, (block, _))| {
                 for (row, entries) in below.rows_mut().into_iter().zip(block.users()) {
                     let row = row.into_slice().expect("a fresh array is contiguous");
                     weighted_sum(entries, weights, row);
                 }
             },
         );
-        self.by_brand.fill(n_brands, self.blocks.iter().flat_map(Block::users));
+        self.by_brand.fill(n_brands, self.blocks.iter().flat_map(|(block, _)| block.users()));
         let bias = gradients.biases.last_mut().expect("one for each layer");
         brand_sums(&self.by_brand, bias.as_slice_mut().expect("contiguous"));
         let hidden = hidden.as_slice().expect("a fresh array is contiguous");

@@ -596,7 +596,7 @@ pub struct TrainParams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputLayer {
-    /// What is fastest: `sketch` where most brands are rare, else `sparse`
+    /// What is fastest: `sketch` where many brands are rare, else `sparse`
     Auto,
     /// All logits and all gradients
     Exact,

@@ -20,11 +20,10 @@ use crate::loss::Objective;
 /// least this probability.
 const DENSE_FROM: f64 = 0.1;
 
-/// A sketch pays if the tail is at least this share of the brands,
-const TAIL: f64 = 0.5;
-
-/// and if the last hidden layer has at least this width: it costs the same for any.
+/// A sketch pays from these sizes on, as it costs about the same for any width and any batch.
+const TAIL: usize = 1000;
 const WIDTH: usize = 256;
+const BATCH: usize = 512;
 
 /// Computes the output layer.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Output {
             |volume: u64| volume as f64 >= DENSE_FROM * f64::from(share) * n_users as f64;
         let n_head = volumes.iter().filter(|&&volume| is_common(volume)).count();
         let n_tail = volumes.len() - n_head;
-        let pays = width >= WIDTH && n_tail as f64 >= TAIL * volumes.len() as f64;
+        let pays = n_tail >= TAIL && width >= WIDTH && params.batch_size >= BATCH;
         let is_possible = share > 0.0 && params.soft_f1 == 0.0;
         let sketches = match params.output {
             OutputLayer::Sketch => true,
@@ -115,5 +114,43 @@ impl Output {
             Self::Whole(whole) => Box::new(whole.own_history(channel)),
             Self::Sketched(sketched) => Box::new(sketched.own_history(channel)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::manifest::HiddenWidth;
+
+    use super::*;
+
+    /// 10,000 users; 400 brands have 1 % of them each, the rest 0.1 %.
+    fn choice(n_rare: usize, params: TrainParams) -> String {
+        let volumes = [vec![100; 400], vec![10; n_rare]].concat();
+        match Output::new(&params, &volumes, 10_000) {
+            Output::Sketched(sketched) => format!("sketch but for {}", sketched.n_head),
+            Output::Whole(whole) if whole.is_sparse() => "sparse".to_owned(),
+            Output::Whole(_) => "exact".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_sketch_is_the_default_where_it_pays() {
+        let default = TrainParams::default;
+        let narrow = TrainParams { hidden: vec![HiddenWidth(512), HiddenWidth(255)], ..default() };
+        assert_eq!(choice(1000, default()), "sketch but for 400");
+        assert_eq!(choice(999, default()), "sparse");
+        assert_eq!(choice(1000, narrow), "sparse");
+        assert_eq!(choice(1000, TrainParams { batch_size: 511, ..default() }), "sparse");
+        assert_eq!(choice(1000, TrainParams { soft_f1: 0.5, ..default() }), "sparse");
+        assert_eq!(choice(1000, TrainParams { sparse_gradient: 0.0, ..default() }), "exact");
+        assert_eq!(choice(1000, TrainParams { hidden: vec![], ..default() }), "exact");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done() {
+        let with = |output| TrainParams { output, batch_size: 1, ..TrainParams::default() };
+        assert_eq!(choice(1, with(OutputLayer::Sketch)), "sketch but for 400");
+        assert_eq!(choice(1000, with(OutputLayer::Sparse)), "sparse");
+        assert_eq!(choice(1000, with(OutputLayer::Exact)), "exact");
     }
 }

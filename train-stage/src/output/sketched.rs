@@ -41,7 +41,7 @@ const FLOOR_CELLS: f32 = 16.0;
 #[derive(Debug)]
 pub(crate) struct Sketched {
     /// The brands before it are the head
-    n_head: usize,
+    pub(super) n_head: usize,
     /// Cells of the tail whose gradient is at least this share of the row's largest are certain to be
     /// drawn
     share: f32,

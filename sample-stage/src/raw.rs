@@ -21,6 +21,7 @@ use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
 use raw_tables::RawTable;
+use stores::StoreError;
 
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
@@ -140,6 +141,9 @@ impl RawTables {
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
+        if let Some(err) = StoreError::find(&err) {
+            return anyhow!("cannot read {what}: {err}");
+        }
         if parquet::is_of_file(err.find_root()) {
             let mut tables = self.tables.iter().filter(|t| t.format == TableFormat::Parquet);
             if let Some(damaged) = tables.find_map(|table| raw_tables::parquet::damaged(table)) {

@@ -31,14 +31,13 @@ const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
 ///
 /// A file that cannot be opened or is not whole.
 pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
-    let metadata = match &file.object {
-        Some(object) => object::metadata(object)?,
-        None => {
-            let opened = File::open(&file.path)?;
-            let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new());
-            let metadata = guarded(load).ok_or_else(|| Unreadable::content(NOT_WHOLE))?;
-            metadata.map_err(unreadable)?
-        }
+    let metadata = if let Some(object) = &file.object {
+        object::metadata(object)?
+    } else {
+        let opened = File::open(&file.path)?;
+        let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new());
+        let metadata = guarded(load).ok_or_else(|| Unreadable::content(NOT_WHOLE))?;
+        metadata.map_err(unreadable)?
     };
     let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
     Ok((Schema::new(metadata.schema().fields().clone()), n_rows))

@@ -132,6 +132,7 @@ fn in_words(url: &StoreUrl, err: &Error, texts: &[String]) -> (Kind, String) {
             return (Kind::Failed, what);
         }
         "InvalidAccessKeyId"
+        | "NotSignedUp"
         | "SignatureDoesNotMatch"
         | "ExpiredToken"
         | "InvalidToken"

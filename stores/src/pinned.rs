@@ -75,8 +75,7 @@ impl ObjectStore for Pinned {
             GetResultPayload::Stream(stream) => {
                 GetResultPayload::Stream(stream.map_err(self.named(path)).boxed())
             }
-            #[allow(unreachable_patterns, reason = "local files, with a feature of the crate")]
-            other => other,
+            file @ GetResultPayload::File(..) => file,
         };
         Ok(GetResult { payload, meta, range, attributes })
     }

@@ -124,6 +124,7 @@ impl StoreUrl {
     }
 
     /// The URL of something in this folder.
+    #[must_use]
     pub fn join(&self, name: &str) -> Self {
         let folder = self.key.trim_end_matches('/');
         let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };

@@ -39,7 +39,7 @@ pub fn publish(args: &PublishArgs) -> Result<()> {
     })?;
     // What people open comes last, when all that belongs to it is there.
     let (pages, others): (Vec<&String>, Vec<&String>) =
-        record.outputs.keys().partition(|name| name.ends_with(".html"));
+        record.outputs.keys().partition(|name| *name == "report.html");
     for name in others.into_iter().chain(pages) {
         target.put(&dir.join(name), name)?;
         print_line!("{}", target.shown(name));

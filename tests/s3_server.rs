@@ -45,7 +45,8 @@ impl Server {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("lab")).unwrap();
         let files = FileSystem::new(root.path()).unwrap();
-        let mut builder = S3ServiceBuilder::new(Tagged(files));
+        let mut builder =
+            S3ServiceBuilder::new(Tagged { files, n_reads_of_failing: AtomicI64::new(0) });
         let mut keys = SimpleAuth::new();
         for (id, secret) in [OWNER, READER, NOBODY] {
             keys.register(id.to_owned(), secret.into());
@@ -166,7 +167,14 @@ impl S3Access for Permissions {
 }
 
 /// A server whose lists have tags, and which heeds `If-Match`, as those of the vendors.
-struct Tagged(FileSystem);
+struct Tagged {
+    files: FileSystem,
+    n_reads_of_failing: AtomicI64,
+}
+
+/// An object of this name can be inspected: its first bytes, its footer twice. Then the server fails.
+pub const FAILING: &str = "failing.parquet";
+const READS_OF_FAILING: i64 = 4;
 
 #[async_trait::async_trait]
 impl S3 for Tagged {
@@ -174,8 +182,12 @@ impl S3 for Tagged {
         &self,
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
+        let n_reads = || self.n_reads_of_failing.fetch_add(1, Ordering::SeqCst);
+        if request.input.key.ends_with(FAILING) && n_reads() >= READS_OF_FAILING {
+            return Err(s3_error!(InternalError));
+        }
         let wanted = request.input.if_match.clone();
-        let found = self.0.get_object(request).await?;
+        let found = self.files.get_object(request).await?;
         match (wanted, &found.output.e_tag) {
             (Some(ETagCondition::ETag(wanted)), Some(tag)) if wanted != *tag => {
                 Err(s3_error!(PreconditionFailed))
@@ -189,12 +201,12 @@ impl S3 for Tagged {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let (bucket, base) = (request.input.bucket.clone(), request.clone());
-        let mut found = self.0.list_objects_v2(request).await?;
+        let mut found = self.files.list_objects_v2(request).await?;
         for object in found.output.contents.iter_mut().flatten() {
             let key = object.key.clone().unwrap();
             let head = HeadObjectInput::builder().bucket(bucket.clone()).key(key).build().unwrap();
             let request = base.clone().map_input(|_| head);
-            object.e_tag = self.0.head_object(request).await?.output.e_tag;
+            object.e_tag = self.files.head_object(request).await?.output.e_tag;
         }
         Ok(found)
     }
@@ -203,55 +215,55 @@ impl S3 for Tagged {
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        self.0.head_object(request).await
+        self.files.head_object(request).await
     }
 
     async fn put_object(
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        self.0.put_object(request).await
+        self.files.put_object(request).await
     }
 
     async fn delete_object(
         &self,
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.0.delete_object(request).await
+        self.files.delete_object(request).await
     }
 
     async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        self.0.delete_objects(request).await
+        self.files.delete_objects(request).await
     }
 
     async fn create_multipart_upload(
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.0.create_multipart_upload(request).await
+        self.files.create_multipart_upload(request).await
     }
 
     async fn upload_part(
         &self,
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        self.0.upload_part(request).await
+        self.files.upload_part(request).await
     }
 
     async fn complete_multipart_upload(
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        self.0.complete_multipart_upload(request).await
+        self.files.complete_multipart_upload(request).await
     }
 
     async fn abort_multipart_upload(
         &self,
         request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        self.0.abort_multipart_upload(request).await
+        self.files.abort_multipart_upload(request).await
     }
 }

@@ -18,7 +18,7 @@ use arrow::{csv, json};
 use contract::manifest::TableSource;
 use contract::raw_files;
 use parquet::arrow::ArrowWriter;
-use s3_server::{NOBODY, OWNER, READER, Server, environment};
+use s3_server::{FAILING, NOBODY, OWNER, READER, Server, environment};
 use serde_json::Value;
 use workspace::{Said, Workspace};
 
@@ -271,6 +271,20 @@ fn a_connection_that_breaks_is_resumed_and_one_that_always_breaks_is_an_error() 
     assert!(said.stderr.contains("the network"), "{}", said.stderr);
 }
 
+/// `DataFusion` passes on what the store says as text.
+#[test]
+fn a_store_that_fails_in_the_middle_of_a_query_is_named() {
+    let lab = Lab::start();
+    fs::remove_dir_all(lab.server.path("interactions/part=1")).unwrap();
+    lab.server.put(&format!("interactions/part=1/{FAILING}"), parquet(&lab.work));
+    let said = lab.pipeline(READER, &["run", "bau"]);
+    let expected = format!(
+        "table `interactions`: s3://lab/interactions/part=1/{FAILING}: the store answers 500 Internal \
+         Server Error after 3 retries"
+    );
+    assert!(said.code == 1 && said.stderr.contains(&expected), "{}", said.stderr);
+}
+
 #[test]
 fn new_users_and_predictions_may_be_in_a_store() {
     let lab = Lab::start();
@@ -332,6 +346,11 @@ fn the_report_is_published_to_a_store_or_a_folder() {
     assert!(said.stdout.ends_with("s3://lab/reports/today/report.html\n"), "{}", said.stdout);
     let page = lab.work.bytes("runs/report/report.html");
     assert_eq!(fs::read(lab.server.path("reports/today/report.html")).unwrap(), page);
+    // Large enough to be sent in parts.
+    let large: Vec<u8> = (0..20_000_000_u32).map(|i| (i % 251) as u8).collect();
+    fs::write(lab.work.dir.join("runs/report/per_brand.csv"), &large).unwrap();
+    assert_eq!(lab.pipeline(OWNER, &["publish", "s3://lab/reports/today"]).code, 0);
+    assert!(fs::read(lab.server.path("reports/today/per_brand.csv")).unwrap() == large);
     let url = format!("file://{}/published", lab.work.dir.display());
     assert_eq!(lab.pipeline(OWNER, &["publish", &url]).code, 0);
     assert_eq!(lab.work.bytes("published/report.html"), page);

@@ -20,8 +20,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
-use raw_tables::RawTable;
-use stores::StoreError;
+use raw_tables::{Part, RawTable};
 
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
@@ -137,12 +136,22 @@ impl RawTables {
         }
     }
 
+    /// What a store said of a file, which readers pass on as text.
+    fn error_of_store(&self, text: &str) -> Option<anyhow::Error> {
+        self.tables.iter().find_map(|table| {
+            let mut objects = table.parts.iter().filter(|part| part.file.object.is_some());
+            let starts = |part: &Part| text.find(&format!("{}: ", part.file.path.display()));
+            let start = objects.find_map(starts)?;
+            Some(anyhow!("table `{}`: {}", table.name, &text[start..]))
+        })
+    }
+
     /// The error of reading the rows of a view.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
-        if let Some(err) = StoreError::find(&err) {
-            return anyhow!("cannot read {what}: {err}");
+        if let Some(of_store) = self.error_of_store(&err.to_string()) {
+            return of_store;
         }
         if parquet::is_of_file(err.find_root()) {
             let mut tables = self.tables.iter().filter(|t| t.format == TableFormat::Parquet);

@@ -51,11 +51,11 @@ mod clients {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use object_store::aws::AmazonS3Builder;
-    use object_store::azure::MicrosoftAzureBuilder;
-    use object_store::gcp::GoogleCloudStorageBuilder;
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
     use object_store::http::HttpBuilder;
-    use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+    use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 
     use super::StoreUrl;
     use crate::aws_profile;
@@ -68,9 +68,15 @@ mod clients {
     /// About ten seconds of waiting in all.
     const RETRIES_DEFAULT: usize = 6;
 
+    /// Longest time for a request and its answer, in seconds, unless a variable such as `AWS_TIMEOUT` says
+    /// otherwise: what a table needs of a row group may be large, and a connection slow.
+    const TIMEOUT: u64 = 120;
+
     pub fn client(url: &StoreUrl) -> Result<Arc<dyn ObjectStore>, String> {
         let retry = retry()?;
         let place = &url.place;
+        let timeout = |variable| std::env::var(variable).unwrap_or(format!("{TIMEOUT}s"));
+        let key = ClientConfigKey::Timeout;
         let failed = |err: object_store::Error| {
             let text = err.to_string();
             let plain = text.split_once(" error: ").map_or(text.as_str(), |(_, rest)| rest);
@@ -79,21 +85,30 @@ mod clients {
         Ok(match url.scheme {
             Scheme::S3 => {
                 let builder = aws_profile::apply(AmazonS3Builder::from_env())?;
-                let builder = builder.with_bucket_name(place).with_retry(retry);
+                let builder = builder
+                    .with_config(AmazonS3ConfigKey::Client(key), timeout("AWS_TIMEOUT"))
+                    .with_bucket_name(place)
+                    .with_retry(retry);
                 Arc::new(builder.build().map_err(failed)?)
             }
             Scheme::Gs => {
-                let builder = GoogleCloudStorageBuilder::from_env();
-                let builder = builder.with_bucket_name(place).with_retry(retry);
+                let builder = GoogleCloudStorageBuilder::from_env()
+                    .with_config(GoogleConfigKey::Client(key), timeout("GOOGLE_TIMEOUT"))
+                    .with_bucket_name(place)
+                    .with_retry(retry);
                 Arc::new(builder.build().map_err(failed)?)
             }
             Scheme::Az => {
-                let builder = MicrosoftAzureBuilder::from_env();
-                let builder = builder.with_container_name(place).with_retry(retry);
+                let builder = MicrosoftAzureBuilder::from_env()
+                    .with_config(AzureConfigKey::Client(key), timeout("AZURE_TIMEOUT"))
+                    .with_container_name(place)
+                    .with_retry(retry);
                 Arc::new(builder.build().map_err(failed)?)
             }
             Scheme::Https | Scheme::Http => {
-                let options = ClientOptions::new().with_allow_http(url.scheme == Scheme::Http);
+                let options = ClientOptions::new()
+                    .with_allow_http(url.scheme == Scheme::Http)
+                    .with_timeout(Duration::from_secs(TIMEOUT));
                 let builder = HttpBuilder::new().with_url(url.root()).with_client_options(options);
                 Arc::new(builder.with_retry(retry).build().map_err(failed)?)
             }
@@ -112,6 +127,6 @@ mod clients {
             max_backoff: Duration::from_secs(5),
             base: 2.0,
         };
-        Ok(RetryConfig { backoff, max_retries, retry_timeout: Duration::from_mins(2) })
+        Ok(RetryConfig { backoff, max_retries, retry_timeout: Duration::from_mins(10) })
     }
 }

@@ -159,9 +159,11 @@ fn path_of(url: &StoreUrl) -> Result<Path, StoreError> {
 }
 
 fn pin(store: &Pinned, object: &Object) {
-    if let Some(Tag::Etag(tag)) = &object.tag {
-        let is_weak = tag.starts_with("W/");
-        store.pin(&object.path, &if is_weak { tag.clone() } else { format!("\"{tag}\"") });
+    // A weak tag matches no condition.
+    if let Some(Tag::Etag(tag)) = &object.tag
+        && !tag.starts_with("W/")
+    {
+        store.pin(&object.path, &format!("\"{tag}\""));
     }
 }
 

@@ -37,11 +37,8 @@ impl Pinned {
 
     /// Remembers the tag of an object, unless one is known.
     pub(crate) fn pin(&self, path: &Path, tag: &str) {
-        // A weak tag matches no condition.
-        if !tag.starts_with("W/") {
-            let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-            tags.entry(path.clone()).or_insert_with(|| tag.to_owned());
-        }
+        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.entry(path.clone()).or_insert_with(|| tag.to_owned());
     }
 
     fn tag(&self, path: &Path) -> Option<String> {

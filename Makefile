@@ -14,6 +14,7 @@ SPREAD ?= 0
 NOISE ?= 0.5
 DEMO ?= data/demo
 CARGO ?= cargo
+STORES ?= yes
 
 PREFIX ?= $(HOME)/.local
 
@@ -34,8 +35,8 @@ SCHEMAS := manifest record run plan status explain history accept clean graph ch
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-build: ## Build all programs
-	$(CARGO) build --release --workspace --locked
+build: ## Build all programs: STORES=no without object stores
+	$(CARGO) build --release --workspace --locked $(if $(filter no,$(STORES)),--no-default-features)
 
 install: build ## Install the programs: PREFIX= (default ~/.local), into its bin folder
 	install -d '$(DESTDIR)$(PREFIX)/bin'

@@ -62,6 +62,12 @@ impl Workspace {
         Runner { work: self, env: vec![(name.to_owned(), value.to_path_buf())] }
     }
 
+    /// The same with several environment variables.
+    pub fn with_envs(&self, variables: &[(String, String)]) -> Runner<'_> {
+        let env = variables.iter().map(|(name, value)| (name.clone(), value.into())).collect();
+        Runner { work: self, env }
+    }
+
     /// Replaces the first `from` of a file, which must be there.
     pub fn edit(&self, file: &str, from: &str, to: &str) {
         let path = self.dir.join(file);

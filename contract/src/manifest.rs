@@ -101,7 +101,8 @@ fn default_run_dir() -> PathBuf {
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// Raw tables by name: parquet, csv, json or arrow. Each is a file, a folder with all its
-    /// subfolders, or a pattern such as `log/*.parquet`. A folder named `key=value` adds a column.
+    /// subfolders, or a pattern such as `log/*.parquet`, on disk or in an object store such as
+    /// `s3://bucket/log/`. A folder named `key=value` adds a column.
     /// `${NAME}` is replaced by the environment variable of that name
     pub tables: IndexMap<String, TableSource>,
     /// One row per user: `user_id`, the feature columns and, if it is set, `holdout.column`. With
@@ -137,7 +138,7 @@ pub struct Data {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TableSource {
-    /// A file, folder or pattern; the format follows from the file name
+    /// A file, folder, pattern or URL; the format follows from the file name
     Path(String),
     /// A table with options
     Options(TableOptions),
@@ -147,7 +148,7 @@ pub enum TableSource {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableOptions {
-    /// A file, folder or pattern
+    /// A file, folder, pattern or URL
     pub path: String,
     /// Default: by the extension of the file name
     #[serde(default)]

@@ -14,6 +14,7 @@ pub mod history; // what each run did
 pub mod init; // a first manifest
 pub mod predict; // predictions for new users
 pub mod preview; // what a run would do
+pub mod publish; // the report in a store
 pub mod run; // run what is stale
 pub mod sample; // rows of a sample
 pub mod status; // whether each stage is fresh

@@ -79,7 +79,12 @@ pub fn look(node: &Node, store: &Store, hashes: &mut Hashes) -> Result<State> {
         binary.display(),
         commands::build()
     );
-    let is_missing = |input: &&Input| !input.is_optional && !hashes.is_there(&input.path);
+    if let Some(problem) = &plan.problem {
+        return Ok(State::Blocked(problem.clone()));
+    }
+    let is_missing = |input: &&Input| {
+        !input.is_optional && input.object.is_none() && !hashes.is_there(&input.path)
+    };
     if let Some(input) = plan.inputs.iter().find(is_missing) {
         return Ok(State::Blocked(format!("`{}` does not exist yet", input.path.display())));
     }

@@ -87,12 +87,13 @@ impl Project {
         let input = |path: &PathBuf| Input {
             name: path.file_name().unwrap().to_string_lossy().into_owned(),
             path: path.clone(),
+            object: None,
             is_optional: false,
             is_in_params: false,
         };
         let inputs = inputs.iter().map(input).collect();
         let params = json!({"epochs": 30});
-        let plan = StagePlan { id, dir, inputs, records: Vec::new(), params };
+        let plan = StagePlan { id, dir, inputs, records: Vec::new(), params, problem: None };
         let binary = self.dir.path().join("program");
         self.nodes.push(Node { plan, binary, is_halved: false, pause_after: None });
     }

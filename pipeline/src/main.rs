@@ -15,6 +15,7 @@ use command::bundle::BundleArgs;
 use command::export::ExportArgs;
 use command::init::InitArgs;
 use command::predict::PredictArgs;
+use command::publish::PublishArgs;
 use command::sample::SampleArgs;
 use contract::cli::ManifestArgs;
 use contract::exit::EXIT_DONE;
@@ -230,6 +231,11 @@ enum Command {
     /// `--format onnx` writes a graph from users' features to calibrated probabilities, `safetensors` the
     /// model's arrays; `mlflow` logs experiments and the report to a tracking server.
     Export(ExportArgs),
+    /// Copy the report to an object store, or another folder
+    ///
+    /// To `s3://`, `gs://`, `az://` or `file://`: each of its files appears whole or not at all, the page
+    /// last. Credentials come from the environment.
+    Publish(PublishArgs),
     /// Check the manifest and the columns of its tables, and list the experiments
     ///
     /// Prints every mistake at once with its place: of the manifest first; if it has none, columns that
@@ -299,6 +305,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Audience(args) => return command::audience::audience(&args),
         Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Sample(args) => return command::sample::sample(&args),
+        Command::Publish(args) => command::publish::publish(&args)?,
         Command::Export(args) => return command::export::export(&args),
         Command::Schema(args) => return schema::print(&args),
     }

@@ -21,7 +21,7 @@ pub struct NewUsersArgs {
     /// Use the model of a folder that `pipeline bundle` wrote; needs no manifest
     #[arg(long, value_name = "DIR", requires = "users")]
     pub bundle: Option<PathBuf>,
-    /// Users: a file, folder or pattern of parquet, csv, json or Arrow files with the columns of
+    /// Users: a file, folder, pattern or URL of parquet, csv, json or Arrow files with the columns of
     /// `data.users`, a table of the manifest, or a query over its tables, which ends in `.sql`
     /// [default: the manifest's `data.users`]
     #[arg(long, value_name = "TABLE")]
@@ -154,7 +154,8 @@ struct Query {
 
 /// Where the rows of a query wait for being scored.
 fn rows_path(output: Option<&Path>, run_dir: &Path) -> PathBuf {
-    let Some(output) = output else {
+    let is_local = |output: &&Path| !stores::is_url(&output.to_string_lossy());
+    let Some(output) = output.filter(is_local) else {
         return run_dir.join(format!(".users-{}.arrow", std::process::id()));
     };
     let path: PathBuf = output.components().collect();

@@ -7,10 +7,10 @@ use contract::user_file::{Batches, UserFile};
 
 /// The columns of a file, without its metadata, which may differ between files.
 pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
-    Ok(Schema::new(UserFile::open(&file.path)?.schema.fields().clone()))
+    Ok(Schema::new(UserFile::open(file)?.schema.fields().clone()))
 }
 
 /// Reads a file.
 pub fn read(file: &RawFile) -> Result<Batches, Unreadable> {
-    UserFile::open(&file.path)?.batches()
+    UserFile::open(file)?.batches()
 }

@@ -66,7 +66,13 @@ fn values(file: &RawFile, options: &TableOptions, n: usize) -> Result<Vec<Values
         .from_reader(Quotes::new(open::reader(file)?, delimiter));
     let mut found = vec![Values::default(); n];
     let mut record = ::csv::ByteRecord::new();
-    let failed = |err: ::csv::Error| Unreadable::Content(err.to_string());
+    let failed = |err: ::csv::Error| {
+        let text = err.to_string();
+        match err.into_kind() {
+            ::csv::ErrorKind::Io(err) => Unreadable::from(err),
+            _ => Unreadable::Content(text),
+        }
+    };
     while reader.read_byte_record(&mut record).map_err(failed)? {
         let line = record.position().map_or(0, ::csv::Position::line);
         for (value, found) in record.iter().zip(&mut found) {

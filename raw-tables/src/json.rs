@@ -12,6 +12,7 @@ use contract::unreadable::Unreadable;
 use contract::user_file::Batches;
 use indexmap::IndexMap;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::json_array::JsonArray;
 use crate::open;
@@ -41,7 +42,10 @@ pub fn look_at(file: &RawFile) -> Result<Schema, Unreadable> {
     let values = serde_json::Deserializer::from_reader(objects(file)?).into_iter::<Value>();
     let objects = values.map(|value| {
         row.set(row.get() + 1);
-        let value = value.map_err(|err| ArrowError::JsonError(err.to_string()))?;
+        let value = value.map_err(|err| match err.classify() {
+            Category::Io => ArrowError::IoError(String::new(), err.into()),
+            _ => ArrowError::JsonError(err.to_string()),
+        })?;
         let Value::Object(map) = &value else {
             return Err(ArrowError::JsonError(
                 "is not an object such as `{\"user_id\": 7}`".to_owned(),

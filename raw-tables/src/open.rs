@@ -1,6 +1,5 @@
 //! Opening a file of a raw table, and errors about it.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
@@ -51,7 +50,7 @@ fn hint(what: &str) -> String {
 /// Why the file cannot be read.
 pub fn check(file: &RawFile) -> Result<(), Unreadable> {
     let mut start = Vec::new();
-    File::open(&file.path)?.take(LFS_POINTER.len() as u64).read_to_end(&mut start)?;
+    file.open()?.take(LFS_POINTER.len() as u64).read_to_end(&mut start)?;
     if start.is_empty() {
         return Err(Unreadable::content(
             "is empty (0 bytes); write it again, or remove it if it has no rows",
@@ -66,7 +65,7 @@ pub fn check(file: &RawFile) -> Result<(), Unreadable> {
 ///
 /// Why the file cannot be opened.
 pub fn reader(file: &RawFile) -> Result<BufReader<Box<dyn Read + Send>>, Unreadable> {
-    let bytes = File::open(&file.path)?;
+    let bytes = file.open()?;
     let plain: Box<dyn Read + Send> = match file.compression {
         None => Box::new(bytes),
         Some(Compression::Gzip) => {

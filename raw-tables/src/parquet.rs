@@ -1,17 +1,21 @@
 //! Parquet files.
 
+mod object; // those in a store
+
 use std::fs::File;
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderBuilder, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use ::parquet::errors::ParquetError;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use contract::guarded;
 use contract::raw_files::RawFile;
 use contract::unreadable::Unreadable;
 use contract::user_file::Batches;
+use stores::StoreError;
 
 use crate::messages::without_layers;
 use crate::{RawTable, open};
@@ -27,11 +31,14 @@ const NOT_WHOLE: &str = "is not a whole parquet file; write it again";
 ///
 /// A file that cannot be opened or is not whole.
 pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
-    let opened = File::open(&file.path)?;
-    let metadata = guarded(|| ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()));
-    let metadata = metadata
-        .ok_or_else(|| Unreadable::content(NOT_WHOLE))?
-        .map_err(|err| not_whole(&err.to_string()))?;
+    let metadata = if let Some(object) = &file.object {
+        object::metadata(object)?
+    } else {
+        let opened = File::open(&file.path)?;
+        let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new());
+        let metadata = guarded(load).ok_or_else(|| Unreadable::content(NOT_WHOLE))?;
+        metadata.map_err(unreadable)?
+    };
     let n_rows = usize::try_from(metadata.metadata().file_metadata().num_rows()).ok();
     Ok((Schema::new(metadata.schema().fields().clone()), n_rows))
 }
@@ -42,18 +49,16 @@ pub fn look_at(file: &RawFile) -> Result<(Schema, Option<usize>), Unreadable> {
 ///
 /// As [`look_at`]; an error in a later row is in the batches.
 pub fn read(file: &RawFile, wanted: &SchemaRef) -> Result<Batches, Unreadable> {
+    if let Some(object) = &file.object {
+        return object::read(object, wanted);
+    }
     let opened = File::open(&file.path)?;
     let open = || {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?.with_batch_size(BATCH_SIZE);
-        let roots = builder.schema().fields().iter().enumerate();
-        let is_wanted = |name: &str| wanted.field_with_name(name).is_ok();
-        let roots: Vec<usize> =
-            roots.filter(|(_, field)| is_wanted(field.name())).map(|(i, _)| i).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        builder.with_projection(mask).build()
+        let builder = ParquetRecordBatchReaderBuilder::try_new(opened)?;
+        projected(builder, wanted).build()
     };
     let reader = guarded(open).ok_or_else(|| Unreadable::content(NOT_WHOLE))?;
-    let mut reader = reader.map_err(|err| not_whole(&err.to_string()))?;
+    let mut reader = reader.map_err(unreadable)?;
     let next = move || guarded(|| reader.next()).unwrap_or_else(|| Some(Err(damaged_page())));
     Ok(Box::new(std::iter::from_fn(next).map(|batch| {
         batch.map_err(|err| match err.into() {
@@ -61,6 +66,24 @@ pub fn read(file: &RawFile, wanted: &SchemaRef) -> Result<Batches, Unreadable> {
             io @ Unreadable::Io(_) => io,
         })
     })))
+}
+
+/// Reads only the columns that are wanted.
+fn projected<T>(builder: ArrowReaderBuilder<T>, wanted: &SchemaRef) -> ArrowReaderBuilder<T> {
+    let roots = builder.schema().fields().iter().enumerate();
+    let is_wanted = |name: &str| wanted.field_with_name(name).is_ok();
+    let roots: Vec<usize> =
+        roots.filter(|(_, field)| is_wanted(field.name())).map(|(i, _)| i).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    builder.with_batch_size(BATCH_SIZE).with_projection(mask)
+}
+
+/// An error of a store is not one of the file's content.
+fn unreadable(err: ParquetError) -> Unreadable {
+    match StoreError::find(&err) {
+        Some(found) => Unreadable::Io(found.clone().into()),
+        None => not_whole(&err.to_string()),
+    }
 }
 
 fn damaged_page() -> ArrowError {

@@ -97,6 +97,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
         runtime.worker_threads(threads);
     }
     runtime.thread_stack_size(WORKER_STACK);
+    runtime.enable_all(); // a network and timers for object stores
     let runtime = runtime.build()?;
     match &args.command {
         Command::Holdout(args) => {

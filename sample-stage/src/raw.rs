@@ -20,7 +20,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
-use raw_tables::RawTable;
+use raw_tables::{Part, RawTable};
 
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
@@ -136,10 +136,23 @@ impl RawTables {
         }
     }
 
+    /// What a store said of a file, which readers pass on as text.
+    fn error_of_store(&self, text: &str) -> Option<anyhow::Error> {
+        self.tables.iter().find_map(|table| {
+            let mut objects = table.parts.iter().filter(|part| part.file.object.is_some());
+            let starts = |part: &Part| text.find(&format!("{}: ", part.file.path.display()));
+            let start = objects.find_map(starts)?;
+            Some(anyhow!("table `{}`: {}", table.name, &text[start..]))
+        })
+    }
+
     /// The error of reading the rows of a view.
     ///
     /// * `what`: `users`, `interactions` or `brands`.
     pub fn reading_error(&self, what: &str, err: DataFusionError) -> anyhow::Error {
+        if let Some(of_store) = self.error_of_store(&err.to_string()) {
+            return of_store;
+        }
         if parquet::is_of_file(err.find_root()) {
             let mut tables = self.tables.iter().filter(|t| t.format == TableFormat::Parquet);
             if let Some(damaged) = tables.find_map(|table| raw_tables::parquet::damaged(table)) {

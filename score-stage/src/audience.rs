@@ -47,8 +47,8 @@ pub struct Args {
     named: Vec<String>,
     #[command(flatten)]
     size: SizeArgs,
-    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder with
-    /// a file for each brand
+    /// File to write, by its ending .parquet, .csv or .arrow, also in a store, as `s3://bucket/a.csv`; a
+    /// name without an ending is a folder with a file for each brand
     #[arg(long, value_name = "PATH", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
     /// Format of the files of a folder [default: parquet]
@@ -86,9 +86,11 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Makes audiences; returns what to print.
 pub fn run(args: &Args) -> Result<String> {
-    let place = args.output.as_ref().filter(|_| !args.dry_run);
-    let place = place.map(|path| Place::of(path, args.format, gather::PREFIX)).transpose()?;
     let sources = Sources::find(&args.model)?;
+    let place = args.output.as_ref().filter(|_| !args.dry_run);
+    let place = place
+        .map(|path| Place::of(path, args.format, gather::PREFIX, sources.scratch()))
+        .transpose()?;
     let options = sources.users(args.users.users.as_deref())?;
     if let Some(place) = &place {
         place.check_inputs(&sources.files(), &options)?;
@@ -110,7 +112,7 @@ pub fn run(args: &Args) -> Result<String> {
     let audience = |(&brand, cut): (&usize, &Cut)| audience(&loaded.brands, brand, cut);
     let mut audiences = Audiences {
         n_users,
-        output: place.as_ref().map(|place| place.path.display().to_string()),
+        output: place.as_ref().map(|place| place.shown()),
         brands: chosen.iter().zip(&cuts).map(audience).collect(),
         drift: drift::of(watch, counts.as_ref(), &loaded.brands),
     };
@@ -263,6 +265,7 @@ impl Written<'_> {
             into.expected_recall = (positives > 0.0).then(|| (hits / positives).min(1.0));
         })?;
         drop(decisions);
+        place.send()?;
         Ok(decided.work.remove()?)
     }
 

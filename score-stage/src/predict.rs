@@ -58,7 +58,7 @@ pub struct DriftArgs {
 #[derive(ClapArgs)]
 #[expect(clippy::struct_field_names, reason = "named after the flags")]
 pub struct Users {
-    /// Users to decide for: a file, folder or pattern of parquet, csv, json or Arrow files with
+    /// Users to decide for: a file, folder, pattern or URL of parquet, csv, json or Arrow files with
     /// `user_id` and the model's features; with `--experiment` also a table of the manifest
     #[arg(long, value_name = "TABLE", required_unless_present = "experiment")]
     pub users: Option<String>,
@@ -133,8 +133,8 @@ pub enum BestFor {
 
 /// Decides for the users of a table; returns what to print.
 pub fn run(args: &Args) -> Result<String> {
-    let output = Output::of(&args.output, args.decide.top_k)?;
     let sources = Sources::find(&args.model)?;
+    let output = Output::of(&args.output, args.decide.top_k, sources.scratch())?;
     let options = sources.users(args.users.users.as_deref())?;
     output.place.check_inputs(&sources.files(), &options)?;
     let loaded = sources.load(args.decide.best_for)?;
@@ -150,6 +150,7 @@ pub fn run(args: &Args) -> Result<String> {
     let decided = job.run(&output.place.path, &decide).with_context(in_users)?;
     decided.notes.iter().for_each(|note| warn_line!("{note}"));
     let written = output.write(&decided.parts, &loaded.brands)?;
+    output.place.send()?;
     decided.work.remove()?;
 
     let drift = drift::of(watch, decided.counts.as_ref(), &loaded.brands);
@@ -157,7 +158,7 @@ pub fn run(args: &Args) -> Result<String> {
         n_users: users.n_users as u64,
         n_brands: written.n_brands,
         n_without: written.n_without,
-        output: output.place.path.display().to_string(),
+        output: output.place.shown(),
         drift,
     };
     let text = if args.json { format!("{:#}", json!(predicted)) } else { summary(&predicted) };

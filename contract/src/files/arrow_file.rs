@@ -1,6 +1,5 @@
 //! Arrow IPC files and streams, decoded a record batch at a time.
 
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use arrow::ipc::{Block, root_as_footer};
 use memmap2::Mmap;
 
 use crate::guarded;
+use crate::raw_files::Bytes;
 
 /// First bytes of a file.
 pub(crate) const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -46,13 +46,13 @@ impl Source for Arc<Mmap> {
 
 /// A file that is read: if it is truncated meanwhile, that is an error.
 pub(crate) struct Unmapped {
-    file: File,
+    file: Box<dyn Bytes>,
     n_bytes: usize,
 }
 
 impl Unmapped {
-    pub(crate) fn new(file: File) -> io::Result<Self> {
-        let n_bytes = file.metadata()?.len() as usize;
+    pub(crate) fn new(mut file: Box<dyn Bytes>) -> io::Result<Self> {
+        let n_bytes = file.seek(SeekFrom::End(0))? as usize;
         Ok(Self { file, n_bytes })
     }
 }
@@ -139,7 +139,7 @@ impl<S: Source> Iterator for Batches<S> {
 /// The record batches of an Arrow stream.
 pub(crate) struct Stream {
     pub(crate) schema: SchemaRef,
-    file: File,
+    file: Box<dyn Bytes>,
     decoder: StreamDecoder,
     /// Bytes not yet decoded
     rest: Buffer,
@@ -152,7 +152,7 @@ const CHUNK: usize = 1 << 20;
 
 impl Stream {
     /// Reads up to the first batch, where the schema is known.
-    pub(crate) fn open(file: File) -> Result<Self, ArrowError> {
+    pub(crate) fn open(file: Box<dyn Bytes>) -> Result<Self, ArrowError> {
         let mut stream = Self {
             schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
             file,

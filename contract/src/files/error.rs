@@ -17,6 +17,9 @@ pub enum Error {
         /// Its error
         reason: io::Error,
     },
+    /// The files of a table cannot be found: what, where and why
+    #[error("{0}")]
+    Unknown(String),
     /// The file does not exist
     #[error(
         "{path}: there is no such file\nhint: it is written as `{contract}`; run `{}` to build it",

@@ -99,7 +99,7 @@ pub fn read(path: &Path, contract: &Contract) -> Result<Table, Error> {
 /// As [`read`].
 pub fn read_unmapped(path: &Path, contract: &Contract) -> Result<Table, Error> {
     let file = open(path, contract)?;
-    let source = Unmapped::new(file).map_err(|err| Error::io(path, err))?;
+    let source = Unmapped::new(Box::new(file)).map_err(|err| Error::io(path, err))?;
     checked(path, contract, source)
 }
 
@@ -118,7 +118,7 @@ pub fn read_accepted(
     // The same open file is hashed and decoded: another one may take its place meanwhile.
     let hash = hash_rest(&mut file).map_err(|err| Error::io(path, err))?;
     accept(&hash)?;
-    let source = Unmapped::new(file).map_err(|err| Error::io(path, err))?;
+    let source = Unmapped::new(Box::new(file)).map_err(|err| Error::io(path, err))?;
     Ok((checked(path, contract, source)?, hash))
 }
 
@@ -338,7 +338,9 @@ impl Partial {
 ///
 /// [`Error::Target`].
 pub fn check_target(target: &Path) -> Result<(), Error> {
+    let is_url = stores::is_url(&target.to_string_lossy());
     let found = match fs::symlink_metadata(target) {
+        _ if is_url => "is a URL, and this is only written to local files",
         // `/dev/stdout` is one: renaming over it would remove it for all programs.
         Ok(there) if there.is_symlink() => "is a link, name the file itself",
         Ok(there) if there.is_dir() => "is a folder",
@@ -540,8 +542,13 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
     hash_rest(&mut file).map_err(|err| Error::io(path, err))
 }
 
+/// Hash of a text.
+pub fn hash_text(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
 /// Hash of the bytes from here on.
-fn hash_rest(file: &mut File) -> io::Result<String> {
+pub(crate) fn hash_rest(file: &mut impl Read) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = vec![0; HASHED_AT_ONCE];
     loop {

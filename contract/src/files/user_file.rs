@@ -1,8 +1,6 @@
 //! An Arrow file that a user made: a file or a stream, read a record batch at a time.
 
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -11,6 +9,7 @@ use arrow::error::ArrowError;
 use super::arrow_file::{
     Batches as FileBatches, FILE_MAGIC, STREAM_MAGIC, Stream, Unmapped, decoded,
 };
+use crate::raw_files::RawFile;
 use crate::unreadable::{Unreadable, refuse_lfs_pointer};
 
 /// An Arrow file of the user.
@@ -18,7 +17,7 @@ use crate::unreadable::{Unreadable, refuse_lfs_pointer};
 /// Its bytes are read, not mapped, as another process may still be writing it.
 #[derive(Debug)]
 pub struct UserFile {
-    path: PathBuf,
+    file: RawFile,
     is_stream: bool,
     /// Its columns
     pub schema: SchemaRef,
@@ -35,26 +34,28 @@ impl UserFile {
     /// # Errors
     ///
     /// What the file is instead, and how to convert it.
-    pub fn open(path: &Path) -> Result<Self, Unreadable> {
-        let metadata = std::fs::metadata(path).map_err(|err| match err.kind() {
-            io::ErrorKind::NotFound => Unreadable::content("there is no such file"),
-            _ => Unreadable::Io(err),
-        })?;
-        if !metadata.is_file() {
-            let what =
-                "is not a regular file, which is needed as it is read twice; save it as a file";
-            return Err(Unreadable::content(what));
+    pub fn open(file: &RawFile) -> Result<Self, Unreadable> {
+        if file.object.is_none() {
+            let metadata = std::fs::metadata(&file.path).map_err(|err| match err.kind() {
+                io::ErrorKind::NotFound => Unreadable::content("there is no such file"),
+                _ => Unreadable::Io(err),
+            })?;
+            if !metadata.is_file() {
+                let what =
+                    "is not a regular file, which is needed as it is read twice; save it as a file";
+                return Err(Unreadable::content(what));
+            }
         }
         let mut start = Vec::new();
-        let file = File::open(path).map_err(Unreadable::Io)?;
-        file.take(START as u64).read_to_end(&mut start).map_err(Unreadable::Io)?;
+        let bytes = file.open().map_err(Unreadable::Io)?;
+        bytes.take(START as u64).read_to_end(&mut start).map_err(Unreadable::Io)?;
         let is_stream = start.starts_with(STREAM_MAGIC);
         if !is_stream && !start.starts_with(FILE_MAGIC) {
             refuse_lfs_pointer(&start)?;
             return Err(Unreadable::Content(other_format(&start)));
         }
         let mut file =
-            Self { path: path.to_path_buf(), is_stream, schema: SchemaRef::new(Schema::empty()) };
+            Self { file: file.clone(), is_stream, schema: SchemaRef::new(Schema::empty()) };
         file.schema = file.decode()?.0;
         distinct_names(&file.schema)?;
         Ok(file)
@@ -80,7 +81,7 @@ impl UserFile {
     }
 
     fn decode(&self) -> Result<(SchemaRef, Decoded), Unreadable> {
-        let file = File::open(&self.path).map_err(Unreadable::Io)?;
+        let file = self.file.open().map_err(Unreadable::Io)?;
         let opened = decoded(|| {
             if self.is_stream {
                 let stream = Stream::open(file)?;
@@ -157,6 +158,9 @@ fn other_format(start: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::path::Path;
+
     use arrow::array::Int64Array;
     use arrow::datatypes::{DataType, Field, Schema};
     use arrow::ipc::writer::{FileWriter, StreamWriter};
@@ -192,7 +196,7 @@ mod tests {
         let path = dir.path().join("users.arrow");
         for is_stream in [false, true] {
             written(&path, is_stream);
-            let file = UserFile::open(&path).unwrap();
+            let file = UserFile::open(&RawFile::local(&path)).unwrap();
             for _ in 0..2 {
                 let batches: Vec<RecordBatch> =
                     file.batches().unwrap().collect::<Result<_, Unreadable>>().unwrap();
@@ -211,7 +215,7 @@ mod tests {
             let whole = bytes.len() - if is_stream { 8 } else { 0 }; // the mark of the end
             for n in 0..whole {
                 std::fs::write(&path, &bytes[..n]).unwrap();
-                let read = UserFile::open(&path)
+                let read = UserFile::open(&RawFile::local(&path))
                     .and_then(|file| file.batches()?.collect::<Result<Vec<_>, Unreadable>>());
                 // A stream without its end marker may end after any batch.
                 assert!(read.is_err() || is_stream, "{n} of {whole} bytes");
@@ -225,7 +229,7 @@ mod tests {
         let path = dir.path().join("users");
         let message = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            UserFile::open(&path).unwrap_err().to_string()
+            UserFile::open(&RawFile::local(&path)).unwrap_err().to_string()
         };
         let parquet = message(b"PAR1....");
         assert!(parquet.contains("is a Parquet file") && parquet.contains("pq.read_table"));
@@ -233,8 +237,7 @@ mod tests {
         assert!(message(b" {\"user_id\": 1}").contains("json.read_json"));
         assert!(message(b"").contains("is empty"));
         assert!(message(b"\x01\x02").contains("format that is not known"));
-        assert!(
-            UserFile::open(dir.path()).unwrap_err().to_string().contains("is not a regular file")
-        );
+        let folder = UserFile::open(&RawFile::local(dir.path())).unwrap_err();
+        assert!(folder.to_string().contains("is not a regular file"));
     }
 }

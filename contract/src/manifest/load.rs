@@ -457,6 +457,15 @@ impl Loader {
     }
 
     fn check_run_dir(&mut self, run_dir: Option<&Path>) {
+        if let Some(written) =
+            self.at(&["run_dir"]).and_then(Value::as_str).filter(|w| stores::is_url(w))
+        {
+            let message = format!(
+                "`run_dir`: `{written}` is a URL, expected a local folder; `pipeline publish` copies the \
+                 report to a store"
+            );
+            self.problem(&path_of(&["run_dir"]), false, message);
+        }
         if let Some(run_dir) = run_dir.filter(|dir| dir.exists() && !dir.is_dir()) {
             let message =
                 format!("`run_dir`: `{}` is a file, expected a folder", run_dir.display());
@@ -588,7 +597,13 @@ impl Loader {
                 return source;
             }
         }
-        if let Err(message) = raw_files::find(&source.options()) {
+        // What is in a store is asked for by what needs it: a stage that only reads results runs without
+        // credentials.
+        let options = source.options();
+        if stores::is_url(&options.path) {
+            return source;
+        }
+        if let Err(message) = raw_files::find(&options) {
             let hint = if message.contains("data/demo") {
                 let command =
                     if commands::is_in_repository() { "make demo-data" } else { "demo-data" };
@@ -650,10 +665,12 @@ impl Loader {
     /// Expands and resolves a table's path.
     fn table_path(&self, path: &yaml::Path, written: &str) -> Result<String, String> {
         let expanded = expand_environment(written)?;
-        if let Some((scheme, _)) = expanded.split_once("://") {
-            return Err(format!(
-                "`{expanded}`: this build reads local files only, not `{scheme}://`; copy the table first"
-            ));
+        if let Some(path) = stores::local_path(&expanded) {
+            return path;
+        }
+        if stores::is_url(&expanded) {
+            let url = stores::StoreUrl::parse(&expanded)?;
+            return Ok(url.to_string());
         }
         Ok(self.resolve(path, Path::new(&expanded)).display().to_string())
     }

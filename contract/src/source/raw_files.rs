@@ -4,8 +4,14 @@
 //! What cannot be read as a whole is an error here, before any row is read: a folder with files of
 //! two formats, a table of Delta Lake, Iceberg or Hudi, an unknown compression.
 
+mod in_store; // those in an object store
+
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Component, Path, PathBuf};
+
+use stores::{Object, ObjectReader};
 
 use crate::manifest::{TableFormat, TableOptions};
 
@@ -23,13 +29,39 @@ pub struct RawFiles {
 /// A file of a raw table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFile {
-    /// Where it is
+    /// Where it is; the URL of an object
     pub path: PathBuf,
+    /// The object of a store, if it is one
+    pub object: Option<Object>,
     /// How it is compressed
     pub compression: Option<Compression>,
     /// Keys and values of folders named `key=value` in its path, outermost first; no value for
     /// Hive's null
     pub keys: Vec<(String, Option<String>)>,
+}
+
+/// Bytes that are read, of a file or an object.
+pub trait Bytes: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Bytes for T {}
+
+impl RawFile {
+    /// A local file that is not compressed.
+    pub fn local(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), object: None, compression: None, keys: Vec::new() }
+    }
+
+    /// Its bytes, as they are stored.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn open(&self) -> io::Result<Box<dyn Bytes>> {
+        Ok(match &self.object {
+            None => Box::new(File::open(&self.path)?),
+            Some(object) => Box::new(ObjectReader::open(object)?),
+        })
+    }
 }
 
 /// How a csv or json file is compressed.
@@ -49,22 +81,40 @@ const FORMATS: &str = "parquet, csv, json or arrow";
 
 /// Finds a raw table's files.
 ///
-/// * `options.path`: a file, a folder, which is read with all its subfolders, or a pattern. Names
-///   that begin with `.` or `_` are skipped.
+/// * `options.path`: a file, a folder, which is read with all its subfolders, or a pattern, also in a
+///   store. Names that begin with `.` or `_` are skipped.
 ///
 /// # Errors
 ///
 /// What is wrong and how to fix it, without the table's name.
 pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
-    let all = all_files(&options.path)?;
+    let of_file_url = stores::local_path(&options.path).transpose()?;
+    let table = of_file_url.as_deref().unwrap_or(&options.path);
+    if stores::is_url(table) {
+        return in_store::find(table, options);
+    }
+    let all = all_files(table)?;
     refuse_table_formats(&all)?;
-    let endings: Vec<Ending> = all.iter().map(|path| Ending::of(path)).collect();
+    let all = all.into_iter().map(|path| (path, None)).collect();
+    classified(all, options, |path| keys_of(table, path))
+}
+
+/// The files of one format.
+///
+/// * `all`: in order; with the object, if it is in a store.
+/// * `keys_of`: keys of the folders of a file.
+fn classified(
+    all: Vec<(PathBuf, Option<Object>)>,
+    options: &TableOptions,
+    keys_of: impl Fn(&Path) -> Vec<(String, Option<String>)>,
+) -> Result<RawFiles, String> {
+    let endings: Vec<Ending> = all.iter().map(|(path, _)| Ending::of(path)).collect();
     let format = match options.format {
         Some(format) => format,
         None => one_format(&all, &endings)?,
     };
     let mut found = RawFiles { format, files: Vec::new(), passed_over: Vec::new() };
-    for (path, ending) in all.into_iter().zip(endings) {
+    for ((path, object), ending) in all.into_iter().zip(endings) {
         if let (Some(which), Some(TableFormat::Csv | TableFormat::Json) | None) =
             (ending.unknown_compression, ending.format)
             && (ending.format.is_some() || options.format.is_some())
@@ -84,8 +134,8 @@ pub fn find(options: &TableOptions) -> Result<RawFiles, String> {
                 {
                     return Err(format!("`{}`: decompress it first", path.display()));
                 }
-                let keys = keys_of(&options.path, &path);
-                found.files.push(RawFile { path, compression: ending.compression, keys });
+                let (compression, keys) = (ending.compression, keys_of(&path));
+                found.files.push(RawFile { path, object, compression, keys });
             }
         }
     }
@@ -157,9 +207,13 @@ pub fn delimiter(options: &TableOptions, file: &Path) -> u8 {
 }
 
 /// The one format of all files that have a known extension.
-fn one_format(files: &[PathBuf], endings: &[Ending]) -> Result<TableFormat, String> {
+fn one_format(
+    files: &[(PathBuf, Option<Object>)],
+    endings: &[Ending],
+) -> Result<TableFormat, String> {
+    let files = || files.iter().map(|(path, _)| path);
     let mut first: Option<(TableFormat, &PathBuf)> = None;
-    for (file, format) in files.iter().zip(endings).filter_map(|(f, e)| Some((f, e.format?))) {
+    for (file, format) in files().zip(endings).filter_map(|(f, e)| Some((f, e.format?))) {
         match first {
             None => first = Some((format, file)),
             Some((other, path)) if other != format => {
@@ -175,7 +229,7 @@ fn one_format(files: &[PathBuf], endings: &[Ending]) -> Result<TableFormat, Stri
             Some(_) => {}
         }
     }
-    let names = || files.iter().take(3).map(|f| format!("`{}`", f.display())).collect::<Vec<_>>();
+    let names = || files().take(3).map(|f| format!("`{}`", f.display())).collect::<Vec<_>>();
     first.map(|(format, _)| format).ok_or_else(|| {
         format!(
             "cannot tell the format of {} by the name; write `{{path: …, format: csv}}` ({FORMATS})",
@@ -292,34 +346,42 @@ fn refuse_table_format(folder: &Path) -> Result<(), String> {
             name.ends_with(".metadata.json") || name == "version-hint.text"
         })
     };
-    let found = if folder.join("_delta_log").is_dir() {
-        "Delta Lake"
+    if folder.join("_delta_log").is_dir() {
+        Err(of_table_format("Delta Lake", &folder.display().to_string()))
     } else if folder.join(".hoodie").is_dir() {
-        "Hudi"
+        Err(of_table_format("Hudi", &folder.display().to_string()))
     } else if iceberg() {
-        "Iceberg"
+        Err(of_table_format("Iceberg", &folder.display().to_string()))
     } else {
-        return Ok(());
-    };
-    Err(format!(
-        "`{}` is a table of {found}, whose log says which files count; it is not read here: write \
-         its current rows to parquet with the tool that made it, and name that folder",
-        folder.display()
-    ))
+        Ok(())
+    }
+}
+
+fn of_table_format(found: &str, folder: &str) -> String {
+    format!(
+        "`{folder}` is a table of {found}, whose log says which files count; it is not read here: write \
+         its current rows to parquet with the tool that made it, and name that folder"
+    )
 }
 
 /// Keys of the folders between a table's path and a file of it.
 fn keys_of(table: &str, file: &Path) -> Vec<(String, Option<String>)> {
-    let mut base = Path::new(table);
-    if !base.exists() {
-        // The part of a pattern before its first special character.
-        let end = table.find(['*', '?', '[']).unwrap_or(table.len());
-        base = Path::new(table[..end].rsplit_once('/').map_or("", |(folder, _)| folder));
-        // In `log/dt=2024/*` the key of the named folder counts as well.
-        while file_name(base).contains('=') {
-            base = base.parent().unwrap_or(Path::new(""));
-        }
+    let given = Path::new(table);
+    if given.exists() { keys_below(given, file) } else { keys_below(&folder_of_keys(table), file) }
+}
+
+/// The folder below which keys count: of a pattern, that before its first special character.
+fn folder_of_keys(table: &str) -> PathBuf {
+    let Some(end) = table.find(['*', '?', '[']) else { return PathBuf::from(table) };
+    let mut base = Path::new(table[..end].rsplit_once('/').map_or("", |(folder, _)| folder));
+    // In `log/dt=2024/*` the key of the named folder counts as well.
+    while file_name(base).contains('=') {
+        base = base.parent().unwrap_or(Path::new(""));
     }
+    base.to_path_buf()
+}
+
+fn keys_below(base: &Path, file: &Path) -> Vec<(String, Option<String>)> {
     let inner = file.strip_prefix(base).unwrap_or(file);
     let folders = inner.parent().into_iter().flat_map(Path::components);
     folders

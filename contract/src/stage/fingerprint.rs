@@ -22,7 +22,11 @@ impl Parts {
         let mut inputs = BTreeMap::new();
         for input in plan.inputs.iter().filter(|input| !input.is_in_params) {
             let is_absent = input.is_optional && !hashes.is_there(&input.path);
-            let hash = if is_absent { None } else { Some(hashes.content_of(&input.path)?) };
+            let hash = match &input.object {
+                Some(object) => Some(hashes.of_object(object)?),
+                None if is_absent => None,
+                None => Some(hashes.content_of(&input.path)?),
+            };
             inputs.insert(input.name.clone(), hash);
         }
         let records = plan.records.iter().filter_map(|path| Record::load(path));

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use stores::listing::Tag;
+use stores::{Object, ObjectReader};
 
 use super::record::{Output, Record};
 use crate::ipc::{self, Error};
@@ -15,6 +17,8 @@ pub struct Hashes {
     known: HashMap<PathBuf, (Stamp, String)>,
     /// Content hashes of files as they will be once kept results are restored
     assumed: HashMap<PathBuf, String>,
+    /// Hashes of objects that were read, as their store gives them no tag
+    objects: HashMap<String, String>,
 }
 
 /// What changes whenever a file's bytes change: its size, its inode and its ctime, which no program
@@ -74,6 +78,33 @@ impl Hashes {
         let hash = self.of(path)?;
         let recorded = Output::recorded(path).filter(|output| output.blake3 == hash);
         Ok(recorded.map(|output| output.content).filter(|c| !c.is_empty()).unwrap_or(hash))
+    }
+
+    /// Hash of an object: of its URL, size and tag; of its bytes if the store gives no tag.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it has to be read and cannot.
+    pub fn of_object(&mut self, object: &Object) -> Result<String, Error> {
+        let url = object.url.to_string();
+        let tag = match &object.tag {
+            Some(Tag::Etag(tag)) => format!("etag {tag}"),
+            Some(Tag::Version(version)) => format!("version {version}"),
+            None => return self.of_bytes(object, url),
+        };
+        let text = format!("{url}\n{}\n{tag}", object.size);
+        Ok(blake3::hash(text.as_bytes()).to_string())
+    }
+
+    fn of_bytes(&mut self, object: &Object, url: String) -> Result<String, Error> {
+        if let Some(hash) = self.objects.get(&url) {
+            return Ok(hash.clone());
+        }
+        let failed = |err| Error::io(Path::new(&url), err);
+        let mut reader = ObjectReader::open(object).map_err(|err| failed(err.into()))?;
+        let hash = ipc::hash_rest(&mut reader).map_err(failed)?;
+        self.objects.insert(url, hash.clone());
+        Ok(hash)
     }
 
     /// Assumes that the stage's folder `dir` holds the outputs of a record, so that later stages

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stores::Object;
 
 use super::rungs::RUNGS;
 use crate::manifest::shipped;
@@ -138,6 +139,8 @@ pub struct StagePlan {
     pub records: Vec<PathBuf>,
     /// Its parameters in canonical form: complete, without paths and without what changes no result
     pub params: Value,
+    /// Why its inputs are not known, as of a table in a store that cannot be reached
+    pub problem: Option<String>,
 }
 
 /// A file that a stage reads.
@@ -145,8 +148,10 @@ pub struct StagePlan {
 pub struct Input {
     /// What it is to the stage, as `features` or `sql`
     pub name: String,
-    /// Where it is
+    /// Where it is; the URL of an object
     pub path: PathBuf,
+    /// The object of a store, if it is one
+    pub object: Option<Object>,
     /// Whether the stage can do without it, as the report without a failed experiment
     pub is_optional: bool,
     /// Whether the parameters say all that counts of it, as of a query: then its bytes do not
@@ -180,7 +185,8 @@ pub fn seed_dir(seed: u64) -> String {
 }
 
 fn input(name: impl Into<String>, path: impl Into<PathBuf>) -> Input {
-    Input { name: name.into(), path: path.into(), is_optional: false, is_in_params: false }
+    let (name, path) = (name.into(), path.into());
+    Input { name, path, object: None, is_optional: false, is_in_params: false }
 }
 
 /// A query file and its text; a shipped query has no file. One that cannot be read counts by its bytes, so
@@ -255,8 +261,9 @@ impl Manifest {
 
     /// The plan of a stage: `experiment` is given for the stages that belong to one.
     pub fn plan(&self, stage: Stage, experiment: Option<&Experiment>) -> StagePlan {
+        let mut problem = None;
         let (inputs, params) = match (stage, experiment) {
-            (Stage::Holdout, _) => self.holdout_plan(),
+            (Stage::Holdout, _) => self.holdout_plan(&mut problem),
             (Stage::Sample, Some(experiment)) => self.sample_plan(experiment),
             (Stage::Train, Some(experiment)) => self.train_plan(experiment),
             (Stage::Score, Some(experiment)) => self.score_plan(experiment),
@@ -271,7 +278,7 @@ impl Manifest {
         };
         let dir = self.stage_dir(&id);
         let records = if stage == Stage::Report { self.record_paths() } else { Vec::new() };
-        StagePlan { id, dir, inputs, records, params }
+        StagePlan { id, dir, inputs, records, params, problem }
     }
 
     /// Records of all stages but the report.
@@ -291,13 +298,15 @@ impl Manifest {
         input(name, dir.join(format!("{name}.arrow")))
     }
 
-    fn holdout_plan(&self) -> (Vec<Input>, Value) {
+    /// * `problem`: set if the files of a table cannot be found.
+    fn holdout_plan(&self, problem: &mut Option<String>) -> (Vec<Input>, Value) {
         let mut inputs = Vec::new();
         let mut tables = serde_json::Map::new();
         for (name, source) in &self.data.tables {
             let options = source.options();
-            // Problems with its files were reported when the manifest was loaded.
-            let found = raw_files::find(&options).ok();
+            let found = raw_files::find(&options);
+            let found = found.map_err(|err| format!("table `{name}`: {err}"));
+            let found = found.map_err(|err| problem.get_or_insert(err)).ok();
             let format = found.as_ref().map(|found| found.format);
             let files = found.map(|found| found.files).unwrap_or_default();
             let keys: Vec<_> = files.iter().map(|file| &file.keys).collect();
@@ -308,7 +317,8 @@ impl Manifest {
             tables.insert(name.clone(), read);
             // By position, as files in several folders may have the same name.
             for (i, file) in files.into_iter().enumerate() {
-                inputs.push(input(format!("{name}:{i}"), file.path));
+                let input = input(format!("{name}:{i}"), file.path);
+                inputs.push(Input { object: file.object, ..input });
             }
         }
         let views = [

@@ -59,7 +59,12 @@ impl StageRun {
     ) -> Result<Self, Error> {
         let started = Instant::now();
         let plan = manifest.plan(stage, experiment);
-        let is_missing = |input: &&crate::plan::Input| !input.is_optional && !input.path.exists();
+        if let Some(problem) = plan.problem {
+            return Err(Error::Unknown(problem));
+        }
+        let is_missing = |input: &&crate::plan::Input| {
+            !input.is_optional && input.object.is_none() && !input.path.exists()
+        };
         if let Some(input) = plan.inputs.iter().find(is_missing) {
             let path = input.path.display().to_string();
             return Err(Error::Missing { path, contract: known_name(&input.name) });

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::changes::Change;
 use super::machine::Machine;
 use super::outcome::{Outcome, StageResult};
-use super::plan::{StageId, StagePlan};
+use super::plan::{Input, StageId, StagePlan};
 use super::record::{Output, Parts, Record};
 use super::why::Why;
 use crate::{Manifest, ipc};
@@ -171,7 +171,10 @@ impl Recorder {
         let StageEnd { result, why, fingerprint, secs } = end;
         let ran = record.filter(|_| result == StageResult::Ran);
         let inputs = || plan.inputs.iter().map(|input| &*input.path);
-        let n_bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let n_bytes = |input: &Input| match &input.object {
+            Some(object) => object.size,
+            None => fs::metadata(&input.path).map_or(0, |metadata| metadata.len()),
+        };
         let n_rows = |path: &Path| Output::recorded(path).map_or(0, |output| output.n_rows);
         self.run.stages.push(StageOutcome {
             id: plan.id.clone(),
@@ -184,7 +187,7 @@ impl Recorder {
             secs: ran.map(|record| record.secs).or(secs),
             peak_memory_bytes: ran.and_then(|record| record.peak_memory_bytes),
             rows_in: inputs().map(n_rows).sum(),
-            bytes_in: inputs().map(n_bytes).sum(),
+            bytes_in: plan.inputs.iter().map(n_bytes).sum(),
             rows_out: record.map(Record::n_rows),
             bytes_out: record.map(Record::n_bytes),
         });

@@ -29,8 +29,8 @@ pub struct AudienceArgs {
     /// As many users as keep the expected precision at this, such as 0.3
     #[arg(long, value_name = "SHARE")]
     min_precision: Option<f64>,
-    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder with
-    /// a file for each brand
+    /// File to write, by its ending .parquet, .csv or .arrow, also in a store, as `s3://bucket/a.csv`; a
+    /// name without an ending is a folder with a file for each brand
     #[arg(long, value_name = "PATH", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
     /// Format of the files of a folder [default: parquet]

@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 use contract::exit::UsageError;
-use contract::plan::StageId;
+use contract::plan::{StageId, StagePlan};
 use contract::record::Change;
+use contract::words::count;
 use contract::{Manifest, Stage, print_line};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use stores::listing::Tag;
 
 use super::status::{forecasts, words};
 use crate::freshness::Why;
@@ -27,6 +29,46 @@ pub struct Explanation {
     reason: Option<String>,
     /// Parts of the fingerprint that had changed
     changes: Vec<Change>,
+    /// Tables in stores that it reads, and how a change of them is noticed
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stores: Vec<TableInStore>,
+}
+
+/// A table in a store.
+#[derive(Serialize, JsonSchema)]
+pub struct TableInStore {
+    /// Its name
+    table: String,
+    /// URL of its first object
+    first: String,
+    /// How many objects it has
+    n_objects: u64,
+    /// What tells that they changed: their `etag`, their `version`, or `reading` them, where the store
+    /// gives neither
+    changed_by: String,
+}
+
+/// Tables in stores among a stage's inputs.
+fn tables_in_stores(plan: &StagePlan) -> Vec<TableInStore> {
+    let mut tables: Vec<TableInStore> = Vec::new();
+    for (input, object) in plan.inputs.iter().filter_map(|i| Some((i, i.object.as_ref()?))) {
+        let table = input.name.split(':').next().unwrap_or_default();
+        let changed_by = match object.tag {
+            Some(Tag::Etag(_)) => "etag",
+            Some(Tag::Version(_)) => "version",
+            None => "reading",
+        };
+        match tables.last_mut().filter(|t| t.table == table && t.changed_by == changed_by) {
+            Some(known) => known.n_objects += 1,
+            None => tables.push(TableInStore {
+                table: table.to_owned(),
+                first: object.url.to_string(),
+                n_objects: 1,
+                changed_by: changed_by.to_owned(),
+            }),
+        }
+    }
+    tables
 }
 
 /// What `--json` prints: an object, or a list of one for each seed.
@@ -57,7 +99,8 @@ pub fn explain(manifest: &Manifest, experiment: &str, stage: Stage, as_json: boo
         let id = &node.plan.id;
         let (state, why) = words(id, forecast);
         let (state, Why { words: reason, changes }) = (state.to_owned(), why);
-        Explanation { stage: id.to_string(), run: None, state, reason, changes }
+        let stores = tables_in_stores(&node.plan);
+        Explanation { stage: id.to_string(), run: None, state, reason, changes, stores }
     });
     print(explanations.collect(), as_json);
     Ok(())
@@ -103,6 +146,7 @@ pub fn explain_past(
             state: outcome.to_string(),
             reason: reason.clone(),
             changes: changes.clone(),
+            stores: Vec::new(), // of now, not of then
         })
         .collect();
     if explanations.is_empty() {
@@ -126,7 +170,7 @@ fn print(mut explanations: Vec<Explanation>, as_json: bool) {
 
 impl Explanation {
     fn print(&self) {
-        let Self { stage, run, state, reason, changes } = self;
+        let Self { stage, run, state, reason, changes, stores } = self;
         let of_run = run.as_ref().map_or_else(String::new, |id| format!(" in run {id}"));
         print_line!("{stage}{of_run}: {state}");
         if let Some(reason) = reason {
@@ -134,6 +178,18 @@ impl Explanation {
         }
         for change in changes {
             print_line!("  {change}{}", hashes(change).unwrap_or_default());
+        }
+        for TableInStore { table, first, n_objects, changed_by } in stores {
+            let by = match changed_by.as_str() {
+                "etag" => "a change is noticed by the ETag",
+                "version" => "a change is noticed by the version",
+                _ => "a change is noticed by reading it, as the store gives no ETag",
+            };
+            let more = match n_objects - 1 {
+                0 => String::new(),
+                n => format!(" and {} more", count(n)),
+            };
+            print_line!("  table `{table}` is {first}{more}: {by}");
         }
     }
 }

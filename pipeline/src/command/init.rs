@@ -309,7 +309,7 @@ fn is_mixed(a: &Field, b: &Field) -> bool {
 
 /// A path as a manifest in `output` has it.
 fn seen_from(path: &str, output: &Path) -> String {
-    if output == Path::new(".") || Path::new(path).is_absolute() {
+    if output == Path::new(".") || Path::new(path).is_absolute() || stores::is_url(path) {
         return path.to_owned();
     }
     let here = std::env::current_dir().unwrap_or_default();

@@ -15,8 +15,8 @@ pub struct PredictArgs {
     experiment: Option<String>,
     #[command(flatten)]
     users: NewUsersArgs,
-    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder of
-    /// such files, each with the users of a part
+    /// File to write, by its ending .parquet, .csv or .arrow, also in a store, as `s3://bucket/p.csv`; a
+    /// name without an ending is a folder of such files, each with the users of a part
     #[arg(long, value_name = "PATH")]
     output: PathBuf,
     /// Format of the files of a folder [default: parquet]

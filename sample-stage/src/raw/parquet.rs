@@ -1,6 +1,9 @@
 //! Raw tables of parquet files: read by DataFusion, which skips what a query does not need.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use async_trait::async_trait;
@@ -28,16 +31,23 @@ use raw_tables::{RawTable, columns, open};
 /// A file that is gone, or if the name is taken.
 pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
     let n_rows = table.parts.iter().map(|part| part.n_rows).sum::<Option<usize>>();
+    let mut store = ObjectStoreUrl::local_filesystem();
+    if let Some(object) = &table.parts[0].file.object {
+        store = ObjectStoreUrl::parse(object.url.root())?;
+        let found = stores::store_of(&object.url)?;
+        session.runtime_env().register_object_store(store.as_ref(), found);
+    }
     let files = table.parts.iter().map(|part| {
         let at = |err: Unreadable| open::at(err, &table.name, &part.file.path);
-        let metadata = part.file.path.metadata().map_err(|err| at(err.into()))?;
-        let path = part.file.path.canonicalize().map_err(|err| at(err.into()))?;
-        let object = ObjectMeta {
-            location: StorePath::from_absolute_path(path)?,
-            last_modified: metadata.modified().map_err(|err| at(err.into()))?.into(),
-            size: metadata.len(),
-            e_tag: None,
-            version: None,
+        let object = match &part.file.object {
+            None => local(&part.file.path).map_err(|err| at(err.into()))?,
+            Some(object) => ObjectMeta {
+                location: object.path().clone(),
+                last_modified: SystemTime::UNIX_EPOCH.into(), // is not used
+                size: object.size,
+                e_tag: None,
+                version: None,
+            },
         };
         let keys = columns::key_values(table, part).map_err(at)?;
         let keys = keys.iter().map(|key| ScalarValue::try_from_array(key, 0));
@@ -45,14 +55,27 @@ pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
         Ok(PartitionedFile::new_from_meta(object).with_partition_values(keys))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
-    let provider = ParquetTable { table: table.clone(), files, n_rows };
+    let provider = ParquetTable { table: table.clone(), store, files, n_rows };
     session.register_table(table.name.as_str(), Arc::new(provider))?;
     Ok(())
+}
+
+fn local(path: &Path) -> io::Result<ObjectMeta> {
+    let metadata = path.metadata()?;
+    Ok(ObjectMeta {
+        location: StorePath::from_absolute_path(path.canonicalize()?).map_err(io::Error::other)?,
+        last_modified: metadata.modified()?.into(),
+        size: metadata.len(),
+        e_tag: None,
+        version: None,
+    })
 }
 
 #[derive(Debug)]
 struct ParquetTable {
     table: Arc<RawTable>,
+    /// Where its files are
+    store: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
     n_rows: Option<usize>,
 }
@@ -84,13 +107,12 @@ impl TableProvider for ParquetTable {
             FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
         let n_rows = self.n_rows.map_or(Precision::Absent, Precision::Exact);
         let statistics = Statistics::new_unknown(&self.table.schema).with_num_rows(n_rows);
-        let config =
-            FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
-                .with_file_groups(groups)
-                .with_statistics(statistics)
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .build();
+        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 

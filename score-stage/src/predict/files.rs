@@ -1,6 +1,7 @@
-//! Files for people and other programs: parquet, csv or Arrow, alone or in a folder.
+//! Files for people and other programs: parquet, csv or Arrow, alone or in a folder, here or in a store.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use contract::tables::Contract;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use stores::{StoreUrl, upload};
 
 /// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,22 +56,32 @@ impl Format {
 
 /// A file, or a folder of files, to be written.
 pub struct Place {
-    /// The file or folder
+    /// The file or folder; for a store, where it waits until it is complete
     pub path: PathBuf,
     pub is_folder: bool,
     pub format: Format,
+    /// Where it goes from there
+    store: Option<StoreUrl>,
 }
 
 impl Place {
     /// What `--output` and `--format` say, before anything is read.
     ///
     /// * `prefix`: start of the names of a folder's files.
+    /// * `scratch`: folder in which files for a store wait.
     ///
     /// # Errors
     ///
     /// An ending that is not known, or a target that cannot be replaced.
-    pub fn of(path: &Path, format: Option<Format>, prefix: &str) -> Result<Self> {
-        let shown = path.display();
+    pub fn of(path: &Path, format: Option<Format>, prefix: &str, scratch: &Path) -> Result<Self> {
+        let text = path.to_string_lossy();
+        if let Some(local) = stores::local_path(&text) {
+            let local = local.map_err(|what| UsageError(format!("`--output` {what}")))?;
+            return Self::of(Path::new(&local), format, prefix, scratch);
+        }
+        if stores::is_url(&text) {
+            return Self::in_store(&text, format, prefix, scratch);
+        }
         let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/")
             || path.extension().is_none()
             || path.is_dir();
@@ -77,8 +89,40 @@ impl Place {
             folder::check(path, |name| name.starts_with(prefix)).context("`--output`")?;
             // With a slash at the end, names beside the folder would be names within it.
             let path = path.components().collect();
-            return Ok(Self { path, is_folder, format: format.unwrap_or(Format::Parquet) });
+            let format = format.unwrap_or(Format::Parquet);
+            return Ok(Self { path, is_folder, format, store: None });
         }
+        let format = Self::format_of(path, format)?;
+        ipc::check_target(path)?;
+        Ok(Self { path: path.to_path_buf(), is_folder, format, store: None })
+    }
+
+    fn in_store(url: &str, format: Option<Format>, prefix: &str, scratch: &Path) -> Result<Self> {
+        let wrong = |what: String| UsageError(format!("`--output` {what}"));
+        let store = StoreUrl::parse(url).map_err(wrong)?;
+        upload::check(&store).map_err(|err| wrong(err.to_string()))?;
+        let name = Path::new(store.name());
+        let is_folder = store.is_folder() || name.extension().is_none();
+        let format = if is_folder {
+            let others = upload::others_in(&store, |name| name.starts_with(prefix))?;
+            if let Some(other) = others.first() {
+                let what = "which is not one of its files; name another folder";
+                return Err(wrong(format!("{url}: the folder holds `{other}`, {what}")).into());
+            }
+            format.unwrap_or(Format::Parquet)
+        } else {
+            Self::format_of(name, format)?
+        };
+        let name = if is_folder { Path::new("parts") } else { name };
+        // The same for the same URL, so that a killed job is continued.
+        let hash = ipc::hash_text(url);
+        let path = scratch.join(format!(".upload-{}", &hash[..16])).join(name);
+        Ok(Self { path, is_folder, format, store: Some(store) })
+    }
+
+    /// The format of a file.
+    fn format_of(path: &Path, format: Option<Format>) -> Result<Format, UsageError> {
+        let shown = path.display();
         let by_name = Format::of(path).ok_or_else(|| {
             let expected = "expected a name that ends in .parquet, .csv or .arrow, or a folder";
             UsageError(format!("`--output` {shown}: {expected}"))
@@ -86,10 +130,31 @@ impl Place {
         if format.is_some_and(|given| given != by_name) {
             let what =
                 format!("`--output` {shown}: its ending and `--format` differ; leave one out");
-            return Err(UsageError(what).into());
+            return Err(UsageError(what));
         }
-        ipc::check_target(path)?;
-        Ok(Self { path: path.to_path_buf(), is_folder, format: by_name })
+        Ok(by_name)
+    }
+
+    /// Where it is in the end, for messages.
+    pub fn shown(&self) -> String {
+        self.store.as_ref().map_or(self.path.display().to_string(), StoreUrl::to_string)
+    }
+
+    /// Brings what is written to its store, if it goes to one.
+    ///
+    /// # Errors
+    ///
+    /// What the store says. The decisions are kept, so that the next process only sends them.
+    pub fn send(&self) -> Result<()> {
+        let Some(store) = &self.store else { return Ok(()) };
+        if self.is_folder {
+            upload::folder(&self.path, store)?;
+            fs::remove_dir_all(&self.path)?;
+        } else {
+            upload::file(&self.path, store)?;
+            fs::remove_file(&self.path)?;
+        }
+        Ok(())
     }
 
     /// Refuses to replace a file that is read.
@@ -98,18 +163,35 @@ impl Place {
     ///
     /// The file.
     pub fn check_inputs(&self, files: &[&Path], users: &TableOptions) -> Result<(), UsageError> {
-        let Ok(target) = self.path.canonicalize() else { return Ok(()) };
         // What is wrong with the users' files is said when they are read.
         let users = raw_files::find(users).map(|found| found.files).unwrap_or_default();
         let users = users.iter().map(|file| file.path.as_path());
+        if let Some(store) = &self.store {
+            let target = PathBuf::from(store.to_string());
+            return match users.clone().find(|path| path.starts_with(&target)) {
+                Some(input) => Err(is_read(input)),
+                None => Ok(()),
+            };
+        }
+        let Ok(target) = self.path.canonicalize() else { return Ok(()) };
         let is_input =
             |path: &&Path| path.canonicalize().is_ok_and(|input| input.starts_with(&target));
         match files.iter().copied().chain(users).find(is_input) {
-            Some(input) => Err(UsageError(format!(
-                "`--output` is {}, which is read; name another file",
-                input.display()
-            ))),
+            Some(input) => Err(is_read(input)),
             None => Ok(()),
+        }
+    }
+}
+
+fn is_read(input: &Path) -> UsageError {
+    let input = input.display();
+    UsageError(format!("`--output` is {input}, which is read; name another file"))
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let (Some(_), Some(folder)) = (&self.store, self.path.parent()) {
+            let _ = fs::remove_dir(folder); // unless there is something to go on with
         }
     }
 }

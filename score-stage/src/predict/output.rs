@@ -18,8 +18,8 @@ use crate::table::fields_with_ids;
 /// What is written where.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// File to write, by its ending .parquet, .csv or .arrow; a name without an ending is a folder of
-    /// such files, each with the users of a part
+    /// File to write, by its ending .parquet, .csv or .arrow, also in a store, as `s3://bucket/p.csv`; a
+    /// name without an ending is a folder of such files, each with the users of a part
     #[arg(long, value_name = "PATH")]
     output: PathBuf,
     /// Format of the files of a folder [default: parquet]
@@ -69,11 +69,13 @@ const TOP_K: usize = 20;
 impl Output {
     /// Checks what the command line says, before anything is read.
     ///
+    /// * `scratch`: folder in which files for a store wait.
+    ///
     /// # Errors
     ///
     /// As [`Place::of`], or options that exclude each other.
-    pub fn of(args: &Args, top_k: Option<usize>) -> Result<Self> {
-        let place = Place::of(&args.output, args.format, PART)?;
+    pub fn of(args: &Args, top_k: Option<usize>, scratch: &Path) -> Result<Self> {
+        let place = Place::of(&args.output, args.format, PART, scratch)?;
         let is_positions = place.format == Format::Arrow && !place.is_folder;
         let by_format = if is_positions { Layout::Positions } else { Layout::Long };
         let layout = args.rows.unwrap_or(by_format);
@@ -103,7 +105,7 @@ impl Output {
     ///
     /// As when the disk is full.
     pub fn write(&self, parts: &[PathBuf], brands: &Brands) -> Result<Counts> {
-        let Place { path, is_folder, format } = &self.place;
+        let Place { path, is_folder, format, .. } = &self.place;
         let mut counts = Counts::default();
         if !is_folder {
             self.write_file(path, parts, brands, &mut counts)?.commit()?;

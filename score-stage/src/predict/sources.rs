@@ -158,6 +158,11 @@ impl Sources {
         }
     }
 
+    /// Folder for files that wait: that of all results, else the current one.
+    pub fn scratch(&self) -> &Path {
+        self.manifest.as_ref().map_or(Path::new("."), |manifest| &manifest.run_dir)
+    }
+
     /// Files that are read, apart from the users'.
     pub fn files(&self) -> Vec<&Path> {
         let files = [&self.model, &self.thresholds, &self.memory, &self.reference];

@@ -8,9 +8,11 @@ use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use contract::exit::DataError;
 use contract::features::meaning_of_ids;
+use contract::hashes::Hashes;
 use contract::id_scan::IdScan;
 use contract::ids::{self, IdError, IdKind};
 use contract::ipc::{self, ROWS_PER_BATCH, Table};
+use contract::raw_files::RawFile;
 use contract::source_features::{BrandsSeen, ModelColumn, match_model};
 use contract::user_file::UserFile;
 use model::Model;
@@ -85,7 +87,13 @@ impl<'a> NewUsers<'a> {
     ///
     /// If one cannot be read.
     pub fn hashes(&self) -> Result<Vec<String>, ipc::Error> {
-        self.table.parts.iter().map(|part| ipc::hash_file(&part.file.path)).collect()
+        let mut hashes = Hashes::default();
+        let files = self.table.parts.iter().map(|part| &part.file);
+        let hash = |file: &RawFile| match &file.object {
+            Some(object) => hashes.of_object(object),
+            None => ipc::hash_file(&file.path),
+        };
+        files.map(hash).collect()
     }
 
     /// Calls `each` with the users in groups that do not cross from one part into the next.

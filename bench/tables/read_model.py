@@ -72,7 +72,10 @@ class Model:
             if layer == 0:
                 for i in range(len(self.lists)):
                     weights = arrays[f"bags.{i}"]
+                    is_log = i in self.layout.get("log_bags", [])
                     for user, (rows, factors) in enumerate(self.bags(users, i)):
+                        if is_log:
+                            factors = np.copysign(np.log2(1 + np.abs(factors)), factors)
                         is_row = rows < len(weights)
                         x[user] += factors[is_row] @ weights[rows[is_row]]
             if layer + 1 < self.layout["n_layers"]:

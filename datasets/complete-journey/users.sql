@@ -1,7 +1,7 @@
 -- What is known of a household at the end of week 26; nothing later is read for a feature.
 -- Grain:  one row per user_id (household that bought in both halves of the year).
 -- Reads:  transactions, products, demographics, campaigns, campaign_descriptions.
--- Writes: user_id; past, past_events (manufacturers and ln(1 + baskets), same order);
+-- Writes: user_id; past, past_events (manufacturers and baskets, same order);
 --         demographics (ids below; empty for households not described); numbers, ln(1 + x)
 --         where the name starts with log_.
 with
@@ -94,7 +94,7 @@ past_lists as (
             past_manufacturers.manufacturer_id order by past_manufacturers.manufacturer_id
         ) as past,
         array_agg(
-            ln(1.0 + past_manufacturers.n_baskets) order by past_manufacturers.manufacturer_id
+            past_manufacturers.n_baskets order by past_manufacturers.manufacturer_id
         ) as past_events
     from past_manufacturers
     group by past_manufacturers.household_id

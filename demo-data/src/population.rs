@@ -149,6 +149,7 @@ impl Population {
                 offsets: Array1::zeros(TASTE_DIM),
                 scales: Array1::ones(TASTE_DIM),
                 ids: Vec::new(),
+                log_bags: Vec::new(),
                 bags: Vec::new(),
                 layers: vec![Layer { weights: self.directions.clone(), bias: self.biases.clone() }],
                 own_history: Vec::new(),

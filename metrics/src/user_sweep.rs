@@ -8,10 +8,11 @@ use crate::gain::{Stake, threshold};
 use crate::lists::Lists;
 use crate::tasks::parts;
 
-/// Weights of the mean over brands to choose from, descending; closer together near 0, where they
-/// cost users less.
-pub const BRAND_SHARES: [f64; 14] =
-    [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0];
+/// Weights of the mean over brands to choose from, descending; closer together near 1, where users
+/// gain most by what brands hardly miss, and near 0, where brands gain most by what users hardly miss.
+pub const BRAND_SHARES: [f64; 18] = [
+    1.0, 0.99, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.0,
+];
 
 /// Lists that are longer than this are not tried.
 const MAX_LENGTH: usize = 1000;
@@ -234,7 +235,7 @@ mod tests {
             sweep.add_user(&[0.9, if i < 10 { 0.1 } else { 0.01 }], &[0], &stakes);
         }
         let means: Vec<f64> = sweep.sums.iter().map(|sum| sum / sweep.n_users as f64).collect();
-        assert!(means[0] < 0.98 && means[13] > 0.9999, "{means:?}");
+        assert!(means[0] < 0.98 && means[BRAND_SHARES.len() - 1] > 0.9999, "{means:?}");
         let chosen = |loss| {
             let share = sweep.first_within(loss).unwrap();
             BRAND_SHARES.iter().position(|&s| s == share).unwrap()

@@ -24,6 +24,7 @@ impl Mlp {
                 && m.offsets == first.offsets
                 && m.scales == first.scales
                 && m.layers.len() == first.layers.len()
+                && m.log_bags == first.log_bags
                 && m.own_history.len() == first.own_history.len()
         };
         assert!(members.iter().all(is_alike), "members must read the same");
@@ -38,6 +39,7 @@ impl Mlp {
             scales: first.scales.clone(),
             bags: (0..first.bags.len()).map(bag).collect(),
             ids: first.ids.clone(),
+            log_bags: first.log_bags.clone(),
             layers: (0..first.layers.len()).map(|i| layer(&members, i)).collect(),
             own_history: (0..first.own_history.len()).map(|i| channel(&members, i)).collect(),
         }
@@ -132,6 +134,7 @@ mod tests {
                 offsets: array![0.1, 0.2, 0.3],
                 scales: array![1.0, 2.0, 0.5],
                 ids: Vec::new(),
+                log_bags: vec![0],
                 bags: vec![matrix(4, widths[1], seed)],
                 layers: (1..widths.len())
                     .map(|i| Layer {

@@ -37,6 +37,9 @@ struct Description {
     features: Vec<Feature>,
     brand_ids: Vec<String>,
     n_layers: usize,
+    /// As [`Mlp::log_bags`]; earlier programs had none, and refuse models that do
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    log_bags: Vec<usize>,
     /// Position of the history's first channel among the sparse features
     #[serde(default, skip_serializing_if = "Option::is_none")]
     own_history: Option<usize>,
@@ -83,15 +86,18 @@ impl Model {
                 ("persistence", 0)
             }
         };
-        let channels: Vec<usize> = match &self.kind {
-            Kind::Mlp(mlp) => mlp.own_history.iter().map(|channel| channel.bag).collect(),
-            _ => Vec::new(),
+        let (log_bags, channels): (Vec<usize>, Vec<usize>) = match &self.kind {
+            Kind::Mlp(mlp) => {
+                (mlp.log_bags.clone(), mlp.own_history.iter().map(|channel| channel.bag).collect())
+            }
+            _ => Default::default(),
         };
         let description = Description {
             kind: kind.to_owned(),
             features: self.features().to_vec(),
             brand_ids: self.brand_ids.clone(),
             n_layers,
+            log_bags,
             own_history: channels.first().copied(),
             own_history_more: channels.get(1..).unwrap_or_default().to_vec(),
             training: self.training.clone(),
@@ -306,6 +312,7 @@ fn mlp(description: &Description, arrays: &mut Arrays) -> Result<Mlp, String> {
         offsets: arrays.vector("offsets")?,
         scales: arrays.vector("scales")?,
         ids: ids(description, arrays)?,
+        log_bags: description.log_bags.clone(),
         bags: (0..n_bags).map(|i| arrays.matrix(&format!("bags.{i}"))).collect::<Result<_, _>>()?,
         layers: (0..description.n_layers)
             .map(|i| {
@@ -364,6 +371,12 @@ fn check_shapes(mlp: &Mlp) -> Result<(), String> {
         if !ids.is_empty() && ids.len() != bag.nrows() {
             return Err(format!("bags.{i} has {} rows, but names {} ids", bag.nrows(), ids.len()));
         }
+    }
+    if let Some(i) = mlp.log_bags.iter().find(|&&i| i >= mlp.bags.len()) {
+        return Err(format!(
+            "reads logarithms of sparse feature {i}, but there are {}",
+            mlp.bags.len()
+        ));
     }
     if mlp.layers.is_empty() {
         return Err("a network needs a layer".to_owned());
@@ -440,6 +453,7 @@ pub(crate) mod tests {
                 offsets: array![],
                 scales: array![],
                 ids: vec![Vec::new()],
+                log_bags: vec![0],
                 bags: vec![array![[1.0, 2.0], [3.0, 4.0]]],
                 layers: vec![
                     Layer { weights: Array2::zeros((0, 2)), bias: array![0.0, 0.5] },
@@ -484,6 +498,7 @@ pub(crate) mod tests {
         let mut model = model();
         let Kind::Mlp(mlp) = &mut model.kind else { panic!("it is an mlp") };
         mlp.own_history.truncate(1);
+        mlp.log_bags = Vec::new();
         let (columns, metadata) = model.to_columns();
         let architecture = &metadata[ARCHITECTURE_KEY];
         assert!(architecture.contains(r#""own_history":0,"training""#), "{architecture}");
@@ -526,6 +541,10 @@ pub(crate) mod tests {
         assert_eq!(
             edited(r#"["a","b","c"]"#, r#"["a","b"]"#),
             "gives 3 logits, but names 2 brands"
+        );
+        assert_eq!(
+            edited(r#""log_bags":[0]"#, r#""log_bags":[1]"#),
+            "reads logarithms of sparse feature 1, but there are 1"
         );
         let own = edited(r#""ids":"brands""#, r#""ids":"own""#);
         assert_eq!(own, "`own_history` reads a list of brands, not `past` (list of ids)");

@@ -52,8 +52,15 @@ impl Bags {
 
     /// The ids of user `i` with their weights.
     pub fn of(&self, i: usize) -> impl Iterator<Item = (u32, f32)> {
+        self.with(&self.weights, i)
+    }
+
+    /// The ids of user `i` with other values than their weights.
+    ///
+    /// * `values`: one for each of [`Self::ids`].
+    pub fn with(&self, values: &[f32], i: usize) -> impl Iterator<Item = (u32, f32)> {
         let range = self.offsets[i]..self.offsets[i + 1];
-        self.ids[range.clone()].iter().copied().zip(self.weights[range].iter().copied())
+        self.ids[range.clone()].iter().copied().zip(values[range].iter().copied())
     }
 
     /// Removes all users and keeps the allocations.

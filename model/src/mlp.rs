@@ -1,5 +1,8 @@
 //! The multi-layer perceptron: linear layers with rectifiers between them.
 
+use std::borrow::Cow;
+use std::f32::consts::LOG2_E;
+
 use contract::features::Feature;
 use contract::splitmix::{GOLDEN, mix};
 use multiversion::multiversion;
@@ -9,6 +12,7 @@ use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Zip, s};
 use crate::inputs::{Bags, Batch};
 use crate::matmul::matmul;
 use crate::own_history::Channel;
+use crate::sigmoid::ln;
 
 /// A network: its inputs and its parameters.
 #[derive(Debug, Clone)]
@@ -24,6 +28,9 @@ pub struct Mlp {
     /// For each sparse feature the ids of the rows in `bags`, ascending; empty or missing where an id
     /// is the number of its row
     pub ids: Vec<Vec<u32>>,
+    /// Sparse features, by their position among the sparse ones, whose weights the first layer reads
+    /// as logarithms; see [`Self::bag_weights`]
+    pub log_bags: Vec<usize>,
     /// The first reads the dense inputs, the last gives the logits
     pub layers: Vec<Layer>,
     /// Channels of the user's own history, each of which adds to the logits of the brands in it
@@ -140,12 +147,24 @@ impl Mlp {
         let layer = &self.layers[i];
         output.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut row| row.assign(&layer.bias));
         if i == 0 {
-            for (weights, bags) in self.bags.iter().zip(&batch.bags) {
-                add_bags(weights, bags, output.view_mut());
+            for (i, (weights, bags)) in self.bags.iter().zip(&batch.bags).enumerate() {
+                add_bags(weights, bags, &self.bag_weights(i, bags), output.view_mut());
             }
         }
         if input.ncols() > 0 {
             matmul(input, layer.weights.view(), true, output);
+        }
+    }
+
+    /// The factors on the rows of weights of sparse feature `i`, one for each id of a batch.
+    ///
+    /// In [`Self::log_bags`] that is `log2(1 + w)` of a weight `w` in the list, and `-log2(1 - w)`
+    /// below 0: a brand bought once counts 1, and one bought a hundred times not a hundred.
+    pub fn bag_weights<'a>(&self, i: usize, bags: &'a Bags) -> Cow<'a, [f32]> {
+        if self.log_bags.contains(&i) {
+            bags.weights.iter().map(|w| (LOG2_E * ln(1.0 + w.abs())).copysign(*w)).collect()
+        } else {
+            Cow::Borrowed(&bags.weights)
         }
     }
 
@@ -227,10 +246,13 @@ impl Workspace {
 }
 
 /// Adds to each user's row the weight rows of their ids. Ids without a row add nothing.
-fn add_bags(weights: &Array2<f32>, bags: &Bags, mut output: ArrayViewMut2<f32>) {
+///
+/// * `factors`: one for each id.
+fn add_bags(weights: &Array2<f32>, bags: &Bags, factors: &[f32], mut output: ArrayViewMut2<f32>) {
     output.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut row)| {
-        for (id, weight) in bags.of(i).filter(|&(id, _)| (id as usize) < weights.nrows()) {
-            row.scaled_add(weight, &weights.row(id as usize));
+        for (id, factor) in bags.with(factors, i).filter(|&(id, _)| (id as usize) < weights.nrows())
+        {
+            row.scaled_add(factor, &weights.row(id as usize));
         }
     });
 }
@@ -316,6 +338,7 @@ mod tests {
             offsets: array![1.0],
             scales: array![0.5],
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: vec![array![[7.0, 7.0], [10.0, 0.0]]],
             layers: vec![
                 Layer { weights: array![[1.0, -1.0]], bias: array![0.5, 0.5] },
@@ -330,6 +353,27 @@ mod tests {
         let mut logits = Array2::zeros((1, 1));
         mlp.forward(&batch, &mut Workspace::default(), logits.view_mut(), None);
         assert_eq!(logits, array![[65.25]]);
+    }
+
+    /// Weights 3, 0 and -1 are read as log2 4 = 2, 0 and -log2 2 = -1.
+    #[test]
+    fn weights_of_a_log_bag_are_read_as_logarithms() {
+        let mut mlp = Mlp {
+            features: Vec::new(),
+            offsets: array![],
+            scales: array![],
+            ids: Vec::new(),
+            log_bags: Vec::new(),
+            bags: Vec::new(),
+            layers: Vec::new(),
+            own_history: Vec::new(),
+        };
+        let bags = Bags { offsets: vec![0, 3], ids: vec![0, 1, 2], weights: vec![3.0, 0.0, -1.0] };
+        assert_eq!(*mlp.bag_weights(1, &bags), [3.0, 0.0, -1.0]);
+        mlp.log_bags = vec![1];
+        let logs = mlp.bag_weights(1, &bags);
+        assert!(logs.iter().zip([2.0, 0.0, -1.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{logs:?}");
+        assert_eq!(*mlp.bag_weights(0, &bags), [3.0, 0.0, -1.0]);
     }
 
     /// 200,000 units at rate 0.3: the kept share has standard deviation 0.001.

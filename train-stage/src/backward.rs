@@ -123,8 +123,8 @@ impl Gradients {
             matmul(output, mlp.layers[i].weights.t(), false, below.view_mut());
             return;
         }
-        for (gradient, bags) in self.bags.iter_mut().zip(&batch.bags) {
-            bag_gradient(bags, output, gradient);
+        for (i, (gradient, bags)) in self.bags.iter_mut().zip(&batch.bags).enumerate() {
+            bag_gradient(bags, &mlp.bag_weights(i, bags), output, gradient);
         }
     }
 }
@@ -156,7 +156,9 @@ pub(crate) fn column_sums(rows: ArrayView2<f32>, mut sums: ArrayViewMut1<f32>) {
 }
 
 /// The gradient of an id's row: the sum of the output gradients of the users who have the id.
-fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>) {
+///
+/// * `factors`: one for each id of the batch.
+fn bag_gradient(bags: &Bags, factors: &[f32], output: ArrayView2<f32>, gradient: &mut Array2<f32>) {
     gradient
         .axis_chunks_iter_mut(Axis(1), COLUMNS)
         .into_par_iter()
@@ -165,8 +167,8 @@ fn bag_gradient(bags: &Bags, output: ArrayView2<f32>, gradient: &mut Array2<f32>
             gradient.fill(0.0);
             let n_ids = gradient.nrows();
             for (i, row) in output.rows().into_iter().enumerate() {
-                for (id, weight) in bags.of(i).filter(|&(id, _)| (id as usize) < n_ids) {
-                    gradient.row_mut(id as usize).scaled_add(weight, &row);
+                for (id, factor) in bags.with(factors, i).filter(|&(id, _)| (id as usize) < n_ids) {
+                    gradient.row_mut(id as usize).scaled_add(factor, &row);
                 }
             }
         });
@@ -206,6 +208,7 @@ pub(crate) mod tests {
             offsets: array![0.5, -0.25, 0.0],
             scales: array![2.0, 0.5, 1.0],
             ids: Vec::new(),
+            log_bags: vec![0],
             bags: vec![spread(4, 5, 100)],
             layers: vec![layer(3, 5, 200), layer(5, 4, 300), layer(4, 3, 400)],
             own_history: Vec::new(),
@@ -356,7 +359,7 @@ pub(crate) mod tests {
         let bags =
             Bags { offsets: vec![0, 1, 3], ids: vec![1, 1, 7], weights: vec![0.5, 2.0, 1.0] };
         let mut gradient = Array2::ones((2, 130));
-        bag_gradient(&bags, output.view(), &mut gradient);
+        bag_gradient(&bags, &bags.weights, output.view(), &mut gradient);
         assert_eq!(gradient.row(0), column(0.0));
         assert_eq!(gradient.row(1), column(4.5));
     }

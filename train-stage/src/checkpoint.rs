@@ -276,6 +276,7 @@ mod tests {
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: Vec::new(),
             layers: vec![Layer {
                 weights: array![[1.0, 2.0], [3.0, 4.0]],

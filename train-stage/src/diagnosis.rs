@@ -105,6 +105,7 @@ mod tests {
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: Vec::new(),
             layers: Vec::new(),
             own_history: Vec::new(),

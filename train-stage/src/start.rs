@@ -1,6 +1,6 @@
 //! The network before its first update.
 
-use contract::features::Feature;
+use contract::features::{Feature, FeatureKind};
 use contract::manifest::{Histories, Loss};
 use model::mlp::Layer;
 use model::own_history::{self, Channel};
@@ -51,18 +51,19 @@ pub(crate) fn start(task: &Task) -> Result<State, Error> {
     // A logit-adjusted loss adds the rest of the prior to the logits.
     let bias_share = if let Loss::LogitAdjusted { tau } = p.loss { 1.0 - tau } else { 1.0 };
     let widths: Vec<usize> = p.hidden.iter().map(|width| width.0).chain([prior.len()]).collect();
-    let (bags, mut layers) =
-        first_weights(p.seed, n_dense, ids, &widths, n_inputs(n_dense, ids, &batch));
-    layers.last_mut().expect("there is an output layer").bias = &prior * bias_share;
-    let mlp = Mlp {
+    let mut mlp = Mlp {
         features: features.clone(),
         offsets,
         scales,
         ids: ids.iter().map(Ids::listed).collect(),
-        bags,
-        layers,
+        log_bags: log_bags(features, &own_history),
+        bags: Vec::new(),
+        layers: Vec::new(),
         own_history,
     };
+    let n_in = n_inputs(&mlp, ids, &batch);
+    (mlp.bags, mlp.layers) = first_weights(p.seed, n_dense, ids, &widths, n_in);
+    mlp.layers.last_mut().expect("there is an output layer").bias = &prior * bias_share;
     Ok(State { mlp, moments: Vec::new(), progress: Progress::default(), best: None })
 }
 
@@ -75,11 +76,22 @@ fn start_examples(examples: &dyn Examples) -> ExampleBatch {
 }
 
 /// Inputs of the first layer: a list of ids counts as the sum of the squares of its weights.
-fn n_inputs(n_dense: usize, ids: &[Ids], batch: &ExampleBatch) -> f64 {
-    let read = batch.inputs.bags.iter().zip(ids).filter(|(_, ids)| ids.n_rows() > 0);
-    let weights = read.flat_map(|(bags, _)| &bags.weights);
-    let bag_mass: f64 = weights.map(|w| f64::from(w * w)).sum();
-    n_dense as f64 + bag_mass / batch.len() as f64
+///
+/// * `mlp`: needs no layers yet.
+fn n_inputs(mlp: &Mlp, ids: &[Ids], batch: &ExampleBatch) -> f64 {
+    let read = batch.inputs.bags.iter().enumerate().filter(|(i, _)| ids[*i].n_rows() > 0);
+    let mass = |(i, bags)| mlp.bag_weights(i, bags).iter().map(|w| f64::from(w * w)).sum::<f64>();
+    mlp.offsets.len() as f64 + read.map(mass).sum::<f64>() / batch.len() as f64
+}
+
+/// The weighted lists of the own history, whose weights are amounts. Where a network has nothing but
+/// its layers to learn from a history, these do better with the amounts themselves.
+fn log_bags(features: &[Feature], own_history: &[Channel]) -> Vec<usize> {
+    let is_weighted =
+        |feature: &Feature| matches!(feature.kind, FeatureKind::Sparse { is_weighted: true, .. });
+    let sparse: Vec<&Feature> = features.iter().filter(|feature| feature.is_sparse()).collect();
+    let bags = own_history.iter().map(|channel| channel.bag);
+    bags.filter(|&bag| is_weighted(sparse[bag])).collect()
 }
 
 /// Bags and layers of a network with biases of zero.
@@ -184,7 +196,29 @@ fn standardisation(dense: &Array2<f32>) -> (Array1<f32>, Array1<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::manifest::IdSpace;
     use ndarray::array;
+
+    #[test]
+    fn the_layers_read_logarithms_of_the_own_historys_weights() {
+        let list = |is_weighted, ids| FeatureKind::Sparse { is_weighted, ids };
+        let features = [
+            ("age", FeatureKind::Dense { dim: 1 }),
+            ("words", list(true, IdSpace::Own)),
+            ("seen", list(false, IdSpace::Brands)),
+            ("past", list(true, IdSpace::Brands)),
+            ("rated", list(true, IdSpace::Brands)),
+        ];
+        let features = features.map(|(name, kind)| Feature::new(name, kind));
+        let channel = |bag| Channel {
+            bag,
+            knots: Vec::new(),
+            own: Array2::zeros((0, 2)),
+            common: Array1::zeros(2),
+        };
+        assert_eq!(log_bags(&features, &[channel(2), channel(1)]), [2]);
+        assert!(log_bags(&features, &[]).is_empty());
+    }
 
     /// 1, 2, 3 and 6 have mean 3 and variance (4 + 1 + 0 + 9) / 4 = 3.5. The last column
     /// deviates by 5e-8, which is rounding.

@@ -137,6 +137,7 @@ mod tests {
             offsets: array![0.0, 0.0, 0.0],
             scales: array![1.0, 1.0, 1.0],
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: vec![spread(N_BRANDS, 5, 100), spread(N_BRANDS, 5, 150)],
             layers: vec![layer(3, 5, 200), layer(5, N_BRANDS, 400)],
             own_history: vec![

@@ -131,6 +131,7 @@ impl Parameters {
             offsets: Array1::zeros(n_dense),
             scales: Array1::ones(n_dense),
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: vec![weights(&self.bag)],
             layers: vec![
                 Layer { weights: weights(&self.weights_1), bias: vector(&self.bias_1) },

@@ -27,6 +27,7 @@ fn network_of(hidden: Array2<f32>, output: Array2<f32>) -> Model {
             offsets: Array::zeros(2),
             scales: Array::ones(2),
             ids: Vec::new(),
+            log_bags: Vec::new(),
             bags: Vec::new(),
             layers: vec![layer(hidden), layer(output)],
             own_history: Vec::new(),

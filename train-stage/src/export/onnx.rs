@@ -3,6 +3,8 @@
 //! Lists of ids are padded to the longest of a batch with -1, as arrays have no lists. Of a list of
 //! brands the ids are positions in `brand_ids`, which the file's metadata holds.
 
+use std::f32::consts::LOG2_E;
+
 use contract::features::{Feature, FeatureKind};
 use contract::thresholds::BrandThreshold;
 use model::{Channel, Kind, Mlp, Persistence};
@@ -127,7 +129,8 @@ fn network(graph: &mut Graph, mlp: &Mlp, inputs: &[Input]) -> Result<(Name, Opti
     }
     for (i, list) in lists().enumerate() {
         let known = mlp.ids.get(i).map_or(&[][..], Vec::as_slice);
-        terms.push(bag(graph, list, &mlp.bags[i], known));
+        let is_log = mlp.log_bags.contains(&i);
+        terms.push(bag(graph, list, &mlp.bags[i], known, is_log));
     }
     let mut terms = terms.into_iter();
     let first = terms.next().ok_or("the network reads no feature")?;
@@ -170,7 +173,14 @@ fn rows(graph: &mut Graph, ids: &Name, n: usize) -> Name {
 /// What a list adds to the first layer: `Σ weight · row`, `(users, width)`.
 ///
 /// * `known`: as [`Mlp::ids`].
-fn bag(graph: &mut Graph, list: &Input, weights: &ndarray::Array2<f32>, known: &[u32]) -> Name {
+/// * `is_log`: whether it is one of [`Mlp::log_bags`].
+fn bag(
+    graph: &mut Graph,
+    list: &Input,
+    weights: &ndarray::Array2<f32>,
+    known: &[u32],
+    is_log: bool,
+) -> Name {
     let Input::List { ids, weights: of_ids } = list else { unreachable!("bags are of lists") };
     let (n, width) = weights.dim();
     let row = match known.last() {
@@ -190,11 +200,24 @@ fn bag(graph: &mut Graph, list: &Input, weights: &ndarray::Array2<f32>, known: &
     let mut found = graph.op("Gather", &[&values, &row]); // (users, ids, width)
     let axis = graph.ints(&[1], [2]);
     if let Some(of_ids) = of_ids {
-        let factors = graph.op("Unsqueeze", &[of_ids, &axis]);
+        let factors = if is_log { signed_log(graph, of_ids) } else { of_ids.clone() };
+        let factors = graph.op("Unsqueeze", &[&factors, &axis]);
         found = graph.op("Mul", &[&found, &factors]);
     }
     let axis = graph.ints(&[1], [1]);
     graph.op_with("ReduceSum", &[&found, &axis], &[("keepdims", Attribute::Int(0))])
+}
+
+/// `log2(1 + |w|)` with the sign of `w`, as [`Mlp::bag_weights`].
+fn signed_log(graph: &mut Graph, weights: &Name) -> Name {
+    let one = graph.floats(&[1, 1], [1.0]);
+    let size = graph.op("Abs", &[weights]);
+    let size = graph.op("Add", &[&size, &one]);
+    let log = graph.op("Log", &[&size]);
+    let to_base_2 = graph.floats(&[1, 1], [LOG2_E]);
+    let log = graph.op("Mul", &[&log, &to_base_2]);
+    let sign = graph.op("Sign", &[weights]);
+    graph.op("Mul", &[&log, &sign])
 }
 
 /// Sums values by brand: `(users, ids)` to `(users, brands)`.

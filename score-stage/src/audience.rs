@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> Result<String> {
     let audience = |(&brand, cut): (&usize, &Cut)| audience(&loaded.brands, brand, cut);
     let mut audiences = Audiences {
         n_users,
-        output: place.as_ref().map(|place| place.shown()),
+        output: place.as_ref().map(Place::shown),
         brands: chosen.iter().zip(&cuts).map(audience).collect(),
         drift: drift::of(watch, counts.as_ref(), &loaded.brands),
     };

@@ -249,9 +249,13 @@ fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
         add_file(given, &mut files)?;
     } else if is_pattern(path) {
         let matches = glob::glob(path).map_err(|err| format!("`{path}`: {err}"))?;
+        // A hidden folder that is named is meant.
+        let is_named = |part: &Component| !is_pattern(&part.as_os_str().to_string_lossy());
+        let named: PathBuf = given.components().take_while(is_named).collect();
         for found in matches {
             let found = found.map_err(|err| err.to_string())?;
-            if is_hidden(&found) {
+            let matched = found.strip_prefix(&named).unwrap_or(&found);
+            if matched.iter().any(|part| is_hidden(Path::new(part))) {
                 continue;
             }
             if found.is_dir() {
@@ -458,6 +462,16 @@ mod tests {
         // A folder may be named like a file.
         let folder = Folder::with(&["i.parquet/2025/part-0.parquet"]);
         assert_eq!(folder.find("i.parquet").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_pattern_finds_nothing_in_hidden_folders_but_those_it_names() {
+        let folder =
+            Folder::with(&["log/2025/a.parquet", "log/_temporary/0/b.parquet", "log/.c/c.parquet"]);
+        assert_eq!(folder.find("log/*/*.parquet").unwrap(), ["log/2025/a.parquet"]);
+        assert_eq!(folder.find("log/**/*.parquet").unwrap(), ["log/2025/a.parquet"]);
+        let named = folder.find("log/_temporary/*/*.parquet").unwrap();
+        assert_eq!(named, ["log/_temporary/0/b.parquet"]);
     }
 
     #[test]

@@ -71,8 +71,9 @@ pub async fn run(args: &Args) -> Result<String> {
     }
     let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty());
     let name = args.output.file_name().unwrap_or_default().to_string_lossy();
-    let folder = dir.unwrap_or(Path::new(".")).join(format!(".{name}.query"));
-    let scratch = Scratch::create(&folder)?;
+    // Dropped after what is in it.
+    let folder = Folder(dir.unwrap_or(Path::new(".")).join(format!(".{name}.query")));
+    let scratch = Scratch::create(&folder.0)?;
     heap::bound(
         session::heap_bound(data.memory_limit.bytes()),
         "the query needs more memory than `data.memory_limit` allows\n\
@@ -115,9 +116,16 @@ pub async fn run(args: &Args) -> Result<String> {
             write(args, &raw, sorted, Some(histories)).await?
         }
     };
-    drop((raw, scratch));
-    let _ = std::fs::remove_dir(folder); // empty now, unless another program uses it
     Ok(format!("{}\n{}", plural(n_users, "user"), args.output.display()))
+}
+
+/// A folder that is removed with its last file, whether the query succeeds or not.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0); // empty, unless another program uses it
+    }
 }
 
 /// What histories of users are made of.

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn decisions_are_counted_as_if_taken_one_by_one_whatever_the_threads() {
         let outcomes = trade_off(1);
-        assert_eq!(outcomes.len(), 28 + 14);
+        assert_eq!(outcomes.len(), 28 + BRAND_SHARES.len());
         assert_eq!(outcomes, trade_off(3));
     }
 

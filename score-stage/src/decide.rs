@@ -4,6 +4,7 @@ use contract::manifest::TopBy;
 use metrics::gain::threshold;
 use metrics::{Curve, Expected, Platt, Stake};
 use model::sigmoid::{logit, parts};
+use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
@@ -146,10 +147,7 @@ impl Decider {
     pub fn log_odds(&self, logits: ArrayView1<f32>, log_odds: &mut Vec<f32>) {
         log_odds.resize(logits.len(), 0.0);
         let logits = logits.to_slice().expect("a user's logits are contiguous");
-        let curves = self.slopes.iter().zip(&self.intercepts);
-        for ((into, &z), (slope, intercept)) in log_odds.iter_mut().zip(logits).zip(curves) {
-            *into = (slope * f64::from(z) + intercept) as f32;
-        }
+        lines(logits, &self.slopes, &self.intercepts, log_odds);
         for &brand in &self.isotonic {
             let prob = self.brands[brand].curve.prob(f64::from(logits[brand]));
             log_odds[brand] = logit(prob.clamp(1e-12, 1.0 - 1e-12)) as f32;
@@ -188,9 +186,10 @@ impl Decider {
         self.log_odds(logits, calibrated);
         let predicted: Vec<u32> = match self.rule {
             Rule::Brand => {
-                let is_predicted =
-                    |(brand, z): (usize, &f32)| (*z >= self.cuts[brand]).then_some(brand as u32);
-                logits.iter().enumerate().filter_map(is_predicted).collect()
+                let mut predicted = Vec::new();
+                let logits = logits.to_slice().expect("a user's logits are contiguous");
+                reached(logits, &self.cuts, &mut predicted);
+                predicted
             }
             Rule::TopK { k, by } => {
                 match by {
@@ -225,6 +224,29 @@ impl Decider {
             predicted,
             top_brands: ranked.iter().map(|&(_, brand)| brand).collect(),
             top_probs: ranked.iter().map(|&(z, _)| parts(z).p).collect(),
+        }
+    }
+}
+
+/// Straight lines, one for each value.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn lines(values: &[f32], slopes: &[f64], intercepts: &[f64], results: &mut [f32]) {
+    let lines = slopes.iter().zip(intercepts);
+    for ((result, &value), (slope, intercept)) in results.iter_mut().zip(values).zip(lines) {
+        *result = (slope * f64::from(value) + intercept) as f32;
+    }
+}
+
+/// Appends the places of values that reach their cut.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn reached(values: &[f32], cuts: &[f32], places: &mut Vec<u32>) {
+    /// Values that are skipped together if none reaches its cut, as nearly all are.
+    const TOGETHER: usize = 32;
+    for (i, (values, cuts)) in values.chunks(TOGETHER).zip(cuts.chunks(TOGETHER)).enumerate() {
+        let reach = |(value, cut): (&f32, &f32)| value >= cut;
+        if values.iter().zip(cuts).fold(false, |any, cell| any | reach(cell)) {
+            let cells = values.iter().zip(cuts).map(reach).zip(i * TOGETHER..);
+            places.extend(cells.filter(|(reaches, _)| *reaches).map(|(_, place)| place as u32));
         }
     }
 }

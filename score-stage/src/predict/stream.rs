@@ -8,7 +8,8 @@ use contract::exit::DataError;
 use contract::ids;
 use contract::ipc::Table;
 use contract::source_features::BrandsSeen;
-use ndarray::ArrayView2;
+use ndarray::parallel::prelude::*;
+use ndarray::{ArrayView1, ArrayView2, Axis};
 
 use super::sources::Loaded;
 use super::users::{Group, NewUsers};
@@ -90,9 +91,10 @@ fn score(
             if failed.is_err() {
                 return Ok(());
             }
-            let is_not_finite = |(_, z): &(_, &f32)| !z.is_finite();
-            let not_finite = scored.logits.indexed_iter().find(is_not_finite);
-            failed = if let Some(((user, _), _)) = not_finite {
+            let users = scored.logits.axis_iter(Axis(0)).into_par_iter();
+            // Without a branch on each cell.
+            let is_finite = |row: ArrayView1<f32>| row.fold(true, |all, z| all & z.is_finite());
+            failed = if let Some(user) = users.position_first(|row| !is_finite(row)) {
                 Err(overflow(&ids, scored.first + user).into())
             } else {
                 let ids = ids.slice(scored.first, scored.logits.nrows());

@@ -3,6 +3,7 @@
 use contract::manifest::TopBy;
 use metrics::gain::threshold;
 use metrics::{Curve, Expected, Platt, Stake};
+use model::mlp::sigmoid_in_place;
 use model::sigmoid::{logit, parts};
 use multiversion::multiversion;
 use ndarray::parallel::prelude::*;
@@ -139,7 +140,7 @@ impl Decider {
     /// Calibrated probabilities of one user, in place of what `probs` held.
     pub fn probs(&self, logits: ArrayView1<f32>, probs: &mut Vec<f32>) {
         self.log_odds(logits, probs);
-        to_probs(probs);
+        sigmoid_in_place(probs);
     }
 
     /// Log-odds of the calibrated probabilities of one user, in place of what `log_odds` held;
@@ -208,7 +209,7 @@ impl Decider {
             }
             Rule::Gain { brand_share } => {
                 probs.clone_from(calibrated);
-                to_probs(probs);
+                sigmoid_in_place(probs);
                 let user = Stake::of_user(probs);
                 let gains = |(p, &stake): (&f32, &Stake)| {
                     f64::from(*p) >= threshold(stake, user, brand_share)
@@ -248,12 +249,6 @@ fn reached(values: &[f32], cuts: &[f32], places: &mut Vec<u32>) {
             let cells = values.iter().zip(cuts).map(reach).zip(i * TOGETHER..);
             places.extend(cells.filter(|(reaches, _)| *reaches).map(|(_, place)| place as u32));
         }
-    }
-}
-
-fn to_probs(log_odds: &mut [f32]) {
-    for z in log_odds {
-        *z = parts(*z).p;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::AddAssign;
 
 use contract::ipc::Table;
+use multiversion::multiversion;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -148,11 +149,7 @@ impl Counts {
             let (mut sums, mut probs) = (none(), Vec::new());
             for &user in users {
                 decider.probs(logits.row(user), &mut probs);
-                for (sum, &p) in sums.iter_mut().zip(&probs) {
-                    let p = f64::from(p);
-                    sum.sum += (p / UNIT) as u64;
-                    sum.squares += (p * p / UNIT) as u64;
-                }
+                add_user(&mut sums, &probs);
             }
             sums
         };
@@ -169,6 +166,15 @@ impl Counts {
         for &brand in decisions.iter().flat_map(|decision| &decision.predicted) {
             self.predicted[brand as usize] += 1;
         }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn add_user(sums: &mut [BrandCounts], probs: &[f32]) {
+    for (sum, &p) in sums.iter_mut().zip(probs) {
+        let p = f64::from(p);
+        sum.sum += (p / UNIT) as u64;
+        sum.squares += (p * p / UNIT) as u64;
     }
 }
 

@@ -217,7 +217,7 @@ mod tests {
     fn as_many_directions_as_there_are_give_the_logits() {
         let hidden = spread(6, 3, 1).dot(&spread(3, 40, 50));
         let (weights, bias) = (spread(70, 40, 300), spread(1, 70, 900).into_raw_vec_and_offset().0);
-        let exact = hidden.dot(&weights.t()) + &ndarray::aview1(&bias);
+        let exact = hidden.dot(&weights.t()) + ndarray::aview1(&bias);
         for (rank, is_exact) in [(3, true), (RANK, true), (2, false)] {
             let sketched = logits(rank, &hidden, &weights, &bias);
             let gap = sketched.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -19,7 +19,7 @@ RUNS = {
     "train": ["train/run.py", "--quick", "--users", "60000", "--updates", "60", "--seeds", "1",
               "--brands", "3000", "1000", "--hidden", "512-512", "--losses", "bce"],
     "score": ["score/against_torch.py", "--users", "100000", "--rounds", "1"],
-    "sample": ["sample/run.py", "--users", "100000", "--rounds", "1"],
+    "sample": ["sample/run.py", "--users", "300000", "--rounds", "1"],
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ if strategy == "3":
     """
 else:
     lost = "where not is_high_volume" if strategy == "1a" else "where true"
+    [(n_users,)] = con.sql("select least(count(*), 1000000) from users").fetchall()
     con.execute(f"""
     create temp table drawn as
         select user_id from users order by hash(user_id, 7) limit 1000000;
@@ -55,7 +56,7 @@ else:
         select user_id
         from (
             select floor(random() * (select count(*) from candidates))::bigint as place
-            from range(4000000)
+            from range({4 * n_users})
         )
         join candidates using (place);
     """)

@@ -51,7 +51,7 @@ else:
     clones = (
         user_brands.filter("has_small_brand")
         .select("user_id", brands="brands_of_clone")
-        .sample(4_000_000, with_replacement=True, seed=7)
+        .sample(4 * drawn.height, with_replacement=True, seed=7)
         .with_columns(is_clone=True)
     )
     originals = drawn.join(user_brands, on="user_id", how="left").select(

@@ -167,14 +167,22 @@ fn pin(store: &Pinned, object: &Object) {
     }
 }
 
-/// Whether a path has a character that makes it a pattern.
-fn is_pattern(key: &str) -> bool {
-    key.contains(['*', '?', '['])
+/// Characters that make a path a pattern, here and on disk.
+const SPECIAL: [char; 3] = ['*', '?', '['];
+
+/// Whether a path is a pattern.
+pub fn is_pattern(path: &str) -> bool {
+    path.contains(SPECIAL)
+}
+
+/// Whether files and folders of this name are no part of a table, as `_SUCCESS` and `.tmp`.
+pub fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 /// The folder that has all objects of a URL: of a pattern, the part before its first special character.
 fn folder_of(url: &StoreUrl) -> StoreUrl {
-    let key = match url.key.find(['*', '?', '[']) {
+    let key = match url.key.find(SPECIAL) {
         Some(end) => url.key[..end].rsplit_once('/').map_or("", |(folder, _)| folder),
         None => url.key.trim_end_matches('/'),
     };
@@ -200,7 +208,7 @@ fn place(key: &str, url: &StoreUrl, pattern: Option<&Pattern>) -> Place {
         require_literal_leading_dot: false,
     };
     let rest = &key[folder_of(url).key.len()..];
-    if rest.split('/').any(|name| name.starts_with(['.', '_'])) {
+    if rest.split('/').any(is_hidden) {
         return Place::Hidden;
     }
     let Some(pattern) = pattern else { return Place::Inside };

@@ -39,7 +39,7 @@ pub mod estimator;
 pub mod examples;
 pub mod labels;
 pub mod loss;
-pub mod output;
+mod output;
 pub mod params;
 mod soft_f1;
 mod start;

@@ -7,9 +7,13 @@ pub(crate) mod sparse;
 mod whole;
 
 use contract::manifest::{OutputLayer, TrainParams};
+use contract::splitmix::GOLDEN;
 use model::{Batch, Mlp, Workspace};
+use ndarray::Array2;
 
-pub(crate) use self::sketched::Sketched;
+use self::block::{BLOCK, Block};
+use self::sketched::Sketched;
+use self::sparse::{ByBrand, brand_sums, weighted_sum};
 use self::whole::Whole;
 use crate::adam::{Moments, Step};
 use crate::backward::Gradients;
@@ -25,10 +29,20 @@ const TAIL: usize = 1000;
 const WIDTH: usize = 256;
 const BATCH: usize = 512;
 
-/// Computes the output layer.
+/// Computes the output layer; reused from update to update.
 #[derive(Debug)]
-pub(crate) enum Output {
-    /// All logits of a batch
+pub(crate) struct Output {
+    cells: Cells,
+    /// What was kept of each block of users
+    blocks: Vec<Block>,
+    by_brand: ByBrand,
+    rows: Vec<Vec<f32>>,
+}
+
+/// The logits of a batch that are computed.
+#[derive(Debug)]
+enum Cells {
+    /// All of them
     Whole(Whole),
     /// Those that matter, as a sketch tells
     Sketched(Sketched),
@@ -52,18 +66,27 @@ impl Output {
             OutputLayer::Exact | OutputLayer::Sparse => false,
         };
         if sketches && is_possible {
-            return Self::Sketched(Sketched::new(n_head, share, sketch::RANK));
+            return Self::sketched(n_head, share, sketch::RANK);
         }
         let is_exact = params.output == OutputLayer::Exact;
-        Self::Whole(Whole::new(if is_exact { 0.0 } else { share }))
+        Self::of(Cells::Whole(Whole::new(if is_exact { 0.0 } else { share })))
+    }
+
+    /// As [`Sketched::new`].
+    pub(crate) fn sketched(n_head: usize, share: f32, rank: usize) -> Self {
+        Self::of(Cells::Sketched(Sketched::new(n_head, share, rank)))
+    }
+
+    fn of(cells: Cells) -> Self {
+        Self { cells, blocks: Vec::new(), by_brand: ByBrand::default(), rows: Vec::new() }
     }
 
     /// Whether the weights of each brand are contiguous, and updated as soon as the brand's
     /// gradient is known.
     pub(crate) fn is_by_brand(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.is_sparse(),
-            Self::Sketched(_) => true,
+        match &self.cells {
+            Cells::Whole(whole) => whole.is_sparse(),
+            Cells::Sketched(_) => true,
         }
     }
 
@@ -78,10 +101,17 @@ impl Output {
         workspace: &Workspace,
         seed: u64,
     ) -> f64 {
-        match self {
-            Self::Whole(whole) => whole.losses(mlp, objective, batch, workspace, seed),
-            Self::Sketched(sketched) => sketched.losses(mlp, objective, batch, workspace, seed),
-        }
+        let blocks = &mut self.blocks;
+        blocks.resize_with(batch.len().div_ceil(BLOCK), Block::default);
+        blocks.iter_mut().for_each(|block| block.clear(mlp.own_history.len()));
+        let term = match &mut self.cells {
+            Cells::Whole(whole) => whole.losses(mlp, objective, batch, workspace, seed, blocks),
+            Cells::Sketched(sketched) => {
+                sketched.losses(mlp, objective, batch, workspace, seed, blocks);
+                0.0
+            }
+        };
+        term + blocks.iter().map(|block| block.loss).sum::<f64>()
     }
 
     /// Fills the gradients of the output layer and of its input. With [`Self::is_by_brand`] its
@@ -95,24 +125,53 @@ impl Output {
         moments: &mut Moments,
         step: Step,
     ) {
-        match self {
-            Self::Whole(whole) if whole.is_sparse() => {
-                whole.sparse_backward(mlp, workspace, gradients, moments, step);
-            }
-            Self::Whole(whole) => {
-                gradients.compute_output(mlp, inputs, workspace, whole.logits());
-            }
-            Self::Sketched(sketched) => {
-                sketched.backward(mlp, workspace, gradients, moments, step);
-            }
+        if let Cells::Whole(whole) = &self.cells
+            && !whole.is_sparse()
+        {
+            return gradients.compute_output(mlp, inputs, workspace, whole.logits());
         }
+        let hidden = workspace.hidden.last().expect("left out only beside a hidden layer");
+        let below = gradients.hidden.last_mut().expect("as many as hidden layers");
+        let bias = gradients.biases.last_mut().expect("one for each layer");
+        let layer = mlp.layers.last_mut().expect("a network has a layer");
+        self.by_brand.fill(layer.bias.len(), self.blocks.iter().flat_map(Block::users));
+        brand_sums(&self.by_brand, bias.as_slice_mut().expect("contiguous"));
+        let head = match &mut self.cells {
+            Cells::Whole(_) => {
+                whole::hidden_gradient(layer, &self.blocks, below);
+                None
+            }
+            Cells::Sketched(sketched) => Some(sketched.head_gradients(hidden, below, bias)),
+        };
+        let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
+        let width = hidden.ncols();
+        let hidden = hidden.as_slice().expect("a fresh array is contiguous");
+        let by_brand = &self.by_brand;
+        let of_head = |brand| head.filter(|head| brand < head.nrows()).map(|head| head.row(brand));
+        moments.update_rows(weights, width, step, &mut self.rows, |brand, gradient| match of_head(
+            brand,
+        ) {
+            Some(row) => gradient.copy_from_slice(row.to_slice().expect("contiguous")),
+            None => weighted_sum(by_brand.of(brand), hidden, gradient),
+        });
     }
 
     /// Gradients of the logits of the brands in the users' histories of a channel, user after user.
-    pub(crate) fn own_history(&self, channel: usize) -> Box<dyn Iterator<Item = &f32> + '_> {
-        match self {
-            Self::Whole(whole) => Box::new(whole.own_history(channel)),
-            Self::Sketched(sketched) => Box::new(sketched.own_history(channel)),
+    pub(crate) fn own_history(&self, channel: usize) -> impl Iterator<Item = &f32> {
+        self.blocks.iter().flat_map(move |block| &block.own_history[channel])
+    }
+}
+
+/// The seed of a user's draws in an update with this seed.
+fn seed_of(user: usize, seed: u64) -> u64 {
+    seed.wrapping_add((user as u64).wrapping_mul(GOLDEN))
+}
+
+/// Makes arrays of zeros where the shape differs.
+fn resize<const N: usize>(arrays: [(&mut Array2<f32>, (usize, usize)); N]) {
+    for (array, shape) in arrays {
+        if array.dim() != shape {
+            *array = Array2::zeros(shape);
         }
     }
 }
@@ -126,10 +185,10 @@ mod tests {
     /// 10,000 users; 400 brands have 1 % of them each, the rest 0.1 %.
     fn choice(n_rare: usize, params: TrainParams) -> String {
         let volumes = [vec![100; 400], vec![10; n_rare]].concat();
-        match Output::new(&params, &volumes, 10_000) {
-            Output::Sketched(sketched) => format!("sketch but for {}", sketched.n_head),
-            Output::Whole(whole) if whole.is_sparse() => "sparse".to_owned(),
-            Output::Whole(_) => "exact".to_owned(),
+        match Output::new(&params, &volumes, 10_000).cells {
+            Cells::Sketched(sketched) => format!("sketch but for {}", sketched.n_head),
+            Cells::Whole(whole) if whole.is_sparse() => "sparse".to_owned(),
+            Cells::Whole(_) => "exact".to_owned(),
         }
     }
 

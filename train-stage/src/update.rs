@@ -118,7 +118,6 @@ mod tests {
 
     use crate::backward::tests::spread;
     use crate::labels::Labels;
-    use crate::output::Sketched;
 
     const N_BRANDS: usize = 20;
 
@@ -267,7 +266,7 @@ mod tests {
 
         let params = bce(OutputLayer::Sketch, 0.2);
         let mut updater = Updater::new(&mut network(), &params, &VOLUMES, 18);
-        updater.output = Output::Sketched(Sketched::new(10, 0.2, 1));
+        updater.output = Output::sketched(10, 0.2, 1);
         let mut mean = Array1::<f32>::zeros(exact.len());
         let mut spread = 0.0;
         for seed in 0..4000 {

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
+use stores::listing::{is_hidden, is_pattern};
 use stores::{Object, ObjectReader};
 
 use crate::manifest::{TableFormat, TableOptions};
@@ -255,7 +256,7 @@ fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
         for found in matches {
             let found = found.map_err(|err| err.to_string())?;
             let matched = found.strip_prefix(&named).unwrap_or(&found);
-            if matched.iter().any(|part| is_hidden(Path::new(part))) {
+            if matched.iter().any(|part| is_hidden(&part.to_string_lossy())) {
                 continue;
             }
             if found.is_dir() {
@@ -277,14 +278,6 @@ fn all_files(path: &str) -> Result<Vec<PathBuf>, String> {
     };
     let what = if given.is_dir() { "there is no file in" } else { "nothing at" };
     Err(format!("{what} `{path}`{pattern_note}"))
-}
-
-fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
-
-fn is_hidden(path: &Path) -> bool {
-    file_name(path).starts_with(['.', '_'])
 }
 
 fn add_file(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
@@ -312,7 +305,7 @@ fn add_folder(
     above.push(real);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if is_hidden(&path) {
+        if is_hidden(&file_name(&path)) {
             continue;
         }
         if path.is_dir() {

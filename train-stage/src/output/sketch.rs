@@ -10,6 +10,7 @@ use multiversion::target::target_cfg_f;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
+use super::resize;
 use super::sparse::multiply_add;
 
 /// Directions of the hidden layer that can be kept.
@@ -97,15 +98,6 @@ impl Sketch {
         let users = self.users.slice(s![first..first + n_users, ..]);
         let users = users.to_slice().expect("a fresh array is contiguous");
         products(users, &self.tiles, rows, stride);
-    }
-}
-
-/// Makes arrays of zeros where the shape differs.
-pub(super) fn resize<const N: usize>(arrays: [(&mut Array2<f32>, (usize, usize)); N]) {
-    for (array, shape) in arrays {
-        if array.dim() != shape {
-            *array = Array2::zeros(shape);
-        }
     }
 }
 

@@ -13,20 +13,19 @@
 //!    expected gradient is the exact one however wrong the sketch is; a better sketch only lowers
 //!    its variance.
 
-use contract::splitmix::GOLDEN;
 use model::matmul::matmul;
 use model::mlp::Layer;
 use model::{Mlp, Workspace};
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 use ndarray::parallel::prelude::*;
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array1, Array2, Axis, s};
 
 use super::block::{BLOCK, Block};
-use super::sketch::{Sketch, resize};
-use super::sparse::{ByBrand, Entry, brand_sums, draw, largest, multiply_add, start, weighted_sum};
-use crate::adam::{Moments, Step};
-use crate::backward::{Gradients, column_sums};
+use super::sketch::Sketch;
+use super::sparse::{Entry, draw, largest, multiply_add, start, weighted_sum};
+use super::{resize, seed_of};
+use crate::backward::column_sums;
 use crate::examples::ExampleBatch;
 use crate::loss::{Objective, Scratch};
 use crate::soft_f1::SoftF1;
@@ -37,7 +36,7 @@ const FLOOR: f32 = 0.0003;
 /// Cells of a row that are drawn because of [`FLOOR`] alone, at most.
 const FLOOR_CELLS: f32 = 16.0;
 
-/// The output layer's part of an update; reused from update to update.
+/// Reused from update to update.
 #[derive(Debug)]
 pub(crate) struct Sketched {
     /// The brands before it are the head
@@ -52,9 +51,8 @@ pub(crate) struct Sketched {
     below: Array2<f32>,
     /// `(n_head, width)`: gradient of the head's weights
     head_weights: Array2<f32>,
-    blocks: Vec<(Block, Room)>,
-    by_brand: ByBrand,
-    rows: Vec<Vec<f32>>,
+    /// One for each block
+    rooms: Vec<Room>,
 }
 
 /// Room to work on a block of users.
@@ -98,18 +96,11 @@ impl Sketched {
             head: Array2::default((0, 0)),
             below: Array2::default((0, 0)),
             head_weights: Array2::default((0, 0)),
-            blocks: Vec::new(),
-            by_brand: ByBrand::default(),
-            rows: Vec::new(),
+            rooms: Vec::new(),
         }
     }
 
-    /// Gradients of the logits of the brands in the users' own histories, user after user.
-    pub(crate) fn own_history(&self, channel: usize) -> impl Iterator<Item = &f32> {
-        self.blocks.iter().flat_map(move |(block, _)| &block.own_history[channel])
-    }
-
-    /// Loss of a batch; keeps the gradients of its logits and of the hidden layer.
+    /// Fills the blocks, and keeps the gradients of the head and of the hidden layer.
     ///
     /// * `seed`: differs between updates.
     pub(crate) fn losses(
@@ -119,67 +110,48 @@ impl Sketched {
         batch: &ExampleBatch,
         workspace: &Workspace,
         seed: u64,
-    ) -> f64 {
+        blocks: &mut [Block],
+    ) {
         let layer = mlp.layers.last().expect("a network has a layer");
         let hidden = workspace.hidden.last().expect("a sketch is of a hidden layer");
         let (n_users, n_head) = (batch.len(), self.n_head);
-        let shapes =
-            [(&mut self.head, (n_users, n_head)), (&mut self.below, (n_users, hidden.ncols()))];
-        resize(shapes);
+        resize([(&mut self.head, (n_users, n_head)), (&mut self.below, (n_users, hidden.ncols()))]);
         mlp.first_logits(hidden.view(), self.head.view_mut());
         let weights = layer.weights.as_slice_memory_order().expect("contiguous");
         let bias = layer.bias.as_slice().expect("contiguous");
         self.sketch.fit(hidden.view(), &weights[n_head * hidden.ncols()..], &bias[n_head..]);
-        self.blocks.resize_with(n_users.div_ceil(BLOCK), Default::default);
+        self.rooms.resize_with(blocks.len(), Room::default);
         let (sketch, share) = (&self.sketch, self.share);
         let rows = Rows { mlp, layer, objective, batch, hidden, sketch, n_head, share, seed };
         self.head
             .axis_chunks_iter_mut(Axis(0), BLOCK)
             .into_par_iter()
             .zip(self.below.axis_chunks_iter_mut(Axis(0), BLOCK))
-            .zip(&mut self.blocks)
+            .zip(blocks)
+            .zip(&mut self.rooms)
             .enumerate()
-            .for_each(|(i, ((head, below), (block, room)))| {
+            .for_each(|(i, (((head, below), block), room))| {
                 let head = head.into_slice().expect("whole rows");
                 let below = below.into_slice().expect("whole rows");
                 rows.block(i * BLOCK, head, below, block, room);
             });
         let head = layer.weights.slice(s![.., ..n_head]);
         matmul(self.head.view(), head.t(), true, self.below.view_mut());
-        self.blocks.iter().map(|(block, _)| block.loss).sum()
     }
 
-    /// Fills the gradients of the layer's input and bias, and updates its weights.
-    pub(crate) fn backward(
+    /// Gradients of the head's weights, `(n_head, width)`, after [`Self::losses`]. Also fills those of
+    /// the hidden layer, `below`, and of the head's part of the bias.
+    pub(crate) fn head_gradients(
         &mut self,
-        mlp: &mut Mlp,
-        workspace: &Workspace,
-        gradients: &mut Gradients,
-        moments: &mut Moments,
-        step: Step,
-    ) {
-        let hidden = workspace.hidden.last().expect("a sketch is of a hidden layer");
-        let below = gradients.hidden.last_mut().expect("as many as hidden layers");
-        let layer = mlp.layers.last_mut().expect("a network has a layer");
-        let (n_head, width) = (self.n_head, hidden.ncols());
+        hidden: &Array2<f32>,
+        below: &mut Array2<f32>,
+        bias: &mut Array1<f32>,
+    ) -> &Array2<f32> {
         std::mem::swap(below, &mut self.below);
-        let users = self.blocks.iter().flat_map(|(block, _)| block.users());
-        self.by_brand.fill(layer.bias.len(), users);
-        let bias = gradients.biases.last_mut().expect("one for each layer");
-        brand_sums(&self.by_brand, bias.as_slice_mut().expect("contiguous"));
-        column_sums(self.head.view(), bias.slice_mut(s![..n_head]));
-        resize([(&mut self.head_weights, (n_head, width))]);
+        column_sums(self.head.view(), bias.slice_mut(s![..self.n_head]));
+        resize([(&mut self.head_weights, (self.n_head, hidden.ncols()))]);
         matmul(self.head.t(), hidden.view(), false, self.head_weights.view_mut());
-        let weights = layer.weights.as_slice_memory_order_mut().expect("contiguous");
-        let hidden = hidden.as_slice().expect("a fresh array is contiguous");
-        let (by_brand, head) = (&self.by_brand, &self.head_weights);
-        moments.update_rows(weights, width, step, &mut self.rows, |brand, gradient| {
-            if brand < n_head {
-                gradient.copy_from_slice(head.row(brand).as_slice().expect("a row is contiguous"));
-            } else {
-                weighted_sum(by_brand.of(brand), hidden, gradient);
-            }
-        });
+        &self.head_weights
     }
 }
 
@@ -211,7 +183,6 @@ impl Rows<'_> {
         let (n_head, width) = (self.n_head, self.hidden.ncols());
         let stride = n_head + self.sketch.row_len();
         let weights = self.layer.weights.as_slice_memory_order().expect("contiguous");
-        block.clear(self.mlp.own_history.len());
         logits.resize(below.len() / width * stride, 0.0);
         self.sketch.logits(first, logits, stride);
         for (i, row) in logits.chunks_mut(stride).enumerate() {
@@ -302,11 +273,10 @@ impl Rows<'_> {
         if largest == 0.0 {
             return 0.0;
         }
-        let seed = self.seed.wrapping_add((user as u64).wrapping_mul(GOLDEN));
         chances.clear();
         let scale = 1.0 / (self.share * largest);
         let floor = (FLOOR / self.share).min(FLOOR_CELLS / sketched.len() as f32);
-        draw(sketched, scale, floor, start(seed), chances);
+        draw(sketched, scale, floor, start(seed_of(user, self.seed)), chances);
         drawn.clear();
         factors.clear();
         for &Entry { index: cell, value: chance } in &*chances {

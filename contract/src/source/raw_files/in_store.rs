@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use stores::listing::is_pattern;
 use stores::{Listing, Object, StoreUrl};
 
-use super::{RawFiles, classified, folder_of_keys, is_pattern, keys_below, of_table_format};
+use super::{RawFiles, classified, folder_of_keys, keys_below, of_table_format};
 use crate::manifest::TableOptions;
 
 /// As [`super::find`], of a URL.

@@ -103,7 +103,9 @@ impl Output {
     ) -> f64 {
         let blocks = &mut self.blocks;
         blocks.resize_with(batch.len().div_ceil(BLOCK), Block::default);
-        blocks.iter_mut().for_each(|block| block.clear(mlp.own_history.len()));
+        for block in blocks.iter_mut() {
+            block.clear(mlp.own_history.len());
+        }
         let term = match &mut self.cells {
             Cells::Whole(whole) => whole.losses(mlp, objective, batch, workspace, seed, blocks),
             Cells::Sketched(sketched) => {

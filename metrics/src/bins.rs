@@ -7,6 +7,8 @@
 
 use std::cmp::Ordering;
 
+use multiversion::multiversion;
+
 /// Highest logits of a brand that are kept exactly, each with all of its users.
 ///
 /// So the figures of a data set with no more users are exact, and so are the decisions about a
@@ -155,19 +157,26 @@ fn level(position: i64, floor: i64) -> u32 {
 /// * `bins`: ascending, no two of the same lowest logit.
 fn coarsen(bins: &mut Vec<Bin>) {
     let Some(n_coarse) = bins.len().checked_sub(EXACT) else { return };
-    let floor = position(bins[n_coarse].low);
+    let floor = bins[n_coarse].low;
+    let floor_at = position(floor);
+    let lows: Vec<f32> = bins[..n_coarse].iter().map(|bin| bin.low).collect();
+    let mut slots = vec![0; n_coarse];
+    slots_of(&lows, floor_at, &mut slots);
+    let share_cell = |a: usize, b: usize| {
+        if has_slot(lows[a], floor) && has_slot(lows[b], floor) {
+            return slots[a] == slots[b];
+        }
+        Cell::of(position(lows[a]), floor_at) == Cell::of(position(lows[b]), floor_at)
+    };
     let mut n_kept = 0;
-    let mut last = None;
     for i in 0..bins.len() {
         let bin = bins[i];
-        let cell = (i < n_coarse).then(|| Cell::of(position(bin.low), floor));
-        if cell.is_some() && cell == last {
+        if (1..n_coarse).contains(&i) && share_cell(i - 1, i) {
             bins[n_kept - 1].add(&bin);
         } else {
             bins[n_kept] = bin;
             n_kept += 1;
         }
-        last = cell;
     }
     bins.truncate(n_kept);
 }
@@ -269,16 +278,14 @@ impl Counter {
         // Nearly all users lie below the exact logits, whose lowest can only rise: they have slots.
         let floor = bins.len().checked_sub(EXACT).map(|i| bins[i].low);
         let floor = floor.or_else(|| Self::floor(logits)).unwrap_or(f32::NEG_INFINITY);
-        let has_slot = |logit: f32| logit >= LOGIT_MIN && logit < LOGIT_MAX.min(floor);
-        let layout = Layout::new(position(kept(floor)));
+        let has_slot = |logit: f32| has_slot(logit, floor);
+        let floor_at = position(kept(floor));
         let mut places = [0; TOGETHER];
         for logits in logits.chunks(TOGETHER) {
-            for (place, &logit) in places.iter_mut().zip(logits) {
-                *place = layout.slot_of(logit);
-            }
+            slots_of(logits, floor_at, &mut places);
             for (&place, &logit) in places.iter().zip(logits) {
                 if has_slot(logit) {
-                    self.slots[place].add(logit + 0.0); // one zero only
+                    self.slots[place as usize].add(logit + 0.0); // one zero only
                 } else {
                     self.others.push(kept(logit));
                 }
@@ -291,7 +298,7 @@ impl Counter {
         self.others.clear();
         for logit in positives {
             if has_slot(logit) {
-                self.positives[layout.slot_of(logit)] += 1;
+                self.positives[slot_of(logit, floor_at) as usize] += 1;
             } else {
                 let logit = kept(logit);
                 let place = others.partition_point(|bin| bin.low < logit);
@@ -340,32 +347,50 @@ impl Slot {
     }
 }
 
-/// Where the slot of each cell is.
-struct Layout {
-    floor: i64,
-    /// By level: the slot of the cell of index 0, if there were one
-    starts: [i64; STEP_BITS as usize + 1],
+/// Whether the cell of a logit has a slot.
+///
+/// * `floor`: the lowest exact logit.
+fn has_slot(logit: f32, floor: f32) -> bool {
+    logit >= LOGIT_MIN && logit < LOGIT_MAX.min(floor)
 }
 
-impl Layout {
-    fn new(floor: i64) -> Self {
-        let mut starts = [0; STEP_BITS as usize + 1];
-        for (level, start) in starts.iter_mut().enumerate().take(STEP_BITS as usize) {
-            let wider = i64::from(STEP_BITS) - 1 - level as i64;
-            // The farthest cell of a level is 2·FINENESS + 1 below the floor's.
-            let farthest = (floor >> level) - (2 * FINENESS + 1);
-            *start = N_STEPS as i64 + wider * CELLS - farthest;
-        }
-        Self { floor, starts }
+/// The slots of some logits, as [`slot_of`].
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn slots_of(logits: &[f32], floor: i64, slots: &mut [u32]) {
+    for (slot, &logit) in slots.iter_mut().zip(logits) {
+        *slot = slot_of(logit, floor);
     }
+}
 
-    /// * `logit`: below the floor and in a step, else the result has no meaning.
-    #[inline]
-    fn slot_of(&self, logit: f32) -> usize {
-        let position = position(logit);
-        let level = level(position, self.floor).min(STEP_BITS);
-        self.starts[level as usize].wrapping_add(position >> level) as usize
-    }
+/// The slot of the cell of a logit.
+///
+/// * `logit`: below the floor and in a step, else the result has no meaning.
+/// * `floor`: position of the lowest exact logit.
+///
+/// This is [`Cell::of`] in a form that compilers turn into vector code: by logical shifts, as both
+/// positions are at least 0, and with the logarithm from the exponent of a floating-point number.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be part of the caller's vector loop")]
+fn slot_of(logit: f32, floor: i64) -> u32 {
+    const EXPONENT_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+    const BIAS: u64 = f64::MAX_EXP as u64 - 1;
+    /// Or-ed with a number below 2^52 it is 2^52 more, as a floating-point number.
+    const OFFSET: f64 = (1_u64 << EXPONENT_BITS) as f64;
+
+    let (position, floor) = (position(logit).cast_unsigned(), floor.cast_unsigned());
+    let widths = (floor.wrapping_sub(position) >> FINENESS_BITS) | 1;
+    let exact = f64::from_bits(widths | OFFSET.to_bits()) - OFFSET;
+    let level = (exact.to_bits() >> EXPONENT_BITS).wrapping_sub(BIAS) as u32;
+    let is_near = floor.wrapping_shr(level).wrapping_sub(position.wrapping_shr(level))
+        <= FINENESS.cast_unsigned();
+    let level = level.wrapping_sub(u32::from(is_near && level > 0));
+    // The farthest cell of a level is 2·FINENESS + 1 below the floor's.
+    let farthest = floor.wrapping_shr(level).wrapping_sub(2 * FINENESS.cast_unsigned() + 1);
+    let in_level = position.wrapping_shr(level).wrapping_sub(farthest) as u32;
+    let wider = STEP_BITS.wrapping_sub(1).wrapping_sub(level);
+    let narrow = (N_STEPS as u32).wrapping_add(wider.wrapping_mul(CELLS as u32));
+    let in_step = (position >> STEP_BITS) as u32;
+    if level < STEP_BITS { narrow.wrapping_add(in_level) } else { in_step }
 }
 
 #[cfg(test)]
@@ -399,6 +424,25 @@ mod tests {
         let bins = users(|i| i);
         assert_eq!(bins.len(), 100);
         assert!(bins.iter().all(|bin| bin.is_tie() && bin.users() == 10));
+    }
+
+    /// Every cell below any floor has one slot, and the slots ascend.
+    #[test]
+    fn a_slot_is_a_cell() {
+        for floor in [-13.99, -3.0, -2.999, 0.0, 7.5, 13.0] {
+            let floor_at = position(floor);
+            let below = (0..200_000).map(|i| floor - 28.0 * (i as f32 / 2e5).powi(4));
+            let mut last: Option<(Cell, u32)> = None;
+            for logit in below.filter(|logit| (LOGIT_MIN..floor).contains(logit)) {
+                let (cell, slot) = (Cell::of(position(logit), floor_at), slot_of(logit, floor_at));
+                assert!((slot as usize) < N_SLOTS);
+                if let Some((last_cell, last_slot)) = last {
+                    assert_eq!(cell == last_cell, slot == last_slot, "{floor} {logit}");
+                    assert!(slot <= last_slot, "{floor} {logit}");
+                }
+                last = Some((cell, slot));
+            }
+        }
     }
 
     /// Steps of the logit stay apart, as `histogram.arrow` counts by them.

@@ -17,6 +17,9 @@
 //! The threshold of each side is that of Lipton, Elkan and Narayanaswamy 2014; the mean of both
 //! is its first-order condition.
 
+use std::ops::Range;
+
+use crate::reached::{at_least, sum_and_largest};
 use crate::thresholds::Expected;
 
 /// What a prediction of probability `p` is worth to one side: `weight · (2p - f1)`.
@@ -40,6 +43,11 @@ impl Stake {
         self.weight * (2.0 * p - self.f1)
     }
 
+    /// A probability below this gains nothing here, but for the last digit.
+    pub fn lowest(self) -> f32 {
+        below(self.f1 / 2.0)
+    }
+
     /// Of one of `n_brands` brands; its size is a share of the users.
     pub fn of_brand(expected: &Expected, n_brands: usize) -> BrandStake {
         let size = expected.predicted + expected.positives;
@@ -50,13 +58,11 @@ impl Stake {
     ///
     /// * `probs`: the user's probabilities.
     pub fn of_user(probs: &[f32]) -> UserStake {
-        let positives: f64 = probs.iter().map(|&p| f64::from(p)).sum();
+        let (positives, highest) = sum_and_largest(probs);
         // F1 rises with every brand whose `p` is at least half of it, and the most probable brand
         // alone has an F1 of `2·p / (1 + positives)`: what is below half of that is in no best list.
-        let highest = probs.iter().fold(0.0, |highest: f32, &p| highest.max(p));
-        let lowest = f64::from(highest) / (1.0 + positives);
-        let mut list: Vec<f32> =
-            probs.iter().copied().filter(|&p| f64::from(p) >= lowest).collect();
+        let mut list = Vec::new();
+        at_least(probs, below(f64::from(highest) / (1.0 + positives)), &mut list);
         list.sort_unstable_by(|a, b| b.total_cmp(a));
         let (mut hits, mut best) = (0.0, (0.0, 0));
         for (i, &p) in list.iter().enumerate() {
@@ -84,6 +90,30 @@ pub fn threshold(brand: BrandStake, user: UserStake, brand_share: f64) -> f64 {
         return 1.0;
     }
     (of_brand * brand.f1 + of_user * user.f1) / (2.0 * total)
+}
+
+/// The shares at which a prediction of probability `p` gains more than it costs.
+///
+/// * `shares`: weights of the mean over brands, descending.
+///
+/// The threshold goes from the brand's own to the user's own as the share falls, so most cells are
+/// predicted at every share or at none. A user with no expected positives has no threshold.
+pub fn gaining(p: f64, brand: BrandStake, user: UserStake, shares: &[f64]) -> Range<usize> {
+    match (p >= brand.f1 / 2.0, p >= user.f1 / 2.0) {
+        (true, true) if user.weight > 0.0 => 0..shares.len(),
+        (false, false) => 0..0,
+        _ => {
+            let rises = brand.f1 < user.f1;
+            let is_first = |&share: &f64| (p >= threshold(brand, user, share)) == rises;
+            let place = shares.partition_point(is_first);
+            if rises { 0..place } else { place..shares.len() }
+        }
+    }
+}
+
+/// A number of 32 bits that is surely not above `value`.
+fn below(value: f64) -> f32 {
+    (value as f32).next_down()
 }
 
 #[cfg(test)]

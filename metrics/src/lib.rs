@@ -29,6 +29,7 @@ pub mod jackknife;
 pub mod lists;
 pub mod ranked_bins;
 pub mod ranking;
+mod reached;
 mod repeated;
 pub mod seeds;
 mod tasks;
@@ -55,6 +56,7 @@ pub use jackknife::Jackknife;
 pub use lists::{Lists, OwnedLists};
 pub use ranked_bins::{RankedBin, ranked_bins};
 pub use ranking::{ndcg_at, precision_at, recall_at};
+pub use reached::reached;
 pub use repeated::Repeated;
 pub use seeds::{Resampling, SeedChanges};
 pub use thresholds::{

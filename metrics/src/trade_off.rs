@@ -3,8 +3,9 @@
 
 use crate::calibration::sigmoid;
 use crate::counts::{Counts, macro_f1};
-use crate::gain::{Stake, threshold};
+use crate::gain::{Stake, gaining};
 use crate::lists::Lists;
+use crate::reached::reached;
 use crate::tasks::parts;
 use crate::user_sweep::{BRAND_SHARES, user_f1};
 use std::ops::Range;
@@ -83,29 +84,30 @@ impl TradeOff {
         probs: impl Fn(usize, &mut Vec<f32>) + Sync,
     ) {
         let n_brands = self.supports.len();
+        let lowest: Vec<f32> = stakes.iter().map(|stake| stake.lowest()).collect();
         let empty = || Self::new(n_brands);
         let parts = parts(labels, USERS_PER_PART, empty, probs, |part, probs, labels| {
-            part.add_user(probs, labels, stakes);
+            part.add_user(probs, labels, stakes, &lowest);
         });
         for part in &parts {
             self.merge(part);
         }
     }
 
-    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
+    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake], lowest: &[f32]) {
         let user = Stake::of_user(probs);
         let n_steps = self.n_steps();
         let mut of_user = vec![0; 2 * n_steps];
-        let lowest = self.thresholds[0].min(user.f1 / 2.0);
+        // Below this and the brand's own lowest no candidate predicts: most cells end here.
+        let any = user.lowest().min(self.thresholds[0] as f32).next_down();
+        let mut places = Vec::new();
+        reached(probs, lowest, any, &mut places);
         let mut next_label = 0;
-        for (brand, (&p, &stake)) in probs.iter().zip(stakes).enumerate() {
-            let p = f64::from(p);
-            if p < lowest.min(stake.f1 / 2.0) {
-                continue; // no candidate's threshold is lower: most cells end here
-            }
-            next_label += labels[next_label..].iter().take_while(|&&l| l < brand as u32).count();
-            let n_counts = 1 + usize::from(labels.get(next_label) == Some(&(brand as u32)));
-            let ranges = self.predicting(p, stake, user);
+        for brand in places {
+            next_label += labels[next_label..].iter().take_while(|&&l| l < brand).count();
+            let n_counts = 1 + usize::from(labels.get(next_label) == Some(&brand));
+            let brand = brand as usize;
+            let ranges = self.predicting(f64::from(probs[brand]), stakes[brand], user);
             let of_brand = &mut self.brands[brand * 2 * n_steps..][..2 * n_steps];
             for steps in [of_brand, &mut of_user] {
                 for counts in steps.chunks_exact_mut(n_steps).take(n_counts) {
@@ -137,20 +139,8 @@ impl TradeOff {
     fn predicting(&self, p: f64, brand: Stake, user: Stake) -> [Range<usize>; 2] {
         let n_thresholds = self.thresholds.len();
         let n_reached = self.thresholds.partition_point(|&threshold| threshold <= p);
-        // The threshold goes from the brand's own to the user's own as the share falls, so most cells
-        // are predicted at every share or at none. A user with no expected positives has no threshold.
-        let n_candidates = self.user_f1.len();
-        let shares = match (p >= brand.f1 / 2.0, p >= user.f1 / 2.0) {
-            (true, true) if user.weight > 0.0 => n_thresholds..n_candidates,
-            (false, false) => n_candidates..n_candidates,
-            _ => {
-                let rises = brand.f1 < user.f1;
-                let is_first = |&share: &f64| (p >= threshold(brand, user, share)) == rises;
-                let place = n_thresholds + BRAND_SHARES.partition_point(is_first);
-                if rises { n_thresholds..place } else { place..n_candidates }
-            }
-        };
-        [0..n_reached, shares]
+        let shares = gaining(p, brand, user, &BRAND_SHARES);
+        [0..n_reached, n_thresholds + shares.start..n_thresholds + shares.end]
     }
 
     fn merge(&mut self, other: &Self) {
@@ -202,6 +192,7 @@ fn add<T: Copy + std::ops::AddAssign>(sums: &mut [T], more: &[T]) {
 mod tests {
     use super::*;
     use crate::counts::{f1, mean_defined};
+    use crate::gain::threshold;
     use crate::thresholds::expected;
     use crate::{Curve, Histogram, OwnedLists};
 

@@ -4,8 +4,9 @@
 //! A user's F1 depends on all brands of the user together, so it cannot be computed from
 //! histograms by brand; this takes a pass over the users.
 
-use crate::gain::{Stake, threshold};
+use crate::gain::{Stake, gaining};
 use crate::lists::Lists;
+use crate::reached::reached;
 use crate::tasks::parts;
 
 /// Weights of the mean over brands to choose from, descending; closer together near 1, where users
@@ -83,23 +84,25 @@ impl UserSweep {
         stakes: &[Stake],
         probs: impl Fn(usize, &mut Vec<f32>) + Sync,
     ) {
+        let lowest: Vec<f32> = stakes.iter().map(|stake| stake.lowest()).collect();
         let empty = || Self::new(self.over, self.candidates.clone());
         let parts = parts(labels, USERS_PER_PART, empty, probs, |part, probs, labels| {
-            part.add_user(probs, labels, stakes);
+            part.add_user(probs, labels, stakes, &lowest);
         });
         for part in &parts {
             self.merge(part);
         }
     }
 
-    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
+    /// * `lowest`: that of each of `stakes`.
+    fn add_user(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake], lowest: &[f32]) {
         if labels.is_empty() {
             return;
         }
         self.n_users += 1;
         match self.over {
             Over::Thresholds => self.add_thresholds(probs, labels),
-            Over::BrandShares => self.add_brand_shares(probs, labels, stakes),
+            Over::BrandShares => self.add_brand_shares(probs, labels, stakes, lowest),
             Over::Lengths(order) => self.add_lengths(probs, labels, stakes, order),
         }
     }
@@ -139,14 +142,33 @@ impl UserSweep {
         }
     }
 
-    fn add_brand_shares(&mut self, probs: &[f32], labels: &[u32], stakes: &[Stake]) {
+    fn add_brand_shares(
+        &mut self,
+        probs: &[f32],
+        labels: &[u32],
+        stakes: &[Stake],
+        lowest: &[f32],
+    ) {
         let user = Stake::of_user(probs);
-        for (sum, &share) in self.sums.iter_mut().zip(&self.candidates) {
-            let is_predicted =
-                |brand: usize| f64::from(probs[brand]) >= threshold(stakes[brand], user, share);
-            let n_predicted = (0..probs.len()).filter(|&brand| is_predicted(brand)).count();
-            let n_tp = labels.iter().filter(|&&brand| is_predicted(brand as usize)).count();
-            *sum += user_f1(n_tp, n_predicted, labels);
+        let mut places = Vec::new();
+        reached(probs, lowest, user.lowest(), &mut places);
+        // Where a range of shares that predict a cell begins and ends.
+        let mut predicted = vec![0; self.candidates.len() + 1];
+        let mut tp = predicted.clone();
+        for brand in places {
+            let (p, stake) = (probs[brand as usize], stakes[brand as usize]);
+            let shares = gaining(f64::from(p), stake, user, &self.candidates);
+            let counts = [&mut predicted, &mut tp];
+            for counts in counts.into_iter().take(1 + usize::from(labels.contains(&brand))) {
+                counts[shares.start] += 1;
+                counts[shares.end] -= 1;
+            }
+        }
+        let (mut n_predicted, mut n_tp) = (0, 0);
+        for ((sum, predicted), tp) in self.sums.iter_mut().zip(predicted).zip(tp) {
+            n_predicted += predicted;
+            n_tp += tp;
+            *sum += user_f1(n_tp as usize, n_predicted as usize, labels);
         }
     }
 
@@ -197,6 +219,10 @@ mod tests {
     use crate::thresholds::{expected, threshold_candidates};
     use crate::{Curve, Histogram};
 
+    fn lowest(stakes: &[Stake]) -> Vec<f32> {
+        stakes.iter().map(|stake| stake.lowest()).collect()
+    }
+
     /// Two users, three brands. At .5 and above each has one right prediction of two labels
     /// (F1 2/3); from .3 down two right ones and no wrong one (1); from .1 down one wrong (4/5).
     #[test]
@@ -207,9 +233,9 @@ mod tests {
         }
         let candidates = threshold_candidates(&histogram, &[Curve::IDENTITY]);
         let mut sweep = UserSweep::over_thresholds(candidates);
-        sweep.add_user(&[0.6, 0.35, 0.1], &[0, 1], &[]);
-        sweep.add_user(&[0.1, 0.7, 0.4], &[1, 2], &[]);
-        sweep.add_user(&[0.9, 0.9, 0.9], &[], &[]);
+        sweep.add_user(&[0.6, 0.35, 0.1], &[0, 1], &[], &[]);
+        sweep.add_user(&[0.1, 0.7, 0.4], &[1, 2], &[], &[]);
+        sweep.add_user(&[0.9, 0.9, 0.9], &[], &[], &[]);
         let best = sweep.best().unwrap();
         assert!((best - 0.225).abs() < 1e-6, "{best}"); // half-way from .1 to .35
     }
@@ -232,7 +258,12 @@ mod tests {
             .collect();
         let mut sweep = UserSweep::over_brand_shares();
         for i in 0..50 {
-            sweep.add_user(&[0.9, if i < 10 { 0.1 } else { 0.01 }], &[0], &stakes);
+            sweep.add_user(
+                &[0.9, if i < 10 { 0.1 } else { 0.01 }],
+                &[0],
+                &stakes,
+                &lowest(&stakes),
+            );
         }
         let means: Vec<f64> = sweep.sums.iter().map(|sum| sum / sweep.n_users as f64).collect();
         assert!(means[0] < 0.98 && means[BRAND_SHARES.len() - 1] > 0.9999, "{means:?}");
@@ -253,7 +284,7 @@ mod tests {
         let swept = |order| {
             let mut sweep = UserSweep::over_lengths(3, order);
             for (probs, labels) in &users {
-                sweep.add_user(probs, labels, &stakes);
+                sweep.add_user(probs, labels, &stakes, &[]);
             }
             sweep
         };
@@ -280,7 +311,7 @@ mod tests {
             let mut whole = sweep.clone();
             let mut merged = sweep.clone();
             for (probs, labels) in &users {
-                whole.add_user(probs, labels, &stakes);
+                whole.add_user(probs, labels, &stakes, &lowest(&stakes));
                 let labels = Lists { offsets: &[0, 2], values: labels };
                 merged.add(labels, &stakes, |_, into| *into = probs.to_vec());
             }

@@ -46,22 +46,15 @@ impl Counted {
     }
 
     /// Counts a batch of valid users.
-    pub fn add(&mut self, scored: &Scored, labels: Lists) {
-        let rows = scored.rows();
-        let folds = self.new.with_users(rows.clone()).zip(self.had.with_users(rows));
-        for ((new, users), (cells, _)) in folds {
-            let of_users = |lists: Lists| -> OwnedLists {
-                users.iter().map(|&user| lists.get(user)).collect()
-            };
-            let (labels, had) = (of_users(labels), of_users(scored.had.as_lists()));
-            let mut logits = Vec::with_capacity(users.len() * self.n_brands);
-            for (i, &user) in users.iter().enumerate() {
-                let row = scored.logits.row(user);
-                cells.add(row, had.get(i), labels.get(i));
-                logits.extend(row);
-            }
-            new.add_rows_but(&logits, labels.as_lists(), Some(had.as_lists()));
+    ///
+    /// * `fold`: of all of them. A brand's bins are merged once a call, so that larger parts of a
+    ///   fold are faster.
+    pub fn add(&mut self, fold: usize, scored: &Scored, labels: Lists) {
+        let had = scored.had.as_lists();
+        for (user, row) in scored.logits.rows().into_iter().enumerate() {
+            self.had[fold].add(row, had.get(user), labels.get(user));
         }
+        self.new[fold].add_rows_but(scored.cells(), labels, Some(had));
     }
 
     /// All valid users, or all but a fold.

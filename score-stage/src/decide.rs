@@ -2,7 +2,7 @@
 
 use contract::manifest::TopBy;
 use metrics::gain::threshold;
-use metrics::{Curve, Expected, Platt, Stake};
+use metrics::{Curve, Expected, Platt, Stake, reached};
 use model::mlp::sigmoid_in_place;
 use model::sigmoid::{logit, parts};
 use multiversion::multiversion;
@@ -51,6 +51,8 @@ pub struct Decider {
     /// `(n_brands,)`: the logit, before calibration, at which a brand reaches its threshold
     cuts: Vec<f32>,
     stakes: Vec<Stake>,
+    /// `(n_brands,)`: [`Stake::lowest`]
+    lowest: Vec<f32>,
     /// Slope and intercept of each brand's curve, in arrays of their own so that a loop over them is
     /// vectorised; 0 for isotonic curves
     slopes: Vec<f64>,
@@ -87,7 +89,7 @@ impl Decider {
         let unknown = Expected { f1: 2.0 * NEVER, predicted: 0.0, positives: 0.0 };
         let stake =
             |b: &BrandRule| Stake::of_brand(b.expected.as_ref().unwrap_or(&unknown), brands.len());
-        let stakes = brands.iter().map(stake).collect();
+        let stakes: Vec<Stake> = brands.iter().map(stake).collect();
         let platt = |b: &BrandRule| match b.curve {
             Curve::Platt(platt) => platt,
             Curve::Isotonic(_) => Platt { slope: 0.0, intercept: 0.0 },
@@ -100,6 +102,7 @@ impl Decider {
             brands,
             rule,
             cuts,
+            lowest: stakes.iter().map(|stake| stake.lowest()).collect(),
             stakes,
         }
     }
@@ -189,7 +192,7 @@ impl Decider {
             Rule::Brand => {
                 let mut predicted = Vec::new();
                 let logits = logits.to_slice().expect("a user's logits are contiguous");
-                reached(logits, &self.cuts, &mut predicted);
+                reached(logits, &self.cuts, f32::INFINITY, &mut predicted);
                 predicted
             }
             Rule::TopK { k, by } => {
@@ -211,11 +214,13 @@ impl Decider {
                 probs.clone_from(calibrated);
                 sigmoid_in_place(probs);
                 let user = Stake::of_user(probs);
-                let gains = |(p, &stake): (&f32, &Stake)| {
-                    f64::from(*p) >= threshold(stake, user, brand_share)
-                };
-                let cells = probs.iter().zip(&self.stakes).map(gains).zip(0..);
-                cells.filter_map(|(gains, brand)| gains.then_some(brand)).collect()
+                let mut predicted = Vec::new();
+                reached(probs, &self.lowest, user.lowest(), &mut predicted);
+                predicted.retain(|&brand| {
+                    let (p, stake) = (probs[brand as usize], self.stakes[brand as usize]);
+                    f64::from(p) >= threshold(stake, user, brand_share)
+                });
+                predicted
             }
         };
         best(calibrated, top_k, ranked);
@@ -235,20 +240,6 @@ fn lines(values: &[f32], slopes: &[f64], intercepts: &[f64], results: &mut [f32]
     let lines = slopes.iter().zip(intercepts);
     for ((result, &value), (slope, intercept)) in results.iter_mut().zip(values).zip(lines) {
         *result = (slope * f64::from(value) + intercept) as f32;
-    }
-}
-
-/// Appends the places of values that reach their cut.
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn reached(values: &[f32], cuts: &[f32], places: &mut Vec<u32>) {
-    /// Values that are skipped together if none reaches its cut, as nearly all are.
-    const TOGETHER: usize = 32;
-    for (i, (values, cuts)) in values.chunks(TOGETHER).zip(cuts.chunks(TOGETHER)).enumerate() {
-        let reach = |(value, cut): (&f32, &f32)| value >= cut;
-        if values.iter().zip(cuts).fold(false, |any, cell| any | reach(cell)) {
-            let cells = values.iter().zip(cuts).map(reach).zip(i * TOGETHER..);
-            places.extend(cells.filter(|(reaches, _)| *reaches).map(|(_, place)| place as u32));
-        }
     }
 }
 

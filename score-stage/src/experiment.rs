@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::calibrate::{self, Calibrated, Counted, Users};
 use crate::decide::{Decider, Rule};
 use crate::drift::Reference;
-use crate::folds::{Folds, fold_of};
+use crate::folds::{Folds, fold_of, rows_of};
 use crate::history::HistoryLines;
 use crate::models::{Refit, check_brands};
 use crate::neighbours::blend::Blend;
@@ -166,10 +166,13 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
 /// Pass 2: the valid users' logits.
 fn count_valid(scorer: &Scorer, valid: &Split) -> Result<Counted> {
     let mut counted = Counted::new(scorer.model.brand_ids.len());
-    scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        counted.add(&scored, labels);
-        Ok(())
-    })?;
+    for fold in Folds::<()>::all() {
+        let users = rows_of(fold, valid.rows().len());
+        scorer.for_each_labelled(valid, users, "valid users", |scored, labels| {
+            counted.add(fold, &scored, labels);
+            Ok(())
+        })?;
+    }
     Ok(counted)
 }
 
@@ -255,7 +258,7 @@ fn fit_deciders(
         let history = History::All(curves.all.lines.as_ref());
         let scorer = scorers.last.with(history);
         scorer.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
-            over.add_rows(scored.cells(), OwnedLists::empty(scored.rows().len()).as_lists());
+            over.add_rows(scored.cells(), OwnedLists::empty(scored.rows.len()).as_lists());
             Ok(())
         })?;
     }
@@ -272,8 +275,8 @@ fn fit_deciders(
     let mut sweeps = Folds::of(|_| empty.clone());
     let scorer = scorers.judged().with(History::ByFold(curves.lines_by_fold()));
     scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        let deciders = folds.with_users(scored.rows());
-        for ((decider, users), (sweep, _)) in deciders.zip(sweeps.with_users(scored.rows())) {
+        let deciders = folds.with_users(scored.rows);
+        for ((decider, users), (sweep, _)) in deciders.zip(sweeps.with_users(scored.rows)) {
             let labels: OwnedLists = users.iter().map(|&user| labels.get(user)).collect();
             sweep.add(labels.as_lists(), decider.stakes(), |place, probs| {
                 decider.probs(scored.logits.row(users[place]), probs);
@@ -336,13 +339,13 @@ fn decide_valid_users(
     let fields = table::fields_with_ids(&tables::SCORES, valid.ids.data_type());
     let mut writer = stage.writer("valid_scores.arrow", &tables::SCORES, fields)?;
     scorer.for_each_labelled(valid, valid.rows(), "valid users", |scored, labels| {
-        let decider = |user| &folds[fold_of(scored.first + user)];
+        let decider = |user| &folds[fold_of(scored.rows[user])];
         let decisions = Decider::decide_each(scored.logits, top_k, decider);
         for (labels, decision) in labels.iter().zip(&decisions) {
             all_labels.push(labels);
             predicted.push(&decision.predicted);
         }
-        let ids = valid.ids.slice(scored.first, decisions.len());
+        let ids = valid.ids.slice(scored.first(), decisions.len());
         writer.write(table::scores(ids, labels, &decisions))
     })?;
     Ok(Validated { scores: writer.finish()?, labels: all_labels, predicted })
@@ -388,9 +391,9 @@ fn decide_test_users(
             decider.probs(scored.logits.row(user), probs);
         });
         let decisions = decider.decide(scored.logits, top_k);
-        reference.add_scored(decider, scored.logits, &decisions, scored.first);
+        reference.add_scored(decider, scored.logits, &decisions, scored.first());
         n_predicted += decisions.iter().map(|d| d.predicted.len()).sum::<usize>();
-        let ids = test.ids.slice(scored.first, decisions.len());
+        let ids = test.ids.slice(scored.first(), decisions.len());
         writer.write(table::scores(ids, labels, &decisions))
     })?;
     let secs = started.elapsed().as_secs_f64();

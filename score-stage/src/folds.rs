@@ -5,6 +5,13 @@ use std::ops::{Index, IndexMut, Range};
 /// Each fold is judged by what four fifths of the valid users say.
 const N_FOLDS: usize = 5;
 
+/// The rows of a fold, ascending.
+///
+/// * `n_users`: all valid users.
+pub fn rows_of(fold: usize, n_users: usize) -> impl Iterator<Item = usize> {
+    (fold..n_users).step_by(N_FOLDS)
+}
+
 /// One value for each fold.
 #[derive(Clone, Copy)]
 pub struct Folds<T>([T; N_FOLDS]);
@@ -40,13 +47,9 @@ impl<T> Folds<T> {
     /// Each fold with its users' places in a batch.
     ///
     /// * `batch`: rows of the batch.
-    pub fn with_users(
-        &mut self,
-        batch: Range<usize>,
-    ) -> impl Iterator<Item = (&mut T, Vec<usize>)> {
-        let places = move |fold| {
-            (0..batch.len()).filter(|place| fold_of(batch.start + place) == fold).collect()
-        };
+    pub fn with_users(&mut self, batch: &[usize]) -> impl Iterator<Item = (&mut T, Vec<usize>)> {
+        let places =
+            move |fold| (0..batch.len()).filter(|&place| fold_of(batch[place]) == fold).collect();
         self.0.iter_mut().enumerate().map(move |(fold, value)| (value, places(fold)))
     }
 }
@@ -85,7 +88,7 @@ mod tests {
     fn every_user_is_in_one_fold_and_a_fold_is_left_out_of_its_own_sum() {
         let mut folds = Folds::of(|_| Vec::new());
         for batch in [0..7, 7..13] {
-            for (users, places) in folds.with_users(batch.clone()) {
+            for (users, places) in folds.with_users(&batch.clone().collect::<Vec<_>>()) {
                 users.extend(places.into_iter().map(|place| batch.start + place));
             }
         }

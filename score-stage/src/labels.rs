@@ -1,7 +1,5 @@
 //! The brands that users have, as a table's column `brands`.
 
-use std::ops::Range;
-
 use contract::columns::ListColumn;
 use contract::ipc::{self, Table};
 use contract::tables::Contract;
@@ -28,7 +26,7 @@ impl<'a> Labels<'a> {
     }
 
     /// The brands of some rows.
-    pub fn of_rows(&self, rows: Range<usize>) -> OwnedLists {
-        rows.map(|row| self.0.get(row)).collect()
+    pub fn of_rows(&self, rows: &[usize]) -> OwnedLists {
+        rows.iter().map(|&row| self.0.get(row)).collect()
     }
 }

@@ -1,6 +1,5 @@
 //! Users through the model, a batch at a time; no more logits than a batch's are ever held.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use contract::ipc;
@@ -39,8 +38,8 @@ pub enum History<'a> {
 
 /// A batch of users after scoring.
 pub struct Scored<'a> {
-    /// Row of the first user
-    pub first: usize,
+    /// Rows of the users, ascending
+    pub rows: &'a [usize],
     /// `(n_users, n_brands)`, row-major
     pub logits: ArrayView2<'a, f32>,
     /// What the neighbours are looked for by
@@ -50,9 +49,9 @@ pub struct Scored<'a> {
 }
 
 impl Scored<'_> {
-    /// Rows of the users.
-    pub fn rows(&self) -> Range<usize> {
-        self.first..self.first + self.logits.nrows()
+    /// Row of the first user.
+    pub fn first(&self) -> usize {
+        self.rows[0]
     }
 
     /// All logits, user after user.
@@ -73,19 +72,19 @@ impl<'a> Scorer<'a> {
     pub fn for_each_labelled(
         &self,
         split: &Split,
-        users: Range<usize>,
+        users: impl Iterator<Item = usize>,
         what: &'static str,
         mut each: impl FnMut(Scored, Lists) -> Result<(), ipc::Error>,
     ) -> Result<(), ipc::Error> {
         self.for_each_batch(&split.inputs, users, what, |scored| {
-            let labels = split.labels.of_rows(scored.rows());
+            let labels = split.labels.of_rows(scored.rows);
             each(scored, labels.as_lists())
         })
     }
 
     /// Calls `each` with every batch of some users, in order.
     ///
-    /// * `users`: their rows.
+    /// * `users`: their rows, ascending.
     /// * `what`: label of the progress bar.
     ///
     /// # Errors
@@ -94,28 +93,31 @@ impl<'a> Scorer<'a> {
     pub fn for_each_batch(
         &self,
         inputs: &Inputs,
-        users: Range<usize>,
+        mut users: impl Iterator<Item = usize>,
         what: &'static str,
         mut each: impl FnMut(Scored) -> Result<(), ipc::Error>,
     ) -> Result<(), ipc::Error> {
-        let bar = progress_bar(users.len(), what);
+        let n_users = users.size_hint().0;
+        let bar = progress_bar(n_users, what);
         let mut batch = Batch::default();
         let mut workspace = Workspace::default();
-        let mut logits = Array2::zeros((BATCH.min(users.len()), self.model.brand_ids.len()));
-        for first in users.clone().step_by(BATCH) {
-            let rows = first..(first + BATCH).min(users.end);
-            let n_rows = rows.len();
-            inputs.gather(rows, &mut batch);
-            let mut view = logits.slice_mut(s![..n_rows, ..]);
+        let mut logits = Array2::zeros((BATCH.min(n_users), self.model.brand_ids.len()));
+        loop {
+            let rows: Vec<usize> = users.by_ref().take(BATCH).collect();
+            if rows.is_empty() {
+                break;
+            }
+            inputs.gather(rows.iter().copied(), &mut batch);
+            let mut view = logits.slice_mut(s![..rows.len(), ..]);
             self.model.logits(&batch, &mut workspace, view.view_mut());
             let seen = Seen { batch: &batch, hidden: workspace.hidden.last().map(Array2::view) };
             if let Some(blend) = &self.blend {
                 blend.mix_in(seen, view.view_mut());
             }
-            let had = had_brands(&self.model.own_history(&batch), n_rows, view.ncols());
-            self.history.apply(first, had.as_lists(), view.view_mut());
-            each(Scored { first, logits: view.view(), seen, had })?;
-            bar.inc(n_rows as u64);
+            let had = had_brands(&self.model.own_history(&batch), rows.len(), view.ncols());
+            self.history.apply(&rows, had.as_lists(), view.view_mut());
+            each(Scored { rows: &rows, logits: view.view(), seen, had })?;
+            bar.inc(rows.len() as u64);
         }
         bar.finish_and_clear();
         Ok(())
@@ -123,13 +125,13 @@ impl<'a> Scorer<'a> {
 }
 
 impl History<'_> {
-    /// * `first`: row of the first user of a batch.
-    fn apply(&self, first: usize, had: Lists, logits: ArrayViewMut2<f32>) {
+    /// * `rows`: of the users of a batch.
+    fn apply(&self, rows: &[usize], had: Lists, logits: ArrayViewMut2<f32>) {
         match self {
             Self::Ignored | Self::All(None) => {}
             Self::All(lines) => HistoryLines::move_each(had, |_| *lines, logits),
             Self::ByFold(folds) => {
-                let lines = |user| folds[fold_of(first + user)];
+                let lines = |user: usize| folds[fold_of(rows[user])];
                 HistoryLines::move_each(had, lines, logits);
             }
         }

@@ -95,9 +95,9 @@ fn score(
             // Without a branch on each cell.
             let is_finite = |row: ArrayView1<f32>| row.fold(true, |all, z| all & z.is_finite());
             failed = if let Some(user) = users.position_first(|row| !is_finite(row)) {
-                Err(overflow(&ids, scored.first + user).into())
+                Err(overflow(&ids, scored.first() + user).into())
             } else {
-                let ids = ids.slice(scored.first, scored.logits.nrows());
+                let ids = ids.slice(scored.first(), scored.logits.nrows());
                 each(Event::Scored { ids, logits: scored.logits })
             };
             Ok(())

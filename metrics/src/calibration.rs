@@ -5,7 +5,8 @@
 //! fewer positives it has ([`fit_ridge`]).
 
 use crate::bins::Bin;
-use crate::histogram::{BrandHistogram, Histogram};
+use crate::histogram::{BrandHistogram, Histogram, pooled};
+use crate::logistic::{LogLikelihood, information, log_likelihood};
 use rayon::prelude::*;
 
 /// Default `strength` of [`fit`], in expected positives of the brand.
@@ -85,17 +86,21 @@ pub fn fit(histogram: &Histogram, strength: f64) -> Vec<Platt> {
 /// If `bands` has another length than the histogram has brands.
 pub fn fit_in_bands(histogram: &Histogram, bands: &[usize]) -> Vec<Platt> {
     assert_eq!(bands.len(), histogram.n_brands(), "one band per brand");
-    let pooled = fit_pooled(histogram);
     let n_bands = bands.iter().max().map_or(0, |band| band + 1);
-    let of_band = |band| {
-        let members: Vec<usize> =
-            (0..bands.len()).filter(|&brand_idx| bands[brand_idx] == band).collect();
-        let bins = histogram.pooled_over(members.iter().copied());
-        let curve = fit_ridge(BrandHistogram { bins: &bins }, pooled, DEFAULT_STRENGTH);
+    let members = |band| {
+        let is_member = |&brand_idx: &usize| bands[brand_idx] == band;
+        (0..bands.len()).filter(is_member).collect::<Vec<_>>()
+    };
+    let members: Vec<Vec<usize>> = (0..n_bands).map(members).collect();
+    let bins: Vec<Vec<Bin>> =
+        members.iter().map(|members| histogram.pooled_over(members)).collect();
+    let pooled = fit_alone(&pooled(bins.par_iter().map(Vec::as_slice)));
+    let of_band = |(bins, members): (&Vec<Bin>, Vec<usize>)| {
+        let curve = fit_ridge(BrandHistogram { bins }, pooled, DEFAULT_STRENGTH);
         let brands = members.into_par_iter().map(|brand_idx| histogram.brand(brand_idx));
         (curve, Pull::learned(brands, curve))
     };
-    let of_bands: Vec<(Platt, Pull)> = (0..n_bands).map(of_band).collect();
+    let of_bands: Vec<(Platt, Pull)> = bins.iter().zip(members).map(of_band).collect();
     let of_brand = |(brand_idx, &band): (usize, &usize)| {
         let (curve, pull) = of_bands[band];
         fit_pulled(histogram.brand(brand_idx), curve, |_| pull)
@@ -149,13 +154,20 @@ impl Pull {
 ///
 /// Platt 1999 without his smoothed targets: an unpenalised logistic regression on the logit.
 pub fn fit_pooled(histogram: &Histogram) -> Platt {
-    let pooled = histogram.pooled_over(0..histogram.n_brands());
-    let brand = BrandHistogram { bins: &pooled };
+    let all: Vec<usize> = (0..histogram.n_brands()).collect();
+    fit_alone(&histogram.pooled_over(&all))
+}
+
+/// As [`fit_pooled`].
+///
+/// * `bins`: of all cells.
+fn fit_alone(bins: &[Bin]) -> Platt {
+    let brand = BrandHistogram { bins };
     if brand.support() == 0 || brand.support() == brand.n_users() {
         return Platt::IDENTITY;
     }
     let cells = Cells::new(brand);
-    let centre = cells.mean_logit(|_| 1.0);
+    let centre = cells.mean_logit();
     let prior = Line { slope: 1.0, level: centre };
     cells.centred(centre).maximise(Ridge { prior, on_slope: 0.0, on_level: 0.0 }).platt(centre)
 }
@@ -223,16 +235,6 @@ struct Ridge {
     on_level: f64,
 }
 
-/// The objective at a line: value, gradient, negative Hessian.
-struct Quadratic {
-    value: f64,
-    by_slope: f64,
-    by_level: f64,
-    slope_slope: f64,
-    slope_level: f64,
-    level_level: f64,
-}
-
 impl Line {
     fn platt(self, centre: f64) -> Platt {
         Platt { slope: self.slope, intercept: self.level - self.slope * centre }
@@ -254,15 +256,15 @@ impl Cells {
         if cells.logits.is_empty() {
             return None;
         }
-        let information = |logit| {
-            let prob = common.prob(logit);
-            // Keeps the weights from vanishing altogether where every p rounds to 1.
-            (prob * (1.0 - prob)).max(f64::MIN_POSITIVE)
+        let weights = information(&cells.logits, &cells.users, common);
+        let total: f64 = weights.iter().sum();
+        let mean = |value: &dyn Fn(f64) -> f64| {
+            let of_cell = |(&logit, weight): (&f64, &f64)| weight * value(logit);
+            cells.logits.iter().zip(&weights).map(of_cell).sum::<f64>() / total
         };
-        let centre = cells.mean_logit(information);
-        let cells = cells.centred(centre);
-        let variance = cells.mean(|offset| information(offset + centre), |offset| offset * offset);
-        Some((cells, centre, variance))
+        let centre = mean(&|logit| logit);
+        let variance = mean(&|logit| (logit - centre).powi(2));
+        Some((cells.centred(centre), centre, variance))
     }
 
     fn new(brand: BrandHistogram) -> Cells {
@@ -273,19 +275,10 @@ impl Cells {
         }
     }
 
-    /// Mean of `value` over users, with weights that depend on the logit.
-    fn mean(&self, weight: impl Fn(f64) -> f64, value: impl Fn(f64) -> f64) -> f64 {
-        let (mut total, mut total_weight) = (0.0, 0.0);
-        for (&logit, users) in self.logits.iter().zip(&self.users) {
-            let weight = users * weight(logit);
-            total += weight * value(logit);
-            total_weight += weight;
-        }
-        total / total_weight
-    }
-
-    fn mean_logit(&self, weight: impl Fn(f64) -> f64) -> f64 {
-        self.mean(weight, |logit| logit)
+    fn mean_logit(&self) -> f64 {
+        let sum: f64 =
+            self.logits.iter().zip(&self.users).map(|(logit, users)| logit * users).sum();
+        sum / self.users.iter().sum::<f64>()
     }
 
     fn centred(mut self, centre: f64) -> Cells {
@@ -311,7 +304,7 @@ impl Cells {
         for _ in 0..MAX_STEPS {
             let is_held = (line.slope <= SLOPE_MIN && here.by_slope <= 0.0)
                 || (line.slope >= SLOPE_MAX && here.by_slope >= 0.0);
-            let (slope_step, level_step) = here.newton_step(is_held);
+            let (slope_step, level_step) = newton_step(&here, is_held);
             let mut size = 1.0;
             let next = (0..MAX_HALVINGS).find_map(|_| {
                 let line = Line {
@@ -333,54 +326,39 @@ impl Cells {
         line
     }
 
-    fn evaluate(&self, line: Line, ridge: Ridge) -> Quadratic {
+    /// The objective at a line, and its derivatives.
+    fn evaluate(&self, line: Line, ridge: Ridge) -> LogLikelihood {
         let slope_off = line.slope - ridge.prior.slope;
         let level_off = line.level - ridge.prior.level;
-        let mut at = Quadratic {
-            value: -0.5 * (ridge.on_slope * slope_off.powi(2) + ridge.on_level * level_off.powi(2)),
-            by_slope: -ridge.on_slope * slope_off,
-            by_level: -ridge.on_level * level_off,
-            slope_slope: ridge.on_slope,
-            slope_level: 0.0,
-            level_level: ridge.on_level,
-        };
-        for ((&offset, &positives), &users) in
-            self.logits.iter().zip(&self.positives).zip(&self.users)
-        {
-            let z = line.slope * offset + line.level;
-            // With e = exp(-|z|) nothing overflows: ln(1 + e^z) = max(z, 0) + ln(1 + e).
-            let e = (-z.abs()).exp();
-            let prob = if z >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
-            let residual = positives - users * prob;
-            let weight = users * e / (1.0 + e).powi(2);
-            at.value += positives * z - users * (z.max(0.0) + e.ln_1p());
-            at.by_slope += residual * offset;
-            at.by_level += residual;
-            at.slope_slope += weight * offset * offset;
-            at.slope_level += weight * offset;
-            at.level_level += weight;
+        let distance = ridge.on_slope * slope_off.powi(2) + ridge.on_level * level_off.powi(2);
+        let at = [line.slope, line.level];
+        let data = log_likelihood(&self.logits, &self.positives, &self.users, at);
+        LogLikelihood {
+            value: data.value - 0.5 * distance,
+            by_slope: data.by_slope - ridge.on_slope * slope_off,
+            by_level: data.by_level - ridge.on_level * level_off,
+            slope_slope: data.slope_slope + ridge.on_slope,
+            slope_level: data.slope_level,
+            level_level: data.level_level + ridge.on_level,
         }
-        at
     }
 }
 
-impl Quadratic {
-    /// Solves the Newton equations for the (slope, level) step.
-    fn newton_step(&self, is_slope_held: bool) -> (f64, f64) {
-        /// Keeps the equations solvable where the logits do not vary or all p are 0 or 1.
-        const DAMPING: f64 = 1e-9;
+/// Solves the Newton equations for the (slope, level) step.
+fn newton_step(at: &LogLikelihood, is_slope_held: bool) -> (f64, f64) {
+    /// Keeps the equations solvable where the logits do not vary or all p are 0 or 1.
+    const DAMPING: f64 = 1e-9;
 
-        let slope_slope = self.slope_slope + DAMPING;
-        let level_level = self.level_level + DAMPING;
-        if is_slope_held {
-            return (0.0, self.by_level / level_level);
-        }
-        let determinant = slope_slope * level_level - self.slope_level * self.slope_level;
-        (
-            (level_level * self.by_slope - self.slope_level * self.by_level) / determinant,
-            (slope_slope * self.by_level - self.slope_level * self.by_slope) / determinant,
-        )
+    let slope_slope = at.slope_slope + DAMPING;
+    let level_level = at.level_level + DAMPING;
+    if is_slope_held {
+        return (0.0, at.by_level / level_level);
     }
+    let determinant = slope_slope * level_level - at.slope_level * at.slope_level;
+    (
+        (level_level * at.by_slope - at.slope_level * at.by_level) / determinant,
+        (slope_slope * at.by_level - at.slope_level * at.by_slope) / determinant,
+    )
 }
 
 /// Logistic function, from log-odds to a probability; the exponential may overflow to infinity, which

@@ -117,14 +117,16 @@ impl Histogram {
             other.n_brands(),
             "merged histograms must have the same brands"
         );
-        for (mine, theirs) in self.brands.iter_mut().zip(&other.brands) {
-            *mine = merge(mine, theirs);
-        }
+        self.brands.par_iter_mut().zip(&other.brands).for_each(|(mine, theirs)| {
+            if !theirs.is_empty() {
+                *mine = merge(mine, theirs);
+            }
+        });
     }
 
     /// All pairs of a user and one of some brands, as users of one brand.
-    pub(crate) fn pooled_over(&self, brands: impl Iterator<Item = usize>) -> Vec<Bin> {
-        brands.fold(Vec::new(), |pooled, brand_idx| merge(&pooled, &self.brands[brand_idx]))
+    pub(crate) fn pooled_over(&self, brands: &[usize]) -> Vec<Bin> {
+        pooled(brands.par_iter().map(|&brand_idx| self.brands[brand_idx].as_slice()))
     }
 
     /// Number of brands.
@@ -146,6 +148,14 @@ impl Histogram {
     pub fn n_users(&self, brand_idx: usize) -> u64 {
         self.brand(brand_idx).n_users()
     }
+}
+
+/// The users of several brands, or parts, as those of one.
+pub(crate) fn pooled<'a>(bins: impl ParallelIterator<Item = &'a [Bin]>) -> Vec<Bin> {
+    let merged = |pooled: Vec<Bin>, bins: &[Bin]| {
+        if pooled.is_empty() { bins.to_vec() } else { merge(&pooled, bins) }
+    };
+    bins.fold(Vec::new, merged).reduce(Vec::new, |pooled, part| merged(pooled, &part))
 }
 
 /// The users that have each brand, ascending.

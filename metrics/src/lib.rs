@@ -27,6 +27,7 @@ pub mod imbalance;
 pub mod isotonic;
 pub mod jackknife;
 pub mod lists;
+mod logistic;
 pub mod ranked_bins;
 pub mod ranking;
 mod reached;

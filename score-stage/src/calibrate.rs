@@ -3,7 +3,7 @@
 use contract::manifest::Calibration;
 use contract::statistics::Prevalence;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
-use metrics::{Curve, Histogram, Lists, OwnedLists, Platt, curve};
+use metrics::{Curve, Histogram, Lists, Platt, curve};
 use model::sigmoid::logit;
 
 use crate::folds::Folds;

@@ -15,6 +15,7 @@ NOISE ?= 0.5
 DEMO ?= data/demo
 CARGO ?= cargo
 STORES ?= yes
+ENGINE ?= local
 
 PREFIX ?= $(HOME)/.local
 
@@ -24,6 +25,9 @@ SETS := $(foreach set,$(SET),--set '$(set)')
 ARGS := --manifest '$(MANIFEST)' $(SETS)
 DEMO_ARGS := --users $(USERS) --brands $(BRANDS) --dim $(DIM) --labels $(LABELS) --rarest $(RAREST) \
 	--signal $(SIGNAL) --spread $(SPREAD) --noise $(NOISE)
+
+FEATURES := $(if $(filter no,$(STORES)),--no-default-features) \
+	$(if $(filter distributed,$(ENGINE)),--features sample-stage/distributed)
 
 BENCH_USERS ?= 1000000
 PEER_USERS ?= 200000
@@ -35,8 +39,8 @@ SCHEMAS := manifest record run plan status explain history accept clean graph ch
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-build: ## Build all programs: STORES=no without object stores
-	$(CARGO) build --release --workspace --locked $(if $(filter no,$(STORES)),--no-default-features)
+build: ## Build all programs: STORES=no without object stores, ENGINE=distributed with workers
+	$(CARGO) build --release --workspace --locked $(FEATURES)
 
 install: build ## Install the programs: PREFIX= (default ~/.local), into its bin folder
 	install -d '$(DESTDIR)$(PREFIX)/bin'
@@ -83,8 +87,8 @@ report: build ## Make the report again
 need-experiment:
 	@test -n '$(EXPERIMENT)' || { echo "say which: make $(firstword $(MAKECMDGOALS)) EXPERIMENT=bau" >&2; exit 2; }
 
-test: build ## All tests
-	$(CARGO) test --release --workspace --locked
+test: build ## All tests: ENGINE=distributed also those with workers
+	$(CARGO) test --release --workspace --locked $(FEATURES)
 
 schemas: build ## Write docs/schemas, the schemas of all JSON, and docs/MANIFEST.md
 	mkdir -p docs/schemas

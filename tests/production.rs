@@ -307,15 +307,52 @@ fn options_choose_which_brands_are_written() {
     refused(&work, &["ba", "--output", "p.csv"], 2, &["no experiment `ba`", "`bau`"]);
 }
 
-/// 1,000 users in parts of 10, killed several times.
-#[test]
-fn a_killed_job_goes_on_where_it_was_and_ends_with_the_same_bytes() {
-    let work = scored(&["bau"]);
+/// 1,000 users, `new.json`.
+fn write_many_users(work: &Workspace) {
     let user = |i: u32| {
         let (x, age) = (f64::from(i % 17) / 8.0 - 1.0, 20 + i % 50);
         json!({"user_id": format!("n{i}"), "embedding": [x, -x], "age": age}).to_string()
     };
     work.write("new.json", &(0..1000).map(user).collect::<Vec<_>>().join("\n"));
+}
+
+/// 1,000 users in parts of 10 by three machines, two of them at once; the last was forgotten.
+#[test]
+fn machines_share_the_users_and_the_output_is_that_of_one() {
+    let work = scored(&["bau"]);
+    write_many_users(&work);
+    let common = ["predict", "bau", "--users", "new.json", "--part-users", "10"];
+    let said = work.pipeline(&[&common[..], &["--output", "one.csv"]].concat());
+    assert_eq!(said.code, 0, "{}", said.stderr);
+
+    let machine = |place: &str| {
+        let args = [&common[..], &["--output", "all.csv", "--machine", place]].concat();
+        let said = work.pipeline(&args);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        assert!(!work.dir.join("all.csv").exists());
+        said.stdout
+    };
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| machine("2/3"));
+        assert!(machine("1/3").contains("parts 1 to 33 of 100 are done"));
+        assert!(second.join().unwrap().contains("parts 34 to 66 of 100 are done"));
+    });
+    let said = work.pipeline(&[&common[..], &["--output", "all.csv"]].concat());
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("going on after part 66 of 100"), "{}", said.stderr);
+    assert_eq!(work.bytes("all.csv"), work.bytes("one.csv"));
+    assert!(!work.dir.join(".all.csv.parts").exists());
+
+    let said = work.pipeline(&[&common[..], &["--output", "all.csv", "--machine", "4/3"]].concat());
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(said.stderr.contains("such as 2/5"), "{}", said.stderr);
+}
+
+/// 1,000 users in parts of 10, killed several times.
+#[test]
+fn a_killed_job_goes_on_where_it_was_and_ends_with_the_same_bytes() {
+    let work = scored(&["bau"]);
+    write_many_users(&work);
     for (output, file) in [("p.csv", "p.csv"), ("p", "p/part-00099.parquet")] {
         let args = ["predict", "bau", "--users", "new.json", "--part-users", "10", "--output"];
         let whole = work.pipeline(&[&args[..], &["whole.csv"]].concat());

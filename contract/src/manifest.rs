@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::exit::UsageError;
 
 pub mod depth;
+mod engine;
 mod environment;
 mod expand;
 mod file;
@@ -35,6 +36,7 @@ mod time_rules;
 pub mod timeline;
 mod yaml;
 
+pub use engine::Engine;
 pub use expand::sweep_as_set;
 pub use histories::Histories;
 pub use load::place_of;
@@ -85,6 +87,10 @@ pub struct RawManifest {
     #[serde(default)]
     #[schemars(length(min = 1, max = 20), inner(range(max = MAX_SEED)))]
     pub seeds: Vec<u64>,
+    /// Where queries run: `{kind: local}` or `{kind: distributed, workers: [HOST:PORT]}`. Changes no
+    /// result
+    #[serde(default)]
+    pub engine: Engine,
     /// The experiment that all others are compared with. Default: the first
     #[serde(default)]
     pub baseline: Option<String>,
@@ -1105,6 +1111,8 @@ pub struct Manifest {
     pub report: ReportParams,
     /// What every experiment is trained with, once each; empty for `train.seed` alone
     pub seeds: Vec<u64>,
+    /// Where queries run
+    pub engine: Engine,
     /// The experiment that all others are compared with
     pub baseline: String,
     /// What is valid and may still not be what was meant

@@ -19,3 +19,4 @@ pub mod run; // run what is stale
 pub mod sample; // rows of a sample
 pub mod status; // whether each stage is fresh
 pub mod sweep; // which experiment of a matrix is best
+pub mod worker; // serve parts of queries

@@ -17,7 +17,7 @@ use command::init::InitArgs;
 use command::predict::PredictArgs;
 use command::publish::PublishArgs;
 use command::sample::SampleArgs;
-use contract::cli::ManifestArgs;
+use contract::cli::{ManifestArgs, WorkerArgs};
 use contract::exit::EXIT_DONE;
 use contract::{Stage, cli, output, print_line, warn_line};
 
@@ -236,6 +236,11 @@ enum Command {
     /// To `s3://`, `gs://`, `az://` or `file://`: each of its files appears whole or not at all, the page
     /// last. Credentials come from the environment.
     Publish(PublishArgs),
+    /// Serve parts of queries to the stages of other machines, until it is stopped
+    ///
+    /// For manifests with `engine: {kind: distributed, workers: [HOST:PORT]}`. Run one on each machine, of
+    /// the same build; they see the raw tables and `run_dir` under the same paths.
+    Worker(WorkerArgs),
     /// Check the manifest and the columns of its tables, and list the experiments
     ///
     /// Prints every mistake at once with its place: of the manifest first; if it has none, columns that
@@ -305,6 +310,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Audience(args) => return command::audience::audience(&args),
         Command::Bundle(args) => command::bundle::bundle(&args)?,
         Command::Sample(args) => return command::sample::sample(&args),
+        Command::Worker(args) => return command::worker::worker(&args),
         Command::Publish(args) => command::publish::publish(&args)?,
         Command::Export(args) => return command::export::export(&args),
         Command::Schema(args) => return schema::print(&args),

@@ -57,7 +57,7 @@ impl NewUsersArgs {
         &self,
         name: &str,
         experiment: Option<&String>,
-        output: Option<&Path>,
+        output: Option<Output>,
         add: impl FnOnce(&mut Command),
     ) -> Result<u8> {
         foreground::pass_on_interrupts()?;
@@ -69,8 +69,8 @@ impl NewUsersArgs {
             program::add_manifest(&mut command, &self.manifest);
             command.args(experiment.iter().flat_map(|name| ["--experiment", name]));
         }
-        if let Some(output) = output {
-            command.arg("--output").arg(output);
+        if let Some(output) = &output {
+            command.arg("--output").arg(output.path);
         }
         if let Some(n) = self.part_users {
             command.arg("--part-users").arg(n.to_string());
@@ -142,6 +142,13 @@ impl NewUsersArgs {
     }
 }
 
+/// What a command writes.
+pub struct Output<'a> {
+    pub path: &'a Path,
+    /// Which of several for the same output this is
+    pub machine: Option<&'a str>,
+}
+
 /// What the sample stage does first.
 struct Query {
     /// Its arguments
@@ -153,14 +160,15 @@ struct Query {
 }
 
 /// Where the rows of a query wait for being scored.
-fn rows_path(output: Option<&Path>, run_dir: &Path) -> PathBuf {
-    let is_local = |output: &&Path| !stores::is_url(&output.to_string_lossy());
+fn rows_path(output: Option<Output>, run_dir: &Path) -> PathBuf {
+    let is_local = |output: &Output| !stores::is_url(&output.path.to_string_lossy());
     let Some(output) = output.filter(is_local) else {
         return run_dir.join(format!(".users-{}.arrow", std::process::id()));
     };
-    let path: PathBuf = output.components().collect();
+    let path: PathBuf = output.path.components().collect();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.users.arrow"))
+    let machine = output.machine.map(|place| format!("-{}", place.replace('/', "-")));
+    path.with_file_name(format!(".{name}.users{}.arrow", machine.unwrap_or_default()))
 }
 
 /// Adds an option if it is set.

@@ -107,6 +107,9 @@ pub enum Mark {
 /// Width of a letter.
 pub const LETTER: f64 = 6.3;
 
+/// Height of a line of text.
+const LINE: f64 = 11.0;
+
 /// Distance between ticks of a large linear axis, about.
 const TICK: f64 = 58.0;
 
@@ -141,7 +144,7 @@ impl Place {
 impl Panel {
     /// An empty frame.
     pub fn new(place: Place, title: impl Into<String>, x: (Scale, &str), y: (Scale, &str)) -> Self {
-        let Place { left, top, width, height } = place;
+        let Place { mut left, top, mut width, height } = place;
         let axis = |(scale, label): (Scale, &str), length: f64, at: &dyn Fn(f64) -> f64| {
             let tick =
                 |value: f64| Tick { at: tenth(at(scale.share(value))), text: format::tick(value) };
@@ -151,6 +154,12 @@ impl Panel {
             let label_at = tenth(LETTER * longest as f64 + 12.0);
             Axis { label: label.to_owned(), label_at, ticks }
         };
+        let y_axis = axis(y, height, &|share| (1.0 - share) * height);
+        if !y.1.is_empty() {
+            // The label is beside the ticks, however long they are.
+            let missing = (y_axis.label_at + LINE - left).max(0.0);
+            (left, width) = (left + missing, width - missing);
+        }
         Self {
             title: title.into(),
             left,
@@ -158,7 +167,7 @@ impl Panel {
             width,
             height,
             x: axis(x, width, &|share| share * width),
-            y: axis(y, height, &|share| (1.0 - share) * height),
+            y: y_axis,
             marks: Vec::new(),
             scales: [x.0, y.0],
         }
@@ -291,6 +300,18 @@ fn tenth(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `0.125` takes more room than the frame leaves.
+    #[test]
+    fn the_label_of_long_ticks_is_inside_the_chart() {
+        let place = Place { left: 40.0, top: 0.0, width: 200.0, height: 100.0 };
+        let scale = Scale::Linear(0.0, 0.14);
+        let panel = Panel::new(place, "", (scale, ""), (scale, "F1"));
+        assert!(panel.y.ticks.iter().any(|tick| tick.text.len() > 4));
+        assert!(panel.left >= panel.y.label_at + LINE);
+        assert!((panel.left + panel.width - 240.0).abs() < 1e-9);
+        assert!(Panel::new(place, "", (scale, ""), (scale, "")).left <= 40.0);
+    }
 
     #[test]
     fn values_fall_into_the_frame() {

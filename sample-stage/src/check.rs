@@ -14,6 +14,7 @@ use contract::{Manifest, nearest};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use raw_tables::RawTable;
 
+use crate::engine::Engine;
 use crate::raw::RawTables;
 use crate::session;
 use contract::scratch::Scratch;
@@ -80,8 +81,8 @@ impl Check<'_> {
         let data = &manifest.data;
         let is_whole = tables.len() == data.tables.len();
         let scratch = Scratch::create(&manifest.run_dir.join(".check"))?;
-        let session = session::for_views(data, scratch.path())?;
-        let raw = RawTables::of(session, tables, data, &data.users)?;
+        let session = session::for_views(data, scratch.path(), &Engine::Local)?;
+        let raw = RawTables::of(session, &Engine::Local, tables, data, &data.users)?;
         let mut found = Vec::new();
         for (name, view) in
             [("users", &data.users), ("interactions", &data.interactions), ("brands", &data.brands)]

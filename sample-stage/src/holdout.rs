@@ -13,7 +13,7 @@ mod users; // the users of the source
 mod vocabulary; // values of text columns that become categories
 
 use anyhow::Result;
-use contract::manifest::{Manifest, View};
+use contract::manifest::{self, Manifest, View};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::scratch::Scratch;
@@ -25,6 +25,7 @@ use labels::{Label, Read};
 use snapshot::Snapshot;
 use split::Split;
 
+use crate::engine::Engine;
 use crate::interactions::Interactions;
 use crate::raw::{self, RawTables};
 use crate::{heap, session};
@@ -34,7 +35,11 @@ use crate::{heap, session};
 /// # Errors
 ///
 /// Data that is not what the manifest says, by table, column and first offending value.
-pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
+pub async fn run(
+    manifest: &Manifest,
+    engine: &manifest::Engine,
+    mut stage: StageRun,
+) -> Result<Record> {
     let data = &manifest.data;
     let scratch = Scratch::create(&stage.plan.dir)?;
     heap::bound(
@@ -42,7 +47,9 @@ pub async fn run(manifest: &Manifest, mut stage: StageRun) -> Result<Record> {
         "the views need more memory than `data.memory_limit` allows\n\
          hint: raise the limit, or make the views smaller",
     );
-    let raw = RawTables::open(session::for_views(data, scratch.path())?, data, &data.users)?;
+    let engine = Engine::start(engine, &scratch).await?;
+    let session = session::for_views(data, scratch.path(), &engine)?;
+    let raw = RawTables::open(session, &engine, data, &data.users)?;
     let mut snapshots = snapshot::read(&raw, manifest).await?;
     let mut source = SourceBrands::read(&raw, &data.brands).await?;
     let interactions = Interactions::open(&raw, data).await?;

@@ -9,12 +9,16 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use contract::Stage;
-use contract::cli::{self, ExperimentArgs, ManifestArgs};
+use contract::cli::{self, ExperimentArgs, ManifestArgs, WorkerArgs};
 use contract::depth::on_large_stack;
+use contract::machine;
+use contract::plan::StagePlan;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
 use contract::words::count;
+
+use engine::on_workers_left;
 
 mod as_of; // dates that labels and features are of
 mod bounded; // bounds on functions with large results
@@ -22,6 +26,7 @@ mod check; // columns of the raw tables and views, before anything runs
 mod clauses; // refuses clauses that DataFusion would ignore
 mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
+mod engine; // where queries run
 mod errors; // messages of DataFusion's errors
 mod heap; // a counting allocator, the last bound on memory
 mod holdout; // raw tables -> the shared files
@@ -43,6 +48,9 @@ mod users; // the users of a query, for `predict`
 /// Stack of the threads that run a query, in bytes. A condition of 2,000 terms needs 8 MiB. Unused
 /// stack takes no memory.
 const WORKER_STACK: usize = 64 << 20;
+
+/// Threads of a worker that serves other machines.
+const WORKER_THREADS_PER_CORE: usize = 8;
 
 #[global_allocator]
 static HEAP: heap::Heap = heap::Heap;
@@ -80,6 +88,11 @@ enum Command {
     /// Runs a query over the manifest's raw tables; writes its rows to an Arrow file that
     /// `score-stage predict` reads. `pipeline predict` calls it where users come from a query.
     Users(users::Args),
+    /// Run queries of other machines
+    ///
+    /// Serves parts of queries until it is stopped, for manifests whose `engine` lists this address.
+    /// `pipeline worker` calls it.
+    Worker(WorkerArgs),
 }
 
 fn main() -> ExitCode {
@@ -97,23 +110,32 @@ fn run(args: &Args) -> anyhow::Result<String> {
         runtime.worker_threads(threads);
     }
     runtime.thread_stack_size(WORKER_STACK);
+    if matches!(args.command, Command::Worker(_)) {
+        // A part of a query may have to start while steps of others take many seconds.
+        runtime.worker_threads(WORKER_THREADS_PER_CORE * machine::cores());
+    }
     runtime.enable_all(); // a network and timers for object stores
     let runtime = runtime.build()?;
     match &args.command {
         Command::Holdout(args) => {
             let manifest = args.load()?;
-            let stage = StageRun::start(&manifest, Stage::Holdout, None)?;
-            let dir = stage.plan.dir.clone();
-            let record = runtime.block_on(holdout::run(&manifest, stage))?;
+            let record = runtime.block_on(on_workers_left(&manifest.engine, async |engine| {
+                let stage = StageRun::start(&manifest, Stage::Holdout, None)?;
+                holdout::run(&manifest, engine, stage).await
+            }))?;
             let (summary, took) = (summary(&record), took(&record));
+            let dir = manifest.plan(Stage::Holdout, None).dir;
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
         Command::Check(args) => runtime.block_on(check::run(args)),
         Command::Users(args) => runtime.block_on(users::run(args)),
+        Command::Worker(args) => runtime.block_on(engine::run_worker(args)),
         Command::Sample(args) => args.run_each(Stage::Sample, |manifest, experiment| {
-            let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;
-            let (id, dir) = (stage.plan.id.clone(), stage.plan.dir.clone());
-            let record = runtime.block_on(sample::run(experiment, stage))?;
+            let record = runtime.block_on(on_workers_left(&manifest.engine, async |engine| {
+                let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;
+                sample::run(experiment, engine, stage).await
+            }))?;
+            let StagePlan { id, dir, .. } = manifest.plan(Stage::Sample, Some(experiment));
             let took = took(&record);
             let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
             Ok(format!("{id}: {}\n{took}\n{}", table(&statistics), dir.display()))

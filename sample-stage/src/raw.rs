@@ -1,7 +1,7 @@
 //! The raw tables of the manifest, as tables of a DataFusion session.
 
-mod parquet; // parquet files, read by DataFusion
-mod stream; // the other formats, file after file
+pub mod parquet; // parquet files, read by DataFusion
+pub mod stream; // the other formats, file after file
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
 use raw_tables::{Part, RawTable};
 
+use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
 
@@ -41,12 +42,17 @@ impl RawTables {
     /// # Errors
     ///
     /// A file that cannot be read or does not fit the others: table, file, what was found.
-    pub fn open(session: SessionContext, data: &Data, users: &View) -> Result<Self> {
+    pub fn open(
+        session: SessionContext,
+        engine: &Engine,
+        data: &Data,
+        users: &View,
+    ) -> Result<Self> {
         let open = |(name, source): (&String, &TableSource)| {
             RawTable::open(name, &source.options()).map(Arc::new)
         };
         let tables = data.tables.iter().map(open).collect::<Result<_>>()?;
-        Self::of(session, tables, data, users)
+        Self::of(session, engine, tables, data, users)
     }
 
     /// Registers tables that are open.
@@ -56,6 +62,7 @@ impl RawTables {
     /// If a name is taken.
     pub fn of(
         session: SessionContext,
+        engine: &Engine,
         tables: Vec<Arc<RawTable>>,
         data: &Data,
         users: &View,
@@ -63,7 +70,7 @@ impl RawTables {
         for table in &tables {
             match table.format {
                 TableFormat::Parquet => parquet::register(&session, table)?,
-                _ => stream::register(&session, table)?,
+                _ => engine.register_raw(&session, table)?,
             }
         }
         let views =

@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use anyhow::{Context as _, Result};
 use contract::ids::IdIndex;
 use contract::ipc::Table;
-use contract::manifest::{Experiment, SampleParams};
+use contract::manifest::{self, Experiment, SampleParams};
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::scratch::{Scratch, ScratchTable};
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::convert::Converter;
+use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
 use crate::order::Ordered;
 use crate::query::Query;
@@ -49,7 +50,11 @@ const SCRATCH_LIMIT: &str = "sample.scratch_limit";
 ///
 /// A query that cannot be planned or run, or whose rows are not training examples: the file, the
 /// column and the first offending value.
-pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record> {
+pub async fn run(
+    experiment: &Experiment,
+    engine: &manifest::Engine,
+    mut stage: StageRun,
+) -> Result<Record> {
     let training = Training {
         brands: stage.read("brands", &tables::BRANDS)?,
         features: stage.read("features", &tables::FEATURES)?,
@@ -61,8 +66,10 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let before = statistics::before(&brands, n_train, &training.interactions);
 
     let query = Query::read(experiment.sql())?;
-    let sampler = Sampler::new(query, &training, &experiment.sample, &experiment.own_params)?;
     let scratch = Scratch::create(&stage.plan.dir)?;
+    let engine = Engine::start(engine, &scratch).await?;
+    let (params, own_params) = (&experiment.sample, &experiment.own_params);
+    let sampler = Sampler::new(query, &engine, &training, params, own_params)?;
     let path = experiment.sql().display();
     heap::bound(
         session::heap_bound(experiment.sample.memory_limit.bytes()),
@@ -74,6 +81,7 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
     let batches = sampler.run(&scratch).await;
     heap::free();
     let batches = batches?;
+    drop(engine); // it may map the labels, too
     drop(training); // unmaps the labels
     let examples = Ordered::new(batches)?;
     let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
@@ -90,6 +98,7 @@ pub async fn run(experiment: &Experiment, mut stage: StageRun) -> Result<Record>
 
 /// A query and the tables it reads.
 pub struct Sampler<'a> {
+    engine: &'a Engine,
     training: &'a Training,
     converter: Arc<Converter>,
     params: &'a SampleParams,
@@ -106,6 +115,7 @@ impl<'a> Sampler<'a> {
     /// If an id of users or brands repeats.
     pub fn new(
         query: Query,
+        engine: &'a Engine,
         training: &'a Training,
         params: &'a SampleParams,
         own_params: &'a [String],
@@ -116,7 +126,7 @@ impl<'a> Sampler<'a> {
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
         let converter = Arc::new(converter);
-        Ok(Self { training, converter, params, own_params, warned: Once::new() })
+        Ok(Self { engine, training, converter, params, own_params, warned: Once::new() })
     }
 
     /// The examples in any order, in batches mapped from the scratch folder.
@@ -167,9 +177,16 @@ impl<'a> Sampler<'a> {
     ) -> Result<Vec<RecordBatch>> {
         let memory = self.params.memory_limit.bytes();
         let scratch_bytes = self.params.scratch_limit.bytes();
-        let limits = Limits { memory, scratch_bytes, threads, scratch: scratch.path(), hash_joins };
+        let limits = Limits {
+            memory,
+            scratch_bytes,
+            threads,
+            scratch: scratch.path(),
+            hash_joins,
+            engine: self.engine,
+        };
         let session = session::limited(limits)?;
-        self.training.register(&session)?;
+        self.training.register(&session, self.engine)?;
         let query = &self.converter.query;
         let frame = query.plan(&session, &self.params.params, self.own_params).await?;
         let columns = frame.schema().as_arrow();
@@ -201,13 +218,13 @@ impl Training {
     /// # Errors
     ///
     /// If a name is taken.
-    pub fn register(&self, session: &SessionContext) -> Result<()> {
-        session::register_table(session, "brands", &self.brands)?;
+    pub fn register(&self, session: &SessionContext, engine: &Engine) -> Result<()> {
+        session.register_table("brands", engine.table("brands", &self.brands)?)?;
         let users = with_rows(&self.users)?;
         for (name, table) in
             [("features", &self.features), ("users", &users), ("interactions", &self.interactions)]
         {
-            session::register_dated(session, name, table)?;
+            session::register_dated(session, name, engine.table(name, table)?)?;
         }
         Ok(())
     }

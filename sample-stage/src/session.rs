@@ -8,7 +8,8 @@ use anyhow::Result;
 use contract::ipc::Table;
 use contract::manifest::Data;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::catalog::MemTable;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -17,6 +18,7 @@ use datafusion::logical_expr::lit;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::as_of::AS_OF;
+use crate::engine::Engine;
 use crate::{bounded, draw};
 
 /// Share of the memory limit that DataFusion may claim. The rest is for what it does not count:
@@ -42,7 +44,7 @@ const HEAP_ALLOWANCE_MIN: u64 = 1 << 30;
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
 /// Limits of a session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Limits<'a> {
     /// Memory to keep within, in bytes
     pub memory: u64,
@@ -55,6 +57,8 @@ pub struct Limits<'a> {
     /// Whether joins may hold one side in memory; else they sort, which is slower and needs little
     /// memory
     pub hash_joins: bool,
+    /// Where the queries run
+    pub engine: &'a Engine,
 }
 
 /// How much the heap may grow while a query runs, in bytes: twice the limit, as what DataFusion
@@ -69,25 +73,43 @@ pub fn heap_bound(memory: u64) -> u64 {
 ///
 /// If the scratch folder cannot be used.
 pub fn limited(limits: Limits) -> Result<SessionContext> {
-    let mut config =
-        SessionConfig::new().with_information_schema(false).with_batch_size(BATCH_SIZE);
+    let mut config = SessionConfig::new().with_information_schema(false);
+    config = with_batch_size(config);
     config.options_mut().sql_parser.collect_spans = true; // places in error messages
     if let Some(threads) = limits.threads {
         config = config.with_target_partitions(threads.min(PARTITIONS_MAX));
     }
     config.options_mut().optimizer.prefer_hash_join = limits.hash_joins;
-    let pool = FairSpillPool::new((limits.memory as f64 * POOL_SHARE) as usize);
+    let runtime = runtime(limits.memory, limits.scratch_bytes, limits.scratch).build_arc()?;
+    let session = limits.engine.session(config, runtime);
+    register_functions(&session, limits.memory);
+    Ok(session)
+}
+
+/// The size of batches that all sessions have.
+pub fn with_batch_size(config: SessionConfig) -> SessionConfig {
+    config.with_batch_size(BATCH_SIZE)
+}
+
+/// Where queries take memory and disk.
+///
+/// * `memory`, `scratch_bytes`, `scratch`: as in [`Limits`].
+pub fn runtime(memory: u64, scratch_bytes: u64, scratch: &Path) -> RuntimeEnvBuilder {
+    let pool = FairSpillPool::new((memory as f64 * POOL_SHARE) as usize);
     let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.scratch.to_path_buf()]))
-        .with_max_temp_directory_size(limits.scratch_bytes);
-    let runtime = RuntimeEnvBuilder::new()
+        .with_mode(DiskManagerMode::Directories(vec![scratch.to_path_buf()]))
+        .with_max_temp_directory_size(scratch_bytes);
+    RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_NAMED)))
         .with_disk_manager_builder(disk)
-        .build_arc()?;
-    let session = SessionContext::new_with_config_rt(config, runtime);
-    bounded::register(&session, (limits.memory / CALL_SHARE).max(CALL_BYTES_MIN));
+}
+
+/// Adds the project's functions to a session.
+///
+/// * `memory`: limit of the session, in bytes.
+pub fn register_functions(session: &SessionContext, memory: u64) {
+    bounded::register(session, (memory / CALL_SHARE).max(CALL_BYTES_MIN));
     session.register_udf(draw::function());
-    Ok(session)
 }
 
 /// A session for views over raw tables, with the limits of the manifest's `data`.
@@ -97,49 +119,59 @@ pub fn limited(limits: Limits) -> Result<SessionContext> {
 /// # Errors
 ///
 /// As [`limited`].
-pub fn for_views(data: &Data, scratch: &Path) -> Result<SessionContext> {
+pub fn for_views(data: &Data, scratch: &Path, engine: &Engine) -> Result<SessionContext> {
     limited(Limits {
         memory: data.memory_limit.bytes(),
         scratch_bytes: data.scratch_limit.bytes(),
         threads: None,
         scratch,
         hash_joins: true,
+        engine,
     })
 }
 
-/// Registers a table that another stage wrote, without copying its columns.
+/// A table that another stage wrote, with a column `as_of` in any case, so that a query may pass it on:
+/// without dates it is the same day in all rows, 1970-01-01.
+///
+/// * `table`: as a table of the session.
 ///
 /// # Errors
 ///
 /// If the name is taken.
-pub fn register_table(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
-    session.register_table(name, Arc::new(in_memory(table)?))?;
-    Ok(())
-}
-
-/// As [`register_table`], with a column `as_of` in any case, so that a query may pass it on: without
-/// dates it is the same day in all rows, 1970-01-01.
-///
-/// # Errors
-///
-/// If the name is taken.
-pub fn register_dated(session: &SessionContext, name: &str, table: &Table) -> Result<()> {
-    if table.schema.field_with_name(AS_OF).is_ok() {
-        return register_table(session, name, table);
+pub fn register_dated(
+    session: &SessionContext,
+    name: &str,
+    table: Arc<dyn TableProvider>,
+) -> Result<()> {
+    if table.schema().field_with_name(AS_OF).is_ok() {
+        session.register_table(name, table)?;
+        return Ok(());
     }
-    let frame = session.read_table(Arc::new(in_memory(table)?))?;
     let no_date = lit(ScalarValue::Date32(Some(0)));
-    session.register_table(name, frame.with_column(AS_OF, no_date)?.into_view())?;
+    let frame = session.read_table(table)?.with_column(AS_OF, no_date)?;
+    session.register_table(name, frame.into_view())?;
     Ok(())
 }
 
-fn in_memory(table: &Table) -> Result<MemTable> {
-    // DataFusion cannot join tables with different metadata.
-    let schema = Arc::new(table.schema.as_ref().clone().with_metadata([].into()));
-    let batches = table
-        .batches
-        .iter()
-        .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()))
-        .collect::<Result<_, _>>()?;
+/// A table that another stage wrote, without copying its columns.
+///
+/// # Errors
+///
+/// None that a table between stages can cause.
+pub fn in_memory(table: &Table) -> Result<MemTable> {
+    let (schema, batches) = without_metadata(table)?;
     Ok(MemTable::try_new(schema, vec![batches])?)
+}
+
+/// Columns and rows of a table; `DataFusion` cannot join tables with different metadata.
+///
+/// # Errors
+///
+/// None that a table between stages can cause.
+pub fn without_metadata(table: &Table) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let schema = Arc::new(table.schema.as_ref().clone().with_metadata([].into()));
+    let strip =
+        |batch: &RecordBatch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec());
+    let batches = table.batches.iter().map(strip).collect::<Result<_, _>>()?;
+    Ok((schema, batches))
 }

@@ -17,13 +17,14 @@ use datafusion::arrow::array::{
 use datafusion::assert_batches_eq;
 use serde_json::{Value, json};
 
+use crate::engine::Engine;
 use crate::order::Ordered;
 use crate::query::Query;
 use crate::sample::{Sampler, Training};
 use crate::{session, statistics};
 use contract::splitmix::hash;
 
-const ALL: [&str; 8] = [
+pub const ALL: [&str; 8] = [
     "everyone",
     "uniform",
     "clone_small_brands",
@@ -34,7 +35,7 @@ const ALL: [&str; 8] = [
     "ml_ros",
 ];
 
-fn path(query: &str) -> PathBuf {
+pub fn path(query: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("sql/{query}.sql"))
 }
 
@@ -114,9 +115,10 @@ async fn rows(query: &str, columns: &str, params: Value) -> Vec<RecordBatch> {
         threads: Some(2),
         scratch: scratch.path(),
         hash_joins: true,
+        engine: &Engine::Local,
     };
     let session = session::limited(limits).unwrap();
-    five_users().register(&session).unwrap();
+    five_users().register(&session, &Engine::Local).unwrap();
     let params = serde_json::from_value(params).unwrap();
     let frame = Query::read(&path(query)).unwrap().plan(&session, &params, &[]).await.unwrap();
     session.register_table("sample", frame.into_view()).unwrap();
@@ -331,15 +333,15 @@ async fn ml_ros_clones_users_of_minority_brands() {
     assert_eq!(none.iter().map(RecordBatch::num_rows).sum::<usize>(), 5);
 }
 
-/// 20,000 users, 40 brands whose volumes fall as 1/rank from 8,000 to 200.
-fn population() -> Training {
-    let (n_users, n_brands) = (20_000_i64, 40_u32);
+/// 40 brands whose volumes fall as 1/rank, from 40 % of the users to 1 %.
+pub fn population(n_users: i64) -> Training {
+    let n_brands = 40_u32;
     let mut labels = Vec::new();
     for brand in 0..n_brands {
         // Exactly so many users, at places that a hash decides.
         let mut users: Vec<i64> = (1..=n_users).collect();
         users.sort_by_key(|&user| hash(user as u64 ^ (u64::from(brand) << 32)));
-        let volume = 8_000 / (brand as usize + 1);
+        let volume = n_users as usize * 2 / 5 / (brand as usize + 1);
         labels.extend(
             users[..volume]
                 .iter()
@@ -369,7 +371,7 @@ async fn sample(
     let scratch = Scratch::create(dir.path()).unwrap();
     let params: SampleParams = serde_json::from_value(json!({"params": params})).unwrap();
     let query = Query::read(&path(query)).unwrap();
-    let sampler = Sampler::new(query, training, &params, &[]).unwrap();
+    let sampler = Sampler::new(query, &Engine::Local, training, &params, &[]).unwrap();
     let drawn = sampler.attempt(&scratch, Some(threads), hash).await.unwrap();
     let examples = Ordered::new(drawn).unwrap();
     let brands = statistics::Brands::new(&training.brands).unwrap();
@@ -386,7 +388,7 @@ async fn sample(
     Sample { statistics, prevalence, bytes }
 }
 
-fn settings(query: &str) -> Value {
+pub fn settings(query: &str) -> Value {
     match query {
         "uniform" => json!({"n_users": 5000}),
         "top_users_per_brand" => json!({"n_users_per_brand": 300}),
@@ -399,7 +401,7 @@ fn settings(query: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_are_the_same_for_any_number_of_threads_and_kind_of_join() {
-    let population = population();
+    let population = population(20_000);
     for query in ALL {
         let params = settings(query);
         let one = sample(query, &params, &population, 1, true).await;
@@ -416,7 +418,7 @@ async fn samples_are_the_same_for_any_number_of_threads_and_kind_of_join() {
 /// labels in all.
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_keep_their_strategies_promises() {
-    let population = population();
+    let population = population(20_000);
     let mut samples = BTreeMap::new();
     for query in ALL {
         samples.insert(query, sample(query, &settings(query), &population, 2, true).await);

@@ -26,6 +26,7 @@ use datafusion::logical_expr::{col, ident};
 use futures::StreamExt as _;
 
 use crate::as_of::Date;
+use crate::engine::Engine;
 use crate::id_columns::{column_type, sorted_ids, with_stored_ids};
 use crate::interactions::Interactions;
 use crate::past::Past;
@@ -79,7 +80,9 @@ pub async fn run(args: &Args) -> Result<String> {
         "the query needs more memory than `data.memory_limit` allows\n\
          hint: raise the limit, or make the query smaller",
     );
-    let raw = RawTables::open(session::for_views(&data, scratch.path())?, &data, &users)?;
+    let engine = Engine::start(&manifest.engine, &scratch).await?;
+    let session = session::for_views(&data, scratch.path(), &engine)?;
+    let raw = RawTables::open(session, &engine, &data, &users)?;
     let mut frame = raw.view(&users).await.context("users")?;
     column_type(frame.schema().as_arrow(), "users", "user_id")?;
     let n_users = match &manifest.history {

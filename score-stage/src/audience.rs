@@ -182,8 +182,8 @@ fn count_users(
 ) -> Result<(Histogram, Option<Counts>)> {
     let mut counted = Histogram::new(chosen.len());
     let (mut counts, mut n_scored) = (watch.map(Watch::empty), 0);
-    let everyone = (users.n_users.max(1), 0);
-    stream::for_each(loaded, users, everyone, |event| {
+    let n_users = users.n_users;
+    stream::for_each(loaded, users, n_users.max(1), 0..n_users, |event| {
         let watched = watch.zip(counts.as_mut());
         match event {
             Event::Scored { logits, .. } => {

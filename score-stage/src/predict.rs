@@ -9,6 +9,7 @@ pub mod sources; // model, thresholds and neighbours, verified
 pub mod stream; // users through the model
 pub mod users; // the users of a table, as the model reads them
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -23,7 +24,7 @@ use raw_tables::RawTable;
 use serde_json::json;
 
 use crate::drift::{self, Watch};
-use job::Job;
+use job::{Job, Share};
 use output::Output;
 use sources::{Loaded, Sources};
 use users::NewUsers;
@@ -39,6 +40,10 @@ pub struct Args {
     output: output::Args,
     #[command(flatten)]
     decide: Decide,
+    /// Only decide for this machine's share of the users, 2/5 being the second of five, in parts beside
+    /// the output. Machines work at once; a run without this then gathers the parts
+    #[arg(long, value_name = "PLACE/NUM")]
+    machine: Option<Share>,
     #[command(flatten)]
     drift: DriftArgs,
     /// Print JSON, with what is compared of all features and brands
@@ -147,6 +152,10 @@ pub fn run(args: &Args) -> Result<String> {
     let watch = args.drift.watch(&loaded, &users, loaded.is_own_policy)?;
     let job = Job::new(&loaded, &users, watch, args.users.part_users, &how)?;
     let decide = |logits: ArrayView2<f32>| loaded.decider.decide(logits, top_k);
+    if let Some(share) = args.machine {
+        let parts = job.run_share(&output.place.path, share, &decide).with_context(in_users)?;
+        return Ok(share_summary(&parts, job.n_parts()));
+    }
     let decided = job.run(&output.place.path, &decide).with_context(in_users)?;
     decided.notes.iter().for_each(|note| warn_line!("{note}"));
     let written = output.write(&decided.parts, &loaded.brands)?;
@@ -163,6 +172,15 @@ pub fn run(args: &Args) -> Result<String> {
     };
     let text = if args.json { format!("{:#}", json!(predicted)) } else { summary(&predicted) };
     args.drift.end(&predicted.drift, text)
+}
+
+/// What a share was, in words.
+fn share_summary(parts: &Range<usize>, n_parts: usize) -> String {
+    match parts.len() {
+        0 => format!("no part of {n_parts} is in this share"),
+        1 => format!("part {} of {n_parts} is done", parts.end),
+        _ => format!("parts {} to {} of {n_parts} are done", parts.start + 1, parts.end),
+    }
 }
 
 /// In words.

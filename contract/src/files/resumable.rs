@@ -1,13 +1,16 @@
 //! Work beside its target that a killed program leaves and the next one goes on with.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::error::Error;
 use super::lock::{open_alone, stands_at};
 use crate::ipc;
 
-/// A folder of finished parts of one job, locked by one process at a time.
+/// A folder of finished parts of one job, locked by one process, or by several that make parts of it.
 ///
 /// Unlike [`crate::scratch::Scratch`] it stays when the program ends, until [`Resumable::remove`]. A
 /// part's name has the hash of its bytes, so that a damaged part is made again.
@@ -29,17 +32,56 @@ impl Resumable {
     ///
     /// [`Error::Io`] if it cannot be made or another process holds it.
     pub fn open(target: &Path, job: &str) -> Result<Self, Error> {
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let dir = target.with_file_name(format!(".{name}.parts"));
+        let dir = Self::dir_of(target);
         let open = || fs::create_dir_all(&dir).and_then(|()| File::open(&dir));
         let lock = open_alone(&dir, target, open)?;
         let work = Self { dir, lock };
-        let path = work.dir.join(JOB);
-        if fs::read_to_string(&path).ok().as_deref() != Some(job) {
+        if !work.is_of(job) {
             work.remove_files()?;
-            ipc::finish_text(&path, job)?.commit()?;
+            ipc::finish_text(&work.dir.join(JOB), job)?.commit()?;
         }
         Ok(work)
+    }
+
+    /// As [`Self::open`], beside other processes that make parts of the same job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be made, or others are at work on another job.
+    pub fn join(target: &Path, job: &str) -> Result<Self, Error> {
+        /// While another process prepares the folder, it is held by that one alone.
+        const TRIES: u32 = 50;
+        const WAIT: Duration = Duration::from_millis(100);
+
+        let dir = Self::dir_of(target);
+        for _ in 0..TRIES {
+            // Whoever is first prepares the folder, and lets others in.
+            if let Ok(work) = Self::open(target, job) {
+                work.lock.lock_shared().map_err(|err| Error::io(&dir, err))?;
+                return Ok(work);
+            }
+            let lock = File::open(&dir).map_err(|err| Error::io(&dir, err))?;
+            if lock.try_lock_shared().is_ok() && stands_at(&lock, &dir) {
+                let work = Self { dir, lock };
+                if work.is_of(job) {
+                    return Ok(work);
+                }
+                let what = "other processes are at work on another job; wait for them to end";
+                return Err(Error::io(target, io::Error::other(what)));
+            }
+            thread::sleep(WAIT);
+        }
+        let what = "another run is writing here; wait for it to end";
+        Err(Error::io(target, io::Error::other(what)))
+    }
+
+    fn dir_of(target: &Path) -> PathBuf {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        target.with_file_name(format!(".{name}.parts"))
+    }
+
+    fn is_of(&self, job: &str) -> bool {
+        fs::read_to_string(self.dir.join(JOB)).ok().as_deref() == Some(job)
     }
 
     /// Path to write a part to; [`Self::keep`] makes it one of the finished parts.
@@ -139,6 +181,23 @@ mod tests {
         let work = Resumable::open(&target, "another job").unwrap();
         assert_eq!(work.finished(0).unwrap(), None);
         work.remove().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn processes_join_the_same_job_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out.csv");
+        let first = Resumable::join(&target, "a job").unwrap();
+        let second = Resumable::join(&target, "a job").unwrap();
+        let part = keep(&first, 3, "third");
+        assert_eq!(second.finished(3).unwrap(), Some(part));
+        let message = Resumable::join(&target, "another job").unwrap_err().to_string();
+        assert!(message.contains("at work on another job"), "{message}");
+        let message = Resumable::open(&target, "a job").unwrap_err().to_string();
+        assert!(message.contains("another run is writing here"), "{message}");
+        drop((first, second));
+        Resumable::open(&target, "a job").unwrap().remove().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -429,6 +429,7 @@ impl Loader {
         let report = self.report();
         self.also_against(&names, report.as_ref());
         let seeds = self.seeds();
+        let engine = self.engine();
         self.check_names(&names, run_dir.as_deref());
         let features = self.features();
         let known = self.known_features(features.as_deref(), history.as_ref());
@@ -449,6 +450,7 @@ impl Loader {
             history: history?,
             report: report?,
             seeds: seeds?,
+            engine: engine?,
             baseline: baseline?,
             experiments: experiments.into_iter().map(|e| (e.name.clone(), e)).collect(),
             matrices: std::mem::take(&mut self.matrices),

@@ -10,8 +10,8 @@ use super::load::{Loader, path_of};
 use super::problems::suggest;
 use super::yaml;
 use super::{
-    Calibration, Decision, Experiment, FeatureSource, Histories, Holdout, IdSpace, MAX_NAME,
-    ModelKind, Note, RESERVED_NAMES, ReportParams, SelectEpoch,
+    Calibration, Decision, Engine, Experiment, FeatureSource, Histories, Holdout, IdSpace,
+    MAX_NAME, ModelKind, Note, RESERVED_NAMES, ReportParams, SelectEpoch,
 };
 
 impl Loader {
@@ -98,6 +98,16 @@ impl Loader {
             self.problem(&path_of(&["seeds", &i.to_string()]), false, message);
         }
         Some(seeds)
+    }
+
+    /// Where queries run, with addresses that can be ones.
+    pub(super) fn engine(&mut self) -> Option<Engine> {
+        let engine: Engine = self.sound_or_default(&["engine"])?;
+        if let Some((i, message)) = engine.problem() {
+            let path = path_of(&["engine", "workers", &i.to_string()]);
+            self.problem(&path, false, format!("`engine.workers`: {message}"));
+        }
+        Some(engine)
     }
 
     /// With `seeds`, `train.seed` is not used, and a sample's seeds must be as many.

@@ -1,5 +1,6 @@
 //! The shared parts of the programs' command lines.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,38 @@ pub struct ExperimentArgs {
     /// With `seeds` in the manifest, run only this one's training [default: one after the other]
     #[arg(long, value_name = "NUM")]
     pub seed: Option<u64>,
+}
+
+/// How a worker runs: a process that serves parts of queries to the stages of other machines.
+#[derive(Args, Debug)]
+pub struct WorkerArgs {
+    /// Address to listen on. Other machines reach it only if it is not a loopback address; then
+    /// PIPELINE_WORKER_TOKEN must be set, to the same secret on all machines
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    pub listen: String,
+    /// Memory for all queries together; what does not fit is spilled to disk
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub memory: String,
+    /// Disk space that all queries together may take while they run
+    #[arg(long, value_name = "SIZE", default_value = "100GiB")]
+    pub scratch_limit: String,
+    /// Folder of this machine for what does not fit into memory
+    #[arg(long, value_name = "DIR", default_value = "worker")]
+    pub scratch: PathBuf,
+}
+
+impl WorkerArgs {
+    /// The same as arguments of a program.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let Self { listen, memory, scratch_limit, scratch } = self;
+        let options: [(&str, &OsStr); 4] = [
+            ("--listen", listen.as_ref()),
+            ("--memory", memory.as_ref()),
+            ("--scratch-limit", scratch_limit.as_ref()),
+            ("--scratch", scratch.as_ref()),
+        ];
+        options.into_iter().flat_map(|(name, value)| [name.into(), value.to_owned()]).collect()
+    }
 }
 
 impl ManifestArgs {

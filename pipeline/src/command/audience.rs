@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::new_users::{NewUsersArgs, option};
+use crate::new_users::{NewUsersArgs, Output, option};
 
 /// Arguments of `pipeline audience`.
 #[derive(Args)]
@@ -53,7 +53,8 @@ pub fn audience(args: &AudienceArgs) -> Result<u8> {
     let is_bundle = args.users.bundle.is_some();
     let experiment = args.experiment.as_ref().filter(|_| !is_bundle);
     let first_brand = args.experiment.iter().filter(|_| is_bundle);
-    args.users.run("audience", experiment, args.output.as_deref(), |command| {
+    let output = args.output.as_deref().map(|path| Output { path, machine: None });
+    args.users.run("audience", experiment, output, |command| {
         option(command, "--size", args.size.as_ref());
         option(command, "--share", args.share.as_ref());
         option(command, "--min-precision", args.min_precision.as_ref());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::new_users::{NewUsersArgs, option};
+use crate::new_users::{NewUsersArgs, Output, option};
 
 /// Arguments of `pipeline predict`.
 #[derive(Args)]
@@ -35,6 +35,10 @@ pub struct PredictArgs {
     /// Write only brands of at least this probability
     #[arg(long, value_name = "PROB")]
     min_prob: Option<f64>,
+    /// Only decide for this machine's share of the users, 2/5 being the second of five, in parts beside
+    /// the output. Machines work at once; a run without this then gathers the parts
+    #[arg(long, value_name = "PLACE/NUM")]
+    machine: Option<String>,
     /// Print JSON, with what is compared of all features and brands
     #[arg(long)]
     json: bool,
@@ -46,12 +50,14 @@ pub struct PredictArgs {
 ///
 /// A mistake in the manifest, or a program that cannot be run.
 pub fn predict(args: &PredictArgs) -> Result<u8> {
-    args.users.run("predict", args.experiment.as_ref(), Some(&args.output), |command| {
+    let output = Output { path: &args.output, machine: args.machine.as_deref() };
+    args.users.run("predict", args.experiment.as_ref(), Some(output), |command| {
         command.arg("--rows").arg(if args.wide { "wide" } else { "long" });
         option(command, "--format", args.format.as_ref());
         option(command, "--top-k", args.top_k.as_ref());
         option(command, "--for", args.best_for.as_ref());
         option(command, "--min-prob", args.min_prob.as_ref());
+        option(command, "--machine", args.machine.as_ref());
         command.args(args.json.then_some("--json"));
     })
 }

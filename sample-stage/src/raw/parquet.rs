@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use async_trait::async_trait;
 use contract::unreadable::Unreadable;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Statistics};
@@ -55,12 +55,18 @@ pub fn register(session: &SessionContext, table: &Arc<RawTable>) -> Result<()> {
         Ok(PartitionedFile::new_from_meta(object).with_partition_values(keys))
     });
     let files = files.collect::<Result<Vec<_>>>()?;
-    let provider = ParquetTable { table: table.clone(), store, files, n_rows };
+    let (own, keys) = table.schema.fields().split_at(table.first_key());
+    let (own, keys) = (Arc::new(Schema::new(own.to_vec())), keys.to_vec());
+    let provider = ParquetTable {
+        schema: table.schema.clone(),
+        files: ParquetFiles { own, keys, store, files, n_rows },
+    };
     session.register_table(table.name.as_str(), Arc::new(provider))?;
     Ok(())
 }
 
-fn local(path: &Path) -> io::Result<ObjectMeta> {
+/// What a scan needs to know of a local file.
+pub fn local(path: &Path) -> io::Result<ObjectMeta> {
     let metadata = path.metadata()?;
     Ok(ObjectMeta {
         location: StorePath::from_absolute_path(path.canonicalize()?).map_err(io::Error::other)?,
@@ -73,17 +79,60 @@ fn local(path: &Path) -> io::Result<ObjectMeta> {
 
 #[derive(Debug)]
 struct ParquetTable {
-    table: Arc<RawTable>,
-    /// Where its files are
-    store: ObjectStoreUrl,
-    files: Vec<PartitionedFile>,
-    n_rows: Option<usize>,
+    schema: SchemaRef,
+    files: ParquetFiles,
+}
+
+/// Parquet files with the same columns.
+#[derive(Debug)]
+pub struct ParquetFiles {
+    /// The files' columns
+    pub own: SchemaRef,
+    /// Columns after them, whose values are those of each file
+    pub keys: Vec<FieldRef>,
+    /// Where the files are
+    pub store: ObjectStoreUrl,
+    pub files: Vec<PartitionedFile>,
+    /// Of all files together, if it is known
+    pub n_rows: Option<usize>,
+}
+
+impl ParquetFiles {
+    /// A scan of some columns.
+    ///
+    /// # Errors
+    ///
+    /// A column that is not there.
+    pub fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+        let columns = TableSchema::builder(self.own.clone())
+            .with_table_partition_cols(self.keys.clone())
+            .build();
+        let n_columns = columns.table_schema().clone();
+        let options = state.table_options().parquet.clone();
+        let source = ParquetSource::new(columns).with_table_parquet_options(options);
+        let groups =
+            FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
+        let n_rows = self.n_rows.map_or(Precision::Absent, Precision::Exact);
+        let statistics = Statistics::new_unknown(&n_columns).with_num_rows(n_rows);
+        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
 }
 
 #[async_trait]
 impl TableProvider for ParquetTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema.clone()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -97,23 +146,7 @@ impl TableProvider for ParquetTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let (own, keys) = self.table.schema.fields().split_at(self.table.first_key());
-        let columns = TableSchema::builder(Arc::new(Schema::new(own.to_vec())))
-            .with_table_partition_cols(keys.to_vec())
-            .build();
-        let options = state.table_options().parquet.clone();
-        let source = ParquetSource::new(columns).with_table_parquet_options(options);
-        let groups =
-            FileGroup::new(self.files.clone()).split_files(state.config().target_partitions());
-        let n_rows = self.n_rows.map_or(Precision::Absent, Precision::Exact);
-        let statistics = Statistics::new_unknown(&self.table.schema).with_num_rows(n_rows);
-        let config = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
+        self.files.scan(state, projection, limit)
     }
 
     fn supports_filters_pushdown(

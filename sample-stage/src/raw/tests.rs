@@ -18,6 +18,7 @@ use raw_tables::RawTable;
 use serde_json::{Value, json};
 
 use super::RawTables;
+use crate::engine::Engine;
 use crate::session;
 
 struct Folder(tempfile::TempDir);
@@ -81,7 +82,12 @@ async fn rows(data: &Data, scratch: &Path) -> anyhow::Result<Vec<String>> {
     let plain = table.rows(&names).collect::<anyhow::Result<Vec<_>>>();
     let mut plain = plain.map(|batches| texts_of(&batches));
 
-    let raw = RawTables::open(session::for_views(data, scratch)?, data, &data.users)?;
+    let raw = RawTables::open(
+        session::for_views(data, scratch, &Engine::Local)?,
+        &Engine::Local,
+        data,
+        &data.users,
+    )?;
     let frame = raw.view(&data.users).await?;
     let order = frame.schema().columns().into_iter().map(|c| col(c).sort(true, true)).collect();
     let queried = raw.collect(frame.sort(order)?, "t").await.map(|batches| texts_of(&batches));

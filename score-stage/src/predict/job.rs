@@ -1,7 +1,9 @@
 //! Decisions in parts: a killed program leaves the finished ones, and the next goes on after them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Result;
 use arrow::array::ArrayRef;
@@ -43,6 +45,36 @@ pub struct Job<'a> {
 
 /// From logits, `(n_users, n_brands)`, to decisions.
 pub type Decide<'a> = dyn Fn(ArrayView2<f32>) -> Vec<UserDecision> + 'a;
+
+/// A share of the parts, as that of one of several machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// From 0
+    place: usize,
+    of: usize,
+}
+
+impl Share {
+    /// Parts of the share: whole ones that follow each other, as many as in the others or one more.
+    fn of(self, n_parts: usize) -> Range<usize> {
+        n_parts * self.place / self.of..n_parts * (self.place + 1) / self.of
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    /// `2/5` is the second of five.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(place, of)| {
+            Some((place.parse::<usize>().ok()?, of.parse::<usize>().ok()?))
+        });
+        match numbers {
+            Some((place, of)) if (1..=of).contains(&place) => Ok(Self { place: place - 1, of }),
+            _ => Err("expected a place and how many there are, such as 2/5".to_owned()),
+        }
+    }
+}
 
 /// The finished parts.
 pub struct Decided {
@@ -88,8 +120,9 @@ impl<'a> Job<'a> {
     /// Users whose features training would refuse, with the first of them; then no part is kept.
     pub fn run(&self, target: &Path, decide: &Decide) -> Result<Decided> {
         let work = Resumable::open(target, &self.text)?;
-        match self.finish(&work, decide) {
-            Ok((parts, notes)) => {
+        let finish = |parts: Vec<PathBuf>| Ok((notes(self.users, &parts)?, parts));
+        match self.complete(&work, decide, 0..self.n_parts()).and_then(finish) {
+            Ok((notes, parts)) => {
                 let counts = self.watch.map(|watch| counted(&watch, &parts)).transpose()?;
                 Ok(Decided { work, parts, notes, counts })
             }
@@ -101,30 +134,58 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn finish(&self, work: &Resumable, decide: &Decide) -> Result<(Vec<PathBuf>, Vec<String>)> {
-        let n_parts = self.users.n_users.div_ceil(self.part_users);
-        let mut parts = Vec::new();
-        while let Some(part) = work.finished(parts.len())? {
-            parts.push(part);
-        }
-        if !parts.is_empty() {
-            warn_line!("score-stage: going on after part {} of {n_parts}", parts.len());
-        }
-        if parts.len() < n_parts {
-            self.make(work, decide, &mut parts)?;
-        }
-        let notes = notes(self.users, &parts)?;
-        Ok((parts, notes))
+    /// Makes those that are missing of one share of the parts, beside processes that make others; returns
+    /// which parts these are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn run_share(&self, target: &Path, share: Share, decide: &Decide) -> Result<Range<usize>> {
+        let work = Resumable::join(target, &self.text)?;
+        let parts = share.of(self.n_parts());
+        self.complete(&work, decide, parts.clone())?;
+        Ok(parts)
     }
 
-    /// Adds the parts that follow.
-    fn make(&self, work: &Resumable, decide: &Decide, parts: &mut Vec<PathBuf>) -> Result<()> {
-        let n_parts = self.users.n_users.div_ceil(self.part_users);
-        let first = parts.len() * self.part_users;
+    /// Number of parts.
+    pub fn n_parts(&self) -> usize {
+        self.users.n_users.div_ceil(self.part_users)
+    }
+
+    /// Some parts, those that are missing made.
+    fn complete(
+        &self,
+        work: &Resumable,
+        decide: &Decide,
+        wanted: Range<usize>,
+    ) -> Result<Vec<PathBuf>> {
+        let found = wanted.clone().map(|part| work.finished(part));
+        let found = found.collect::<Result<Vec<Option<PathBuf>>, _>>()?;
+        if let Some(last) = found.iter().rposition(Option::is_some) {
+            let (last, n_parts) = (wanted.start + last + 1, self.n_parts());
+            warn_line!("score-stage: going on after part {last} of {n_parts}");
+        }
+        let mut parts = Vec::with_capacity(found.len());
+        for run in found.chunk_by(|a, b| a.is_some() == b.is_some()) {
+            let next = wanted.start + parts.len();
+            match run[0] {
+                Some(_) => parts.extend(run.iter().flatten().cloned()),
+                None => parts.extend(self.make(work, decide, next..next + run.len())?),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Makes some parts.
+    fn make(&self, work: &Resumable, decide: &Decide, parts: Range<usize>) -> Result<Vec<PathBuf>> {
+        let n_parts = self.n_parts();
+        let rows =
+            parts.start * self.part_users..(parts.end * self.part_users).min(self.users.n_users);
         let none = vec![BrandsSeen::default(); self.users.columns.len()];
         let (mut waiting, mut seen) = (Vec::new(), none.clone());
         let no_counts = self.watch.as_ref().map(Watch::empty);
-        let (mut counts, mut n_scored) = (no_counts.clone(), first);
+        let (mut counts, mut n_scored) = (no_counts.clone(), rows.start);
+        let mut made = Vec::with_capacity(parts.len());
         let each = |event: Event| {
             match event {
                 Event::Scored { ids, logits } => {
@@ -143,18 +204,20 @@ impl<'a> Job<'a> {
                     if is_last_of_part {
                         let metadata = metadata(&seen, counts.as_ref());
                         let batches = std::mem::take(&mut waiting);
-                        parts.push(self.keep(work, parts.len(), metadata, batches)?);
+                        let part = parts.start + made.len();
+                        made.push(self.keep(work, part, metadata, batches)?);
                         seen.clone_from(&none);
                         counts.clone_from(&no_counts);
                         if n_parts > 1 {
-                            warn_line!("score-stage: part {} of {n_parts} is done", parts.len());
+                            warn_line!("score-stage: part {} of {n_parts} is done", part + 1);
                         }
                     }
                 }
             }
             Ok(())
         };
-        stream::for_each(self.loaded, self.users, (self.part_users, first), each)
+        stream::for_each(self.loaded, self.users, self.part_users, rows, each)?;
+        Ok(made)
     }
 
     fn keep(
@@ -211,4 +274,21 @@ fn notes(users: &NewUsers, parts: &[PathBuf]) -> Result<Vec<String>> {
 fn brands_seen(part: &Table) -> Vec<BrandsSeen> {
     let text = part.metadata(SEEN_KEY).unwrap_or_default();
     serde_json::from_str(text).expect("as it was written, which its name proves")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_all_parts_once() {
+        for (n_parts, of) in [(10, 3), (2, 5), (7, 7), (0, 2)] {
+            let shares = (0..of).flat_map(|place| Share { place, of }.of(n_parts));
+            assert_eq!(shares.collect::<Vec<_>>(), (0..n_parts).collect::<Vec<_>>());
+        }
+        assert_eq!("2/5".parse(), Ok(Share { place: 1, of: 5 }));
+        for wrong in ["", "2", "0/3", "4/3", "1/x", "-1/3"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Users through the model, read by a thread of their own so that reading and scoring overlap.
 
+use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::{Result, anyhow};
@@ -37,9 +38,10 @@ pub enum Event<'a> {
     },
 }
 
-/// Calls `each` with the users from the row `first` on.
+/// Calls `each` with some users.
 ///
 /// * `part_users`: no group crosses a multiple of this.
+/// * `rows`: those of whole parts.
 ///
 /// # Errors
 ///
@@ -47,12 +49,13 @@ pub enum Event<'a> {
 pub fn for_each(
     loaded: &Loaded,
     users: &NewUsers,
-    (part_users, first): (usize, usize),
+    part_users: usize,
+    rows: Range<usize>,
     each: impl FnMut(Event) -> Result<()>,
 ) -> Result<()> {
     std::thread::scope(|scope| {
         let (sender, groups) = sync_channel(GROUPS_WAITING);
-        let reader = scope.spawn(move || read(users, (part_users, first), &sender));
+        let reader = scope.spawn(move || read(users, part_users, rows, &sender));
         let scored = score(loaded, groups.into_iter(), each);
         // If the reader failed, scoring only saw that there were no more users.
         match reader.join() {
@@ -64,11 +67,12 @@ pub fn for_each(
 
 fn read(
     users: &NewUsers,
-    (part_users, first): (usize, usize),
+    part_users: usize,
+    rows: Range<usize>,
     sender: &SyncSender<Group>,
 ) -> Result<()> {
     let mut is_stopped = false;
-    let read = users.for_each_group(part_users, first, |group| {
+    let read = users.for_each_group(part_users, rows, |group| {
         is_stopped = sender.send(group).is_err();
         if is_stopped { Err(anyhow!("scoring stopped")) } else { Ok(()) }
     });

@@ -1,5 +1,6 @@
 //! The users of a table, as the model reads them.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,10 +97,10 @@ impl<'a> NewUsers<'a> {
         files.map(hash).collect()
     }
 
-    /// Calls `each` with the users in groups that do not cross from one part into the next.
+    /// Calls `each` with users in groups that do not cross from one part into the next.
     ///
     /// * `part_users`: users of a part.
-    /// * `first`: row of the first user to read, the first of a part.
+    /// * `wanted`: their rows, those of whole parts.
     ///
     /// # Errors
     ///
@@ -108,16 +109,16 @@ impl<'a> NewUsers<'a> {
     pub fn for_each_group(
         &self,
         part_users: usize,
-        first: usize,
+        wanted: Range<usize>,
         mut each: impl FnMut(Group) -> Result<()>,
     ) -> Result<()> {
         let sources = self.columns.iter().flat_map(ModelColumn::sources);
-        let wanted: Vec<&str> = std::iter::once("user_id").chain(sources).collect();
+        let columns: Vec<&str> = std::iter::once("user_id").chain(sources).collect();
         let mut group = self.new_group();
         let mut done = 0; // users that were read, with those of the group
-        for rows in self.table.rows(&wanted) {
+        for rows in self.table.rows(&columns) {
             let rows = rows?;
-            let mut start = first.saturating_sub(done).min(rows.num_rows());
+            let mut start = wanted.start.saturating_sub(done).min(rows.num_rows());
             done += start;
             while start < rows.num_rows() {
                 let in_group = group.table.n_rows();
@@ -132,6 +133,9 @@ impl<'a> NewUsers<'a> {
                 }
                 if n == left || group.is_last_of_part {
                     each(std::mem::replace(&mut group, self.new_group()))?;
+                }
+                if done == wanted.end && done < self.n_users {
+                    return Ok(());
                 }
             }
         }

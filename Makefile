@@ -34,7 +34,7 @@ PEER_USERS ?= 200000
 PREDICT_USERS ?= 10000000
 SCHEMAS := manifest record run plan status explain history accept clean graph check sweep bundle audience predict
 
-.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
+.PHONY: bench bench-coverage bench-sample bench-tables bench-train bench-train-scale bench-neighbours bench-predict bench-score bench-audience bench-export bench-mlflow bench-report bench-ceiling bench-experiments bench-engines bench-peer bench-next-basket bench-growth build install pipeline population-2m holdout sample train score report demo-data fetch test check schemas clean help
 
 help: ## This text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -138,6 +138,10 @@ bench-export: build bench/.venv ## Exported models in onnxruntime and tract, aga
 	$(CARGO) build --release --locked --manifest-path bench/onnx/Cargo.toml
 	bench/.venv/bin/pip install --quiet -r bench/score/export.txt
 	bench/.venv/bin/python bench/score/export.py --tract bench/onnx/target/release/onnx-check
+
+bench-engines: ## Our queries on datafusion-distributed and Ballista, killed and not; takes long to build: BENCH_USERS=
+	$(CARGO) build --release --locked --manifest-path bench/engines/Cargo.toml
+	python3 bench/engines/run.py --users $(BENCH_USERS)
 
 bench-mlflow: build bench/.venv ## The report on a real MLflow tracking server
 	bench/.venv/bin/pip install --quiet -r bench/report/mlflow.txt

@@ -18,6 +18,7 @@ use url::Url;
 
 use super::channel::{Channels, TOKEN, Token};
 use super::worker::build;
+use crate::errors;
 
 /// Bytes of files that are worth a task of their own: all scans are spread over all workers.
 const BYTES_PER_PARTITION: usize = 1;
@@ -106,13 +107,19 @@ impl WorkerResolver for Listed {
 /// Why a worker cannot be used.
 async fn ask(channels: &Channels, url: &Url, build: &str) -> Result<(), String> {
     let address = url.authority();
-    let innermost = |err: &DataFusionError| err.find_root().strip_backtrace();
     let client = channels.get_worker_client_for_url(url).await;
-    let mut client = client.map_err(|err| innermost(&err))?;
+    let mut client = client.map_err(|err| said(&err))?;
     let info = client.get_worker_info(GetWorkerInfoRequest {}).await;
-    let found = info.map_err(|err| format!("worker {address}: {}", innermost(&err)))?.version;
+    let found = info.map_err(|err| format!("worker {address}: {}", said(&err)))?.version;
     if found == build {
         return Ok(());
     }
     Err(format!("worker {address}: found build `{found}`, expected this one, `{build}`"))
+}
+
+/// What a worker said, without how it was sent.
+fn said(err: &DataFusionError) -> String {
+    let text = errors::message(err);
+    let message = text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    message.map_or(text.clone(), |(message, _)| message.to_owned())
 }

@@ -1,9 +1,9 @@
 //! Every shipped query and many made-up ones give the same rows on three workers as in one process.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use contract::scratch::Scratch;
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -82,7 +82,7 @@ impl Lab {
         let mut rows = Vec::new();
         for batch in &batches {
             for row in 0..batch.num_rows() {
-                let cell = |column| array_value_to_string(column, row).unwrap();
+                let cell = |column: &ArrayRef| array_value_to_string(column, row).unwrap();
                 rows.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join(" | "));
             }
         }
@@ -152,7 +152,7 @@ fn source() -> impl Strategy<Value = String> {
         "select case when draw(user_id, #, 1) < 0.9 then 1 else user_id end as user_id, brand_id, \
          cast(1 as bigint) as n from interactions",
     ]);
-    (of, 0..9).prop_map(|(of, seed)| of.replace('#', &seed.to_string()))
+    (of, 0..9_u32).prop_map(|(of, seed): (&str, u32)| of.replace('#', &seed.to_string()))
 }
 
 fn step() -> impl Strategy<Value = String> {
@@ -179,7 +179,7 @@ fn step() -> impl Strategy<Value = String> {
          events > 3)",
         "select user_id, brand_id, cast(count(*) over (partition by brand_id) as bigint) as n from @",
     ]);
-    (of, 0..9).prop_map(|(of, seed)| of.replace('#', &seed.to_string()))
+    (of, 0..9_u32).prop_map(|(of, seed): (&str, u32)| of.replace('#', &seed.to_string()))
 }
 
 fn last() -> impl Strategy<Value = String> {

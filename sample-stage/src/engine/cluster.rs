@@ -8,10 +8,11 @@ use contract::exit::DataError;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlanProperties as _;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_distributed::{
-    ChannelResolver as _, DistributedExt as _, GetWorkerInfoRequest, SessionStateBuilderExt as _,
-    WorkerResolver,
+    ChannelResolver as _, DesiredTaskCountEvent, DesiredTaskCountEventResponse,
+    DistributedExt as _, GetWorkerInfoRequest, SessionStateBuilderExt as _, WorkerResolver,
 };
 use futures::future::join_all;
 use url::Url;
@@ -67,6 +68,8 @@ impl Cluster {
     pub fn session(&self, mut config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
         // As in tables that are held in memory: text is `Utf8`, not a view of it.
         config.options_mut().execution.parquet.schema_force_view_types = false;
+        // Else a small table would be one partition; see `not_in_copies`.
+        config.options_mut().optimizer.repartition_file_min_size = 0;
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
@@ -74,7 +77,9 @@ impl Cluster {
             .with_distributed_worker_resolver(Listed(self.urls.clone()))
             .with_distributed_channel_resolver(self.channels.clone())
             .with_distributed_planner()
+            .with_distributed_desired_task_count_handler(not_in_copies)
             .with_distributed_file_scan_config_bytes_per_partition(BYTES_PER_PARTITION)
+            .and_then(|state| state.with_distributed_broadcast_joins(false))
             .expect("the planner is there");
         SessionContext::new_with_state(state.build())
     }
@@ -102,6 +107,16 @@ impl WorkerResolver for Listed {
     fn get_urls(&self) -> Result<Vec<Url>, DataFusionError> {
         Ok(self.0.clone())
     }
+}
+
+/// One task where there is one partition. What is above it, such as a sum over all rows, then runs
+/// without gathering partitions first, so that several tasks would each have a result of their own.
+fn not_in_copies(
+    event: DesiredTaskCountEvent,
+) -> Option<Result<DesiredTaskCountEventResponse, DataFusionError>> {
+    let is_one = event.plan.output_partitioning().partition_count() == 1;
+    (is_one && event.plan.children().is_empty())
+        .then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
 }
 
 /// Why a worker cannot be used.

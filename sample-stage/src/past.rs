@@ -81,16 +81,30 @@ impl<'a> Past<'a> {
         Ok(columns.flat_map(|(ids, numbers)| [ids.finish(), numbers.finish()]).collect())
     }
 
-    /// Calls `each` with the position of every user and brand of which something is known.
+    /// The brands of a user, ascending. Users are asked for once each, in order; any may be left out.
     ///
     /// # Errors
     ///
     /// As [`Self::of_users`].
-    pub async fn for_each(&mut self, mut each: impl FnMut(u32, u32)) -> Result<()> {
+    pub async fn brands_of(&mut self, user: u32) -> Result<Vec<u32>> {
+        while self.fill().await? && self.batch.users[self.next] < user {
+            self.next += 1;
+        }
+        let mut brands = Vec::new();
+        while let Some((brand, _)) = self.next_of(user).await? {
+            brands.push(brand);
+        }
+        brands.sort_unstable();
+        Ok(brands)
+    }
+
+    /// Reads the rest, to check it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_users`].
+    pub async fn finish(mut self) -> Result<()> {
         while self.fill().await? {
-            for (&user, &brand) in self.batch.users.iter().zip(&self.batch.brands) {
-                each(user, brand);
-            }
             self.next = self.batch.users.len();
         }
         Ok(())

@@ -12,6 +12,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
+use super::labels::Labels;
 use super::snapshot::Snapshot;
 use super::split::Split;
 use crate::raw::RawTables;
@@ -25,17 +26,17 @@ use crate::raw::RawTables;
 pub async fn vocabularies(
     raw: &RawTables,
     features: &[FeatureSource],
-    snapshots: &[Snapshot],
+    snapshots: &[(Snapshot, Labels)],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut vocabularies = BTreeMap::new();
     for options in features.iter().map(FeatureSource::options) {
         let Some(categories) = &options.categories else { continue };
-        check(&options, &snapshots[0].users.frame)?;
+        check(&options, &snapshots[0].0.users.frame)?;
         let values = match categories {
             Categories::Listed(values) => distinct(&options.column, values)?,
             Categories::Top(top) => {
                 let mut counts = HashMap::new();
-                for snapshot in snapshots {
+                for (snapshot, _) in snapshots {
                     count(raw, snapshot, &options.column, &mut counts).await?;
                 }
                 most_common(counts, top.top as usize)

@@ -108,6 +108,11 @@ impl Memory {
         self.reservation.size() + bytes <= self.most && self.reservation.try_grow(bytes).is_ok()
     }
 
+    /// Gives some back, at most all.
+    pub fn shrink(&self, bytes: usize) {
+        self.reservation.shrink(bytes.min(self.reservation.size()));
+    }
+
     /// Gives all back.
     pub fn free(&self) {
         self.reservation.free();

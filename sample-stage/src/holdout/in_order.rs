@@ -1,7 +1,9 @@
-//! Rows of users in order of their ids: kept in memory, or spread over buckets on disk.
+//! Rows of users in order of their ids: from memory as soon as they are there, or from buckets on disk.
 //!
-//! Where each user belongs is known before the rows are read, so they are not sorted: a bucket holds
-//! the users of a range of positions, in the order in which they were read, and is read by memory map.
+//! Where each user belongs is known before the rows are read, so they are not sorted. Rows wait in
+//! memory until their turn comes; if they were read in order, that is at once. If there is no room,
+//! all that wait and all that follow are spread over buckets: a bucket holds the users of a range of
+//! positions, in the order in which they were read, and is read by memory map.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,12 +17,12 @@ use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt32Type};
 use datafusion::dataframe::DataFrame;
 
-use crate::raw::RawTables;
+use crate::raw::{Mapped, RawTables};
 use crate::room::{Memory, Room};
 
 /// Users that are taken at a time; the files of users have batches of as many, less those of other
 /// splits.
-pub const USERS_AT_ONCE: usize = 32_768;
+const USERS_AT_ONCE: usize = 32_768;
 
 /// A bucket should take this share of the memory limit: it is not held in memory, but is read here and
 /// there, so that it should fit.
@@ -30,21 +32,132 @@ const BUCKET_SHARE: u64 = 16;
 const BUCKETS_MAX: usize = 128;
 
 /// All rows of the users, to be taken in order.
-pub struct InOrder {
-    n_users: usize,
-    users_per_bucket: usize,
-    /// By position
-    buckets: Vec<Bucket>,
-    /// Of the bucket that is being read
-    places: Vec<Place>,
-    next: usize,
-    _memory: Memory,
+pub struct InOrder<'a> {
+    /// In any order, with the user's position in the last column
+    given: Mapped<'a, RecordBatch>,
+    rows: Rows<'a>,
 }
 
-/// Rows with their users' positions in the last column.
-enum Bucket {
-    InMemory(Vec<RecordBatch>),
-    OnDisk(ScratchRows),
+impl<'a> InOrder<'a> {
+    /// Starts reading the rows.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub async fn read(
+        raw: &'a RawTables,
+        room: &'a Room<'a>,
+        users: DataFrame,
+        index: &Arc<IdIndex>,
+        n_users: usize,
+    ) -> Result<Self> {
+        let index = index.clone();
+        let with_positions = move |batch: &RecordBatch| with_positions(batch, &index);
+        let given = raw.map(users, "users", with_positions).await?;
+        Ok(Self { given, rows: Rows::new(room, n_users) })
+    }
+
+    /// The next users, at most [`USERS_AT_ONCE`]; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// If the rows cannot be read, there is no room for them on disk, or they are not those of the
+    /// users, each once.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while !self.rows.are_ready() {
+            match self.given.next().await {
+                Some(batch) => self.rows.add(batch?)?,
+                None => self.rows.finish()?,
+            }
+        }
+        self.rows.take()
+    }
+}
+
+/// Rows that were read and not taken yet.
+struct Rows<'a> {
+    room: &'a Room<'a>,
+    n_users: usize,
+    /// Users that were taken
+    n_taken: usize,
+    store: Store,
+}
+
+enum Store {
+    Memory(Waiting),
+    /// Being written
+    Buckets(Buckets),
+    Disk(OnDisk),
+    /// All were read and taken
+    Empty,
+}
+
+impl<'a> Rows<'a> {
+    fn new(room: &'a Room<'a>, n_users: usize) -> Self {
+        let memory = room.memory("rows of users");
+        let store = Store::Memory(Waiting::new(memory, n_users));
+        Self { room, n_users, n_taken: 0, store }
+    }
+
+    /// The users to take next.
+    fn next(&self) -> Range<usize> {
+        self.n_taken..self.n_users.min(self.n_taken + USERS_AT_ONCE)
+    }
+
+    /// Whether the next users can be taken, or all were.
+    fn are_ready(&self) -> bool {
+        match &self.store {
+            Store::Memory(waiting) => waiting.are_there(&self.next()),
+            Store::Buckets(_) => false,
+            Store::Disk(_) | Store::Empty => true,
+        }
+    }
+
+    /// Adds rows as they come, with positions.
+    fn add(&mut self, batch: RecordBatch) -> Result<()> {
+        if positions(&batch).iter().any(|&position| (position as usize) < self.n_taken) {
+            return Err(changed("a user has two rows").into());
+        }
+        match &mut self.store {
+            Store::Memory(waiting) => {
+                if !waiting.add(batch)? {
+                    let bucket_bytes = self.room.memory_limit / BUCKET_SHARE;
+                    let per_bucket = bucket_bytes as usize / waiting.bytes_per_row();
+                    let per_bucket = per_bucket.max(self.n_users.div_ceil(BUCKETS_MAX)).max(1);
+                    let per_bucket = per_bucket.next_multiple_of(USERS_AT_ONCE);
+                    let buckets = waiting.to_disk(self.room, self.n_taken, per_bucket)?;
+                    self.store = Store::Buckets(buckets);
+                }
+                Ok(())
+            }
+            Store::Buckets(buckets) => buckets.add(self.room, &batch),
+            Store::Disk(_) | Store::Empty => Err(changed("a user has two rows").into()),
+        }
+    }
+
+    /// All rows were added.
+    fn finish(&mut self) -> Result<()> {
+        self.store = match std::mem::replace(&mut self.store, Store::Empty) {
+            Store::Buckets(buckets) => Store::Disk(buckets.finish(self.room)?),
+            _ if self.n_taken < self.n_users => return Err(changed("a user is gone").into()),
+            _ => Store::Empty,
+        };
+        Ok(())
+    }
+
+    /// The next users, which are ready; `None` at the end.
+    fn take(&mut self) -> Result<Option<RecordBatch>> {
+        let users = self.next();
+        if users.is_empty() {
+            return Ok(None);
+        }
+        self.n_taken = users.end;
+        match &mut self.store {
+            Store::Memory(waiting) => waiting.take(users).map(Some),
+            Store::Disk(on_disk) => on_disk.take(users, self.n_users).map(Some),
+            Store::Buckets(_) | Store::Empty => unreachable!("they are ready"),
+        }
+    }
 }
 
 /// Batch and row of a user.
@@ -53,146 +166,89 @@ struct Place(u32, u32);
 
 const NOWHERE: Place = Place(u32::MAX, u32::MAX);
 
-impl InOrder {
-    /// Reads the rows.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be read, or there is no room for them on disk.
-    pub async fn read(
-        raw: &RawTables,
-        room: &Room<'_>,
-        users: DataFrame,
-        index: &Arc<IdIndex>,
-        n_users: usize,
-    ) -> Result<Self> {
-        let index = index.clone();
-        let with_positions = move |batch: &RecordBatch| with_positions(batch, &index);
-        let mut rows = raw.map(users, "users", with_positions).await?;
-        let mut reading = Reading::new(room, n_users);
-        while let Some(batch) = rows.next().await {
-            reading.add(batch?)?;
-        }
-        reading.finish()
-    }
-
-    /// The next users, at most [`USERS_AT_ONCE`]; `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// If the rows are not those of the users, each once.
-    pub fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if self.next == self.n_users {
-            return Ok(None);
-        }
-        let (bucket, start) =
-            (self.next / self.users_per_bucket, self.next % self.users_per_bucket);
-        if start == 0 {
-            if bucket > 0 {
-                self.buckets[bucket - 1] = Bucket::InMemory(Vec::new()); // frees it
-            }
-            let first = self.next;
-            let range = first..self.n_users.min(first + self.users_per_bucket);
-            self.places = places(self.buckets[bucket].batches(), range)?;
-        }
-        let places = &self.places[start..self.places.len().min(start + USERS_AT_ONCE)];
-        self.next += places.len();
-        gather(self.buckets[bucket].batches(), places).map(Some)
-    }
-}
-
-impl Bucket {
-    fn batches(&self) -> &[RecordBatch] {
-        match self {
-            Self::InMemory(batches) => batches,
-            Self::OnDisk(rows) => &rows.batches,
-        }
-    }
-}
-
-/// Rows of users with the position of each as a last column.
-fn with_positions(users: &RecordBatch, index: &IdIndex) -> Result<RecordBatch> {
-    let ids = users.column_by_name("user_id").expect("cast before");
-    let positions = index.positions(ids).map_err(|err| err.at("users", "user_id"))?;
-    if let Some(row) = positions.iter().position(Option::is_none) {
-        return Err(changed(&format!("user {} is new", ids::shown(ids, row))).into());
-    }
-    let positions: ArrayRef = Arc::new(positions.into_iter().collect::<UInt32Array>());
-    let field = FieldRef::new(Field::new("position", DataType::UInt32, false));
-    let fields = users.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>();
-    let columns = users.columns().iter().cloned().chain([positions]).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-fn positions(batch: &RecordBatch) -> &[u32] {
-    let last = batch.columns().last().expect("it was added");
-    last.as_primitive::<UInt32Type>().values()
-}
-
-fn changed(how: &str) -> DataError {
-    DataError(format!("users: they changed while they were read: {how}; run the stage again"))
-}
-
-/// The rows as they come.
-struct Reading<'a> {
-    room: &'a Room<'a>,
-    n_users: usize,
+/// Rows in memory.
+struct Waiting {
     memory: Memory,
-    in_memory: Vec<RecordBatch>,
+    /// As they came; empty if all its rows were taken
+    batches: Vec<RecordBatch>,
+    /// Rows of each batch that were not taken
+    n_left: Vec<usize>,
+    n_rows: usize,
     n_bytes: usize,
-    on_disk: Option<Buckets>,
+    /// By position
+    places: Vec<Place>,
+    /// Of each [`USERS_AT_ONCE`] users
+    n_there: Vec<usize>,
 }
 
-impl<'a> Reading<'a> {
-    fn new(room: &'a Room<'a>, n_users: usize) -> Self {
-        let memory = room.memory("rows of users");
-        Self { room, n_users, memory, in_memory: Vec::new(), n_bytes: 0, on_disk: None }
+impl Waiting {
+    fn new(memory: Memory, n_users: usize) -> Self {
+        memory.grow(n_users * size_of::<Place>());
+        Self {
+            memory,
+            batches: Vec::new(),
+            n_left: Vec::new(),
+            n_rows: 0,
+            n_bytes: 0,
+            places: vec![NOWHERE; n_users],
+            n_there: vec![0; n_users.div_ceil(USERS_AT_ONCE)],
+        }
     }
 
-    fn add(&mut self, batch: RecordBatch) -> Result<()> {
-        if let Some(buckets) = &mut self.on_disk {
-            return buckets.add(self.room, &batch);
+    /// Adds rows; false if there is no room for more.
+    fn add(&mut self, batch: RecordBatch) -> Result<bool> {
+        let number = self.batches.len() as u32;
+        for (row, &position) in positions(&batch).iter().enumerate() {
+            set(&mut self.places[position as usize], Place(number, row as u32))?;
+            self.n_there[position as usize / USERS_AT_ONCE] += 1;
         }
         let n_bytes = batch.get_array_memory_size();
-        let is_held = self.memory.grow(n_bytes);
+        self.n_rows += batch.num_rows();
         self.n_bytes += n_bytes;
-        self.in_memory.push(batch);
-        if !is_held {
-            self.move_to_disk()?;
-        }
-        Ok(())
+        self.n_left.push(batch.num_rows());
+        self.batches.push(batch);
+        Ok(self.memory.grow(n_bytes))
     }
 
-    fn move_to_disk(&mut self) -> Result<()> {
-        let n_rows: usize = self.in_memory.iter().map(RecordBatch::num_rows).sum();
-        let bucket_bytes = (self.room.memory_limit / BUCKET_SHARE) as usize;
-        let per_bucket = bucket_bytes / (self.n_bytes / n_rows).max(1);
-        let per_bucket = per_bucket.max(self.n_users.div_ceil(BUCKETS_MAX));
-        let per_bucket = per_bucket.max(1).next_multiple_of(USERS_AT_ONCE);
-        let schema = self.in_memory[0].schema();
-        let mut buckets = Buckets::create(self.room, &schema, self.n_users, per_bucket)?;
-        for batch in std::mem::take(&mut self.in_memory) {
-            buckets.add(self.room, &batch)?;
+    fn are_there(&self, users: &Range<usize>) -> bool {
+        let n_there = self.n_there.get(users.start / USERS_AT_ONCE);
+        n_there.is_some_and(|&n| n == users.len())
+    }
+
+    fn take(&mut self, users: Range<usize>) -> Result<RecordBatch> {
+        let places = &self.places[users];
+        let gathered = gather(&self.batches, places)?;
+        for &Place(batch, _) in places {
+            let batch = batch as usize;
+            self.n_left[batch] -= 1;
+            if self.n_left[batch] == 0 {
+                self.memory.shrink(self.batches[batch].get_array_memory_size());
+                self.batches[batch] = RecordBatch::new_empty(self.batches[batch].schema());
+            }
+        }
+        Ok(gathered)
+    }
+
+    fn bytes_per_row(&self) -> usize {
+        (self.n_bytes / self.n_rows.max(1)).max(1)
+    }
+
+    /// Moves what was not taken to disk.
+    fn to_disk(&mut self, room: &Room, n_taken: usize, per_bucket: usize) -> Result<Buckets> {
+        let n_users = self.places.len();
+        let mut buckets = Buckets::create(room, &self.batches[0].schema(), n_users, per_bucket)?;
+        self.places = Vec::new();
+        for batch in std::mem::take(&mut self.batches) {
+            let is_left = |&row: &usize| positions(&batch)[row] as usize >= n_taken;
+            let left: Vec<_> = (0..batch.num_rows()).filter(is_left).map(|row| (0, row)).collect();
+            match left.len() {
+                0 => {}
+                n if n == batch.num_rows() => buckets.add(room, &batch)?,
+                _ => buckets.add(room, &interleave_record_batch(&[&batch], &left)?)?,
+            }
         }
         self.memory.free();
-        self.on_disk = Some(buckets);
-        Ok(())
-    }
-
-    fn finish(self) -> Result<InOrder> {
-        let Self { room, n_users, memory, in_memory, on_disk, .. } = self;
-        let (users_per_bucket, buckets) = match on_disk {
-            None => (n_users, vec![Bucket::InMemory(in_memory)]),
-            Some(buckets) => (buckets.users_per_bucket, buckets.finish(room)?),
-        };
-        Ok(InOrder {
-            n_users,
-            users_per_bucket,
-            buckets,
-            places: Vec::new(),
-            next: 0,
-            _memory: memory,
-        })
+        Ok(buckets)
     }
 }
 
@@ -227,31 +283,82 @@ impl Buckets {
         room.check_disk()
     }
 
-    fn finish(self, room: &Room) -> Result<Vec<Bucket>> {
-        let finish = |table: ScratchTable| {
-            let rows = table.finish().map_err(|err| room.write_error(err))?;
-            Ok(Bucket::OnDisk(rows))
-        };
-        self.tables.into_iter().map(finish).collect()
+    fn finish(self, room: &Room) -> Result<OnDisk> {
+        let finish = |table: ScratchTable| table.finish().map_err(|err| room.write_error(err));
+        let buckets: Vec<_> =
+            self.tables.into_iter().map(|table| finish(table).map(Some)).collect::<Result<_>>()?;
+        let users_per_bucket = self.users_per_bucket;
+        Ok(OnDisk { users_per_bucket, buckets, first: 0, places: Vec::new() })
     }
 }
 
-/// Where the users of a range of positions are.
-fn places(batches: &[RecordBatch], range: Range<usize>) -> Result<Vec<Place>> {
-    let mut places = vec![NOWHERE; range.len()];
-    for (i, batch) in batches.iter().enumerate() {
-        for (row, &position) in positions(batch).iter().enumerate() {
-            let place = &mut places[position as usize - range.start];
-            if *place != NOWHERE {
-                return Err(changed("a user has two rows").into());
+/// Rows in buckets on disk.
+struct OnDisk {
+    users_per_bucket: usize,
+    /// By position; `None` after their users were taken
+    buckets: Vec<Option<ScratchRows>>,
+    /// First user of `places`
+    first: usize,
+    /// Of the users of a bucket
+    places: Vec<Place>,
+}
+
+impl OnDisk {
+    fn take(&mut self, users: Range<usize>, n_users: usize) -> Result<RecordBatch> {
+        let bucket = users.start / self.users_per_bucket;
+        if users.start >= self.first + self.places.len() {
+            self.buckets[..bucket].fill_with(|| None);
+            let end = n_users.min((bucket + 1) * self.users_per_bucket);
+            self.first = users.start;
+            self.places = vec![NOWHERE; end - users.start];
+            for (i, batch) in self.batches(bucket).to_vec().iter().enumerate() {
+                for (row, &position) in positions(batch).iter().enumerate() {
+                    let place = &mut self.places[position as usize - users.start];
+                    set(place, Place(i as u32, row as u32))?;
+                }
             }
-            *place = Place(i as u32, row as u32);
+            if self.places.contains(&NOWHERE) {
+                return Err(changed("a user is gone").into());
+            }
         }
+        let places = &self.places[users.start - self.first..users.end - self.first];
+        gather(self.batches(bucket), places)
     }
-    if places.contains(&NOWHERE) {
-        return Err(changed("a user is gone").into());
+
+    fn batches(&self, bucket: usize) -> &[RecordBatch] {
+        &self.buckets[bucket].as_ref().expect("it is the current one").batches
     }
-    Ok(places)
+}
+
+fn set(place: &mut Place, to: Place) -> Result<()> {
+    if *place != NOWHERE {
+        return Err(changed("a user has two rows").into());
+    }
+    *place = to;
+    Ok(())
+}
+
+/// Rows of users with the position of each as a last column.
+fn with_positions(users: &RecordBatch, index: &IdIndex) -> Result<RecordBatch> {
+    let ids = users.column_by_name("user_id").expect("cast before");
+    let positions = index.positions(ids).map_err(|err| err.at("users", "user_id"))?;
+    if let Some(row) = positions.iter().position(Option::is_none) {
+        return Err(changed(&format!("user {} is new", ids::shown(ids, row))).into());
+    }
+    let positions: ArrayRef = Arc::new(positions.into_iter().collect::<UInt32Array>());
+    let field = FieldRef::new(Field::new("position", DataType::UInt32, false));
+    let fields = users.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>();
+    let columns = users.columns().iter().cloned().chain([positions]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn positions(batch: &RecordBatch) -> &[u32] {
+    let last = batch.columns().last().expect("it was added");
+    last.as_primitive::<UInt32Type>().values()
+}
+
+fn changed(how: &str) -> DataError {
+    DataError(format!("users: they changed while they were read: {how}; run the stage again"))
 }
 
 /// The rows at some places, without their positions.
@@ -315,22 +422,32 @@ mod tests {
         (ids.chunks(10_000).map(users).collect(), index)
     }
 
+    /// Reads users batch by batch and takes them as soon as they are ready; also returns how many
+    /// buckets there were.
     fn read(
         room: &Room,
         batches: &[RecordBatch],
         index: &IdIndex,
         n_users: usize,
     ) -> Result<(usize, Vec<RecordBatch>)> {
-        let mut reading = Reading::new(room, n_users);
-        for batch in batches {
-            reading.add(with_positions(batch, index)?)?;
+        let mut rows = Rows::new(room, n_users);
+        let (mut given, mut all) = (batches.iter(), Vec::new());
+        let mut n_buckets = 0;
+        loop {
+            while !rows.are_ready() {
+                match given.next() {
+                    Some(batch) => rows.add(with_positions(batch, index)?)?,
+                    None => rows.finish()?,
+                }
+                if let Store::Disk(on_disk) = &rows.store {
+                    n_buckets = on_disk.buckets.len();
+                }
+            }
+            match rows.take()? {
+                Some(batch) => all.push(batch),
+                None => return Ok((n_buckets, all)),
+            }
         }
-        let mut rows = reading.finish()?;
-        let mut all = Vec::new();
-        while let Some(batch) = rows.next()? {
-            all.push(batch);
-        }
-        Ok((rows.buckets.len(), all))
     }
 
     #[test]
@@ -339,7 +456,7 @@ mod tests {
         let (batches, index) = shuffled();
         let expected = users(&(0..N as i64).map(|i| 3 * i).collect::<Vec<_>>());
         let mut found = Vec::new();
-        for (memory, n_buckets) in [(1 << 30, 1), (1 << 20, 4), (0, 4)] {
+        for (memory, n_buckets) in [(1 << 30, 0), (4 << 20, 4), (0, 4)] {
             let room = room(&scratch, memory, 1 << 30);
             let (n, all) = read(&room, &batches, &index, N).unwrap();
             assert_eq!(n, n_buckets);
@@ -383,18 +500,22 @@ mod tests {
         assert!(message.contains("`data.scratch_limit`"), "{message}");
     }
 
-    /// Rows that are in order already are not copied.
+    /// Rows that are in order already are not copied, and wait for nothing: of three batches, there is
+    /// room for one.
     #[test]
     fn rows_in_order_are_passed_on() {
         let (_dir, scratch) = scratch();
-        let room = room(&scratch, 1 << 30, 0);
-        let ids: Vec<i64> = (0..10).collect();
-        let index =
-            IdIndex::new(&(Arc::new(Int64Array::from(ids.clone())) as ArrayRef), DataType::Int64);
-        let given = users(&ids);
-        let (_, all) = read(&room, std::slice::from_ref(&given), &index.unwrap(), 10).unwrap();
+        let n = 3 * USERS_AT_ONCE;
+        let ids: Vec<i64> = (0..n as i64).collect();
+        let all: ArrayRef = Arc::new(Int64Array::from(ids.clone()));
+        let index = IdIndex::new(&all, DataType::Int64).unwrap();
+        let given: Vec<RecordBatch> = ids.chunks(USERS_AT_ONCE).map(users).collect();
+        let of_one = with_positions(&given[2], &index).unwrap().get_array_memory_size();
+        let room = room(&scratch, 2 * (of_one + n * size_of::<Place>()), 0);
+        let (n_buckets, all) = read(&room, &given, &index, n).unwrap();
+        assert_eq!(n_buckets, 0);
         let first =
             |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().values().as_ptr();
-        assert_eq!(first(&all[0]), first(&given));
+        assert!(all.iter().map(first).eq(given.iter().map(first)));
     }
 }

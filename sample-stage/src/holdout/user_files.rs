@@ -60,7 +60,7 @@ pub async fn write(
         let mut rows = InOrder::read(raw, room, users.frame, &users.index, n_users).await?;
         let mut held_out = HeldOut::new(&labels, &splits, &brands.kept);
         let mut first_row = 0;
-        while let Some(batch) = rows.next()? {
+        while let Some(batch) = rows.next().await? {
             let as_of = date.as_ref().map(|date| &date.as_of);
             let files = if let Some(files) = &mut files {
                 files

@@ -17,11 +17,9 @@ run_dir: runs
 data:
   tables: {users: users.csv, purchases: purchases.csv, brands: brands.csv}
   users: {table: users}
-  interactions: {table: purchases, time: day}
+  interactions: {table: purchases}
   brands: {table: brands}
   features: [age, {column: country, categories: {top: 2}}]
-labels: {as_of: [2024-03-01, 2024-04-01], horizon: 30d, only: new}
-history: {name: past, weights: [count, since_last]}
 stages:
   sample: {sql: everyone.sql}
 experiments: {bau: {}}
@@ -31,21 +29,15 @@ experiments: {bau: {}}
 fn workspace() -> Workspace {
     let work = Workspace::tiny();
     let mut users = "user_id,age,country,note\n".to_owned();
-    let mut purchases = "user_id,brand_id,day,events\n".to_owned();
+    let mut purchases = "user_id,brand_id,events\n".to_owned();
     for i in 0..N_USERS {
         let user = i * 7_919 % N_USERS; // 7919 is a prime
         let country = ["de", "fr", "it", ""][(hash(user) % 4) as usize];
         let _ = writeln!(users, "u{user},{},{country},note {i}", 20 + hash(user) % 60);
         for draw in 0..2 {
             let [a, b] = [1, 2].map(|key| hash(hash(i) ^ (draw + key)));
-            let (day, brand) = (a % 121, b % N_BRANDS);
-            let (month, day) = (1 + day / 31, 1 + day % 28);
-            let _ = writeln!(
-                purchases,
-                "u{},b{brand},2024-{month:02}-{day:02},0.{}",
-                hash(i / 2) % N_USERS,
-                1 + a % 9
-            );
+            let user = hash(i / 2) % N_USERS;
+            let _ = writeln!(purchases, "u{user},b{},0.{}", b % N_BRANDS, 1 + a % 9);
         }
     }
     let mut brands = "brand_id,name\n".to_owned();

@@ -35,7 +35,7 @@ impl Buffer {
         Self { numbers: Vec::new(), memory: room.memory(what), n_min }
     }
 
-    /// Takes the first of some numbers, as many as fit; returns the others.
+    /// Takes the first of some numbers; returns the others, which are all if there is no room.
     fn take<'a>(&mut self, numbers: &'a [u128]) -> &'a [u128] {
         let Self { numbers: taken, memory, n_min } = self;
         if taken.len() == taken.capacity() {
@@ -78,11 +78,12 @@ impl Kept {
     pub fn add(&mut self, room: &Room, numbers: &[u128]) -> Result<()> {
         let mut left = numbers;
         while !left.is_empty() {
-            left = self.buffer.take(left);
-            if !left.is_empty() {
+            let rest = self.buffer.take(left);
+            if rest.len() == left.len() {
                 append(room, &mut self.file, &self.buffer.numbers)?;
                 self.buffer.numbers.clear();
             }
+            left = rest;
         }
         Ok(())
     }
@@ -157,10 +158,11 @@ impl Sorter {
     pub fn add(&mut self, room: &Room, numbers: &[u128]) -> Result<()> {
         let mut left = numbers;
         while !left.is_empty() {
-            left = self.buffer.take(left);
-            if !left.is_empty() {
+            let rest = self.buffer.take(left);
+            if rest.len() == left.len() {
                 self.end_run(room)?;
             }
+            left = rest;
         }
         Ok(())
     }

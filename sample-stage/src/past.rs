@@ -131,9 +131,9 @@ impl<'a> Past<'a> {
     }
 
     fn decode(&self, batch: &RecordBatch) -> Result<Decoded> {
-        let bad_ids = |column| move |err: ids::IdError| err.at("interactions", column);
-        let users = self.users.positions(batch.column(0)).map_err(bad_ids("user_id"))?;
-        let brands = self.brands.positions(batch.column(1)).map_err(bad_ids("brand_id"))?;
+        let users = self.users.stored_positions(batch.column(0));
+        let brands = self.brands.positions(batch.column(1));
+        let brands = brands.map_err(|err| err.at("interactions", "brand_id"))?;
         let number = |i: usize| cast(batch.column(2 + i), &DataType::Float64);
         let numbers: Vec<ArrayRef> = (0..=self.n_weights).map(number).collect::<Result<_, _>>()?;
         let numbers: Vec<&Float64Array> =

@@ -450,8 +450,13 @@ impl IdIndex {
             return Ok(vec![None; ids.len()]); // a column or list without any value
         }
         self.check_type(ids.data_type())?;
-        let ids = convert(ids, self.ids.data_type())?;
-        Ok(if *ids.data_type() == DataType::Int64 {
+        Ok(self.stored_positions(&convert(ids, self.ids.data_type())?))
+    }
+
+    /// As [`Self::positions`], for ids that are [`Self::data_type`] already: they may be text that stands
+    /// for numbers.
+    pub fn stored_positions(&self, ids: &ArrayRef) -> Vec<Option<u32>> {
+        if *self.ids.data_type() == DataType::Int64 {
             let known = self.ids.as_primitive::<Int64Type>().values();
             positions_of(ids.as_primitive::<Int64Type>().iter(), |id| {
                 let is_same = |row: &u32| known[*row as usize] == id;
@@ -463,7 +468,7 @@ impl IdIndex {
                 let is_same = |row: &u32| known.value(*row as usize) == id;
                 self.positions.find(self.state.hash_one(id), is_same).copied()
             })
-        })
+        }
     }
 }
 
@@ -541,6 +546,9 @@ mod tests {
         let index = IdIndex::new(&large, DataType::UInt64).unwrap();
         let others: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         assert_eq!(index.positions(&others).unwrap(), [Some(0), None], "still whole numbers");
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["9223372036854775808", "7"]));
+        assert!(index.positions(&texts).is_err(), "text of another table");
+        assert_eq!(index.stored_positions(&texts), [Some(1), None]);
     }
 
     /// Batch by batch, ids become what they would be together.

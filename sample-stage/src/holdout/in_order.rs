@@ -341,7 +341,7 @@ fn set(place: &mut Place, to: Place) -> Result<()> {
 /// Rows of users with the position of each as a last column.
 fn with_positions(users: &RecordBatch, index: &IdIndex) -> Result<RecordBatch> {
     let ids = users.column_by_name("user_id").expect("cast before");
-    let positions = index.positions(ids).map_err(|err| err.at("users", "user_id"))?;
+    let positions = index.stored_positions(ids);
     if let Some(row) = positions.iter().position(Option::is_none) {
         return Err(changed(&format!("user {} is new", ids::shown(ids, row))).into());
     }

@@ -1,7 +1,7 @@
 //! All users as of a date: what each is kept for, and their labels.
 
 use anyhow::{Context as _, Result};
-use contract::ids::IdIndex;
+use contract::ids::{self, IdIndex};
 use contract::manifest::Manifest;
 use contract::manifest::time::{LabelsOnly, Moment};
 use contract::manifest::timeline::Timeline;
@@ -137,7 +137,7 @@ pub async fn read(raw: &RawTables, room: &Room<'_>, manifest: &Manifest) -> Resu
 
 /// What users are for at an earlier date of training: valid and test users for nothing.
 fn earlier_splits(users: &Users, last: &IdIndex, drawn: &[Split]) -> Result<Vec<Split>> {
-    let of_last = last.positions(&users.ids)?;
+    let of_last = last.stored_positions(&ids::convert(&users.ids, &last.data_type())?);
     let split = |row: Option<u32>| match row.map(|row| drawn[row as usize]) {
         None | Some(Split::Train) => Split::Train,
         Some(_) => Split::Unused,

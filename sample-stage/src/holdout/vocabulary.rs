@@ -83,7 +83,7 @@ async fn count(
     let mut stream = raw.stream(frame, "users").await?;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
-        let rows = users.index.positions(batch.column(0))?;
+        let rows = users.index.stored_positions(batch.column(0));
         for (row, value) in rows.iter().zip(&category_texts(batch.column(1))?) {
             let is_train = row.is_some_and(|row| splits[row as usize] == Split::Train);
             if let (true, Some(value)) = (is_train, value) {

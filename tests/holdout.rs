@@ -76,7 +76,7 @@ fn little_memory_gives_the_same_bytes_from_disk() {
 #[test]
 fn what_does_not_fit_into_memory_counts_against_the_limit_of_the_disk() {
     let work = workspace();
-    let said = holdout(&work, &["data.memory_limit=12MiB", "data.scratch_limit=64KiB"]);
+    let said = holdout(&work, &["data.memory_limit=12MiB", "data.scratch_limit=1MiB"]);
     assert_eq!(said.code, 5, "{}", said.stderr);
     assert!(said.stderr.contains("`data.scratch_limit`\nhint: "), "{}", said.stderr);
     assert_eq!(work.files_below("runs/holdout"), Vec::<String>::new(), "nothing is left");

@@ -201,9 +201,7 @@ impl Sorter {
         }
         Ok(Sorted { buffer, n_read: 0, merge: Some(Merge { file, runs, heap }) })
     }
-}
 
-impl Sorter {
     /// All numbers in order, to be read any number of times.
     ///
     /// # Errors

@@ -129,12 +129,13 @@ pub struct Data {
     /// What to do with interactions whose user or brand is not in its table
     #[serde(default)]
     pub unknown_ids: UnknownIds,
-    /// Memory for the queries of users, interactions and brands, such as `4GiB`; what does not fit
-    /// is spilled to disk. Raise it if one of them runs out of memory. Changes no result
+    /// Memory for the holdout, such as `4GiB`: the queries of users, interactions and brands, the labels
+    /// and the rows of users; what does not fit is spilled to disk. Raise it if a query runs out of
+    /// memory. Changes no result
     #[serde(default)]
     #[schemars(extend("x-changes-no-result" = true))]
     pub memory_limit: MemorySize,
-    /// Disk space that these queries may take while they run, such as `100GiB`. Changes no result
+    /// Disk space that this may take while it runs, such as `100GiB`. Changes no result
     #[serde(default)]
     #[schemars(extend("x-changes-no-result" = true))]
     pub scratch_limit: ScratchSize,

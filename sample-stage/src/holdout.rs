@@ -4,6 +4,7 @@
 //! users only; `valid` and `test` hold the others, with their labels.
 
 mod brands; // which brands are kept; the file `brands`
+mod in_order; // rows of users in order of their ids
 mod labels; // rows of interactions -> labels
 mod snapshot; // users as of a date, and what each is kept for
 mod split; // users -> train, valid, test
@@ -21,13 +22,14 @@ use contract::warn_line;
 use serde_json::json;
 
 use brands::{Brands, SourceBrands};
-use labels::{Label, Read};
+use labels::{Counts, Read};
 use snapshot::Snapshot;
 use split::Split;
 
 use crate::engine::Engine;
 use crate::interactions::Interactions;
 use crate::raw::{self, RawTables};
+use crate::room::Room;
 use crate::{heap, session};
 
 /// Makes the shared files; returns the stage's record.
@@ -49,70 +51,63 @@ pub async fn run(
     );
     let engine = Engine::start(engine, &scratch).await?;
     let session = session::for_views(data, scratch.path(), &engine)?;
+    let limits = (data.memory_limit.bytes(), data.scratch_limit.bytes());
+    let room = &Room::new(&scratch, session.runtime_env(), limits, "data");
     let raw = RawTables::open(session, &engine, data, &data.users)?;
-    let mut snapshots = snapshot::read(&raw, manifest).await?;
+    let snapshots = snapshot::read(&raw, room, manifest).await?;
     let mut source = SourceBrands::read(&raw, &data.brands).await?;
+    let n_brands = source.positions.kept.len();
     let interactions = Interactions::open(&raw, data).await?;
     interactions.check_ids(&raw, &snapshots[0].users.index, &source.positions.ids)?;
     check_times(&raw, manifest, &interactions, &snapshots).await?;
     let only = manifest.labels.as_ref().map(|labels| labels.only).unwrap_or_default();
-    let mut read = Read::default();
-    for snapshot in &mut snapshots {
-        snapshot.read_labels(&raw, &interactions, &source.positions, only, &mut read).await?;
+    let (mut read, mut labelled) = (Read::default(), Vec::new());
+    let mut counts = Counts::new(n_brands);
+    for snapshot in snapshots {
+        let positions = &source.positions;
+        let labels = snapshot.labels(&raw, room, &interactions, positions, only, &mut read).await?;
+        counts = counts.plus(labels.counts());
+        labelled.push((snapshot, labels));
     }
+    let snapshots = labelled;
     read.report(data.unknown_ids, data.users.time().is_some())?;
 
-    let n_brands = source.positions.kept.len();
-    let volumes = brands::volumes(brands_of(&snapshots), n_brands);
-    let order = brands::keep_brands(&volumes, data.keep_brands)?;
+    // With several dates of training, a user counts once for each.
+    let volumes = counts.of(Split::Train);
+    let order = brands::keep_brands(volumes, data.keep_brands)?;
     let mut kept = vec![None; n_brands];
     for (brand_idx, &brand) in order.iter().enumerate() {
         kept[brand as usize] = Some(brand_idx as u32);
     }
-    let left_out = brands::count_left_out(brands_of(&snapshots), &volumes, &kept);
+    let left_out = brands::count_left_out(&counts, &kept);
     if let Some(message) = left_out.message() {
         warn_line!("warning: interactions: {message}");
     }
-    for snapshot in &mut snapshots {
-        keep_labels(snapshot, &kept);
-    }
-    let without = brands::brands_without(brands_of(&snapshots), order.len());
+    let without = brands::brands_without(&counts, &order);
     if without[0] == order.len() {
         warn_line!(
             "warning: no valid user has a predicted brand, so nothing chosen on the valid users is meaningful"
         );
     }
     let [n_train, n_valid, n_test] = [Split::Train, Split::Valid, Split::Test]
-        .map(|split| snapshots.iter().map(|snapshot| snapshot.n(split)).sum::<usize>());
-    let n_labels: usize = snapshots.iter().map(|snapshot| snapshot.labels.len()).sum();
+        .map(|split| snapshots.iter().map(|(snapshot, _)| snapshot.n(split)).sum::<usize>());
     let summary = json!({
         "n_train": n_train, "n_valid": n_valid, "n_test": n_test,
-        "n_brands": order.len(), "n_labels": n_labels,
+        "n_brands": order.len(), "n_labels": counts.n_labels(&order),
         "n_brands_without_positives": {"valid": without[0], "test": without[1]},
         "unknown_users": read.unknown_users.count, "unknown_brands": read.unknown_brands.count,
         "n_rows_of_no_event": read.n_no_event,
         "left_out": left_out,
     });
 
-    let brands = Brands::new(&source, &volumes, &order, manifest.report.tiers)?;
+    let brands = Brands::new(&source, volumes, &order, manifest.report.tiers)?;
     brands.write(&mut stage, n_train, without, &left_out)?;
-    train_interactions::write(&mut stage, &brands.ids, &snapshots)?;
+    train_interactions::write(&mut stage, &brands.ids, &snapshots, &kept)?;
     source.positions.kept = kept;
     let positions = &source.positions;
-    user_files::write(&raw, &mut stage, manifest, &interactions, snapshots, positions).await?;
+    user_files::write(&raw, room, &mut stage, manifest, &interactions, snapshots, positions)
+        .await?;
     Ok(stage.done(summary)?)
-}
-
-/// Leaves out labels of brands that are not kept, and numbers the others' brands by `brand_idx`.
-fn keep_labels(snapshot: &mut Snapshot, kept: &[Option<u32>]) {
-    let labels = std::mem::take(&mut snapshot.labels).into_iter();
-    let of_kept = |label: Label| Some(Label { brand: kept[label.brand as usize]?, ..label });
-    snapshot.labels = labels.filter_map(of_kept).collect();
-}
-
-/// Brand and split of every label.
-fn brands_of(snapshots: &[Snapshot]) -> impl Iterator<Item = (u32, Split)> + Clone {
-    snapshots.iter().flat_map(Snapshot::brands)
 }
 
 /// Checks that every date has something to predict, and warns of what may tell features of the time

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use contract::exit::DataError;
-use contract::ids::{self, IdIndex, IdKind};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use contract::ids::{self, IdIndex, IdKind, Ids};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use datafusion::arrow::compute::{cast, concat, sort_to_indices, take};
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Int64Type, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf, ident};
+use futures::StreamExt as _;
+use rayon::prelude::*;
 
 use crate::raw::RawTables;
 
@@ -40,27 +42,44 @@ pub async fn sorted_ids(
         column_type(&schema, table, other)?;
         wanted.push(ident(other));
     }
-    let batches = raw.collect(frame.select(wanted)?, table).await?;
-    if batches.iter().all(|batch| batch.num_rows() == 0) {
+    let mut stream = raw.stream(frame.select(wanted)?, table).await?;
+    let (mut all, mut others) = (Ids::default(), Vec::new());
+    let mut n_rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        n_rows += batch.num_rows();
+        all.add(batch.column(0)).map_err(|err| err.at(table, column))?;
+        if other.is_some() {
+            others.push(cast(batch.column(1), &DataType::Utf8)?);
+        }
+    }
+    if n_rows == 0 {
         return Err(DataError(format!("{table}: no rows found")).into());
     }
-    let parts: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(0)).collect();
-    let all = ids::whole(&parts).map_err(|err| err.at(table, column))?;
-    let order = sort_to_indices(&all, None, None)?;
-    let ids = take(&all, &order, None)?;
-    let index = ids::index(table, column, &ids, found)?;
-    let other = match other {
-        Some(_) => {
-            let others: Vec<ArrayRef> = batches
-                .iter()
-                .map(|batch| cast(batch.column(1), &DataType::Utf8))
-                .collect::<Result<_, _>>()?;
-            let others: Vec<&dyn Array> = others.iter().map(AsRef::as_ref).collect();
-            Some(take(&concat(&others)?, &order, None)?.as_string::<i32>().clone())
-        }
-        None => None,
+    let all = all.finish().map_err(|err| err.at(table, column))?;
+    let (ids, other) = if other.is_some() {
+        let order = sort_to_indices(&all, None, None)?;
+        let others: Vec<&dyn Array> = others.iter().map(AsRef::as_ref).collect();
+        let other = take(&concat(&others)?, &order, None)?.as_string::<i32>().clone();
+        (take(&all, &order, None)?, Some(other))
+    } else {
+        (sorted(all)?, None)
     };
+    let index = ids::index(table, column, &ids, found)?;
     Ok(SortedIds { ids, other, index })
+}
+
+/// Ids in order; numbers are sorted in place.
+fn sorted(ids: ArrayRef) -> Result<ArrayRef> {
+    if *ids.data_type() != DataType::Int64 {
+        let order = sort_to_indices(&ids, None, None)?;
+        return Ok(take(&ids, &order, None)?);
+    }
+    let (_, numbers, _) = ids.as_primitive::<Int64Type>().clone().into_parts();
+    drop(ids);
+    let mut numbers: Vec<i64> = numbers.into_inner().into_vec().expect("nothing else holds them");
+    numbers.par_sort_unstable();
+    Ok(Arc::new(Int64Array::from(numbers)))
 }
 
 /// The frame with its id column converted to `Int64` or `Utf8`.

@@ -28,6 +28,7 @@ mod convert; // rows of a query, checked and converted to examples
 mod draw; // hashes as random numbers
 mod engine; // where queries run
 mod errors; // messages of DataFusion's errors
+mod external; // numbers that may not fit into memory, kept or sorted
 mod heap; // a counting allocator, the last bound on memory
 mod holdout; // raw tables -> the shared files
 mod id_columns; // id columns of raw tables
@@ -36,6 +37,7 @@ mod order; // the order in which examples are stored
 mod past; // what is known of users at a date, as features
 mod query; // a query file, checked and planned
 mod raw; // raw tables: their files, columns and rows
+mod room; // what a stage's own work may take of memory and disk
 mod sample; // a sampling query -> examples
 mod session; // DataFusion sessions and their tables
 #[cfg(test)]

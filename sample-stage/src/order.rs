@@ -4,14 +4,22 @@
 //! It depends on the examples alone, not on the order in which a query returns them, so the file is
 //! the same for any number of threads and any way of running the query.
 
+use std::sync::{Arc, mpsc};
+
 use anyhow::{Result, ensure};
 use contract::columns::{ListBuilder, bools, f32s, u32_lists, u32s};
 use contract::ipc::ROWS_PER_BATCH;
+use contract::splitmix::hash;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, UInt32Array};
 use rayon::prelude::*;
-use std::sync::Arc;
 
-use contract::splitmix::hash;
+use crate::external::{BLOCK, Kept, Sorter};
+use crate::room::Room;
+
+const _: () = assert!(BLOCK == ROWS_PER_BATCH, "a block of keys makes a batch of rows");
+
+/// Blocks of examples that are processed in parallel at a time.
+const BLOCKS_AT_ONCE: usize = 16;
 
 /// Examples as a query returned them, and the order to store them in.
 pub struct Ordered {
@@ -19,16 +27,16 @@ pub struct Ordered {
     /// First row of each batch
     starts: Vec<u32>,
     /// From the highest bit on: user, whether a clone, hash of the content, row
-    keys: Vec<u128>,
+    keys: Kept,
 }
 
 impl Ordered {
-    /// Finds the order; takes 16 bytes per example.
+    /// Finds the order; takes 16 bytes per example, of memory or, if there is no room, of disk.
     ///
     /// # Errors
     ///
-    /// If there are 2^32 examples or more.
-    pub fn new(batches: Vec<RecordBatch>) -> Result<Self> {
+    /// If there are 2^32 examples or more, or no room.
+    pub fn new(room: &Room, batches: Vec<RecordBatch>) -> Result<Self> {
         let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         ensure!(
             u32::try_from(n_rows).is_ok(),
@@ -36,32 +44,63 @@ impl Ordered {
             u32::MAX
         );
         let mut starts = Vec::with_capacity(batches.len());
-        let mut keys = Vec::with_capacity(n_rows);
+        let mut keys = Sorter::new(room, "the order of examples");
+        let mut start = 0;
         for batch in &batches {
-            starts.push(keys.len() as u32);
-            let (users, clones) = (u32s(batch, "user_row"), bools(batch, "is_clone"));
-            for (i, hash) in content_hashes(batch).into_iter().enumerate() {
-                let upper =
-                    (u64::from(users[i]) << 32) | (u64::from(clones.value(i)) << 31) | (hash >> 33);
-                let lower = (hash << 32) | keys.len() as u64;
-                keys.push((u128::from(upper) << 64) | u128::from(lower));
-            }
+            starts.push(start);
+            keys.add(room, &keys_of(batch, start))?;
+            start += batch.num_rows() as u32;
         }
-        keys.par_sort_unstable();
-        Ok(Self { batches, starts, keys })
+        Ok(Self { batches, starts, keys: keys.keep(room, "the order of examples")? })
     }
 
-    /// A result for each chunk of the examples, in order; chunks are processed in parallel.
-    pub fn map_chunks<T: Send>(
+    /// The sum of a result for each [`ROWS_PER_BATCH`] examples, in order; they are processed in
+    /// parallel. `None` without an example.
+    ///
+    /// # Errors
+    ///
+    /// If the order cannot be read.
+    pub fn sum<T: Send>(
         &self,
         result: impl Fn(&mut dyn Iterator<Item = Example<'_>>) -> T + Sync,
-    ) -> Vec<T> {
-        self.keys.par_chunks(ROWS_PER_BATCH).map(|keys| result(&mut self.of(keys))).collect()
+        plus: impl Fn(T, T) -> T,
+    ) -> Result<Option<T>> {
+        let mut sum: Option<T> = None;
+        let mut blocks = self.keys.blocks();
+        loop {
+            let mut some: Vec<Vec<u128>> = Vec::new();
+            while some.len() < BLOCKS_AT_ONCE {
+                match blocks.next()? {
+                    [] => break,
+                    keys => some.push(keys.to_vec()),
+                }
+            }
+            if some.is_empty() {
+                return Ok(sum);
+            }
+            let results: Vec<T> = some.par_iter().map(|keys| result(&mut self.of(keys))).collect();
+            for result in results {
+                sum = Some(match sum {
+                    Some(sum) => plus(sum, result),
+                    None => result,
+                });
+            }
+        }
     }
 
-    /// Each example's row in `features`, in order.
-    pub fn users(&self) -> impl Iterator<Item = u32> {
-        self.keys.iter().map(|key| (key >> 96) as u32)
+    /// Calls `each` with each example's row in `features`, in order.
+    ///
+    /// # Errors
+    ///
+    /// If the order cannot be read.
+    pub fn each_user(&self, mut each: impl FnMut(u32)) -> Result<()> {
+        let mut blocks = self.keys.blocks();
+        loop {
+            match blocks.next()? {
+                [] => return Ok(()),
+                keys => keys.iter().for_each(|key| each((key >> 96) as u32)),
+            }
+        }
     }
 
     fn of<'a>(&'a self, keys: &'a [u128]) -> impl Iterator<Item = Example<'a>> {
@@ -93,18 +132,25 @@ impl Ordered {
     ///
     /// # Errors
     ///
-    /// The first error of `write`.
-    pub fn write<E>(&self, mut write: impl FnMut(Vec<ArrayRef>) -> Result<(), E>) -> Result<(), E> {
+    /// The first error of `write`, or if the order cannot be read.
+    pub fn write(&self, mut write: impl FnMut(Vec<ArrayRef>) -> Result<()>) -> Result<()> {
         std::thread::scope(|scope| {
-            let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+            let (sender, receiver) = mpsc::sync_channel(1);
             scope.spawn(move || {
-                let mut chunks = self.keys.chunks(ROWS_PER_BATCH);
-                // If the receiver is gone, it failed and reports the error itself.
-                while let Some(keys) = chunks.next()
-                    && sender.send(self.columns(keys)).is_ok()
-                {}
+                let mut blocks = self.keys.blocks();
+                loop {
+                    let columns = match blocks.next() {
+                        Ok([]) => return,
+                        Ok(keys) => Ok(self.columns(keys)),
+                        Err(err) => Err(err),
+                    };
+                    // If the receiver is gone, it failed and reports the error itself.
+                    if sender.send(columns).is_err() {
+                        return;
+                    }
+                }
             });
-            receiver.into_iter().try_for_each(&mut write)
+            receiver.into_iter().try_for_each(|columns| write(columns?))
         })
     }
 
@@ -143,6 +189,19 @@ pub struct Example<'a> {
     pub is_clone: bool,
 }
 
+/// The keys of a batch's examples.
+///
+/// * `start`: row of the first.
+fn keys_of(batch: &RecordBatch, start: u32) -> Vec<u128> {
+    let (users, clones) = (u32s(batch, "user_row"), bools(batch, "is_clone"));
+    let key = |(i, hash): (usize, u64)| {
+        let upper = u64::from(users[i]) << 32 | u64::from(clones.value(i)) << 31 | hash >> 33;
+        let lower = hash << 32 | u64::from(start + i as u32);
+        u128::from(upper) << 64 | u128::from(lower)
+    };
+    content_hashes(batch).into_iter().enumerate().map(key).collect()
+}
+
 /// A hash of each example's content: brands, ignored brands, weight. Two examples of a user with
 /// the same hash have no fixed order; the chance that they differ is 2^-63.
 fn content_hashes(batch: &RecordBatch) -> Vec<u64> {
@@ -161,6 +220,7 @@ fn content_hashes(batch: &RecordBatch) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::tests::{room, scratch};
     use contract::columns;
     use contract::tables::EXAMPLES;
     use datafusion::arrow::datatypes::{Field, Schema};
@@ -196,13 +256,15 @@ mod tests {
         ];
         let mut reversed = rows;
         reversed.reverse();
+        let (_dir, scratch) = scratch();
+        let room = room(&scratch, 1 << 30, 0);
         let all = |batches: Vec<RecordBatch>| {
             let mut stored = Vec::new();
-            let ordered = Ordered::new(batches).unwrap();
+            let ordered = Ordered::new(&room, batches).unwrap();
             ordered
                 .write(|columns| {
                     stored.push(columns);
-                    Ok::<_, ()>(())
+                    Ok(())
                 })
                 .unwrap();
             RecordBatch::try_new(batch(&rows).schema(), stored.remove(0)).unwrap()

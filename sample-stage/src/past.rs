@@ -81,16 +81,30 @@ impl<'a> Past<'a> {
         Ok(columns.flat_map(|(ids, numbers)| [ids.finish(), numbers.finish()]).collect())
     }
 
-    /// Calls `each` with the position of every user and brand of which something is known.
+    /// The brands of a user, ascending. Users are asked for once each, in order; any may be left out.
     ///
     /// # Errors
     ///
     /// As [`Self::of_users`].
-    pub async fn for_each(&mut self, mut each: impl FnMut(u32, u32)) -> Result<()> {
+    pub async fn brands_of(&mut self, user: u32) -> Result<Vec<u32>> {
+        while self.fill().await? && self.batch.users[self.next] < user {
+            self.next += 1;
+        }
+        let mut brands = Vec::new();
+        while let Some((brand, _)) = self.next_of(user).await? {
+            brands.push(brand);
+        }
+        brands.sort_unstable();
+        Ok(brands)
+    }
+
+    /// Reads the rest, to check it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_users`].
+    pub async fn finish(mut self) -> Result<()> {
         while self.fill().await? {
-            for (&user, &brand) in self.batch.users.iter().zip(&self.batch.brands) {
-                each(user, brand);
-            }
             self.next = self.batch.users.len();
         }
         Ok(())
@@ -117,9 +131,9 @@ impl<'a> Past<'a> {
     }
 
     fn decode(&self, batch: &RecordBatch) -> Result<Decoded> {
-        let bad_ids = |column| move |err: ids::IdError| err.at("interactions", column);
-        let users = self.users.positions(batch.column(0)).map_err(bad_ids("user_id"))?;
-        let brands = self.brands.positions(batch.column(1)).map_err(bad_ids("brand_id"))?;
+        let users = self.users.stored_positions(batch.column(0));
+        let brands = self.brands.positions(batch.column(1));
+        let brands = brands.map_err(|err| err.at("interactions", "brand_id"))?;
         let number = |i: usize| cast(batch.column(2 + i), &DataType::Float64);
         let numbers: Vec<ArrayRef> = (0..=self.n_weights).map(number).collect::<Result<_, _>>()?;
         let numbers: Vec<&Float64Array> =

@@ -16,15 +16,21 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
 use indexmap::IndexMap;
 use raw_tables::{Part, RawTable};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
 use crate::query::Query;
+
+/// Most results of [`RawTables::map`] that wait to be used, so that memory stays bounded.
+const BATCHES_WAITING: usize = 2;
 
 /// The raw tables, in a session that queries over them run in.
 pub struct RawTables {
@@ -216,6 +222,72 @@ impl RawTables {
         let failed = move |err| self.reading_error(what, err);
         let stream = frame.execute_stream().await.map_err(failed)?;
         Ok(stream.map(move |batch| batch.map_err(failed)))
+    }
+
+    /// Something made of each batch of a frame, in parallel and in any order. Dropping the result ends
+    /// the reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::collect`].
+    pub async fn map<'a, T: Send + 'static>(
+        &'a self,
+        frame: DataFrame,
+        what: &'a str,
+        make: impl Fn(&RecordBatch) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Mapped<'a, T>> {
+        let failed = |err| self.reading_error(what, err);
+        let (sender, made) = mpsc::channel(BATCHES_WAITING);
+        let (make, mut tasks) = (Arc::new(make), JoinSet::new());
+        for stream in frame.execute_stream_partitioned().await.map_err(failed)? {
+            tasks.spawn(map_all(stream, make.clone(), sender.clone()));
+        }
+        Ok(Mapped { raw: self, what, made, tasks })
+    }
+}
+
+/// What is made of the batches of a frame.
+pub struct Mapped<'a, T> {
+    raw: &'a RawTables,
+    what: &'a str,
+    made: mpsc::Receiver<Result<T>>,
+    tasks: JoinSet<()>,
+}
+
+impl<T> Mapped<'_, T> {
+    /// The next of them; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<T>> {
+        let Some(made) = self.made.recv().await else {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Err(err) = ended {
+                    return Some(Err(anyhow!("reading {} ended early: {err}", self.what)));
+                }
+            }
+            return None;
+        };
+        Some(made.map_err(|err| match err.downcast::<DataFusionError>() {
+            Ok(err) => self.raw.reading_error(self.what, err),
+            Err(err) => err,
+        }))
+    }
+}
+
+/// Goes through one partition in its own task; stops when the receiver is gone.
+async fn map_all<T>(
+    mut stream: SendableRecordBatchStream,
+    make: Arc<impl Fn(&RecordBatch) -> Result<T>>,
+    sender: mpsc::Sender<Result<T>>,
+) {
+    while let Some(batch) = stream.next().await {
+        let made = match batch {
+            Ok(batch) if batch.num_rows() == 0 => continue,
+            Ok(batch) => make(&batch),
+            Err(err) => Err(err.into()),
+        };
+        let is_last = made.is_err();
+        if sender.send(made).await.is_err() || is_last {
+            return;
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use contract::ipc::Table;
 use contract::manifest::{self, Experiment, SampleParams};
 use contract::record::Record;
 use contract::run::StageRun;
-use contract::scratch::{Scratch, ScratchTable};
+use contract::scratch::{Scratch, ScratchRows, ScratchTable};
 use contract::statistics::{PREVALENCE_KEY, STATISTICS_KEY};
 use contract::tables::{self, Contract};
 use contract::warn_line;
@@ -30,6 +30,7 @@ use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
 use crate::order::Ordered;
 use crate::query::Query;
+use crate::room::Room;
 use crate::session::{self, Limits};
 use crate::user_rows::UserRows;
 use crate::{heap, statistics};
@@ -78,22 +79,44 @@ pub async fn run(
              hint: raise the limit, or make the query's lists and texts smaller"
         ),
     );
-    let batches = sampler.run(&scratch).await;
+    let rows = sampler.run(&scratch).await;
     heap::free();
-    let batches = batches?;
+    let rows = rows?;
     drop(engine); // it may map the labels, too
     drop(training); // unmaps the labels
-    let examples = Ordered::new(batches)?;
-    let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples);
+    let params = &experiment.sample;
+    let limits = (params.memory_limit.bytes(), params.scratch_limit.bytes());
+    // Of a new session: the query's is gone, with all that it held.
+    let session = session::limited(limits_of(params, &scratch, None, true, &Engine::Local))?;
+    let room = &Room::new(&scratch, session.runtime_env(), limits, "sample");
+    let examples = Ordered::new(room, rows.batches.clone())?;
+    let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples)?;
     let metadata = HashMap::from([
         (STATISTICS_KEY.to_owned(), json!(statistics).to_string()),
         (PREVALENCE_KEY.to_owned(), json!(prevalence).to_string()),
     ]);
     let fields = tables::EXAMPLES.fields();
     let mut writer = stage.writer_with("examples.arrow", &tables::EXAMPLES, fields, metadata)?;
-    examples.write(|columns| writer.write(columns)).context("cannot write the examples")?;
+    examples.write(|columns| Ok(writer.write(columns)?)).context("cannot write the examples")?;
     stage.add(writer.finish()?);
     Ok(stage.done(json!(statistics))?)
+}
+
+fn limits_of<'a>(
+    params: &SampleParams,
+    scratch: &'a Scratch,
+    threads: Option<usize>,
+    hash_joins: bool,
+    engine: &'a Engine,
+) -> Limits<'a> {
+    Limits {
+        memory: params.memory_limit.bytes(),
+        scratch_bytes: params.scratch_limit.bytes(),
+        threads,
+        scratch: scratch.path(),
+        hash_joins,
+        engine,
+    }
 }
 
 /// A query and the tables it reads.
@@ -134,7 +157,7 @@ impl<'a> Sampler<'a> {
     /// # Errors
     ///
     /// As the function [`run`].
-    pub async fn run(&self, scratch: &Scratch) -> Result<Vec<RecordBatch>> {
+    pub async fn run(&self, scratch: &Scratch) -> Result<ScratchRows> {
         let query = &self.converter.query;
         let threads = self.params.threads;
         let mut drawn = self.attempt(scratch, threads, true).await;
@@ -153,7 +176,7 @@ impl<'a> Sampler<'a> {
             warn_line!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
             drawn = self.attempt(scratch, threads, hash_joins).await;
         }
-        let batches = drawn.map_err(|err| match exhausted(&err) {
+        let rows = drawn.map_err(|err| match exhausted(&err) {
             Some(Exhausted::Memory(reason)) => {
                 let hint = "give the stage more memory with `sample.memory_limit`";
                 query.fail(format!("{reason}\nhint: {hint}")).into()
@@ -161,11 +184,11 @@ impl<'a> Sampler<'a> {
             Some(Exhausted::Scratch) => query.fail(errors::scratch_full(SCRATCH_LIMIT)).into(),
             None => err,
         })?;
-        if batches.is_empty() {
+        if rows.batches.is_empty() {
             let message = "the query returned no row, expected at least one example";
             return Err(query.fail(message).into());
         }
-        Ok(batches)
+        Ok(rows)
     }
 
     /// Runs the query once.
@@ -174,17 +197,8 @@ impl<'a> Sampler<'a> {
         scratch: &Scratch,
         threads: Option<usize>,
         hash_joins: bool,
-    ) -> Result<Vec<RecordBatch>> {
-        let memory = self.params.memory_limit.bytes();
-        let scratch_bytes = self.params.scratch_limit.bytes();
-        let limits = Limits {
-            memory,
-            scratch_bytes,
-            threads,
-            scratch: scratch.path(),
-            hash_joins,
-            engine: self.engine,
-        };
+    ) -> Result<ScratchRows> {
+        let limits = limits_of(self.params, scratch, threads, hash_joins, self.engine);
         let session = session::limited(limits)?;
         self.training.register(&session, self.engine)?;
         let query = &self.converter.query;
@@ -194,8 +208,7 @@ impl<'a> Sampler<'a> {
         self.warned.call_once(|| self.converter.warn_of_unused(columns));
         let table = scratch.table(tables::EXAMPLES.fields())?;
         let disk = session.runtime_env().disk_manager.clone();
-        let is_full =
-            move |table: &ScratchTable| table.bytes() + disk.used_disk_space() > scratch_bytes;
+        let is_full = || scratch.used_bytes() + disk.used_disk_space() > limits.scratch_bytes;
         execute(in_any_order(frame), &self.converter, table, is_full).await
     }
 }
@@ -286,8 +299,8 @@ async fn execute(
     frame: DataFrame,
     converter: &Arc<Converter>,
     mut table: ScratchTable,
-    is_full: impl Fn(&ScratchTable) -> bool,
-) -> Result<Vec<RecordBatch>> {
+    is_full: impl Fn() -> bool,
+) -> Result<ScratchRows> {
     let failed = |err: DataFusionError| match errors::exhausted(&err) {
         Some(_) => anyhow::Error::new(err),
         None => converter.query.error(&err).into(),
@@ -301,7 +314,7 @@ async fn execute(
     let mut outcome = Ok(());
     while let (Ok(()), Some(columns)) = (&outcome, receiver.recv().await) {
         outcome = match columns {
-            Ok(_) if is_full(&table) => {
+            Ok(_) if is_full() => {
                 Err(converter.query.fail(errors::scratch_full(SCRATCH_LIMIT)).into())
             }
             Ok(columns) => table.write(columns).context("cannot write the examples"),

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::engine::Engine;
 use crate::order::Ordered;
 use crate::query::Query;
+use crate::room::tests::room;
 use crate::sample::{Sampler, Training};
 use crate::{session, statistics};
 use contract::splitmix::hash;
@@ -373,16 +374,18 @@ async fn sample(
     let query = Query::read(&path(query)).unwrap();
     let sampler = Sampler::new(query, &Engine::Local, training, &params, &[]).unwrap();
     let drawn = sampler.attempt(&scratch, Some(threads), hash).await.unwrap();
-    let examples = Ordered::new(drawn).unwrap();
+    let room = room(&scratch, 1 << 30, 0);
+    let examples = Ordered::new(&room, drawn.batches.clone()).unwrap();
     let brands = statistics::Brands::new(&training.brands).unwrap();
     let n_users = training.users.n_rows();
     let before = statistics::before(&brands, n_users, &training.interactions);
-    let (statistics, prevalence) = statistics::measure(&brands, n_users, before, &examples);
+    let measured = statistics::measure(&brands, n_users, before, &examples);
+    let (statistics, prevalence) = measured.unwrap();
     let mut bytes = Vec::new();
     examples
         .write(|columns| {
             bytes.push(columns);
-            Ok::<_, ()>(())
+            Ok(())
         })
         .unwrap();
     Sample { statistics, prevalence, bytes }

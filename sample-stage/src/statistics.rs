@@ -50,25 +50,29 @@ impl Brands {
 ///
 /// * `before`: of the `n_train` training users.
 /// * `examples`: summed in the order of the file, so that sums are the same every time.
+///
+/// # Errors
+///
+/// If they cannot be read.
 pub fn measure(
     brands: &Brands,
     n_train: usize,
     before: Spread,
     examples: &Ordered,
-) -> (SampleStatistics, Prevalence) {
+) -> Result<(SampleStatistics, Prevalence)> {
     let n_brands = brands.volumes.len();
-    let counts = examples.map_chunks(|chunk| Counts::of(n_brands, chunk));
     let mut is_used = vec![false; n_train];
-    examples.users().for_each(|user_row| is_used[user_row as usize] = true);
+    examples.each_user(|user_row| is_used[user_row as usize] = true)?;
+    let counts = examples.sum(|chunk| Counts::of(n_brands, chunk), Counts::plus)?;
     let Counts { rows, clones, without_label, weight, positives, weighted, ignored, ignored_cells } =
-        counts.into_iter().reduce(Counts::plus).unwrap_or_else(|| Counts::new(n_brands));
+        counts.unwrap_or_else(|| Counts::new(n_brands));
     let of_sample = Scumble::new(&positives);
-    let sums = examples.map_chunks(|chunk| {
+    let scumble = |chunk: &mut dyn Iterator<Item = Example<'_>>| {
         let mut scumble = of_sample.clone();
         chunk.for_each(|example| scumble.add(example.brands));
         scumble
-    });
-    let scumble = sums.into_iter().reduce(Scumble::plus).and_then(|sum| sum.mean());
+    };
+    let scumble = examples.sum(scumble, Scumble::plus)?.and_then(|sum| sum.mean());
 
     let statistics = SampleStatistics {
         rows,
@@ -93,7 +97,7 @@ pub fn measure(
         before: brands.volumes.iter().map(|&n| n as f64 / n_train as f64).collect(),
         after: after.collect(),
     };
-    (statistics, prevalence)
+    Ok((statistics, prevalence))
 }
 
 /// Counts over some examples; `(n_brands,)` each list.

@@ -105,7 +105,7 @@ pub async fn run(args: &Args) -> Result<String> {
             let brands = sorted_ids(&raw, brands, "brands", "brand_id", None).await?;
             interactions.check_ids(&raw, &ids.index, &brands.index)?;
             let kept = (0..brands.ids.len() as u32).map(Some).collect();
-            let positions = BrandPositions { ids: brands.index, kept };
+            let positions = BrandPositions { ids: Arc::new(brands.index), kept };
             let frame = with_stored_ids(frame, "user_id", ids.ids.data_type())?;
             let sorted = frame.sort(vec![col("user_id").sort(true, false)])?;
             let rows = interactions.past(&history.weights, &date, ids.ids.data_type())?;

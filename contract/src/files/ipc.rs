@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -203,15 +206,81 @@ fn decode(source: impl Source) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowErr
     Ok((batches.schema, rows))
 }
 
-/// A table being written beside its target.
+/// A table being written beside its target, in a thread of its own.
 ///
 /// Dropping it without [`Writer::finish`] removes what was written.
 pub struct Writer {
-    inner: FileWriter<BufWriter<Hashing>>,
-    content: Box<StreamWriter<Digest>>,
+    encoding: Encoding, // ends before the file is removed
     partial: Partial,
     contract: &'static Contract,
+    schema: SchemaRef,
     n_rows: u64,
+}
+
+/// Batches that wait to be encoded, so that memory stays bounded.
+const BATCHES_WAITING: usize = 1;
+
+/// The thread that encodes, hashes and writes batches.
+struct Encoding {
+    batches: Option<SyncSender<RecordBatch>>,
+    thread: Option<JoinHandle<Result<Encoder, ArrowError>>>,
+}
+
+struct Encoder {
+    inner: FileWriter<BufWriter<Hashing>>,
+    content: Box<StreamWriter<Digest>>,
+    /// Columns that the hash of the content counts
+    counted: Vec<usize>,
+}
+
+impl Encoder {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        self.inner.write(batch)?;
+        self.content.write(&batch.project(&self.counted)?)
+    }
+}
+
+impl Encoding {
+    fn start(mut encoder: Encoder) -> io::Result<Self> {
+        let (sender, batches) = mpsc::sync_channel::<RecordBatch>(BATCHES_WAITING);
+        let encode = move || {
+            for batch in batches {
+                encoder.write(&batch)?;
+            }
+            encoder.inner.finish()?;
+            Ok(encoder)
+        };
+        let thread = thread::Builder::new().name("table".to_owned()).spawn(encode)?;
+        Ok(Self { batches: Some(sender), thread: Some(thread) })
+    }
+
+    /// Adds a batch.
+    fn add(&mut self, batch: RecordBatch) -> Result<(), ArrowError> {
+        let sent = self.batches.as_ref().map(|batches| batches.send(batch));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => self.end().map(|_| ()), // it failed
+        }
+    }
+
+    /// Waits for the rest.
+    fn end(&mut self) -> Result<Encoder, ArrowError> {
+        self.batches = None;
+        let failed = || ArrowError::IpcError("writing failed before".to_owned());
+        match self.thread.take().ok_or_else(failed)?.join() {
+            Ok(encoder) => encoder,
+            Err(panic) => panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Encoding {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Counts and hashes the bytes on their way to the file.
@@ -419,27 +488,27 @@ impl Writer {
         let inner = FileWriter::try_new(BufWriter::with_capacity(1 << 20, file), &schema)
             .map_err(|err| failed(target, err))?;
         let content = Box::new(Digest::of(&schema, contract).map_err(|err| failed(target, err))?);
-        Ok(Self { inner, content, partial, contract, n_rows: 0 })
+        let counted = Digest::columns(&schema, contract);
+        let encoding = Encoding::start(Encoder { inner, content, counted });
+        let encoding = encoding.map_err(|err| Error::io(target, err))?;
+        Ok(Self { encoding, partial, contract, schema: Arc::new(schema), n_rows: 0 })
     }
 
     /// The columns of the file.
     pub fn schema(&self) -> SchemaRef {
-        self.inner.schema().clone()
+        self.schema.clone()
     }
 
     /// Adds rows.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], as when the disk is full.
+    /// [`Error::Io`], as when the disk is full, which may be that of earlier rows.
     pub fn write(&mut self, columns: Vec<ArrayRef>) -> Result<(), Error> {
         let batch = RecordBatch::try_new(self.schema(), columns)
             .map_err(|err| Error::broken(&self.partial.target, self.contract, err.to_string()))?;
         self.n_rows += batch.num_rows() as u64;
-        let counted = batch.project(&Digest::columns(&batch.schema(), self.contract));
-        let written =
-            self.inner.write(&batch).and(counted).and_then(|batch| self.content.write(&batch));
-        written.map_err(|err| failed(&self.partial.target, err))
+        self.encoding.add(batch).map_err(|err| failed(&self.partial.target, err))
     }
 
     /// Writes the footer and syncs.
@@ -448,12 +517,13 @@ impl Writer {
     ///
     /// [`Error::Io`], as when the disk is full.
     pub fn finish(mut self) -> Result<Finished, Error> {
-        let target = self.partial.target.clone();
-        self.inner.finish().map_err(|err| failed(&target, err))?;
-        let buffered = self.inner.into_inner().map_err(|err| failed(&target, err))?;
-        let hashing = buffered.into_inner().map_err(|err| Error::io(&target, err.into_error()))?;
-        hashing.file.sync_all().map_err(|err| Error::io(&target, err))?;
-        let Digest(content) = self.content.into_inner().map_err(|err| failed(&target, err))?;
+        let target = &self.partial.target;
+        let Encoder { inner, content, .. } =
+            self.encoding.end().map_err(|err| failed(target, err))?;
+        let buffered = inner.into_inner().map_err(|err| failed(target, err))?;
+        let hashing = buffered.into_inner().map_err(|err| Error::io(target, err.into_error()))?;
+        hashing.file.sync_all().map_err(|err| Error::io(target, err))?;
+        let Digest(content) = content.into_inner().map_err(|err| failed(target, err))?;
         Ok(Finished {
             partial: self.partial,
             blake3: hashing.hasher.finalize().to_hex().to_string(),

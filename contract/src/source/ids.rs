@@ -8,16 +8,19 @@
 //!
 //! Floats, dates and lists are refused: which id `7.0` or a date means cannot be guessed.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
-use arrow::compute::{CastOptions, cast, cast_with_options, concat};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::exit::DataError;
 use crate::words::plural;
@@ -262,30 +265,77 @@ fn uuid(bytes: &[u8]) -> String {
     parts.map(|part| hex(&bytes[part])).join("-")
 }
 
-/// All ids of a table's column, as they are between stages: `Int64` or `Utf8`.
-///
-/// * `parts`: the column, batch by batch.
-///
-/// # Errors
-///
-/// A type that holds no ids, bytes that are not text, or nulls.
-pub fn whole(parts: &[&ArrayRef]) -> Result<ArrayRef, IdError> {
-    let mut to = DataType::Int64;
-    for part in parts {
-        if stored_type(part)? == DataType::Utf8 {
-            to = DataType::Utf8;
+/// All ids of a table's column, taken batch by batch, as they are between stages: beside a batch
+/// nothing else is held.
+#[derive(Debug, Default)]
+pub struct Ids {
+    values: Values,
+    n_nulls: usize,
+}
+
+#[derive(Debug)]
+enum Values {
+    Numbers(Vec<i64>),
+    /// Where each text ends, after a 0, and the texts
+    Texts(Vec<i32>, String),
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
+}
+
+impl Ids {
+    /// Takes a batch. From the first on that is not of whole numbers of 64 bits, all become text.
+    ///
+    /// # Errors
+    ///
+    /// A type that holds no ids, bytes that are not text, or more than 2 GiB of text.
+    pub fn add(&mut self, ids: &ArrayRef) -> Result<(), IdError> {
+        self.n_nulls += ids.logical_null_count();
+        if let Values::Numbers(numbers) = &mut self.values {
+            if stored_type(ids)? == DataType::Int64 {
+                let found = convert(ids, &DataType::Int64)?;
+                numbers.extend_from_slice(found.as_primitive::<Int64Type>().values());
+                return Ok(());
+            }
+            let numbers = std::mem::take(numbers);
+            self.values = Values::Texts(vec![0], String::new());
+            for number in numbers {
+                self.push(&number.to_string())?;
+            }
         }
+        for id in convert(ids, &DataType::Utf8)?.as_string::<i32>() {
+            self.push(id.unwrap_or_default())?;
+        }
+        Ok(())
     }
-    let parts: Vec<ArrayRef> =
-        parts.iter().map(|part| convert(part, &to)).collect::<Result<_, _>>()?;
-    if parts.is_empty() {
-        return Ok(arrow::array::new_empty_array(&to));
+
+    fn push(&mut self, id: &str) -> Result<(), IdError> {
+        let Values::Texts(ends, texts) = &mut self.values else { unreachable!("they are text") };
+        texts.push_str(id);
+        let end = i32::try_from(texts.len());
+        ends.push(end.map_err(|_| ArrowError::OffsetOverflowError(texts.len()))?);
+        Ok(())
     }
-    let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    let ids = concat(&parts)?;
-    match ids.null_count() {
-        0 => Ok(ids),
-        n => Err(IdError::Nulls(n)),
+
+    /// The ids, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError::Nulls`].
+    pub fn finish(self) -> Result<ArrayRef, IdError> {
+        if self.n_nulls > 0 {
+            return Err(IdError::Nulls(self.n_nulls));
+        }
+        Ok(match self.values {
+            Values::Numbers(numbers) => Arc::new(Int64Array::from(numbers)),
+            Values::Texts(ends, texts) => {
+                let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
+                Arc::new(StringArray::new(ends, Buffer::from_vec(texts.into_bytes()), None))
+            }
+        })
     }
 }
 
@@ -328,19 +378,16 @@ pub fn shown(ids: &dyn Array, row: usize) -> String {
     format!("`{}`", array_value_to_string(ids, row).unwrap_or_default())
 }
 
-/// Maps an id to its position.
+/// Maps an id to its position. Takes some 6 to 12 bytes an id beside the ids themselves.
 #[derive(Debug)]
 pub struct IdIndex {
     /// Type of the column as it was found
     found: DataType,
-    positions: Positions,
-}
-
-/// Ids come from the user's own tables, so the hash may be fast instead of resistant to attacks.
-#[derive(Debug)]
-enum Positions {
-    Int(HashMap<i64, u32, RandomState>),
-    Text(HashMap<String, u32, RandomState>),
+    /// `Int64` or `Utf8`
+    ids: ArrayRef,
+    positions: HashTable<u32>,
+    /// Ids come from the user's own tables, so the hash may be fast instead of resistant to attacks.
+    state: RandomState,
 }
 
 impl IdIndex {
@@ -351,34 +398,32 @@ impl IdIndex {
     /// # Errors
     ///
     /// The 0-based row of the first id that appears a second time.
-    pub fn new(ids: &dyn Array, found: DataType) -> Result<Self, usize> {
-        let n = ids.len();
-        let positions = if *ids.data_type() == DataType::Int64 {
-            let mut index = HashMap::with_capacity_and_hasher(n, RandomState::default());
-            for (row, id) in ids.as_primitive::<Int64Type>().values().iter().enumerate() {
-                if index.insert(*id, row as u32).is_some() {
-                    return Err(row);
-                }
-            }
-            Positions::Int(index)
+    pub fn new(ids: &ArrayRef, found: DataType) -> Result<Self, usize> {
+        let state = RandomState::default();
+        let mut positions = HashTable::with_capacity(ids.len());
+        if *ids.data_type() == DataType::Int64 {
+            let ids = ids.as_primitive::<Int64Type>().values();
+            let hash = |row: &u32| state.hash_one(ids[*row as usize]);
+            number_rows(&mut positions, ids.len(), hash, |a, b| {
+                ids[a as usize] == ids[b as usize]
+            })?;
         } else {
-            let mut index = HashMap::with_capacity_and_hasher(n, RandomState::default());
-            for (row, id) in ids.as_string::<i32>().iter().enumerate() {
-                if index.insert(id.unwrap_or_default().to_owned(), row as u32).is_some() {
-                    return Err(row);
-                }
-            }
-            Positions::Text(index)
-        };
-        Ok(Self { found, positions })
+            let ids = ids.as_string::<i32>();
+            let id = |row: u32| ids.value(row as usize);
+            let hash = |row: &u32| state.hash_one(id(*row));
+            number_rows(&mut positions, ids.len(), hash, |a, b| id(a) == id(b))?;
+        }
+        Ok(Self { found, ids: ids.clone(), positions, state })
+    }
+
+    /// Memory of the index without its ids, in bytes.
+    pub fn n_bytes(&self) -> usize {
+        self.positions.allocation_size()
     }
 
     /// The Arrow type of the ids between stages, `Int64` or `Utf8`.
     pub fn data_type(&self) -> DataType {
-        match self.positions {
-            Positions::Int(_) => DataType::Int64,
-            Positions::Text(_) => DataType::Utf8,
-        }
+        self.ids.data_type().clone()
     }
 
     /// Checks that a column can refer to these ids.
@@ -405,18 +450,62 @@ impl IdIndex {
             return Ok(vec![None; ids.len()]); // a column or list without any value
         }
         self.check_type(ids.data_type())?;
-        let ids = convert(ids, &self.data_type())?;
-        Ok(match &self.positions {
-            Positions::Int(index) => {
-                let ids = ids.as_primitive::<Int64Type>();
-                ids.iter().map(|id| index.get(&id?).copied()).collect()
-            }
-            Positions::Text(index) => {
-                let ids = ids.as_string::<i32>();
-                ids.iter().map(|id| index.get(id?).copied()).collect()
-            }
-        })
+        Ok(self.stored_positions(&convert(ids, self.ids.data_type())?))
     }
+
+    /// As [`Self::positions`], for ids that are [`Self::data_type`] already: they may be text that stands
+    /// for numbers.
+    pub fn stored_positions(&self, ids: &ArrayRef) -> Vec<Option<u32>> {
+        if *self.ids.data_type() == DataType::Int64 {
+            let known = self.ids.as_primitive::<Int64Type>().values();
+            positions_of(ids.as_primitive::<Int64Type>().iter(), |id| {
+                let is_same = |row: &u32| known[*row as usize] == id;
+                self.positions.find(self.state.hash_one(id), is_same).copied()
+            })
+        } else {
+            let known = self.ids.as_string::<i32>();
+            positions_of(ids.as_string::<i32>().iter(), |id| {
+                let is_same = |row: &u32| known.value(*row as usize) == id;
+                self.positions.find(self.state.hash_one(id), is_same).copied()
+            })
+        }
+    }
+}
+
+/// Puts `n` rows into a table.
+///
+/// # Errors
+///
+/// The first row that is the same as one before.
+fn number_rows(
+    positions: &mut HashTable<u32>,
+    n: usize,
+    hash: impl Fn(&u32) -> u64,
+    is_same: impl Fn(u32, u32) -> bool,
+) -> Result<(), usize> {
+    for row in 0..n as u32 {
+        match positions.entry(hash(&row), |&other| is_same(row, other), &hash) {
+            Entry::Occupied(_) => return Err(row as usize),
+            Entry::Vacant(place) => drop(place.insert(row)),
+        }
+    }
+    Ok(())
+}
+
+/// The position of each id. Rows of a user often follow each other, so the last id is remembered.
+fn positions_of<T: Copy + PartialEq>(
+    ids: impl Iterator<Item = Option<T>>,
+    find: impl Fn(T) -> Option<u32>,
+) -> Vec<Option<u32>> {
+    let mut last = None;
+    let mut position = None;
+    ids.map(|id| {
+        if id != last {
+            (last, position) = (id, id.and_then(&find));
+        }
+        position
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -453,9 +542,42 @@ mod tests {
         assert_eq!(stored_type(&large).unwrap(), DataType::Utf8);
         assert_eq!(stored(large.clone()), ["1", "9223372036854775808"]);
 
-        let index = IdIndex::new(&StringArray::from(stored(large)), DataType::UInt64).unwrap();
+        let large: ArrayRef = Arc::new(StringArray::from(stored(large)));
+        let index = IdIndex::new(&large, DataType::UInt64).unwrap();
         let others: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         assert_eq!(index.positions(&others).unwrap(), [Some(0), None], "still whole numbers");
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["9223372036854775808", "7"]));
+        assert!(index.positions(&texts).is_err(), "text of another table");
+        assert_eq!(index.stored_positions(&texts), [Some(1), None]);
+    }
+
+    /// Batch by batch, ids become what they would be together.
+    #[test]
+    fn ids_of_all_batches_are_text_if_one_is() {
+        let all = |parts: &[ArrayRef]| {
+            let mut ids = Ids::default();
+            parts.iter().for_each(|part| ids.add(part).unwrap());
+            ids.finish()
+        };
+        let numbers = |ids: &[u64]| -> ArrayRef { Arc::new(UInt64Array::from(ids.to_vec())) };
+        let (small, large) = (numbers(&[7, 8]), numbers(&[9, u64::MAX]));
+        let found = all(&[small.clone(), numbers(&[9])]).unwrap();
+        assert_eq!(found.as_primitive::<Int64Type>().values(), &[7, 8, 9]);
+        let found = all(&[small, large]).unwrap();
+        assert_eq!(id_texts(&found), ["7", "8", "9", "18446744073709551615"]);
+        let none: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+        assert_eq!(all(&[none]).unwrap_err().to_string(), "holds 1 null, expected none");
+        assert_eq!(all(&[]).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_index_finds_ids_in_any_order_and_the_first_that_repeats() {
+        let texts = |ids: &[&str]| -> ArrayRef { Arc::new(StringArray::from(ids.to_vec())) };
+        let index = IdIndex::new(&texts(&["b", "a", "c"]), DataType::Utf8).unwrap();
+        let found = index.positions(&texts(&["c", "c", "d", "d", "b"])).unwrap();
+        assert_eq!(found, [Some(2), Some(2), None, None, Some(0)]);
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![5, -5, 7, -5, 5]));
+        assert_eq!(IdIndex::new(&numbers, DataType::Int64).unwrap_err(), 3);
     }
 
     #[test]
@@ -500,7 +622,8 @@ mod tests {
 
     #[test]
     fn numbers_and_text_never_match() {
-        let index = IdIndex::new(&StringArray::from(vec!["7"]), DataType::Utf8).unwrap();
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["7"]));
+        let index = IdIndex::new(&texts, DataType::Utf8).unwrap();
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
         let message = index.positions(&numbers).unwrap_err().to_string();
         assert!(

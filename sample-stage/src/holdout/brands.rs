@@ -1,6 +1,6 @@
 //! Brands: which are kept, by volume, and the table `brands`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -17,6 +17,7 @@ use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Field};
 use serde_json::json;
 
+use super::labels::Counts;
 use super::split::Split;
 use crate::id_columns::sorted_ids;
 use crate::raw::RawTables;
@@ -47,7 +48,7 @@ impl SourceBrands {
         let has_name = |name: &&str| !name.trim().is_empty();
         let names = given.iter().zip(ids).map(|(name, id)| name.filter(has_name).or(id));
         let kept = (0..sorted.ids.len() as u32).map(Some).collect();
-        let positions = BrandPositions { ids: sorted.index, kept };
+        let positions = BrandPositions { ids: Arc::new(sorted.index), kept };
         Ok(Self { names: names.collect(), ids: sorted.ids, positions })
     }
 }
@@ -69,17 +70,6 @@ fn warn_of_blank(names: &[Option<&str>], ids: &StringArray) {
             if blank.len() == 1 { "its id" } else { "their ids" }
         );
     }
-}
-
-/// Training users of each brand; with several dates of training, a user counts once for each.
-///
-/// * `labels`: brand and split of each.
-pub fn volumes(labels: impl Iterator<Item = (u32, Split)>, n_brands: usize) -> Vec<u64> {
-    let mut volumes = vec![0; n_brands];
-    for (brand, _) in labels.filter(|&(_, split)| split == Split::Train) {
-        volumes[brand as usize] += 1;
-    }
-    volumes
 }
 
 /// The brands to predict, largest first, ties in order of their id.
@@ -114,46 +104,31 @@ pub fn keep_brands(volumes: &[u64], keep: KeepBrands) -> Result<Vec<u32>, DataEr
 
 /// Brands that are not kept, and their labels.
 ///
-/// * `labels`: brand and split of each.
 /// * `kept`: `brand_idx` of each brand, if it is kept.
-pub fn count_left_out(
-    labels: impl Iterator<Item = (u32, Split)>,
-    volumes: &[u64],
-    kept: &[Option<u32>],
-) -> LeftOut {
+pub fn count_left_out(counts: &Counts, kept: &[Option<u32>]) -> LeftOut {
+    let [train, valid, test] = [Split::Train, Split::Valid, Split::Test].map(|s| counts.of(s));
     let mut left_out = LeftOut::default();
-    let n_left_out = |has_training_users: bool| {
-        let brands = volumes.iter().zip(kept);
-        brands.filter(|(n, kept)| kept.is_none() && (**n > 0) == has_training_users).count() as u64
-    };
-    left_out.without_training_users.brands = n_left_out(false);
-    left_out.not_kept.brands = n_left_out(true);
-    for (brand, split) in labels.filter(|&(brand, _)| kept[brand as usize].is_none()) {
-        let of_kind = if volumes[brand as usize] == 0 {
+    for brand in (0..kept.len()).filter(|&brand| kept[brand].is_none()) {
+        let of_kind = if train[brand] == 0 {
             &mut left_out.without_training_users
         } else {
             &mut left_out.not_kept
         };
-        match split {
-            Split::Train => of_kind.train += 1,
-            Split::Valid => of_kind.valid += 1,
-            Split::Test => of_kind.test += 1,
-            Split::Unused => {}
-        }
+        of_kind.brands += 1;
+        of_kind.train += train[brand];
+        of_kind.valid += valid[brand];
+        of_kind.test += test[brand];
     }
     left_out
 }
 
-/// Number of brands without a positive in valid and in test.
+/// Number of kept brands without a positive in valid and in test.
 ///
-/// * `labels`: brand and split of each.
-pub fn brands_without(
-    labels: impl Iterator<Item = (u32, Split)> + Clone,
-    n_brands: usize,
-) -> [usize; 2] {
+/// * `order`: the kept brands.
+pub fn brands_without(counts: &Counts, order: &[u32]) -> [usize; 2] {
     [Split::Valid, Split::Test].map(|split| {
-        let held = labels.clone().filter(|&(_, other)| other == split);
-        n_brands - held.map(|(brand, _)| brand).collect::<HashSet<_>>().len()
+        let of_split = counts.of(split);
+        order.iter().filter(|&&brand| of_split[brand as usize] == 0).count()
     })
 }
 

@@ -1,76 +1,100 @@
 //! All users as of a date: what each is kept for, and their labels.
 
-use std::collections::HashSet;
-
 use anyhow::{Context as _, Result};
-use contract::ids::IdIndex;
+use contract::ids::{self, IdIndex};
 use contract::manifest::Manifest;
 use contract::manifest::time::{LabelsOnly, Moment};
 use contract::manifest::timeline::Timeline;
 use contract::source_features::BrandPositions;
 
-use super::labels::{Label, Read};
+use super::labels::{Label, Labels, Read};
 use super::split::{Split, split_users};
 use super::users::Users;
 use crate::as_of::Date;
 use crate::interactions::Interactions;
 use crate::past::Past;
 use crate::raw::RawTables;
+use crate::room::Room;
 
 /// All users as of a date; without dates there is one snapshot.
 pub struct Snapshot {
     pub users: Users,
     /// In order of the users
     pub splits: Vec<Split>,
-    /// In order of user and brand
-    pub labels: Vec<Label>,
     pub date: Option<Date>,
 }
 
 impl Snapshot {
-    /// Brand and split of each label.
-    pub fn brands(&self) -> impl Iterator<Item = (u32, Split)> + Clone {
-        self.labels.iter().map(|label| (label.brand, self.splits[label.user as usize]))
-    }
-
     /// Number of users of a split.
     pub fn n(&self, split: Split) -> usize {
         self.splits.iter().filter(|&&other| other == split).count()
     }
 
-    /// Reads the labels of users that are kept for something.
+    /// The labels of users that are kept for something.
     ///
     /// # Errors
     ///
     /// `events` that are negative or not finite.
-    pub async fn read_labels(
-        &mut self,
+    pub async fn labels(
+        &self,
         raw: &RawTables,
+        room: &Room<'_>,
         interactions: &Interactions,
         brands: &BrandPositions,
         only: LabelsOnly,
         read: &mut Read,
-    ) -> Result<()> {
+    ) -> Result<Labels> {
         let rows = interactions.labels(self.date.as_ref())?;
-        let mut labels = read.labels(raw, rows, &self.users.index, &brands.ids).await?;
-        labels.retain(|label| self.splits[label.user as usize] != Split::Unused);
-        if let (Some(date), true) = (&self.date, only != LabelsOnly::All) {
-            let past = interactions.past(&[], date, self.users.ids.data_type())?;
-            let mut past = Past::open(raw, past, 0, &self.users.index, brands).await?;
-            let mut repeats = HashSet::new();
-            past.for_each(|user, brand| {
-                let place = labels.binary_search_by_key(&(user, brand), |l| (l.user, l.brand));
-                repeats.extend(place);
-            })
-            .await?;
-            let mut place = 0;
-            labels.retain(|_| {
-                place += 1;
-                repeats.contains(&(place - 1)) == (only == LabelsOnly::Repeat)
-            });
+        let mut summed = read.labels(raw, room, rows, &self.users.index, &brands.ids).await?;
+        let mut repeats = match &self.date {
+            Some(date) if only != LabelsOnly::All => {
+                let past = interactions.past(&[], date, self.users.ids.data_type())?;
+                let past = Past::open(raw, past, 0, &self.users.index, brands).await?;
+                Some(Repeats { past, user: None, brands: Vec::new() })
+            }
+            _ => None,
+        };
+        let mut labels = Labels::new(room, brands.kept.len());
+        let mut some: Vec<Label> = Vec::new();
+        loop {
+            summed.next(&mut some)?;
+            if some.is_empty() {
+                break;
+            }
+            some.retain(|label| self.splits[label.user as usize] != Split::Unused);
+            if let Some(repeats) = &mut repeats {
+                let mut wanted = Vec::new();
+                for label in some.drain(..) {
+                    if repeats.has(label).await? == (only == LabelsOnly::Repeat) {
+                        wanted.push(label);
+                    }
+                }
+                some = wanted;
+            }
+            labels.add(room, &some, &self.splits)?;
         }
-        self.labels = labels;
-        Ok(())
+        if let Some(repeats) = repeats {
+            repeats.past.finish().await?;
+        }
+        Ok(labels)
+    }
+}
+
+/// Tells which labels repeat what was known at the date.
+struct Repeats<'a> {
+    past: Past<'a>,
+    user: Option<u32>,
+    /// Known of the user, ascending
+    brands: Vec<u32>,
+}
+
+impl Repeats<'_> {
+    /// Whether the user had the brand before; labels come in order of user.
+    async fn has(&mut self, label: Label) -> Result<bool> {
+        if self.user != Some(label.user) {
+            (self.user, self.brands) = (Some(label.user), self.past.brands_of(label.user).await?);
+        }
+        Ok(self.brands.binary_search(&label.brand).is_ok())
     }
 }
 
@@ -79,13 +103,13 @@ impl Snapshot {
 /// # Errors
 ///
 /// Ids that are null or repeat, a column that is missing, a split without a user.
-pub async fn read(raw: &RawTables, manifest: &Manifest) -> Result<Vec<Snapshot>> {
+pub async fn read(raw: &RawTables, room: &Room<'_>, manifest: &Manifest) -> Result<Vec<Snapshot>> {
     let Some(timeline) = manifest.timeline() else {
-        let users = Users::read(raw, manifest, None).await?;
+        let users = Users::read(raw, room, manifest, None).await?;
         let splits = split_users(&users.ids, users.names.as_ref(), &manifest.holdout)?;
-        return Ok(vec![Snapshot { users, splits, labels: Vec::new(), date: None }]);
+        return Ok(vec![Snapshot { users, splits, date: None }]);
     };
-    let mut reader = Reader { raw, manifest, timeline: &timeline, unchanging: None };
+    let mut reader = Reader { raw, room, manifest, timeline: &timeline, unchanging: None };
     let (last, earlier) = timeline.train.split_last().expect("at least one date");
     let last = reader.users(last).await?;
     let drawn = if timeline.valid.is_some() {
@@ -97,15 +121,15 @@ pub async fn read(raw: &RawTables, manifest: &Manifest) -> Result<Vec<Snapshot>>
     for date in earlier {
         let (users, date) = reader.users(date).await?;
         let splits = earlier_splits(&users, &last.0.index, &drawn)?;
-        snapshots.push(Snapshot { users, splits, labels: Vec::new(), date: Some(date) });
+        snapshots.push(Snapshot { users, splits, date: Some(date) });
     }
     let (users, date) = last;
-    snapshots.push(Snapshot { users, splits: drawn, labels: Vec::new(), date: Some(date) });
+    snapshots.push(Snapshot { users, splits: drawn, date: Some(date) });
     for (date, split) in [(&timeline.valid, Split::Valid), (&timeline.test, Split::Test)] {
         if let Some(date) = date {
             let (users, date) = reader.users(date).await?;
             let splits = vec![split; users.ids.len()];
-            snapshots.push(Snapshot { users, splits, labels: Vec::new(), date: Some(date) });
+            snapshots.push(Snapshot { users, splits, date: Some(date) });
         }
     }
     Ok(snapshots)
@@ -113,7 +137,7 @@ pub async fn read(raw: &RawTables, manifest: &Manifest) -> Result<Vec<Snapshot>>
 
 /// What users are for at an earlier date of training: valid and test users for nothing.
 fn earlier_splits(users: &Users, last: &IdIndex, drawn: &[Split]) -> Result<Vec<Split>> {
-    let of_last = last.positions(&users.ids)?;
+    let of_last = last.stored_positions(&ids::convert(&users.ids, &last.data_type())?);
     let split = |row: Option<u32>| match row.map(|row| drawn[row as usize]) {
         None | Some(Split::Train) => Split::Train,
         Some(_) => Split::Unused,
@@ -123,6 +147,7 @@ fn earlier_splits(users: &Users, last: &IdIndex, drawn: &[Split]) -> Result<Vec<
 
 struct Reader<'a> {
     raw: &'a RawTables,
+    room: &'a Room<'a>,
     manifest: &'a Manifest,
     timeline: &'a Timeline,
     /// The users of any date, if they have no time
@@ -136,7 +161,7 @@ impl Reader<'_> {
             return Ok((users.clone(), date));
         }
         let is_timed = self.manifest.data.users.time().is_some();
-        let read = Users::read(self.raw, self.manifest, Some(&date)).await;
+        let read = Users::read(self.raw, self.room, self.manifest, Some(&date)).await;
         let users = if is_timed { read.with_context(|| format!("as of {moment}"))? } else { read? };
         if !is_timed {
             self.unchanging = Some(users.clone());

@@ -85,7 +85,6 @@ fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), D
     let draws = hashes(ids, holdout.seed as i64, HOLDOUT_DRAW);
     let mut drawn: Vec<u32> =
         (0..ids.len() as u32).filter(|&row| splits[row as usize] == Split::Train).collect();
-    drawn.sort_by_key(|&row| (draws[row as usize], row));
     let n = drawn.len() as f64;
     let number = |amount: f64| if amount < 1.0 { (amount * n).round() } else { amount } as usize;
     let number = |held_out: &HeldOut| held_out.users().map_or(0, number);
@@ -103,7 +102,14 @@ fn draw(ids: &ArrayRef, holdout: &Holdout, splits: &mut [Split]) -> Result<(), D
             drawn.len()
         )));
     }
-    for (i, &row) in drawn[..n_test + n_valid].iter().enumerate() {
+    // Which come first matters, not their order.
+    let draw = |&row: &u32| (draws[row as usize], row);
+    let n = n_test + n_valid;
+    drawn.select_nth_unstable_by_key(n, draw);
+    if n_test < n {
+        drawn[..n].select_nth_unstable_by_key(n_test, draw);
+    }
+    for (i, &row) in drawn[..n].iter().enumerate() {
         splits[row as usize] = if i < n_test { Split::Test } else { Split::Valid };
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The files of users: `features`, `train_users`, `valid` and `test`.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -15,10 +16,9 @@ use contract::{tables, warn_line};
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::logical_expr::col;
-use futures::StreamExt as _;
 
-use super::labels::Label;
+use super::in_order::InOrder;
+use super::labels::{LabelBlocks, Labels};
 use super::snapshot::Snapshot;
 use super::split::Split;
 use super::vocabulary::vocabularies;
@@ -26,26 +26,29 @@ use crate::as_of::{AS_OF, AsOf};
 use crate::interactions::Interactions;
 use crate::past::Past;
 use crate::raw::RawTables;
+use crate::room::Room;
 
 /// Writes the features and training columns of training users, and the valid and test users, date
 /// after date.
 ///
-/// * `snapshots`: with the labels of all users, in order.
+/// * `snapshots`: with their labels.
+/// * `brands`: the kept ones.
 ///
 /// # Errors
 ///
 /// An invalid value of a feature, with its user.
 pub async fn write(
     raw: &RawTables,
+    room: &Room<'_>,
     stage: &mut StageRun,
     manifest: &Manifest,
     interactions: &Interactions,
-    snapshots: Vec<Snapshot>,
+    snapshots: Vec<(Snapshot, Labels)>,
     brands: &BrandPositions,
 ) -> Result<()> {
     let vocabularies = vocabularies(raw, &manifest.data.features, &snapshots).await?;
     let mut files: Option<UserFiles> = None;
-    for Snapshot { users, splits, labels, date } in snapshots {
+    for (Snapshot { users, splits, date }, labels) in snapshots {
         let mut past = match (&manifest.history, &date) {
             (Some(history), Some(date)) => {
                 let rows = interactions.past(&history.weights, date, users.ids.data_type())?;
@@ -53,15 +56,11 @@ pub async fn write(
             }
             _ => None,
         };
-        let sorted = users.frame.sort(vec![col("user_id").sort(true, false)])?;
-        let mut stream = raw.stream(sorted, "users").await?;
-        let mut labels = Labels { labels: &labels, next: 0 };
+        let n_users = splits.len();
+        let mut rows = InOrder::read(raw, room, users.frame, &users.index, n_users).await?;
+        let mut held_out = HeldOut::new(&labels, &splits, &brands.kept);
         let mut first_row = 0;
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
+        while let Some(batch) = rows.next().await? {
             let as_of = date.as_ref().map(|date| &date.as_of);
             let files = if let Some(files) = &mut files {
                 files
@@ -76,7 +75,7 @@ pub async fn write(
                 Some(past) => past.of_users(rows.clone()).await?,
                 None => Vec::new(),
             };
-            let of_users = OfUsers { labels: labels.of_users(rows.clone()), as_of, history };
+            let of_users = OfUsers { labels: held_out.of_users(rows.clone())?, as_of, history };
             files.write(&batch, of_users, &splits[rows], brands)?;
         }
     }
@@ -88,32 +87,49 @@ pub async fn write(
     Ok(())
 }
 
-/// Labels in order of their users.
-struct Labels<'a> {
-    labels: &'a [Label],
-    next: usize,
+/// Labels of valid and test users, in order of the users.
+struct HeldOut<'a> {
+    blocks: LabelBlocks<'a>,
+    splits: &'a [Split],
+    kept: &'a [Option<u32>],
+    /// User and `brand_idx` of some labels, those of the next users first
+    labels: VecDeque<(u32, u32)>,
 }
 
-impl Labels<'_> {
-    /// The brands of the next users, ascending.
-    fn of_users(&mut self, rows: Range<usize>) -> ArrayRef {
-        let mut lists = ListBuilder::<u32>::default();
-        for row in rows {
-            let start = self.next;
-            while self.labels.get(self.next).is_some_and(|label| label.user as usize == row) {
-                self.next += 1;
-            }
-            let labels = &self.labels[start..self.next];
-            let mut brand_idx: Vec<u32> = labels.iter().map(|label| label.brand).collect();
-            brand_idx.sort_unstable();
-            lists.push(&brand_idx);
+impl<'a> HeldOut<'a> {
+    fn new(labels: &'a Labels, splits: &'a [Split], kept: &'a [Option<u32>]) -> Self {
+        Self { blocks: labels.blocks(), splits, kept, labels: VecDeque::new() }
+    }
+
+    /// The brands of the next users, ascending; none of training users, which have a file of their own.
+    fn of_users(&mut self, rows: Range<usize>) -> Result<ArrayRef> {
+        while self.labels.back().is_none_or(|&(user, _)| (user as usize) < rows.end) {
+            let Some(labels) = self.blocks.next()? else { break };
+            let is_held_out =
+                |user: u32| matches!(self.splits[user as usize], Split::Valid | Split::Test);
+            self.labels.extend(
+                labels
+                    .filter(|label| is_held_out(label.user))
+                    .filter_map(|label| Some((label.user, self.kept[label.brand as usize]?))),
+            );
         }
-        lists.finish()
+        let mut lists = ListBuilder::<u32>::default();
+        let mut brands: Vec<u32> = Vec::new();
+        for row in rows {
+            brands.clear();
+            while let Some((_, brand)) = self.labels.pop_front_if(|label| label.0 as usize == row) {
+                brands.push(brand);
+            }
+            brands.sort_unstable();
+            lists.push(&brands);
+        }
+        Ok(lists.finish())
     }
 }
 
 /// What is known of some users beside the columns of their table.
 struct OfUsers<'a> {
+    /// Brands of valid and test users
     labels: ArrayRef,
     as_of: Option<&'a AsOf>,
     /// The columns of the history's features

@@ -6,12 +6,14 @@ use anyhow::{Context as _, Result};
 use contract::ids::IdIndex;
 use contract::manifest::Manifest;
 use contract::source_features;
-use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::array::{Array as _, ArrayRef, StringArray};
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::as_of::Date;
 use crate::id_columns::{sorted_ids, with_stored_ids};
 use crate::raw::RawTables;
+use crate::room::Room;
 use crate::time::TimeColumn;
 
 /// Users in order of their ids.
@@ -23,6 +25,8 @@ pub struct Users {
     pub index: Arc<IdIndex>,
     /// The column `holdout.column`, if there is one
     pub names: Option<StringArray>,
+    /// Counts their memory
+    _memory: Arc<MemoryReservation>,
 }
 
 impl Users {
@@ -33,7 +37,12 @@ impl Users {
     /// # Errors
     ///
     /// An id that is null or appears twice, a column that is missing.
-    pub async fn read(raw: &RawTables, manifest: &Manifest, date: Option<&Date>) -> Result<Self> {
+    pub async fn read(
+        raw: &RawTables,
+        room: &Room<'_>,
+        manifest: &Manifest,
+        date: Option<&Date>,
+    ) -> Result<Self> {
         let view = &manifest.data.users;
         let mut frame = raw.view(view).await.context("users")?;
         source_features::check_present(&manifest.data.features, frame.schema().as_arrow())?;
@@ -44,7 +53,10 @@ impl Users {
         let column = manifest.holdout.column.as_deref();
         let sorted = sorted_ids(raw, frame.clone(), "users", "user_id", column).await?;
         let frame = with_stored_ids(frame, "user_id", sorted.ids.data_type())?;
-        let index = Arc::new(sorted.index);
-        Ok(Self { frame, ids: sorted.ids, index, names: sorted.other })
+        let (ids, index, names) = (sorted.ids, Arc::new(sorted.index), sorted.other);
+        let of_names = names.as_ref().map_or(0, |names| names.get_array_memory_size());
+        let bytes = ids.get_array_memory_size() + index.n_bytes() + of_names + ids.len();
+        let memory = Arc::new(room.hold("the ids of users", bytes));
+        Ok(Self { frame, ids, index, names, _memory: memory })
     }
 }

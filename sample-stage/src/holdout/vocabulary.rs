@@ -12,6 +12,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::ident;
 use futures::StreamExt as _;
 
+use super::labels::Labels;
 use super::snapshot::Snapshot;
 use super::split::Split;
 use crate::raw::RawTables;
@@ -25,17 +26,17 @@ use crate::raw::RawTables;
 pub async fn vocabularies(
     raw: &RawTables,
     features: &[FeatureSource],
-    snapshots: &[Snapshot],
+    snapshots: &[(Snapshot, Labels)],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut vocabularies = BTreeMap::new();
     for options in features.iter().map(FeatureSource::options) {
         let Some(categories) = &options.categories else { continue };
-        check(&options, &snapshots[0].users.frame)?;
+        check(&options, &snapshots[0].0.users.frame)?;
         let values = match categories {
             Categories::Listed(values) => distinct(&options.column, values)?,
             Categories::Top(top) => {
                 let mut counts = HashMap::new();
-                for snapshot in snapshots {
+                for (snapshot, _) in snapshots {
                     count(raw, snapshot, &options.column, &mut counts).await?;
                 }
                 most_common(counts, top.top as usize)
@@ -82,7 +83,7 @@ async fn count(
     let mut stream = raw.stream(frame, "users").await?;
     while let Some(batch) = stream.next().await {
         let batch = batch?;
-        let rows = users.index.positions(batch.column(0))?;
+        let rows = users.index.stored_positions(batch.column(0));
         for (row, value) in rows.iter().zip(&category_texts(batch.column(1))?) {
             let is_train = row.is_some_and(|row| splits[row as usize] == Split::Train);
             if let (true, Some(value)) = (is_train, value) {

@@ -1,6 +1,7 @@
 //! Ids of brands in a user's table -> positions of the kept brands.
 
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
@@ -13,7 +14,7 @@ use crate::words::{count, plural};
 /// From a source brand id to the kept brand's `brand_idx`.
 pub struct BrandPositions {
     /// All brands of the source
-    pub ids: IdIndex,
+    pub ids: Arc<IdIndex>,
     /// `brand_idx` of each, if it is kept
     pub kept: Vec<Option<u32>>,
 }
@@ -21,9 +22,9 @@ pub struct BrandPositions {
 impl BrandPositions {
     /// Of no brand, for features that have none.
     pub(super) fn none() -> Self {
-        let none = StringArray::from(Vec::<&str>::new());
+        let none: ArrayRef = Arc::new(StringArray::from(Vec::<&str>::new()));
         let ids = IdIndex::new(&none, DataType::Utf8).expect("no id repeats");
-        Self { ids, kept: Vec::new() }
+        Self { ids: Arc::new(ids), kept: Vec::new() }
     }
 
     /// `brand_idx` of each id of a column; `None` where the brand is unknown or not kept.

@@ -1,5 +1,7 @@
 //! Features of a model, matched to the columns of a user's own table.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
@@ -143,11 +145,13 @@ impl ModelColumn {
             check_weights(weights, of(weights)?.data_type())?;
         }
         // Ids are compared as text, as the model does not keep their type.
-        let texts = StringArray::from_iter_values(brand_ids);
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(brand_ids));
         let index = IdIndex::new(&texts, item.unwrap_or(found).clone())
             .map_err(|row| format!("the model has brand `{}` twice", brand_ids[row]))?;
-        let brands =
-            BrandPositions { ids: index, kept: (0..brand_ids.len() as u32).map(Some).collect() };
+        let brands = BrandPositions {
+            ids: Arc::new(index),
+            kept: (0..brand_ids.len() as u32).map(Some).collect(),
+        };
         let source = feature.name.clone();
         let column = FeatureColumn {
             source: source.clone(),

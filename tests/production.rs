@@ -307,13 +307,15 @@ fn options_choose_which_brands_are_written() {
     refused(&work, &["ba", "--output", "p.csv"], 2, &["no experiment `ba`", "`bau`"]);
 }
 
+/// A line of users.
+fn new_user(i: u32) -> String {
+    let (x, age) = (f64::from(i % 17) / 8.0 - 1.0, 20 + i % 50);
+    json!({"user_id": format!("n{i}"), "embedding": [x, -x], "age": age}).to_string()
+}
+
 /// 1,000 users, `new.json`.
 fn write_many_users(work: &Workspace) {
-    let user = |i: u32| {
-        let (x, age) = (f64::from(i % 17) / 8.0 - 1.0, 20 + i % 50);
-        json!({"user_id": format!("n{i}"), "embedding": [x, -x], "age": age}).to_string()
-    };
-    work.write("new.json", &(0..1000).map(user).collect::<Vec<_>>().join("\n"));
+    work.write("new.json", &(0..1000).map(new_user).collect::<Vec<_>>().join("\n"));
 }
 
 /// 1,000 users in parts of 10 by three machines, two of them at once; the last was forgotten.
@@ -387,7 +389,7 @@ fn a_killed_job_goes_on_where_it_was_and_ends_with_the_same_bytes() {
     // Other users: the parts of before are of no use.
     let args = ["bau", "--users", "new.json", "--part-users", "10", "--output", "p.csv"];
     work.killed("pipeline", &[&["predict"], &args[..]].concat(), "part 3 of");
-    work.write("new.json", &(0..1000).rev().map(user).collect::<Vec<_>>().join("\n"));
+    work.write("new.json", &(0..1000).rev().map(new_user).collect::<Vec<_>>().join("\n"));
     let said = predict(&work, &args);
     assert!(!said.contains("going on"), "{said}");
     assert_eq!(csv_rows(&work, "p.csv").last().unwrap().0, "n0");

@@ -370,7 +370,6 @@ fn slots_of(logits: &[f32], floor: i64, slots: &mut [u32]) {
 /// This is [`Cell::of`] in a form that compilers turn into vector code: by logical shifts, as both
 /// positions are at least 0, and with the logarithm from the exponent of a floating-point number.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be part of the caller's vector loop")]
 fn slot_of(logit: f32, floor: i64) -> u32 {
     const EXPONENT_BITS: u32 = f64::MANTISSA_DIGITS - 1;
     const BIAS: u64 = f64::MAX_EXP as u64 - 1;

@@ -43,9 +43,10 @@ pub(crate) fn sum_and_largest(values: &[f32]) -> (f64, f32) {
 /// Appends values of at least `bound`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn at_least(values: &[f32], bound: f32, list: &mut Vec<f32>) {
+    let reaches = |value: &&f32| **value >= bound;
     for values in values.chunks(TOGETHER) {
-        if values.iter().fold(false, |is_any, &value| is_any | (value >= bound)) {
-            list.extend(values.iter().filter(|&&value| value >= bound));
+        if values.iter().fold(false, |is_any, value| is_any | reaches(&value)) {
+            list.extend(values.iter().filter(reaches));
         }
     }
 }

@@ -82,7 +82,6 @@ pub async fn run(
     let rows = sampler.run(&scratch).await;
     heap::free();
     let rows = rows?;
-    drop(engine); // it may map the labels, too
     drop(training); // unmaps the labels
     let params = &experiment.sample;
     let limits = (params.memory_limit.bytes(), params.scratch_limit.bytes());

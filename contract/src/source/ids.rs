@@ -556,7 +556,9 @@ mod tests {
     fn ids_of_all_batches_are_text_if_one_is() {
         let all = |parts: &[ArrayRef]| {
             let mut ids = Ids::default();
-            parts.iter().for_each(|part| ids.add(part).unwrap());
+            for part in parts {
+                ids.add(part).unwrap();
+            }
             ids.finish()
         };
         let numbers = |ids: &[u64]| -> ArrayRef { Arc::new(UInt64Array::from(ids.to_vec())) };

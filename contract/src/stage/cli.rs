@@ -45,7 +45,7 @@ pub struct ExperimentArgs {
 #[derive(Args, Debug)]
 pub struct WorkerArgs {
     /// Address to listen on. Other machines reach it only if it is not a loopback address; then
-    /// PIPELINE_WORKER_TOKEN must be set, to the same secret on all machines
+    /// `PIPELINE_WORKER_TOKEN` must be set, to the same secret on all machines
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
     pub listen: String,
     /// Memory for all queries together; what does not fit is spilled to disk

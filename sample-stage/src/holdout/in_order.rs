@@ -125,7 +125,7 @@ impl<'a> Rows<'a> {
                     let per_bucket = bucket_bytes as usize / waiting.bytes_per_row();
                     let per_bucket = per_bucket.max(self.n_users.div_ceil(BUCKETS_MAX)).max(1);
                     let per_bucket = per_bucket.next_multiple_of(USERS_AT_ONCE);
-                    let buckets = waiting.to_disk(self.room, self.n_taken, per_bucket)?;
+                    let buckets = waiting.spill(self.room, self.n_taken, per_bucket)?;
                     self.store = Store::Buckets(buckets);
                 }
                 Ok(())
@@ -234,7 +234,7 @@ impl Waiting {
     }
 
     /// Moves what was not taken to disk.
-    fn to_disk(&mut self, room: &Room, n_taken: usize, per_bucket: usize) -> Result<Buckets> {
+    fn spill(&mut self, room: &Room, n_taken: usize, per_bucket: usize) -> Result<Buckets> {
         let n_users = self.places.len();
         let mut buckets = Buckets::create(room, &self.batches[0].schema(), n_users, per_bucket)?;
         self.places = Vec::new();

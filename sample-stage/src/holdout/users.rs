@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use contract::ids::IdIndex;
 use contract::manifest::Manifest;
 use contract::source_features;
-use datafusion::arrow::array::{Array as _, ArrayRef, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, StringArray};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::memory_pool::MemoryReservation;
 
@@ -54,7 +54,7 @@ impl Users {
         let sorted = sorted_ids(raw, frame.clone(), "users", "user_id", column).await?;
         let frame = with_stored_ids(frame, "user_id", sorted.ids.data_type())?;
         let (ids, index, names) = (sorted.ids, Arc::new(sorted.index), sorted.other);
-        let of_names = names.as_ref().map_or(0, |names| names.get_array_memory_size());
+        let of_names = names.as_ref().map_or(0, Array::get_array_memory_size);
         let bytes = ids.get_array_memory_size() + index.n_bytes() + of_names + ids.len();
         let memory = Arc::new(room.hold("the ids of users", bytes));
         Ok(Self { frame, ids, index, names, _memory: memory })

@@ -205,7 +205,7 @@ pub struct OutputFile {
 enum Inner {
     Arrow(ipc::Writer),
     Parquet(Box<ArrowWriter<BytesWriter>>),
-    Csv(csv::Writer<BytesWriter>),
+    Csv(Box<csv::Writer<BytesWriter>>),
 }
 
 impl OutputFile {
@@ -235,7 +235,7 @@ impl OutputFile {
                 let mut file = BytesWriter::create(path)?;
                 let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
                 writeln!(file, "{}", names.join(","))?;
-                Inner::Csv(csv::WriterBuilder::new().with_header(false).build(file))
+                Inner::Csv(Box::new(csv::WriterBuilder::new().with_header(false).build(file)))
             }
         };
         Ok(Self { path: path.to_path_buf(), inner })

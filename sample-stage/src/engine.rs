@@ -111,13 +111,13 @@ impl Engine {
     }
 }
 
-/// Runs a stage, and again on the workers that are left if some were lost while it ran.
+/// Runs a stage, and again on the workers that are left if some cannot be used, or no longer.
 ///
 /// * `run`: runs it on an engine, from the beginning.
 ///
 /// # Errors
 ///
-/// As `run`, if no worker was lost or none is left.
+/// As `run`, if all workers can be used or none is left.
 pub async fn on_workers_left<T>(
     engine: &manifest::Engine,
     run: impl AsyncFn(&manifest::Engine) -> Result<T>,
@@ -137,7 +137,7 @@ pub async fn on_workers_left<T>(
             }
             workers.retain(|worker| !lost.contains(worker));
             warn_line!(
-                "warning: {err:#}\nwarning: lost {}; running the stage again without",
+                "warning: {err:#}\nwarning: running the stage again without {}",
                 lost.join(", ")
             );
         }

@@ -256,7 +256,7 @@ impl Cells {
         if cells.logits.is_empty() {
             return None;
         }
-        let weights = information(&cells.logits, &cells.users, common);
+        let weights = information(&cells.logits, &cells.users, [common.slope, common.intercept]);
         let total: f64 = weights.iter().sum();
         let mean = |value: &dyn Fn(f64) -> f64| {
             let of_cell = |(&logit, weight): (&f64, &f64)| weight * value(logit);

@@ -6,8 +6,6 @@
 
 use multiversion::multiversion;
 
-use crate::calibration::Platt;
-
 /// Sums beside each other; they are added in order at the end.
 const LANES: usize = 8;
 
@@ -68,17 +66,17 @@ fn sums(offsets: &[f64], positives: &[f64], users: &[f64], slope: f64, level: f6
     lanes.map(|lanes| lanes.iter().sum())
 }
 
-/// Users times `p·(1 - p)` of each bin, by a curve.
-pub(crate) fn information(logits: &[f64], users: &[f64], curve: Platt) -> Vec<f64> {
+/// Users times `p·(1 - p)` of each bin, `slope · logit + intercept` being the log-odds.
+pub(crate) fn information(logits: &[f64], users: &[f64], curve: [f64; 2]) -> Vec<f64> {
     let mut weights = vec![0.0; logits.len()];
     weigh(logits, users, curve, &mut weights);
     weights
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-fn weigh(logits: &[f64], users: &[f64], curve: Platt, weights: &mut [f64]) {
+fn weigh(logits: &[f64], users: &[f64], [slope, intercept]: [f64; 2], weights: &mut [f64]) {
     for ((weight, logit), users) in weights.iter_mut().zip(logits).zip(users) {
-        let e = exp_of_negative((curve.slope * logit + curve.intercept).abs());
+        let e = exp_of_negative((slope * logit + intercept).abs());
         let inverse = 1.0 / (1.0 + e);
         // Keeps the weights from vanishing altogether where every p rounds to 1.
         *weight = users * (e * inverse * inverse + f64::MIN_POSITIVE);
@@ -190,7 +188,7 @@ mod tests {
         for (found, expected) in pairs {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
-        let weights = information(&offsets, &users, Platt { slope, intercept: level });
+        let weights = information(&offsets, &users, [slope, level]);
         assert!((weights.iter().sum::<f64>() - expected.level_level).abs() < 1e-12);
     }
 }

@@ -33,7 +33,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use raw_tables::RawTable;
 
 use crate::raw::stream;
-use crate::session;
+use crate::stage_tables;
 
 /// Where queries run.
 pub enum Engine {
@@ -86,7 +86,7 @@ impl Engine {
         match self {
             Self::Local => {
                 let _ = name;
-                Ok(Arc::new(session::in_memory(table)?))
+                Ok(Arc::new(stage_tables::in_memory(table)?))
             }
             #[cfg(feature = "distributed")]
             Self::Distributed(cluster) => shared::of_stage(cluster.scratch(), name, table),

@@ -12,7 +12,7 @@ use contract::Stage;
 use contract::cli::{self, ExperimentArgs, ManifestArgs, WorkerArgs};
 use contract::depth::on_large_stack;
 use contract::machine;
-use contract::plan::StagePlan;
+use contract::plan::StageId;
 use contract::record::Record;
 use contract::run::StageRun;
 use contract::statistics::{SampleStatistics, Spread};
@@ -32,6 +32,7 @@ mod external; // numbers that may not fit into memory, kept or sorted
 mod heap; // a counting allocator, the last bound on memory
 mod holdout; // raw tables -> the shared files
 mod id_columns; // id columns of raw tables
+mod in_tasks; // batches of a frame, in tasks
 mod interactions; // interactions, and what of them is known and predicted at a date
 mod order; // the order in which examples are stored
 mod past; // what is known of users at a date, as features
@@ -39,9 +40,11 @@ mod query; // a query file, checked and planned
 mod raw; // raw tables: their files, columns and rows
 mod room; // what a stage's own work may take of memory and disk
 mod sample; // a sampling query -> examples
-mod session; // DataFusion sessions and their tables
+mod session; // DataFusion sessions within limits
+mod settings; // what all DataFusion sessions have in common
 #[cfg(test)]
 mod shipped_queries; // every query of sql/ on hand-written rows and on a small population
+mod stage_tables; // tables of other stages in a session
 mod statistics; // statistics of a sample
 mod time; // the column that says when a row happened
 mod user_rows; // training users of a query's rows -> rows of features
@@ -126,7 +129,7 @@ fn run(args: &Args) -> anyhow::Result<String> {
                 holdout::run(&manifest, engine, stage).await
             }))?;
             let (summary, took) = (summary(&record), took(&record));
-            let dir = manifest.plan(Stage::Holdout, None).dir;
+            let dir = manifest.stage_dir(&StageId::shared(Stage::Holdout));
             Ok(format!("holdout: {summary}\n{took}\n{}", dir.display()))
         }
         Command::Check(args) => runtime.block_on(check::run(args)),
@@ -137,7 +140,8 @@ fn run(args: &Args) -> anyhow::Result<String> {
                 let stage = StageRun::start(manifest, Stage::Sample, Some(experiment))?;
                 sample::run(experiment, engine, stage).await
             }))?;
-            let StagePlan { id, dir, .. } = manifest.plan(Stage::Sample, Some(experiment));
+            let id = StageId::in_experiment(Stage::Sample, experiment);
+            let dir = manifest.stage_dir(&id);
             let took = took(&record);
             let statistics: SampleStatistics = serde_json::from_value(record.summary)?;
             Ok(format!("{id}: {}\n{took}\n{}", table(&statistics), dir.display()))

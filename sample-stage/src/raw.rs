@@ -16,7 +16,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{Stream, StreamExt as _};
@@ -27,6 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
+use crate::in_tasks;
 use crate::query::Query;
 
 /// Most results of [`RawTables::map`] that wait to be used, so that memory stays bounded.
@@ -237,11 +237,7 @@ impl RawTables {
         make: impl Fn(&RecordBatch) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Mapped<'a, T>> {
         let failed = |err| self.reading_error(what, err);
-        let (sender, made) = mpsc::channel(BATCHES_WAITING);
-        let (make, mut tasks) = (Arc::new(make), JoinSet::new());
-        for stream in frame.execute_stream_partitioned().await.map_err(failed)? {
-            tasks.spawn(map_all(stream, make.clone(), sender.clone()));
-        }
+        let (made, tasks) = in_tasks::map(frame, BATCHES_WAITING, make).await.map_err(failed)?;
         Ok(Mapped { raw: self, what, made, tasks })
     }
 }
@@ -269,25 +265,6 @@ impl<T> Mapped<'_, T> {
             Ok(err) => self.raw.reading_error(self.what, err),
             Err(err) => err,
         }))
-    }
-}
-
-/// Goes through one partition in its own task; stops when the receiver is gone.
-async fn map_all<T>(
-    mut stream: SendableRecordBatchStream,
-    make: Arc<impl Fn(&RecordBatch) -> Result<T>>,
-    sender: mpsc::Sender<Result<T>>,
-) {
-    while let Some(batch) = stream.next().await {
-        let made = match batch {
-            Ok(batch) if batch.num_rows() == 0 => continue,
-            Ok(batch) => make(&batch),
-            Err(err) => Err(err.into()),
-        };
-        let is_last = made.is_err();
-        if sender.send(made).await.is_err() || is_last {
-            return;
-        }
     }
 }
 

@@ -17,21 +17,20 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt as _;
 use serde_json::json;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::convert::Converter;
 use crate::engine::Engine;
 use crate::errors::{self, Exhausted};
+use crate::in_tasks;
 use crate::order::Ordered;
 use crate::query::Query;
 use crate::room::Room;
 use crate::session::{self, Limits};
+use crate::settings;
+use crate::stage_tables::register_dated;
 use crate::user_rows::UserRows;
 use crate::{heap, statistics};
 
@@ -84,10 +83,10 @@ pub async fn run(
     let rows = rows?;
     drop(training); // unmaps the labels
     let params = &experiment.sample;
-    let limits = (params.memory_limit.bytes(), params.scratch_limit.bytes());
-    // Of a new session: the query's is gone, with all that it held.
-    let session = session::limited(limits_of(params, &scratch, None, true, &Engine::Local))?;
-    let room = &Room::new(&scratch, session.runtime_env(), limits, "sample");
+    let (memory, scratch_bytes) = (params.memory_limit.bytes(), params.scratch_limit.bytes());
+    // A new one: the query's is gone, with all that it held.
+    let runtime = settings::runtime(memory, scratch_bytes, scratch.path()).build_arc()?;
+    let room = &Room::new(&scratch, runtime, (memory, scratch_bytes), "sample");
     let examples = Ordered::new(room, rows.batches.clone())?;
     let (statistics, prevalence) = statistics::measure(&brands, n_train, before, &examples)?;
     let metadata = HashMap::from([
@@ -99,23 +98,6 @@ pub async fn run(
     examples.write(|columns| Ok(writer.write(columns)?)).context("cannot write the examples")?;
     stage.add(writer.finish()?);
     Ok(stage.done(json!(statistics))?)
-}
-
-fn limits_of<'a>(
-    params: &SampleParams,
-    scratch: &'a Scratch,
-    threads: Option<usize>,
-    hash_joins: bool,
-    engine: &'a Engine,
-) -> Limits<'a> {
-    Limits {
-        memory: params.memory_limit.bytes(),
-        scratch_bytes: params.scratch_limit.bytes(),
-        threads,
-        scratch: scratch.path(),
-        hash_joins,
-        engine,
-    }
 }
 
 /// A query and the tables it reads.
@@ -197,7 +179,14 @@ impl<'a> Sampler<'a> {
         threads: Option<usize>,
         hash_joins: bool,
     ) -> Result<ScratchRows> {
-        let limits = limits_of(self.params, scratch, threads, hash_joins, self.engine);
+        let limits = Limits {
+            memory: self.params.memory_limit.bytes(),
+            scratch_bytes: self.params.scratch_limit.bytes(),
+            threads,
+            scratch: scratch.path(),
+            hash_joins,
+            engine: self.engine,
+        };
         let session = session::limited(limits)?;
         self.training.register(&session, self.engine)?;
         let query = &self.converter.query;
@@ -236,7 +225,7 @@ impl Training {
         for (name, table) in
             [("features", &self.features), ("users", &users), ("interactions", &self.interactions)]
         {
-            session::register_dated(session, name, engine.table(name, table)?)?;
+            register_dated(session, name, engine.table(name, table)?)?;
         }
         Ok(())
     }
@@ -304,12 +293,12 @@ async fn execute(
         Some(_) => anyhow::Error::new(err),
         None => converter.query.error(&err).into(),
     };
-    let (sender, mut receiver) = mpsc::channel(BATCHES_WAITING);
-    let mut tasks = JoinSet::new();
-    for stream in frame.execute_stream_partitioned().await.map_err(failed)? {
-        tasks.spawn(convert_all(stream, converter.clone(), sender.clone()));
-    }
-    drop(sender);
+    let convert = {
+        let converter = converter.clone();
+        move |batch: &RecordBatch| converter.convert(batch)
+    };
+    let running = in_tasks::map(frame, BATCHES_WAITING, convert).await;
+    let (mut receiver, mut tasks) = running.map_err(failed)?;
     let mut outcome = Ok(());
     while let (Ok(()), Some(columns)) = (&outcome, receiver.recv().await) {
         outcome = match columns {
@@ -328,23 +317,4 @@ async fn execute(
         ended.context("the query ended early")?;
     }
     Ok(table.finish()?)
-}
-
-/// Converts one partition's batches in its own task; stops when the receiver is gone.
-async fn convert_all(
-    mut stream: SendableRecordBatchStream,
-    converter: Arc<Converter>,
-    sender: mpsc::Sender<Result<Vec<ArrayRef>>>,
-) {
-    while let Some(batch) = stream.next().await {
-        let columns = match batch {
-            Ok(batch) if batch.num_rows() == 0 => continue,
-            Ok(batch) => converter.convert(&batch),
-            Err(err) => Err(err.into()),
-        };
-        let is_last = columns.is_err();
-        if sender.send(columns).await.is_err() || is_last {
-            return;
-        }
-    }
 }

@@ -19,22 +19,39 @@ pub(crate) fn open_alone(
     target: &Path,
     open: impl Fn() -> io::Result<File>,
 ) -> Result<File, Error> {
+    open_unless_held(path, open, File::try_lock)?.ok_or_else(|| held(target))
+}
+
+/// As [`open_alone`], but `None` if another process holds the lock.
+///
+/// * `lock`: takes it, alone or with others.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be opened or locked.
+pub(crate) fn open_unless_held(
+    path: &Path,
+    open: impl Fn() -> io::Result<File>,
+    lock: impl Fn(&File) -> Result<(), TryLockError>,
+) -> Result<Option<File>, Error> {
     loop {
         let file = open().map_err(|err| Error::io(path, err))?;
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let what = "another run is writing here; wait for it to end";
-                return Err(Error::io(target, io::Error::other(what)));
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(err)) => return Err(Error::io(path, err)),
         }
         // Its last holder may have renamed or removed it since it was opened; then the path holds
         // another file, or none.
         if stands_at(&file, path) {
-            return Ok(file);
+            return Ok(Some(file));
         }
     }
+}
+
+/// The error where another process holds the lock of a target.
+pub(crate) fn held(target: &Path) -> Error {
+    Error::io(target, io::Error::other("another run is writing here; wait for it to end"))
 }
 
 /// Whether the open file is the one at this path.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::Error;
-use super::lock::{open_alone, stands_at};
+use super::lock::{held, open_alone, open_unless_held, stands_at};
 use crate::ipc;
 
 /// A folder of finished parts of one job, locked by one process, or by several that make parts of it.
@@ -33,13 +33,9 @@ impl Resumable {
     /// [`Error::Io`] if it cannot be made or another process holds it.
     pub fn open(target: &Path, job: &str) -> Result<Self, Error> {
         let dir = Self::dir_of(target);
-        let open = || fs::create_dir_all(&dir).and_then(|()| File::open(&dir));
-        let lock = open_alone(&dir, target, open)?;
+        let lock = open_alone(&dir, target, || open(&dir))?;
         let work = Self { dir, lock };
-        if !work.is_of(job) {
-            work.remove_files()?;
-            ipc::finish_text(&work.dir.join(JOB), job)?.commit()?;
-        }
+        work.prepare(job)?;
         Ok(work)
     }
 
@@ -55,13 +51,11 @@ impl Resumable {
 
         let dir = Self::dir_of(target);
         for _ in 0..TRIES {
-            // Whoever is first prepares the folder, and lets others in.
-            if let Ok(work) = Self::open(target, job) {
-                work.lock.lock_shared().map_err(|err| Error::io(&dir, err))?;
-                return Ok(work);
+            // Whoever is first prepares the folder, and then lets others in.
+            if let Some(lock) = open_unless_held(&dir, || open(&dir), File::try_lock)? {
+                Self { dir: dir.clone(), lock }.prepare(job)?;
             }
-            let lock = File::open(&dir).map_err(|err| Error::io(&dir, err))?;
-            if lock.try_lock_shared().is_ok() && stands_at(&lock, &dir) {
+            if let Some(lock) = open_unless_held(&dir, || open(&dir), File::try_lock_shared)? {
                 let work = Self { dir, lock };
                 if work.is_of(job) {
                     return Ok(work);
@@ -71,8 +65,16 @@ impl Resumable {
             }
             thread::sleep(WAIT);
         }
-        let what = "another run is writing here; wait for it to end";
-        Err(Error::io(target, io::Error::other(what)))
+        Err(held(target))
+    }
+
+    /// Removes parts of another job.
+    fn prepare(&self, job: &str) -> Result<(), Error> {
+        if !self.is_of(job) {
+            self.remove_files()?;
+            ipc::finish_text(&self.dir.join(JOB), job)?.commit()?;
+        }
+        Ok(())
     }
 
     fn dir_of(target: &Path) -> PathBuf {
@@ -141,6 +143,12 @@ impl Resumable {
         }
         Ok(())
     }
+}
+
+/// Opens the folder, which is made if it is not there.
+fn open(dir: &Path) -> io::Result<File> {
+    fs::create_dir_all(dir)?;
+    File::open(dir)
 }
 
 fn kept_name(part: usize, blake3: &str) -> String {

@@ -22,7 +22,7 @@ use raw_tables::RawTable;
 use tokio::sync::OnceCell;
 
 use crate::raw::parquet::{ParquetFiles, local};
-use crate::session;
+use crate::stage_tables;
 
 /// Rows that one task reads at least.
 const ROWS_PER_GROUP: usize = 16_384;
@@ -46,7 +46,7 @@ struct Shared {
 ///
 /// None that a table between stages can cause.
 pub fn of_stage(scratch: &Path, name: &str, table: &Table) -> Result<Arc<dyn TableProvider>> {
-    let (schema, batches) = session::without_metadata(table)?;
+    let (schema, batches) = stage_tables::without_metadata(table)?;
     let rows = move |each: &mut dyn FnMut(&RecordBatch) -> Result<()>| {
         batches.iter().try_for_each(&mut *each)
     };

@@ -18,6 +18,7 @@ use super::worker::serve;
 use crate::query::Query;
 use crate::sample::Training;
 use crate::session::{self, Limits};
+use crate::settings;
 use crate::shipped_queries::{ALL, path, population, settings};
 
 const MEMORY: u64 = 1 << 30;
@@ -30,7 +31,7 @@ async fn workers(scratch: &Path) -> Vec<String> {
     for _ in 0..N_WORKERS {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.push(listener.local_addr().unwrap().to_string());
-        let runtime = session::runtime(MEMORY, MEMORY, scratch).build_arc().unwrap();
+        let runtime = settings::runtime(MEMORY, MEMORY, scratch).build_arc().unwrap();
         let token = Token::of_environment().unwrap();
         tokio::spawn(serve(listener, runtime, MEMORY, token));
     }

@@ -29,7 +29,7 @@ use url::Url;
 
 use super::channel::{Channels, TOKEN, Token};
 use super::network::{ComputesOn, NETWORK};
-use crate::session;
+use crate::settings;
 
 /// What a worker and a stage must agree on: the program, byte by byte.
 ///
@@ -67,7 +67,7 @@ pub async fn run(args: &WorkerArgs) -> Result<String> {
     fs::create_dir_all(&args.scratch)
         .with_context(|| format!("--scratch {}", args.scratch.display()))?;
     let scratch = Scratch::create(&args.scratch)?;
-    let runtime = session::runtime(memory, scratch_bytes, scratch.path())
+    let runtime = settings::runtime(memory, scratch_bytes, scratch.path())
         .with_object_store_registry(Arc::new(Stores(DefaultObjectStoreRegistry::new())))
         .build_arc()?;
     let listener = TcpListener::bind(address)
@@ -131,10 +131,10 @@ fn admitted(token: &Token, request: Request<()>) -> Result<Request<()>, Status> 
 /// The session of one part of a query.
 fn state(mut context: WorkerQueryContext, channels: Channels, memory: u64) -> SessionState {
     let config = context.builder.config();
-    *config = config.take().map(session::with_batch_size);
+    *config = config.take().map(settings::with_batch_size);
     let state = context.builder.with_distributed_channel_resolver(channels).build();
     let session = SessionContext::new_with_state(state);
-    session::register_functions(&session, memory);
+    settings::register_functions(&session, memory);
     session.state()
 }
 

@@ -1,8 +1,8 @@
 //! Figures from bins against the same ones from a list of all users, for any scale of the logits.
 
 use crate::{
-    Counts, Curve, Histogram, Objective, OwnedLists, average_precision, best_f1, counts_at,
-    expected, f1, macro_f1, sum, tune_global,
+    Counts, Curve, Histogram, HistogramBuilder, Objective, OwnedLists, average_precision, best_f1,
+    counts_at, expected, f1, macro_f1, sum, tune_global,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -31,7 +31,7 @@ fn rescaled(users: &[User], (offset, scale): (f32, f32)) -> Vec<User> {
 }
 
 fn histogram(brands: &[Vec<User>]) -> Histogram {
-    let mut histogram = Histogram::new(brands.len());
+    let mut histogram = HistogramBuilder::new(brands.len());
     let n_users = brands[0].len();
     for first in (0..n_users).step_by(4096) {
         let rows = first..n_users.min(first + 4096);
@@ -43,7 +43,7 @@ fn histogram(brands: &[Vec<User>]) -> Histogram {
         }
         histogram.add_rows(&logits, labels.as_lists());
     }
-    histogram
+    histogram.build()
 }
 
 /// Counts if all users from each logit on are predicted, the highest logit first.

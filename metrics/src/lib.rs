@@ -6,7 +6,7 @@
 //!
 //! The way from logits to decisions and their quality:
 //!
-//! 1. [`Histogram`] counts, per brand, the logits of the users with and without the label;
+//! 1. [`HistogramBuilder`] counts, per brand, the logits of the users with and without the label;
 //! 2. [`calibration`] turns logits into probabilities, one [`Curve`] per brand;
 //! 3. [`thresholds`] chooses the probability from which a brand is predicted; [`gain`] weighs
 //!    what a prediction is worth to its brand against what it is worth to its user;
@@ -17,12 +17,15 @@
 pub mod bins;
 pub mod bootstrap;
 pub mod calibration;
+pub mod cells;
+mod counter;
 pub mod counts;
 pub mod curve;
 pub mod decisions;
 pub mod drift;
 pub mod gain;
 pub mod histogram;
+pub mod histogram_builder;
 pub mod imbalance;
 pub mod isotonic;
 pub mod jackknife;
@@ -43,14 +46,16 @@ mod exact;
 #[cfg(test)]
 mod reference;
 
-pub use bins::{Bin, N_STEPS, step_centre, step_of};
+pub use bins::Bin;
 pub use bootstrap::{BrandDraws, MAX_DRAWS, bootstrap, percentile_interval};
 pub use calibration::{DEFAULT_STRENGTH, Platt};
+pub use cells::{N_STEPS, step_centre, step_of};
 pub use counts::{Counts, f1, macro_f1, mean_defined, precision, recall, sum};
 pub use curve::Curve;
 pub use decisions::{Classified, Decisions, Point, point};
 pub use gain::Stake;
 pub use histogram::{BrandHistogram, Histogram};
+pub use histogram_builder::HistogramBuilder;
 pub use imbalance::{Scumble, imbalance_ratios, mean_imbalance_ratio};
 pub use isotonic::Isotonic;
 pub use jackknife::Jackknife;

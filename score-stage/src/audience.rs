@@ -14,7 +14,7 @@ use contract::exit::UsageError;
 use contract::words::{count, plural};
 use contract::{nearest, warn_line};
 use metrics::calibration::sigmoid;
-use metrics::{Histogram, OwnedLists};
+use metrics::{Histogram, HistogramBuilder, OwnedLists};
 use model::sigmoid::logit;
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, ArrayView2, Axis};
@@ -180,7 +180,7 @@ fn count_users(
     watch: Option<&Watch>,
     chosen: &[usize],
 ) -> Result<(Histogram, Option<Counts>)> {
-    let mut counted = Histogram::new(chosen.len());
+    let mut counted = HistogramBuilder::new(chosen.len());
     let (mut counts, mut n_scored) = (watch.map(Watch::empty), 0);
     let n_users = users.n_users;
     stream::for_each(loaded, users, n_users.max(1), 0..n_users, |event| {
@@ -203,7 +203,7 @@ fn count_users(
         }
         Ok(())
     })?;
-    Ok((counted, counts))
+    Ok((counted.build(), counts))
 }
 
 /// Log-odds of the calibrated probabilities, `(n_users, chosen.len())`.

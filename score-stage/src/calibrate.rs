@@ -3,7 +3,7 @@
 use contract::manifest::Calibration;
 use contract::statistics::Prevalence;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
-use metrics::{Curve, Histogram, Lists, Platt, curve};
+use metrics::{Curve, Histogram, HistogramBuilder, Lists, Platt, curve};
 use model::sigmoid::logit;
 
 use crate::folds::Folds;
@@ -30,61 +30,79 @@ pub struct Method<'a> {
 }
 
 /// The valid users' logits counted, in folds.
-pub struct Counted {
-    /// Brands that a user did not have before
-    new: Folds<Histogram>,
-    /// Brands that a user had
-    had: Folds<HadCells>,
-    n_brands: usize,
+pub struct Counted(pub Folds<Users>);
+
+/// Curves that were fitted on all valid users, and for each fold on the others.
+pub struct CalibratedFolds {
+    pub all: Calibrated,
+    pub folds: Folds<Calibrated>,
+    /// All valid users as they were counted
+    pub users: Users,
 }
 
 impl Counted {
-    /// Without users.
-    pub fn new(n_brands: usize) -> Self {
-        let new = Folds::of(|_| Histogram::new(n_brands));
-        Self { new, had: Folds::of(|_| HadCells::default()), n_brands }
-    }
-
-    /// Counts a batch of valid users.
-    ///
-    /// * `fold`: of all of them. A brand's bins are merged once a call, so that larger parts of a
-    ///   fold are faster.
-    pub fn add(&mut self, fold: usize, scored: &Scored, labels: Lists) {
-        let had = scored.had.as_lists();
-        for (user, row) in scored.logits.rows().into_iter().enumerate() {
-            self.had[fold].add(row, had.get(user), labels.get(user));
-        }
-        self.new[fold].add_rows_but(scored.cells(), labels, Some(had));
-    }
-
-    /// All valid users, or all but a fold.
-    pub fn users(&self, left_out: Option<usize>) -> Users {
-        Users {
-            new: self.new.without(left_out, Histogram::merge),
-            had: self.had.without(left_out, HadCells::merge),
-        }
+    /// Fits curves.
+    pub fn calibrate(&self, method: &Method) -> CalibratedFolds {
+        let (folds, users) = self.0.without_each(Users::merge, |others| others.calibrate(method));
+        CalibratedFolds { all: users.calibrate(method), folds, users }
     }
 
     /// The logits of all valid users, each fold's moved by lines of its own.
     ///
-    /// * `all`: [`Self::users`] of all folds.
+    /// * `all`: all folds together.
     pub fn moved_by_fold(&self, all: &Users, calibrated: &Folds<Calibrated>) -> Histogram {
         let mut logits = all.new.clone();
         for fold in Folds::<()>::all() {
             let lines = calibrated[fold].lines.as_ref();
-            logits.merge(&self.had[fold].histogram(self.n_brands, lines));
+            logits.merge(&self.0[fold].had.histogram(all.new.n_brands(), lines));
         }
         logits
     }
 }
 
 /// Some of the valid users, counted.
+#[derive(Clone)]
 pub struct Users {
+    /// Brands that a user did not have before
     new: Histogram,
+    /// Brands that a user had
     had: HadCells,
 }
 
+/// Users that are being counted.
+pub struct UsersBuilder {
+    new: HistogramBuilder,
+    had: HadCells,
+}
+
+impl UsersBuilder {
+    /// Without users.
+    pub fn new(n_brands: usize) -> Self {
+        Self { new: HistogramBuilder::new(n_brands), had: HadCells::default() }
+    }
+
+    /// Counts a batch of users.
+    pub fn add(&mut self, scored: &Scored, labels: Lists) {
+        let had = scored.had.as_lists();
+        for (user, row) in scored.logits.rows().into_iter().enumerate() {
+            self.had.add(row, had.get(user), labels.get(user));
+        }
+        self.new.add_rows_but(scored.cells(), labels, Some(had));
+    }
+
+    /// What was counted.
+    pub fn build(self) -> Users {
+        Users { new: self.new.build(), had: self.had }
+    }
+}
+
 impl Users {
+    /// Adds other users.
+    pub fn merge(&mut self, other: &Self) {
+        self.new.merge(&other.new);
+        self.had.merge(&other.had);
+    }
+
     /// Their logits, moved.
     pub fn moved(&self, lines: Option<&HistoryLines>) -> Histogram {
         let mut logits = self.new.clone();

@@ -17,13 +17,13 @@ use contract::statistics::{PREVALENCE_KEY, Prevalence};
 use contract::tables::{self, Contract};
 use contract::{Manifest, Stage, columns, threads, thresholds};
 use metrics::{
-    Decisions, Histogram, OwnedLists, TradeOff, UserSweep, average_precision, macro_f1,
-    mean_defined, point,
+    Decisions, Histogram, HistogramBuilder, OwnedLists, TradeOff, UserSweep, average_precision,
+    macro_f1, mean_defined, point,
 };
 use model::Model;
 use serde_json::{Map, Value, json};
 
-use crate::calibrate::{self, Calibrated, Counted, Users};
+use crate::calibrate::{self, Calibrated, CalibratedFolds, Counted, UsersBuilder};
 use crate::decide::{Decider, Rule};
 use crate::drift::Reference;
 use crate::folds::{Folds, fold_of, rows_of};
@@ -60,11 +60,12 @@ pub fn score(manifest: &Manifest, experiment: &Experiment) -> Result<String> {
         let validated = decide_valid_users(&stage, &judge, &valid, &fitted.folds, params.top_k)?;
         let chosen = fitted.chosen(params.decision);
         let decider = fitted.decider;
-        let scorer = scorers.last.with(History::All(curves.all.lines.as_ref()));
+        let scorer = scorers.last.with(History::All(curves.fitted.all.lines.as_ref()));
         let n_brands = models.last.brand_ids.len();
         let reference = Reference::of_users(&test_users, models.last.features(), n_brands);
         let tested = decide_test_users(&stage, &scorer, &test, &decider, params.top_k, reference)?;
-        let Curves { all: Calibrated { lines, .. }, valid, .. } = curves;
+        let Curves { fitted: CalibratedFolds { all: Calibrated { lines, .. }, .. }, valid } =
+            curves;
         Ok(Results { asked, valid, lines, decider, chosen, validated, tested })
     })?;
 
@@ -165,32 +166,28 @@ fn scorers<'a>(models: &'a Refit<Model>, asked: &'a Asked) -> Refit<Scorer<'a>> 
 
 /// Pass 2: the valid users' logits.
 fn count_valid(scorer: &Scorer, valid: &Split) -> Result<Counted> {
-    let mut counted = Counted::new(scorer.model.brand_ids.len());
-    for fold in Folds::<()>::all() {
+    let count = |fold| -> Result<_, ipc::Error> {
         let users = rows_of(fold, valid.rows().len());
+        let mut counted = UsersBuilder::new(scorer.model.brand_ids.len());
         scorer.for_each_labelled(valid, users, "valid users", |scored, labels| {
-            counted.add(fold, &scored, labels);
+            counted.add(&scored, labels);
             Ok(())
         })?;
-    }
-    Ok(counted)
+        Ok(counted.build())
+    };
+    Ok(Counted(Folds::try_of(count)?))
 }
 
 /// The curves from logits to probabilities.
 struct Curves {
-    /// Fitted on all valid users, for the test users
-    all: Calibrated,
-    /// For each fold of the valid users, fitted on the others
-    folds: Folds<Calibrated>,
-    /// All valid users as they were counted
-    users: Users,
-    /// Their logits, each fold moved by its own lines
+    fitted: CalibratedFolds,
+    /// The valid users' logits, each fold's moved by its own lines
     valid: Histogram,
 }
 
 impl Curves {
     fn lines_by_fold(&self) -> Folds<Option<&HistoryLines>> {
-        self.folds.each(|calibrated| calibrated.lines.as_ref())
+        self.fitted.folds.each(|calibrated| calibrated.lines.as_ref())
     }
 }
 
@@ -205,11 +202,9 @@ fn calibrate(
         _ => None,
     };
     let method = calibrate::Method { kind, bands: &tiers(brands)?, prevalence };
-    let users = counted.users(None);
-    let all = users.calibrate(&method);
-    let folds = Folds::of(|fold| counted.users(Some(fold)).calibrate(&method));
-    let valid = counted.moved_by_fold(&users, &folds);
-    Ok(Curves { all, folds, users, valid })
+    let fitted = counted.calibrate(&method);
+    let valid = counted.moved_by_fold(&fitted.users, &fitted.folds);
+    Ok(Curves { fitted, valid })
 }
 
 /// What was fitted.
@@ -253,23 +248,26 @@ fn fit_deciders(
         let users = &calibrated.users;
         fit::fit(users, over.unwrap_or(users), calibrated.curves.clone(), params)
     };
-    let mut over = is_over_scored.then(|| curves.all.users.clone());
+    let mut over = is_over_scored.then(|| curves.fitted.all.users.clone());
     if let Some(over) = &mut over {
-        let history = History::All(curves.all.lines.as_ref());
+        let mut scored_users = HistogramBuilder::new(over.n_brands());
+        let history = History::All(curves.fitted.all.lines.as_ref());
         let scorer = scorers.last.with(history);
         scorer.for_each_batch(&test.inputs, test.rows(), "test users", |scored| {
-            over.add_rows(scored.cells(), OwnedLists::empty(scored.rows.len()).as_lists());
+            let unlabelled = OwnedLists::empty(scored.rows.len());
+            scored_users.add_rows(scored.cells(), unlabelled.as_lists());
             Ok(())
         })?;
+        over.merge(&scored_users.build());
     }
-    let decider = fit(&curves.all, over.as_ref());
+    let decider = fit(&curves.fitted.all, over.as_ref());
     // The users that a fold's thresholds are for are the fold.
     let mut folds = Folds::of(|fold| {
-        let calibrated = &curves.folds[fold];
-        let over = is_over_scored.then(|| curves.users.moved(calibrated.lines.as_ref()));
+        let calibrated = &curves.fitted.folds[fold];
+        let over = is_over_scored.then(|| curves.fitted.users.moved(calibrated.lines.as_ref()));
         fit(calibrated, over.as_ref())
     });
-    let Some(empty) = fit::sweep(&curves.all.users, &decider, params.decision) else {
+    let Some(empty) = fit::sweep(&curves.fitted.all.users, &decider, params.decision) else {
         return Ok(Fitted { decider, folds });
     };
     let mut sweeps = Folds::of(|_| empty.clone());
@@ -284,12 +282,10 @@ fn fit_deciders(
         }
         Ok(())
     })?;
-    let choose = |decider, left_out| {
-        fit::choose(decider, &sweeps.without(left_out, UserSweep::merge), params.decision)
-    };
-    let mut fold = 0..;
-    let folds = folds.map(|decider| choose(decider, fold.next()));
-    Ok(Fitted { decider: choose(decider, None), folds })
+    let choose =
+        |(decider, sweep): (Decider, UserSweep)| fit::choose(decider, &sweep, params.decision);
+    let (others, all) = sweeps.without_each(UserSweep::merge, |others| others);
+    Ok(Fitted { decider: choose((decider, all)), folds: folds.zip(others).map(choose) })
 }
 
 /// What the sample did to each brand's prevalence.
@@ -380,7 +376,7 @@ fn decide_test_users(
     mut reference: Reference,
 ) -> Result<Tested> {
     let started = Instant::now();
-    let mut histogram = Histogram::new(decider.n_brands());
+    let mut histogram = HistogramBuilder::new(decider.n_brands());
     let mut trade_off = TradeOff::new(decider.n_brands());
     let mut n_predicted = 0;
     let fields = table::fields_with_ids(&tables::SCORES, test.ids.data_type());
@@ -398,7 +394,7 @@ fn decide_test_users(
     })?;
     let secs = started.elapsed().as_secs_f64();
     let scores = writer.finish()?;
-    let n_users = test.rows().len();
+    let (histogram, n_users) = (histogram.build(), test.rows().len());
     Ok(Tested { scores, histogram, trade_off, reference, n_users, n_predicted, secs })
 }
 

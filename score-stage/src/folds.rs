@@ -34,6 +34,16 @@ impl<T> Folds<T> {
         Self(std::array::from_fn(make))
     }
 
+    /// Makes each fold's value.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `make`.
+    pub fn try_of<E>(make: impl FnMut(usize) -> Result<T, E>) -> Result<Self, E> {
+        let made: Vec<T> = Self::all().map(make).collect::<Result<_, E>>()?;
+        Ok(Self(made.try_into().unwrap_or_else(|_| unreachable!("one value a fold"))))
+    }
+
     /// A value of each fold's.
     pub fn each<'a, U>(&'a self, value: impl FnMut(&'a T) -> U) -> Folds<U> {
         Folds(self.0.each_ref().map(value))
@@ -42,6 +52,12 @@ impl<T> Folds<T> {
     /// Changes each fold's value into another.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Folds<U> {
         Folds(self.0.map(change))
+    }
+
+    /// Each fold's value with another of the same fold.
+    pub fn zip<U>(self, other: Folds<U>) -> Folds<(T, U)> {
+        let mut pairs = self.0.into_iter().zip(other.0);
+        Folds::of(|_| pairs.next().expect("one pair a fold"))
     }
 
     /// Each fold with its users' places in a batch.
@@ -55,14 +71,38 @@ impl<T> Folds<T> {
 }
 
 impl<T: Clone> Folds<T> {
-    /// All folds together, or all but one.
+    /// For each fold something of all others together, and all folds together.
     ///
     /// * `merge`: adds the second value to the first.
-    pub fn without(&self, left_out: Option<usize>, merge: fn(&mut T, &T)) -> T {
-        let mut kept = (0..N_FOLDS).filter(|&fold| Some(fold) != left_out);
-        let mut sum = kept.next().map(|fold| self[fold].clone()).expect("several folds");
-        kept.for_each(|fold| merge(&mut sum, &self[fold]));
-        sum
+    pub fn without_each<U>(
+        &self,
+        merge: fn(&mut T, &T),
+        mut of_others: impl FnMut(T) -> U,
+    ) -> (Folds<U>, T) {
+        // The folds after each but the last, the first fold's at the end.
+        let mut after: Vec<T> = Vec::new();
+        for fold in self.0[1..].iter().rev() {
+            let mut sum = fold.clone();
+            after.last().inspect(|later| merge(&mut sum, later));
+            after.push(sum);
+        }
+        let mut before: Option<T> = None;
+        let folds = Folds::of(|fold| {
+            let others = match (before.as_ref(), after.pop()) {
+                (None, after) => after,
+                (before, None) => before.cloned(),
+                (Some(before), Some(mut others)) => {
+                    merge(&mut others, before);
+                    Some(others)
+                }
+            };
+            match &mut before {
+                None => before = Some(self[fold].clone()),
+                Some(before) => merge(before, &self[fold]),
+            }
+            of_others(others.expect("several folds"))
+        });
+        (folds, before.expect("several folds"))
     }
 }
 
@@ -94,12 +134,15 @@ mod tests {
         }
         assert_eq!(folds[2], [2, 7, 12]);
         let merge = |sum: &mut Vec<usize>, other: &Vec<usize>| sum.extend(other);
-        let sorted = |left_out| {
-            let mut users = folds.without(left_out, merge);
+        let sorted = |mut users: Vec<usize>| {
             users.sort_unstable();
             users
         };
-        assert_eq!(sorted(None), (0..13).collect::<Vec<_>>());
-        assert_eq!(sorted(Some(2)), [0, 1, 3, 4, 5, 6, 8, 9, 10, 11]);
+        let (without, all) = folds.without_each(merge, sorted);
+        assert_eq!(sorted(all), (0..13).collect::<Vec<_>>());
+        for fold in Folds::<()>::all() {
+            let others = (0..13).filter(|&user| fold_of(user) != fold);
+            assert_eq!(without[fold], others.collect::<Vec<_>>());
+        }
     }
 }

@@ -3,7 +3,8 @@
 use contract::manifest::SelectEpoch;
 use metrics::calibration::{self, DEFAULT_STRENGTH};
 use metrics::{
-    Counts, Curve, Histogram, average_precision, counts_at, expected, f1, macro_f1, mean_defined,
+    Counts, Curve, HistogramBuilder, average_precision, counts_at, expected, f1, macro_f1,
+    mean_defined,
 };
 use model::{Mlp, Workspace};
 use ndarray::parallel::prelude::*;
@@ -60,15 +61,16 @@ impl Figures {
 
 /// Evaluates a network in two passes over `users`: one to find thresholds, one to use them.
 pub fn evaluate(mlp: &Mlp, objective: &Objective, users: &dyn Examples) -> Figures {
-    let mut histogram = Histogram::new(mlp.n_brands());
+    let mut counted = HistogramBuilder::new(mlp.n_brands());
     let mut total_loss = 0.0;
     for_each_batch(mlp, users, |logits, batch| {
         let flat = logits.as_slice().expect("fresh logits are contiguous");
-        histogram.add_rows(flat, batch.brands());
+        counted.add_rows(flat, batch.brands());
         let labels: Vec<Labels> = (0..batch.len()).map(|i| batch.labels(i)).collect();
         total_loss += objective.loss(logits, &labels) * labels.len() as f64;
     });
 
+    let histogram = counted.build();
     let brands: Vec<(Curve, f64)> = calibration::fit(&histogram, DEFAULT_STRENGTH)
         .into_iter()
         .enumerate()

@@ -26,7 +26,19 @@ struct Worker {
 impl Worker {
     /// `None` in a build without workers.
     fn start(program: &Path, dir: &Path, token: &str) -> Option<Self> {
-        let mut child = Command::new(program)
+        Self::start_by(Command::new(program), dir, token)
+    }
+
+    /// A worker that sees nothing of a folder.
+    fn start_without(hidden: &Path, program: &Path, dir: &Path, token: &str) -> Option<Self> {
+        let mut command = in_namespace();
+        let script = "mount -t tmpfs none \"$0\" && exec \"$@\"";
+        command.args(["sh", "-c", script]).arg(hidden).arg(program);
+        Self::start_by(command, dir, token)
+    }
+
+    fn start_by(mut command: Command, dir: &Path, token: &str) -> Option<Self> {
+        let mut child = command
             .args(["worker", "--listen", "127.0.0.1:0", "--memory", "256MiB", "--scratch"])
             .arg(dir)
             .env(TOKEN, token)
@@ -53,7 +65,41 @@ impl Drop for Worker {
     }
 }
 
-/// The tiny data set and three workers.
+/// Runs a command with mounts of its own.
+fn in_namespace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount"]);
+    command
+}
+
+const MANIFEST: &str = "version: 1
+run_dir: runs
+data:
+  tables: {users: data/users.parquet, interactions: data/interactions.parquet, brands: data/brands.parquet}
+  users: {table: users}
+  interactions: {table: interactions}
+  brands: {table: brands}
+  features: [embedding]
+holdout: {valid: 2000, test: 2000, seed: 7}
+stages:
+  sample: {sql: clone_small_brands}
+  train: {hidden: [8], epochs: 1}
+baseline: bau
+experiments: {bau: {}}
+";
+
+/// Users enough that every worker reads a part of them.
+fn population() -> Workspace {
+    let work = Workspace::tiny();
+    work.write("pipeline.yaml", MANIFEST);
+    let args =
+        ["--output", "data", "--users", "20000", "--brands", "60", "--labels", "4", "--dim", "8"];
+    let said = work.run("demo-data", &args);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    work
+}
+
+/// A population and three workers.
 struct Lab {
     work: Workspace,
     workers: Vec<Worker>,
@@ -61,14 +107,14 @@ struct Lab {
 
 impl Lab {
     fn start() -> Option<Self> {
-        let work = Workspace::tiny();
+        let work = population();
         let worker = |i| {
             let dir = work.dir.join(format!("worker-{i}"));
             Worker::start(&binary("sample-stage"), &dir, "a secret")
         };
         let workers = (0..3).map(worker).collect::<Option<Vec<Worker>>>();
         if workers.is_none() {
-            skip();
+            skip("this build has no workers; make test ENGINE=distributed");
         }
         Some(Self { workers: workers?, work })
     }
@@ -86,8 +132,8 @@ impl Lab {
 }
 
 #[expect(clippy::print_stderr, reason = "who runs the tests should know")]
-fn skip() {
-    eprintln!("skipped: this build has no workers; make test ENGINE=distributed");
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 /// Content of the tables that stages wrote.
@@ -104,7 +150,7 @@ fn contents(work: &Workspace) -> BTreeMap<String, Value> {
 }
 
 fn local() -> Workspace {
-    let local = Workspace::tiny();
+    let local = population();
     let said = local.pipeline(&["run", "bau"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     local
@@ -146,6 +192,32 @@ fn what_is_wrong_with_a_worker_is_said() {
     assert!(said.stderr.contains(&expected), "{}", said.stderr);
     let log = String::from_utf8(lab.work.bytes("runs/holdout/log.txt")).unwrap();
     assert!(log.contains(&format!("worker {address}: cannot connect")), "{log}");
+}
+
+/// As where a shared file system is not mounted. It also shows that queries run on the workers.
+#[test]
+fn workers_that_do_not_see_the_tables_are_an_error_that_says_so() {
+    let Some(mut lab) = Lab::start() else { return };
+    if !in_namespace().arg("true").status().is_ok_and(|status| status.success()) {
+        return skip("this system allows no namespaces");
+    }
+    let program = binary("sample-stage");
+    let stages = [("data", "holdout"), ("runs", "bau/sample")];
+    for (hidden, stage) in stages {
+        fs::create_dir_all(lab.work.dir.join(hidden)).unwrap();
+        for (i, worker) in lab.workers.iter_mut().enumerate() {
+            let scratch = lab.work.dir.join(format!("without-{hidden}-{i}"));
+            let hidden = lab.work.dir.join(hidden);
+            *worker = Worker::start_without(&hidden, &program, &scratch, "a secret").unwrap();
+        }
+        let said = lab.pipeline("a secret", &["run", "bau"]);
+        assert_eq!(said.code, 1, "{}", said.stderr);
+        let hint = format!("hint: this may be on a worker ({}", lab.workers[0].address);
+        for expected in ["No such file or directory", &hint] {
+            assert!(said.stderr.contains(expected), "{expected}\n---\n{}", said.stderr);
+        }
+        assert!(!lab.work.dir.join(format!("runs/{stage}/stage.json")).exists());
+    }
 }
 
 /// A program of another build, though only by one byte at its end.

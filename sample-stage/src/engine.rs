@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use contract::cli::WorkerArgs;
+#[cfg(feature = "distributed")]
+use contract::exit::DataError;
 #[cfg(not(feature = "distributed"))]
 use contract::exit::UsageError;
 use contract::ipc::Table;
@@ -65,6 +67,17 @@ impl Engine {
                 let _ = scratch;
                 Err(not_built_in())
             }
+        }
+    }
+
+    /// What limits the memory of queries, for messages.
+    ///
+    /// * `key`: the manifest's key of the stage's limit.
+    pub fn memory_limit(&self, key: &str) -> String {
+        match self {
+            Self::Local => format!("`{key}`"),
+            #[cfg(feature = "distributed")]
+            Self::Distributed(_) => format!("`{key}` or a worker's --memory"),
         }
     }
 
@@ -133,7 +146,7 @@ pub async fn on_workers_left<T>(
             };
             let lost = cluster::lost(workers).await;
             if lost.is_empty() || lost.len() == workers.len() {
-                return result;
+                return result.map_err(|err| with_hint(err, workers));
             }
             workers.retain(|worker| !lost.contains(worker));
             warn_line!(
@@ -144,6 +157,21 @@ pub async fn on_workers_left<T>(
     }
     #[cfg(not(feature = "distributed"))]
     run(engine).await
+}
+
+/// An error of the system as workers may have met it: it arrives as text and without the worker's name.
+#[cfg(feature = "distributed")]
+fn with_hint(err: anyhow::Error, workers: &[String]) -> anyhow::Error {
+    let text = format!("{err:#}");
+    if !text.contains("(os error ") {
+        return err;
+    }
+    let text = format!(
+        "{text}\nhint: this may be on a worker ({}): all need the tables and `run_dir` under the same \
+         paths, the right to read them, and room in their --scratch",
+        workers.join(", ")
+    );
+    if err.is::<DataError>() { DataError(text).into() } else { anyhow::Error::msg(text) }
 }
 
 /// Runs a worker until it is stopped; returns what to print.

@@ -41,6 +41,9 @@ const BATCHES_WAITING: usize = 4;
 /// its own part.
 const SORTING_PARTITIONS: usize = 16;
 
+/// The key that bounds a query's memory.
+const MEMORY_LIMIT: &str = "sample.memory_limit";
+
 /// The key that bounds what a query keeps on disk.
 const SCRATCH_LIMIT: &str = "sample.scratch_limit";
 
@@ -153,14 +156,16 @@ impl<'a> Sampler<'a> {
             {
                 break;
             }
-            let path = query.path().display();
-            warn_line!("warning: {path}: `sample.memory_limit` is reached; trying again {way}");
+            let (path, limit) = (query.path().display(), self.engine.memory_limit(MEMORY_LIMIT));
+            warn_line!("warning: {path}: {limit} is reached; trying again {way}");
             drawn = self.attempt(scratch, threads, hash_joins).await;
         }
         let rows = drawn.map_err(|err| match exhausted(&err) {
             Some(Exhausted::Memory(reason)) => {
-                let hint = "give the stage more memory with `sample.memory_limit`";
-                query.fail(format!("{reason}\nhint: {hint}")).into()
+                let limit = self.engine.memory_limit(MEMORY_LIMIT);
+                query
+                    .fail(format!("{reason}\nhint: give the stage more memory with {limit}"))
+                    .into()
             }
             Some(Exhausted::Scratch) => query.fail(errors::scratch_full(SCRATCH_LIMIT)).into(),
             None => err,

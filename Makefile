@@ -70,7 +70,7 @@ population-2m: build $(FULL)/raw/oracle.arrow ## The table at full size, and wit
 	    --set data.keep_brands.top=$$top --set run_dir=$(FULL)/runs/top-$$top || exit 1; \
 	done
 
-fetch: ## Fetch a real data set: DATASET=complete-journey or movielens-1m
+fetch: ## Fetch a real data set: DATASET=complete-journey, ta-feng or movielens-1m
 	@test -x 'datasets/$(DATASET)/fetch.sh' || { echo "make fetch: DATASET= names a folder of datasets/ with a fetch.sh" >&2; exit 2; }
 	'datasets/$(DATASET)/fetch.sh'
 

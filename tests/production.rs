@@ -260,7 +260,10 @@ fn what_training_refuses_is_refused_in_the_same_words() {
         "note: users: column `past`: 1 id of 2 are of no brand that is predicted, and left out";
     assert!(said.contains(note), "{said}");
     work.write("new.json", &good.replace("acme", "nobody"));
-    refused(&work, &args, 5, &["none of its 1 brand ids is a brand of the model"]);
+    let said = predict(&work, &args);
+    let note =
+        "note: users: column `past`: 1 id of 1 are of no brand that is predicted, and left out";
+    assert!(said.contains(note), "{said}");
 }
 
 /// Rows by user: how many, and the least probability.
@@ -554,6 +557,20 @@ fn an_audience_by_threshold_is_the_predictions_sorted_by_brand() {
     assert_eq!(unfinished(&work), [""; 0]);
 }
 
+/// A campaign must not go to the users of another brand.
+#[test]
+fn a_name_of_two_brands_is_refused_with_their_ids() {
+    let work = Workspace::tiny();
+    work.edit("brands.csv", "mill & sons,Mill & Sons", "mill & sons,\"Acme, Inc.\"");
+    assert_eq!(work.pipeline(&["run", "bau"]).code, 0);
+    let run = work.pipeline(&["audience", "bau", "Acme, Inc.", "-n"]);
+    assert_eq!(run.code, 2, "{}", run.stdout);
+    let expected =
+        "2 brands have the name `Acme, Inc.`; say which by its id: `acme`, `mill & sons`";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+    assert_eq!(audience(&work, &["bau", "acme", "-n"])["brands"].as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn sizes_of_audiences_are_kept_and_what_they_promise_is_their_mean_probability() {
     let work = scored(&["bau_expected_f1"]);
@@ -585,7 +602,7 @@ fn sizes_of_audiences_are_kept_and_what_they_promise_is_their_mean_probability()
     for (args, part) in [
         (
             &["bau_expected_f1", "acm", "-n"][..],
-            "no brand has the id or the name `acm`; did you mean `acme`?",
+            "no brand that is predicted has the id or the name `acm`; did you mean `acme`?",
         ),
         (&["bau_expected_f1", "-n", "--share", "2"], "a number above 0, at most 1"),
         (&["bau_expected_f1", "-n", "--size", "2", "--share", "0.1"], "cannot be used with"),

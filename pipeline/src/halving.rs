@@ -145,15 +145,19 @@ impl Halving<'_> {
     fn figure(&mut self, node: &Node, updates: u64) -> Figure {
         let store = Store::of(&self.manifest.run_dir);
         let state = State::of(node, &store, self.run.hashes());
-        if matches!(state, State::Fresh { .. } | State::Kept { .. }) {
-            return Figure::Passed;
-        }
         let rungs = state.fingerprint().and_then(|f| Rungs::load(&node.plan.dir, f));
         let map = rungs.map(|rungs| rungs.map).unwrap_or_default();
-        Figure::of(&map, updates)
+        match Figure::of(&map, updates) {
+            // It has ended without a pause there, as where it was trained without `halving`.
+            Figure::Missing if matches!(state, State::Fresh { .. } | State::Kept { .. }) => {
+                Figure::Passed
+            }
+            figure => figure,
+        }
     }
 
-    /// Ends the worse half; the result is those that go on.
+    /// Ends the worse half of those that have a figure here; the result is those that go on. Those that
+    /// came further without one go on too, and push nothing out.
     fn decide(&mut self, going: &[String], updates: u64) -> Result<Vec<String>> {
         let mut figures = Vec::new();
         for cell in going {
@@ -164,12 +168,14 @@ impl Halving<'_> {
         }
         let ranked = ranked(&figures);
         let n_kept = n_kept(&figures);
+        let mut kept: Vec<usize> =
+            (0..going.len()).filter(|&place| figures[place] == Figure::Passed).collect();
         for (i, &place) in ranked.iter().enumerate() {
-            let ended = Ended { updates, rank: i + 1, among: going.len() };
+            let ended = Ended { updates, rank: i + 1, among: ranked.len() };
             let is_out = i >= n_kept;
             self.end(&going[place], is_out.then_some(ended), figures[place] == Figure::Missing)?;
         }
-        let mut kept: Vec<usize> = ranked[..n_kept].to_vec();
+        kept.extend(&ranked[..n_kept]);
         kept.sort_unstable();
         let words: Vec<&str> = kept.iter().map(|&place| &*going[place]).collect();
         let words = words.join(", ");
@@ -239,32 +245,32 @@ impl Figure {
         Self::Map(sum.map(|sum| sum / found.len() as f64))
     }
 
-    /// What passed first, then by MAP, then what has none.
+    /// By MAP, then what has none.
     fn compare(&self, other: &Self) -> Ordering {
         let key = |figure: &Self| match figure {
-            Self::Passed => (3, 0.0),
             Self::Map(Some(map)) => (2, *map),
             Self::Map(None) => (1, 0.0),
-            Self::Missing => (0, 0.0),
+            Self::Missing | Self::Passed => (0, 0.0),
         };
         let ((a, x), (b, y)) = (key(self), key(other));
         b.cmp(&a).then(y.total_cmp(&x))
     }
 }
 
-/// Places by rank, the best first; equal ones stay in order.
+/// Places by rank of those that did not pass, the best first; equal ones stay in order.
 fn ranked(figures: &[Figure]) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..figures.len()).collect();
+    let is_compared = |&place: &usize| figures[place] != Figure::Passed;
+    let mut places: Vec<usize> = (0..figures.len()).filter(is_compared).collect();
     places.sort_by(|&a, &b| figures[a].compare(&figures[b]));
     places
 }
 
-/// How many go on: half, rounded up; all that passed; none that failed.
+/// How many of the ranked go on: half, rounded up; none that failed.
 fn n_kept(figures: &[Figure]) -> usize {
     let n = |is_meant: fn(&&Figure) -> bool| figures.iter().filter(is_meant).count();
-    let n_passed = n(|figure| **figure == Figure::Passed);
+    let n_ranked = n(|figure| **figure != Figure::Passed);
     let n_missing = n(|figure| **figure == Figure::Missing);
-    figures.len().div_ceil(2).max(n_passed).min(figures.len() - n_missing)
+    n_ranked.div_ceil(2).min(n_ranked - n_missing)
 }
 
 /// Updates at which trainings pause: half of all, with four trainings a quarter too, with eight an
@@ -309,12 +315,14 @@ mod tests {
         assert_eq!(n_kept(&[map(0.1), map(0.2)]), 1);
     }
 
+    /// Finished trainings are as many as they are; the best of the others must still be trained.
     #[test]
-    fn what_came_further_goes_on_and_what_failed_does_not() {
-        let figures = [map(0.9), PASSED, PASSED, PASSED, MISSING];
-        assert_eq!(ranked(&figures), [1, 2, 3, 0, 4]);
-        assert_eq!(n_kept(&figures), 3);
-        assert_eq!(n_kept(&[PASSED, PASSED, PASSED, map(0.9)]), 3, "more than half");
+    fn what_came_further_pushes_nothing_out_and_what_failed_does_not_go_on() {
+        let figures = [map(0.8), PASSED, map(0.9), PASSED, PASSED, MISSING];
+        assert_eq!(ranked(&figures), [2, 0, 5]);
+        assert_eq!(n_kept(&figures), 2);
+        assert_eq!(n_kept(&[PASSED, PASSED, PASSED, map(0.1)]), 1);
+        assert_eq!(n_kept(&[PASSED, PASSED]), 0);
         assert_eq!(n_kept(&[map(0.9), MISSING, MISSING]), 1, "fewer than half");
     }
 

@@ -281,7 +281,9 @@ impl<'a> Scheduler<'a> {
             }
             State::Stale { fingerprint, why } => return Some(Due { place, fingerprint, why }),
             State::Ended { rungs, .. } => {
-                let why = Why::of(rungs.ended_in_words().unwrap_or_default());
+                let words = rungs.ended_in_words().unwrap_or_default();
+                self.progress.say(&format!("{}: {words}", node.plan.id));
+                let why = Why::of(words);
                 self.finish(place, StageEnd::without_running(StageResult::EndedEarly, why));
             }
             State::Blocked(reason) => self.cannot_run(place, &reason),

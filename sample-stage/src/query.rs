@@ -70,17 +70,14 @@ impl Query {
 
     /// Plans the query over the session's tables.
     ///
-    /// * `own`: parameters that the query must use; it may use others.
-    ///
     /// # Errors
     ///
     /// A syntax error, an unknown table or column, anything but one SELECT, a function such as
-    /// `random()`, a parameter that is missing or not used.
+    /// `random()`, a parameter that is missing.
     pub async fn plan(
         &self,
         session: &SessionContext,
         params: &IndexMap<String, Value>,
-        own: &[String],
     ) -> Result<DataFrame, DataError> {
         let statements = DFParser::parse_sql(&self.text).map_err(|err| self.error(&err))?;
         let is_query = |statement: &Statement| matches!(statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)));
@@ -107,7 +104,7 @@ impl Query {
             .verify_plan(&plan)
             .map_err(|err| self.error(&err))?;
         self.check_repeatable(&plan)?;
-        let values = self.param_values(&plan, params, own)?;
+        let values = self.param_values(&plan, params)?;
         let frame = DataFrame::new(session.state(), plan);
         frame.with_param_values(values).map_err(|err| self.error(&err))
     }
@@ -143,7 +140,6 @@ impl Query {
         &self,
         plan: &LogicalPlan,
         params: &IndexMap<String, Value>,
-        own: &[String],
     ) -> Result<ParamValues, DataError> {
         let used = plan.get_parameter_names().map_err(|err| self.error(&err))?;
         let mut used: Vec<_> =
@@ -164,13 +160,6 @@ impl Query {
                 self.fail(format!("`sample.params.{name}`: expected a number, a string, true, false, null or a list, got `{value}`"))
             })?;
             values.push((name.clone(), value));
-        }
-        if let Some(name) = own.iter().find(|name| !used.contains(name)) {
-            let used: Vec<_> = used.iter().map(|k| format!("`${k}`")).collect();
-            return Err(self.fail(format!(
-                "`sample.params.{name}` is given, but the query has no `${name}`; it has {}",
-                list(&used)
-            )));
         }
         if let Some(default) = self.defaults.iter().find(|default| !used.contains(&default.name)) {
             return Err(DataError(format!(

@@ -104,7 +104,7 @@ impl RawTables {
             View::Table(view) => Ok(self.session.table(format!("\"{}\"", view.table)).await?),
             View::Sql(view) => {
                 let query = Query::read(&view.sql)?;
-                Ok(query.plan(&self.session, &IndexMap::new(), &[]).await?)
+                Ok(query.plan(&self.session, &IndexMap::new()).await?)
             }
         }
     }

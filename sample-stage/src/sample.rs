@@ -71,8 +71,7 @@ pub async fn run(
     let query = Query::read(experiment.sql())?;
     let scratch = Scratch::create(&stage.plan.dir)?;
     let engine = Engine::start(engine, &scratch).await?;
-    let (params, own_params) = (&experiment.sample, &experiment.own_params);
-    let sampler = Sampler::new(query, &engine, &training, params, own_params)?;
+    let sampler = Sampler::new(query, &engine, &training, &experiment.sample)?;
     let path = experiment.sql().display();
     heap::bound(
         session::heap_bound(experiment.sample.memory_limit.bytes()),
@@ -109,14 +108,11 @@ pub struct Sampler<'a> {
     training: &'a Training,
     converter: Arc<Converter>,
     params: &'a SampleParams,
-    own_params: &'a [String],
     /// Whether unused columns were warned of, once however often the query runs
     warned: Once,
 }
 
 impl<'a> Sampler<'a> {
-    /// * `own_params`: parameters that the query must use.
-    ///
     /// # Errors
     ///
     /// If an id of users or brands repeats.
@@ -125,7 +121,6 @@ impl<'a> Sampler<'a> {
         engine: &'a Engine,
         training: &'a Training,
         params: &'a SampleParams,
-        own_params: &'a [String],
     ) -> Result<Self> {
         let converter = Converter {
             query,
@@ -133,7 +128,7 @@ impl<'a> Sampler<'a> {
             brands: index(&training.brands, &tables::BRANDS, "brand_id")?,
         };
         let converter = Arc::new(converter);
-        Ok(Self { engine, training, converter, params, own_params, warned: Once::new() })
+        Ok(Self { engine, training, converter, params, warned: Once::new() })
     }
 
     /// The examples in any order, in batches mapped from the scratch folder.
@@ -195,7 +190,7 @@ impl<'a> Sampler<'a> {
         let session = session::limited(limits)?;
         self.training.register(&session, self.engine)?;
         let query = &self.converter.query;
-        let frame = query.plan(&session, &self.params.params, self.own_params).await?;
+        let frame = query.plan(&session, &self.params.params).await?;
         let columns = frame.schema().as_arrow();
         self.converter.check_columns(columns)?;
         self.warned.call_once(|| self.converter.warn_of_unused(columns));

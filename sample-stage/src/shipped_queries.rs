@@ -121,7 +121,7 @@ async fn rows(query: &str, columns: &str, params: Value) -> Vec<RecordBatch> {
     let session = session::limited(limits).unwrap();
     five_users().register(&session, &Engine::Local).unwrap();
     let params = serde_json::from_value(params).unwrap();
-    let frame = Query::read(&path(query)).unwrap().plan(&session, &params, &[]).await.unwrap();
+    let frame = Query::read(&path(query)).unwrap().plan(&session, &params).await.unwrap();
     session.register_table("sample", frame.into_view()).unwrap();
     let sorted = format!("select {columns} from sample order by 1, 2");
     session.sql(&sorted).await.unwrap().collect().await.unwrap()
@@ -372,7 +372,7 @@ async fn sample(
     let scratch = Scratch::create(dir.path()).unwrap();
     let params: SampleParams = serde_json::from_value(json!({"params": params})).unwrap();
     let query = Query::read(&path(query)).unwrap();
-    let sampler = Sampler::new(query, &Engine::Local, training, &params, &[]).unwrap();
+    let sampler = Sampler::new(query, &Engine::Local, training, &params).unwrap();
     let drawn = sampler.attempt(&scratch, Some(threads), hash).await.unwrap();
     let room = room(&scratch, 1 << 30, 0);
     let examples = Ordered::new(&room, drawn.batches.clone()).unwrap();

@@ -93,14 +93,20 @@ pub async fn run(args: &Args) -> Result<String> {
         Some(history) => {
             let interactions = Interactions::open(&raw, &data).await?;
             let date = args.date(&raw, &manifest, &interactions).await?;
+            let mut when = None;
             if let Some(source) = manifest.data.users.time()
                 && column_type(frame.schema().as_arrow(), "users", source.column()).is_ok()
             {
                 let (timed, time) = TimeColumn::find(frame, source, "users")?;
                 frame = time.last_rows(timed, "user_id", date.known_before)?;
+                when = Some(format!("users before {}, by `data.users.time`", date.as_of.moment));
             }
             let frame = without(frame, history)?;
-            let ids = sorted_ids(&raw, frame.clone(), "users", "user_id", None).await?;
+            let ids = sorted_ids(&raw, frame.clone(), "users", "user_id", None).await;
+            let ids = match when {
+                Some(when) => ids.context(when)?,
+                None => ids?,
+            };
             let brands = raw.view(&data.brands).await.context("brands")?;
             let brands = sorted_ids(&raw, brands, "brands", "brand_id", None).await?;
             interactions.check_ids(&raw, &ids.index, &brands.index)?;

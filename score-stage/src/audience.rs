@@ -6,7 +6,7 @@ mod gather; // the users of each brand
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use arrow::array::Array as _;
 use clap::Args as ClapArgs;
 use contract::audience::{Audience, Audiences};
@@ -67,7 +67,7 @@ pub struct Args {
 #[group(multiple = false)]
 struct SizeArgs {
     /// So many users of each brand
-    #[arg(long, value_name = "NUM")]
+    #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u64).range(1..))]
     size: Option<u64>,
     /// This share of the users, such as 0.02
     #[arg(long, value_name = "SHARE", value_parser = share)]
@@ -98,13 +98,12 @@ pub fn run(args: &Args) -> Result<String> {
     let loaded = sources.load(None)?;
     let chosen = choose(&loaded.brands, &args.named)?;
 
-    let in_users = || args.users.label();
     let table = RawTable::open("users", &options)?;
-    let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
+    let users = args.users.named(NewUsers::open(&table, &loaded.model, &sources))?;
     // An audience is no decision of the experiment's policy.
     let watch = args.drift.watch(&loaded, &users, false)?;
-    let (counted, counts) =
-        count_users(&loaded, &users, watch.as_ref(), &chosen).with_context(in_users)?;
+    let counted = count_users(&loaded, &users, watch.as_ref(), &chosen);
+    let (counted, counts) = args.users.named(counted)?;
     let n_users = users.n_users as u64;
     let size = |brand| args.size.of(brand, &loaded.decider, n_users);
     let cuts: Vec<Cut> =
@@ -118,9 +117,8 @@ pub fn run(args: &Args) -> Result<String> {
     };
     if let Some(place) = &place {
         let written = Written { loaded: &loaded, users: &users, chosen: &chosen, cuts: &cuts };
-        written
-            .write(place, args.users.part_users, &mut audiences.brands)
-            .with_context(in_users)?;
+        let made = written.write(place, args.users.part_users, &mut audiences.brands);
+        args.users.named(made)?;
     }
     let text = if args.json { format!("{:#}", json!(audiences)) } else { shown(&audiences) };
     args.drift.end(&audiences.drift, text)
@@ -134,20 +132,46 @@ fn choose(brands: &Brands, named: &[String]) -> Result<Vec<usize>, UsageError> {
     let ids = brands.id_texts();
     let mut chosen = Vec::new();
     for name in named {
-        let by_name = || brands.names.iter().position(|other| other == Some(name));
-        let found = ids.iter().position(|id| id == name).or_else(by_name).ok_or_else(|| {
-            let names = brands.names.iter().flatten();
-            let near = nearest(name, ids.iter().map(String::as_str).chain(names));
-            let hint = near.map_or("the brands are in `brands.arrow`".to_owned(), |near| {
-                format!("did you mean `{near}`?")
-            });
-            UsageError(format!("no brand has the id or the name `{name}`; {hint}"))
-        })?;
+        let found = match ids.iter().position(|id| id == name) {
+            Some(found) => found,
+            None => by_name(brands, &ids, name)?,
+        };
         if !chosen.contains(&found) {
             chosen.push(found);
         }
     }
     Ok(chosen)
+}
+
+/// The only brand of a name that is no id.
+fn by_name(brands: &Brands, ids: &[String], name: &str) -> Result<usize, UsageError> {
+    let has_name = |&brand: &usize| brands.names.value(brand) == name;
+    let found: Vec<usize> = (0..ids.len()).filter(has_name).collect();
+    match found[..] {
+        [found] => Ok(found),
+        [] => {
+            let names = brands.names.iter().flatten();
+            let near = nearest(name, ids.iter().map(String::as_str).chain(names));
+            // Any name of a letter or two is near another.
+            let near = near.filter(|_| name.chars().count() > 2);
+            let hint = near.map_or_else(
+                || format!("there are {} brands, such as `{}`", ids.len(), ids[0]),
+                |near| format!("did you mean `{near}`?"),
+            );
+            Err(UsageError(format!(
+                "no brand that is predicted has the id or the name `{name}`; {hint}"
+            )))
+        }
+        _ => {
+            let same: Vec<String> =
+                found.iter().map(|&brand| format!("`{}`", ids[brand])).collect();
+            Err(UsageError(format!(
+                "{} brands have the name `{name}`; say which by its id: {}",
+                found.len(),
+                same.join(", ")
+            )))
+        }
+    }
 }
 
 impl SizeArgs {
@@ -173,7 +197,8 @@ fn threshold(brand: usize, decider: &Decider) -> f32 {
     logit(prob) as f32
 }
 
-/// Pass 1: users by the log-odds of each chosen brand, and what they are compared by.
+/// Pass 1: users by the log-odds of each chosen brand, and what they are compared by. Says what of the
+/// users the model does not know.
 fn count_users(
     loaded: &Loaded,
     users: &NewUsers,
@@ -182,6 +207,7 @@ fn count_users(
 ) -> Result<(Histogram, Option<Counts>)> {
     let mut counted = HistogramBuilder::new(chosen.len());
     let (mut counts, mut n_scored) = (watch.map(Watch::empty), 0);
+    let mut seen = users.none_seen();
     let n_users = users.n_users;
     stream::for_each(loaded, users, n_users.max(1), 0..n_users, |event| {
         let watched = watch.zip(counts.as_mut());
@@ -195,7 +221,8 @@ fn count_users(
                 let unlabelled = OwnedLists::empty(logits.nrows());
                 counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
             }
-            Event::GroupEnds { users, .. } => {
+            Event::GroupEnds { users, seen: more, .. } => {
+                seen.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
                 if let Some((watch, counts)) = watched {
                     watch.add_features(users, n_scored - users.n_rows(), counts);
                 }
@@ -203,6 +230,9 @@ fn count_users(
         }
         Ok(())
     })?;
+    for note in users.notes(seen)? {
+        warn_line!("{note}");
+    }
     Ok((counted.build(), counts))
 }
 
@@ -243,7 +273,6 @@ impl Written<'_> {
         let how = json!({"audience": self.chosen, "from": from});
         let job = Job::new(self.loaded, self.users, None, part_users, &how)?;
         let decided = job.run(&place.path, &|logits| self.decide(logits))?;
-        decided.notes.iter().for_each(|note| warn_line!("{note}"));
 
         let brands = &self.loaded.brands;
         let decisions = Decisions::open(&decided.parts, brands.names.len())?;
@@ -256,11 +285,13 @@ impl Written<'_> {
         let wanted = Wanted { brands: self.chosen, at_most };
         gather::write(place, &decisions, brands, &wanted, |brand, members| {
             let positives = self.cuts[slots[brand]].positives;
-            let hits: f64 = members.iter().map(|&(prob, _)| f64::from(prob)).sum();
+            let hits = members.iter().map(|&(prob, _)| f64::from(prob)).sum::<f64>() + 0.0; // of none it is -0
             let n = members.len() as f64;
             let into = &mut audiences[slots[brand]];
             into.n_users = members.len() as u64;
-            into.from_prob = members.last().map(|&(prob, _)| prob.into());
+            if self.cuts[slots[brand]].at_most.is_some() {
+                into.from_prob = members.last().map(|&(prob, _)| prob.into());
+            }
             into.expected_precision = (n > 0.0).then(|| hits / n);
             into.expected_recall = (positives > 0.0).then(|| (hits / positives).min(1.0));
         })?;

@@ -9,10 +9,11 @@ pub mod sources; // model, thresholds and neighbours, verified
 pub mod stream; // users through the model
 pub mod users; // the users of a table, as the model reads them
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 use contract::cli::ManifestArgs;
 use contract::drift::{Drift, Predicted};
@@ -82,6 +83,11 @@ impl Users {
         let label = self.users_label.as_ref().or(self.users.as_ref());
         label.map_or("users", String::as_str).to_owned()
     }
+
+    /// A result; an error in the users' data also says which users they are. Others name their file.
+    pub fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|err| if err.is::<DataError>() { err.context(self.label()) } else { err })
+    }
 }
 
 fn part_users(text: &str) -> Result<usize, String> {
@@ -125,7 +131,7 @@ struct Decide {
     /// Number of most probable brands of each user [default: 20 in an Arrow file of brand positions;
     /// else the predicted brands are written instead]
     #[arg(long, value_name = "NUM")]
-    top_k: Option<usize>,
+    top_k: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -139,24 +145,24 @@ pub enum BestFor {
 /// Decides for the users of a table; returns what to print.
 pub fn run(args: &Args) -> Result<String> {
     let sources = Sources::find(&args.model)?;
-    let output = Output::of(&args.output, args.decide.top_k, sources.scratch())?;
+    let output =
+        Output::of(&args.output, args.decide.top_k.map(NonZeroUsize::get), sources.scratch())?;
     let options = sources.users(args.users.users.as_deref())?;
     output.place.check_inputs(&sources.files(), &options)?;
     let loaded = sources.load(args.decide.best_for)?;
 
-    let in_users = || args.users.label();
     let table = RawTable::open("users", &options)?;
-    let users = NewUsers::open(&table, &loaded.model, &sources).with_context(in_users)?;
+    let users = args.users.named(NewUsers::open(&table, &loaded.model, &sources))?;
     let (top_k, best_for) = (output.top_k(), args.decide.best_for);
     let how = json!({"top_k": top_k, "for": best_for.map(|best_for| format!("{best_for:?}"))});
     let watch = args.drift.watch(&loaded, &users, loaded.is_own_policy)?;
     let job = Job::new(&loaded, &users, watch, args.users.part_users, &how)?;
     let decide = |logits: ArrayView2<f32>| loaded.decider.decide(logits, top_k);
     if let Some(share) = args.machine {
-        let parts = job.run_share(&output.place.path, share, &decide).with_context(in_users)?;
+        let parts = args.users.named(job.run_share(&output.place.path, share, &decide))?;
         return Ok(share_summary(&parts, job.n_parts()));
     }
-    let decided = job.run(&output.place.path, &decide).with_context(in_users)?;
+    let decided = args.users.named(job.run(&output.place.path, &decide))?;
     decided.notes.iter().for_each(|note| warn_line!("{note}"));
     let written = output.write(&decided.parts, &loaded.brands)?;
     output.place.send()?;

@@ -14,6 +14,7 @@ use super::environment::expand_environment;
 use super::file;
 use super::matrix::{Origin, is_of_matrix};
 use super::problems::{Problem, Problems, nearest, suggest};
+use super::query;
 use super::schema_check;
 use super::shipped;
 use super::time::History;
@@ -22,6 +23,9 @@ use super::{
     Data, Experiment, FeatureSource, Manifest, Matrix, Note, ReportParams, TableSource, View,
 };
 use crate::{commands, raw_files};
+
+/// Columns of tables between stages, and of those that sampling queries read.
+const NOT_FEATURES: [&str; 4] = ["user_id", "brands", "as_of", "user_row"];
 
 /// Keys that `--set` takes as an experiment's own, without naming the experiment.
 pub(super) const STAGE_KEYS: [&str; 3] = ["sample", "train", "score"];
@@ -646,8 +650,11 @@ impl Loader {
             };
             let path = path_of(&["data", "features", &place]);
             let column = feature.column().to_owned();
-            if column == "user_id" || column == "brands" {
-                let message = format!("`data.features`: `{column}` cannot be a feature");
+            if NOT_FEATURES.contains(&&*column) {
+                let message = format!(
+                    "`data.features`: `{column}` cannot be a feature, as tables have a column of this \
+                     name that means something else; rename it, in a view"
+                );
                 self.problem(&path, false, message);
             }
             if seen.contains(&column) {
@@ -724,7 +731,27 @@ impl Loader {
             experiment.train.expand_history(history);
         }
         self.check_experiment(&experiment, known);
+        self.check_own_params(&experiment);
         Some(experiment)
+    }
+
+    /// Parameters that an experiment sets itself must be used by its query. They are not in its
+    /// fingerprint if they are not, so that a stage that is fresh would never see the mistake.
+    fn check_own_params(&mut self, experiment: &Experiment) {
+        // A query that cannot be read is reported by the stage that needs it.
+        let text = experiment.sample.sql.as_deref().and_then(|path| query::read(path).ok());
+        let Some(used) = text.as_deref().and_then(query::placeholders_of_sql) else { return };
+        let words: Vec<String> = used.iter().map(|name| format!("`${name}`")).collect();
+        let words = if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+        for name in experiment.own_params.iter().filter(|name| !used.contains(name)) {
+            let near = nearest(name, used.iter().map(String::as_str));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let message = format!(
+                "`sample.params.{name}` is given, but the query has no `${name}`; it has {words}{near}"
+            );
+            let path = path_of(&["experiments", &experiment.name, "sample", "params", name]);
+            self.problem(&path, true, message);
+        }
     }
 
     /// Whether an experiment's settings of a stage violate the schema, so that a missing one may

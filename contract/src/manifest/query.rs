@@ -120,9 +120,15 @@ fn printed(text: &str) -> Option<String> {
     Some(printed.join(";\n"))
 }
 
-/// The parameters that a query uses, without the `$`, in order of their names.
+/// The parameters that a query uses, without the `$`, in order of their names; none of a text that is
+/// no SQL.
 pub fn placeholders(text: &str) -> Vec<String> {
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default();
+    placeholders_of_sql(text).unwrap_or_default()
+}
+
+/// As [`placeholders`], but `None` of a text that is no SQL.
+pub fn placeholders_of_sql(text: &str) -> Option<Vec<String>> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize().ok()?;
     let mut used: Vec<String> = tokens
         .into_iter()
         .filter_map(|token| match token {
@@ -132,7 +138,7 @@ pub fn placeholders(text: &str) -> Vec<String> {
         .collect();
     used.sort();
     used.dedup();
-    used
+    Some(used)
 }
 
 /// The parameters that a query uses, with their values: those given, else its own defaults. One

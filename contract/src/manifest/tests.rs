@@ -70,6 +70,30 @@ impl File {
     }
 }
 
+/// Whether the sample is fresh or not: what a query does not use is in no fingerprint.
+#[test]
+fn an_experiments_own_parameter_must_be_used_by_its_query() {
+    let own =
+        |params: &str| changed(&[("  a: {}", &format!("  a: {{sample: {{params: {params}}}}}"))]);
+    let file = own("{n_user: 3, n_users: 4}");
+    std::fs::write(file.dir.path().join("q.sql"), "select $n_users, $seed").unwrap();
+    assert_eq!(
+        file.problems(&["experiments.b.sample.params.sed=8"]),
+        [
+            "m.yaml:13:25: `sample.params.n_user` is given, but the query has no `$n_user`; it has \
+             `$n_users`, `$seed`; did you mean `n_users`?",
+            "--set experiments.b.sample.params.sed=8: `sample.params.sed` is given, but the query has no \
+             `$sed`; it has `$n_users`, `$seed`; did you mean `seed`?",
+        ]
+    );
+    let none = own("{n: 3}").problems(&[]);
+    assert!(none[0].ends_with("the query has no `$n`; it has none"), "{none:?}");
+    // A query that is no SQL says so when it runs.
+    let file = own("{n: 3}");
+    std::fs::write(file.dir.path().join("q.sql"), "select 'open").unwrap();
+    assert!(file.load(&[]).is_ok());
+}
+
 #[test]
 fn every_mistake_is_shown_at_once() {
     let file = changed(&[

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::bundle::{BUNDLE, Bundle};
 use super::plan::RECORD;
 use super::record::{Output, Record};
+use crate::Stage;
 use crate::ipc::{self, Error, Table};
 use crate::tables::Contract;
 
@@ -82,12 +83,23 @@ fn listed(path: &Path) -> Result<Option<Listed>, Error> {
                 hint: run `pipeline run`, which makes them again"
             .to_owned(),
     })?;
-    let remedy = match &loaded.experiment {
+    let remedy = match loaded.experiment.as_ref().map(|recorded| owner(dir).unwrap_or(recorded)) {
         Some(experiment) => format!("`pipeline run {experiment}` makes it again"),
         None => "`pipeline run` makes it again".to_owned(),
     };
     let output = loaded.outputs.remove(&*name);
     Ok(output.map(|output| Listed { output, record: RECORD, remedy }))
+}
+
+/// The experiment that a stage's folder belongs to, as in `bau/train` and `bau/seed-8/train`. Its record may
+/// be of another one, whose results it shares.
+fn owner(dir: &Path) -> Option<&str> {
+    let stages = [Stage::Sample, Stage::Train, Stage::Score].map(Stage::name);
+    let mut folders = dir.components().rev().filter_map(|folder| folder.as_os_str().to_str());
+    folders.next().filter(|name| stages.contains(name))?;
+    let is_seed =
+        |name: &&str| name.strip_prefix("seed-").is_some_and(|n| n.parse::<u64>().is_ok());
+    folders.find(|name| !is_seed(name))
 }
 
 #[cfg(test)]
@@ -103,6 +115,16 @@ mod tests {
     use super::*;
     use crate::columns::ListBuilder;
     use crate::tables::MODEL;
+
+    #[test]
+    fn a_folder_says_whose_files_it_holds() {
+        let owner = |dir: &str| owner(Path::new(dir)).map(str::to_owned);
+        assert_eq!(owner("runs/bau/train").as_deref(), Some("bau"));
+        assert_eq!(owner("runs/bau/seed-8/score").as_deref(), Some("bau"));
+        assert_eq!(owner("runs/seed-lab/sample").as_deref(), Some("seed-lab"));
+        assert_eq!(owner("runs/holdout"), None);
+        assert_eq!(owner("copied"), None);
+    }
 
     /// A model, and a record that lists it.
     fn folder(record: &str) -> (tempfile::TempDir, PathBuf) {

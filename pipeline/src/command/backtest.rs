@@ -53,6 +53,13 @@ pub fn backtest(args: &BacktestArgs) -> Result<u8> {
         warn_line!("backtest: as of {}", date.test);
         let code = foreground::run(run_command(args, &manifest, date)?)?;
         if code != EXIT_DONE {
+            let trained: Vec<String> = date.train.iter().map(ToString::to_string).collect();
+            warn_line!(
+                "backtest: stopped as of {}, which is trained as of {}; once that is fixed, the same \
+                 `pipeline backtest` goes on",
+                date.test,
+                trained.join(", ")
+            );
             return Ok(code);
         }
     }

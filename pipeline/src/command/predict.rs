@@ -1,5 +1,6 @@
 //! `pipeline predict`: predictions for new users.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -27,7 +28,7 @@ pub struct PredictArgs {
     wide: bool,
     /// Write this many most probable brands of each user instead of those that are predicted
     #[arg(long, value_name = "NUM")]
-    top_k: Option<u32>,
+    top_k: Option<NonZeroU32>,
     /// Decide for the best list of each user or the best audience of each brand, instead of following
     /// the experiment's policy
     #[arg(long = "for", value_name = "WHOM", value_parser = ["users", "brands"])]

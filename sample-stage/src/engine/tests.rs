@@ -78,7 +78,7 @@ impl Lab {
         let session = session::limited(limits).unwrap();
         self.training.register(&session, engine).unwrap();
         let params = serde_json::from_value(params.clone()).unwrap();
-        let frame = query.plan(&session, &params, &[]).await.map_err(|err| err.to_string())?;
+        let frame = query.plan(&session, &params).await.map_err(|err| err.to_string())?;
         let batches = frame.collect().await.map_err(|err| err.to_string())?;
         let mut rows = Vec::new();
         for batch in &batches {

@@ -162,7 +162,11 @@ impl Reader<'_> {
         }
         let is_timed = self.manifest.data.users.time().is_some();
         let read = Users::read(self.raw, self.room, self.manifest, Some(&date)).await;
-        let users = if is_timed { read.with_context(|| format!("as of {moment}"))? } else { read? };
+        let users = if is_timed {
+            read.with_context(|| format!("users at or before {moment}, by `data.users.time`"))?
+        } else {
+            read?
+        };
         if !is_timed {
             self.unchanging = Some(users.clone());
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use arrow::array::ArrayRef;
 use contract::exit::DataError;
 use contract::ipc::{self, Table, Writer};
@@ -31,6 +31,9 @@ const SEEN_KEY: &str = "brands_seen";
 
 /// Metadata key of a part: its users, counted.
 const COUNTS_KEY: &str = "counts";
+
+/// What failed, before the file and its error.
+const CANNOT_WRITE: &str = "cannot write";
 
 /// Decisions for all users of a table.
 pub struct Job<'a> {
@@ -119,7 +122,7 @@ impl<'a> Job<'a> {
     ///
     /// Users whose features training would refuse, with the first of them; then no part is kept.
     pub fn run(&self, target: &Path, decide: &Decide) -> Result<Decided> {
-        let work = Resumable::open(target, &self.text)?;
+        let work = Resumable::open(target, &self.text).context(CANNOT_WRITE)?;
         let finish = |parts: Vec<PathBuf>| Ok((notes(self.users, &parts)?, parts));
         match self.complete(&work, decide, 0..self.n_parts()).and_then(finish) {
             Ok((notes, parts)) => {
@@ -141,7 +144,7 @@ impl<'a> Job<'a> {
     ///
     /// As [`Self::run`].
     pub fn run_share(&self, target: &Path, share: Share, decide: &Decide) -> Result<Range<usize>> {
-        let work = Resumable::join(target, &self.text)?;
+        let work = Resumable::join(target, &self.text).context(CANNOT_WRITE)?;
         let parts = share.of(self.n_parts());
         self.complete(&work, decide, parts.clone())?;
         Ok(parts)
@@ -181,7 +184,7 @@ impl<'a> Job<'a> {
         let n_parts = self.n_parts();
         let rows =
             parts.start * self.part_users..(parts.end * self.part_users).min(self.users.n_users);
-        let none = vec![BrandsSeen::default(); self.users.columns.len()];
+        let none = self.users.none_seen();
         let (mut waiting, mut seen) = (Vec::new(), none.clone());
         let no_counts = self.watch.as_ref().map(Watch::empty);
         let (mut counts, mut n_scored) = (no_counts.clone(), rows.start);
@@ -205,7 +208,7 @@ impl<'a> Job<'a> {
                         let metadata = metadata(&seen, counts.as_ref());
                         let batches = std::mem::take(&mut waiting);
                         let part = parts.start + made.len();
-                        made.push(self.keep(work, part, metadata, batches)?);
+                        made.push(self.keep(work, part, metadata, batches).context(CANNOT_WRITE)?);
                         seen.clone_from(&none);
                         counts.clone_from(&no_counts);
                         if n_parts > 1 {
@@ -257,18 +260,14 @@ fn counted(watch: &Watch, parts: &[PathBuf]) -> Result<Counts> {
     Ok(all)
 }
 
-/// Checks lists of brands, now that all users are read; returns notes about ids that were left out.
+/// [`NewUsers::notes`] on all parts.
 fn notes(users: &NewUsers, parts: &[PathBuf]) -> Result<Vec<String>> {
-    let mut all = vec![BrandsSeen::default(); users.columns.len()];
+    let mut all = users.none_seen();
     for path in parts {
         let seen = brands_seen(&ipc::read(path, &PREDICTIONS)?);
         all.iter_mut().zip(seen).for_each(|(all, more)| *all += more);
     }
-    let mut notes = Vec::new();
-    for (column, seen) in users.columns.iter().zip(all) {
-        notes.extend(column.check_known(seen)?);
-    }
-    Ok(notes)
+    Ok(users.notes(all)?)
 }
 
 fn brands_seen(part: &Table) -> Vec<BrandsSeen> {

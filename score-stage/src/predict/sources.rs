@@ -16,6 +16,7 @@ use contract::manifest::{
 use contract::plan::{Stage, StageId};
 use contract::record::Record;
 use contract::recorded::{self, Recorded};
+use contract::rungs::Rungs;
 use contract::tables::{self, Contract};
 use contract::{Manifest, thresholds, warn_line};
 use model::Model;
@@ -236,11 +237,20 @@ impl Sources {
     fn read(&self, path: &Path, contract: &Contract, hashes: &mut Vec<String>) -> Result<Table> {
         ensure!(
             path.exists() || self.experiment.is_none(),
-            DataError(format!(
-                "{}: there is no such file\nhint: {}",
-                path.display(),
-                self.repair()
-            ))
+            DataError(
+                match path.parent().and_then(Rungs::of_any).and_then(|r| r.ended_in_words()) {
+                    Some(ended) => format!(
+                        "{}: the training {ended}, so there is no model\n\
+                     hint: an experiment of its own, without `halving`, trains it whole",
+                        path.display()
+                    ),
+                    None => format!(
+                        "{}: there is no such file\nhint: {}",
+                        path.display(),
+                        self.repair()
+                    ),
+                }
+            )
         );
         let Recorded { table, blake3, is_listed } = recorded::read(path, contract)?;
         if !is_listed && self.experiment.is_some() {
@@ -291,10 +301,13 @@ impl Sources {
             ))
         );
         let table = self.read(&self.thresholds, &tables::THRESHOLDS, hashes)?;
+        let or_named = match self.experiment {
+            Some(_) => "",
+            None => ", or name its own thresholds with `--thresholds`",
+        };
         let of_another = |what: String| {
             DataError(format!(
-                "{shown}: {what}\nhint: score the model first, with {score}, or name its own \
-                 thresholds with `--thresholds`"
+                "{shown}: {what}\nhint: score the model first, with {score}{or_named}"
             ))
         };
         let hash = model.hash();

@@ -145,13 +145,31 @@ impl<'a> NewUsers<'a> {
         Ok(())
     }
 
+    /// Nothing seen yet, for each feature.
+    pub fn none_seen(&self) -> Vec<BrandsSeen> {
+        vec![BrandsSeen::default(); self.columns.len()]
+    }
+
+    /// Checks lists of brands and values of text, now that all users are read; returns notes about what
+    /// was left out.
+    ///
+    /// * `seen`: for each feature.
+    ///
+    /// # Errors
+    ///
+    /// If the model knows nothing of many.
+    pub fn notes(&self, seen: Vec<BrandsSeen>) -> Result<Vec<String>, DataError> {
+        let notes = self.columns.iter().zip(seen).map(|(column, seen)| column.check_known(seen));
+        notes.filter_map(Result::transpose).collect()
+    }
+
     fn new_group(&self) -> Group {
         let table = Table {
             schema: self.schema.clone(),
             batches: Vec::new(),
             path: PathBuf::from("users"),
         };
-        let seen = vec![BrandsSeen::default(); self.columns.len()];
+        let seen = self.none_seen();
         Group { table, seen, is_last_of_part: false }
     }
 

@@ -15,6 +15,9 @@ use crate::features::{self, Feature, FeatureKind};
 use crate::ids::{IdIndex, IdKind};
 use crate::manifest::{FeatureOptions, IdSpace};
 
+/// Values of which none is known to the model, from which on they must be of another kind.
+const TOO_MANY_UNKNOWN: usize = 20;
+
 /// A feature of a model, matched to the columns of a user's own table.
 pub struct ModelColumn {
     column: FeatureColumn,
@@ -199,24 +202,25 @@ impl ModelColumn {
         Ok(columns)
     }
 
-    /// Checks, once all users are read, that a list of brands holds known ones: single unknown
-    /// brands are normal, only unknown ones are a mistake.
+    /// Checks, once all users are read, that a list of brands, or values of text, hold known ones:
+    /// some unknown ones are normal, and a few users may have no others; many unknown ones and none
+    /// that is known are a mistake.
     ///
-    /// Returns a note about ids that were left out, if there are any.
+    /// Returns a note about what was left out, if there is any.
     ///
     /// # Errors
     ///
-    /// If there are ids of brands, and the model knows none of them.
+    /// If there are at least [`TOO_MANY_UNKNOWN`], and the model knows none of them.
     pub fn check_known(&self, seen: BrandsSeen) -> Result<Option<String>, DataError> {
         let BrandsSeen { n_ids, n_known, .. } = seen;
         let column = &self.column.source;
-        if n_ids == 0 || n_known > 0 {
+        if n_ids < TOO_MANY_UNKNOWN || n_known > 0 {
             return Ok(seen.note(&self.feature));
         }
         if self.feature.is_categories() {
             return Err(DataError(format!(
                 "users: column `{column}`: none of its {n_ids} values is one of the {} categories that the \
-                 model knows, such as `{}`",
+                 model knows, such as `{}`\nhint: if they are meant to be unknown, leave them empty",
                 self.feature.vocabulary.len(),
                 self.feature.vocabulary[0]
             )));

@@ -210,7 +210,7 @@ impl ModelColumn {
     ///
     /// # Errors
     ///
-    /// If there are at least [`TOO_MANY_UNKNOWN`], and the model knows none of them.
+    /// If there are 20 or more, and the model knows none of them.
     pub fn check_known(&self, seen: BrandsSeen) -> Result<Option<String>, DataError> {
         let BrandsSeen { n_ids, n_known, .. } = seen;
         let column = &self.column.source;

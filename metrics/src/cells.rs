@@ -100,12 +100,11 @@ fn level(position: i64, floor: i64) -> u32 {
 /// Cells of a level that is neither the widest nor the narrowest.
 const CELLS: u32 = FINENESS as u32 + 1;
 
-/// Levels of cells that are narrower than a step.
-const NARROW_LEVELS: u32 = STEP_BITS;
+/// Fewer than 2 to the power of this are the positions below the steps.
+const BELOW_BITS: u32 = 48;
 
-/// The widest level of a cell below the steps: 2^38 positions are in the steps, and fewer than 2^48
-/// below them; a cell's width is at most 1/64 of its distance from the floor.
-const WIDEST_BELOW: u32 = 48 - FINENESS_BITS - 1;
+/// The widest level of a cell below the steps: its width is at most 1/64 of its distance from the floor.
+const WIDEST_BELOW: u32 = BELOW_BITS - FINENESS_BITS - 1;
 
 /// Levels from a step on that cells below the steps have.
 const WIDE_LEVELS: u32 = WIDEST_BELOW + 1 - STEP_BITS;
@@ -114,7 +113,7 @@ const WIDE_LEVELS: u32 = WIDEST_BELOW + 1 - STEP_BITS;
 /// wide as a step, then the narrower.
 ///
 /// The narrowest have twice as many, as they also lie next to the floor.
-pub(crate) const N_SLOTS: usize = N_STEPS + ((WIDE_LEVELS + NARROW_LEVELS + 1) * CELLS) as usize;
+pub(crate) const N_SLOTS: usize = N_STEPS + ((WIDEST_BELOW + 2) * CELLS) as usize;
 
 /// Whether the cell of a logit has a slot.
 ///
@@ -145,7 +144,7 @@ pub(crate) fn slot_of(logit: f32, floor: i64) -> u32 {
     /// Or-ed with a number below 2^52 it is 2^52 more, as a floating-point number.
     const OFFSET: f64 = (1_u64 << EXPONENT_BITS) as f64;
     /// Added to positions, so that none is negative; whole cells of every level.
-    const RAISED: u64 = 1 << 48;
+    const RAISED: u64 = 1 << BELOW_BITS;
 
     let raised = |position: i64| position.cast_unsigned().wrapping_add(RAISED);
     let (position, floor) = (raised(position(logit)), raised(floor));

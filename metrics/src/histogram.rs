@@ -38,7 +38,8 @@ impl Histogram {
         Histogram { brands }
     }
 
-    /// Counts one user for one brand. For many users [`HistogramBuilder`](crate::HistogramBuilder) is faster by far.
+    /// Counts one user for one brand. For many users
+    /// [`HistogramBuilder`](crate::HistogramBuilder) is faster by far.
     ///
     /// # Panics
     ///

@@ -222,7 +222,7 @@ fn count_users(
                 counted.add_rows(cells.as_slice().expect("made here"), unlabelled.as_lists());
             }
             Event::GroupEnds { users, seen: more, .. } => {
-                seen.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
+                NewUsers::add_seen(&mut seen, more);
                 if let Some((watch, counts)) = watched {
                     watch.add_features(users, n_scored - users.n_rows(), counts);
                 }

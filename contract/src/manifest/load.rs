@@ -738,6 +738,9 @@ impl Loader {
     /// Parameters that an experiment sets itself must be used by its query. They are not in its
     /// fingerprint if they are not, so that a stage that is fresh would never see the mistake.
     fn check_own_params(&mut self, experiment: &Experiment) {
+        if experiment.own_params.is_empty() {
+            return;
+        }
         // A query that cannot be read is reported by the stage that needs it.
         let text = experiment.sample.sql.as_deref().and_then(|path| query::read(path).ok());
         let Some(used) = text.as_deref().and_then(query::placeholders_of_sql) else { return };

@@ -203,7 +203,7 @@ impl<'a> Job<'a> {
                     if let Some((watch, counts)) = self.watch.as_ref().zip(counts.as_mut()) {
                         watch.add_features(users, n_scored - users.n_rows(), counts);
                     }
-                    seen.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
+                    NewUsers::add_seen(&mut seen, more);
                     if is_last_of_part {
                         let metadata = metadata(&seen, counts.as_ref());
                         let batches = std::mem::take(&mut waiting);
@@ -264,8 +264,7 @@ fn counted(watch: &Watch, parts: &[PathBuf]) -> Result<Counts> {
 fn notes(users: &NewUsers, parts: &[PathBuf]) -> Result<Vec<String>> {
     let mut all = users.none_seen();
     for path in parts {
-        let seen = brands_seen(&ipc::read(path, &PREDICTIONS)?);
-        all.iter_mut().zip(seen).for_each(|(all, more)| *all += more);
+        NewUsers::add_seen(&mut all, &brands_seen(&ipc::read(path, &PREDICTIONS)?));
     }
     Ok(users.notes(all)?)
 }

@@ -235,23 +235,7 @@ impl Sources {
 
     /// Reads a file that its record must list, or says that none does.
     fn read(&self, path: &Path, contract: &Contract, hashes: &mut Vec<String>) -> Result<Table> {
-        ensure!(
-            path.exists() || self.experiment.is_none(),
-            DataError(
-                match path.parent().and_then(Rungs::of_any).and_then(|r| r.ended_in_words()) {
-                    Some(ended) => format!(
-                        "{}: the training {ended}, so there is no model\n\
-                     hint: an experiment of its own, without `halving`, trains it whole",
-                        path.display()
-                    ),
-                    None => format!(
-                        "{}: there is no such file\nhint: {}",
-                        path.display(),
-                        self.repair()
-                    ),
-                }
-            )
-        );
+        ensure!(path.exists() || self.experiment.is_none(), self.missing(path));
         let Recorded { table, blake3, is_listed } = recorded::read(path, contract)?;
         if !is_listed && self.experiment.is_some() {
             return Err(DataError(format!(
@@ -270,6 +254,19 @@ impl Sources {
         }
         hashes.push(blake3);
         Ok(table)
+    }
+
+    /// Why a file of the experiment is not there.
+    fn missing(&self, path: &Path) -> DataError {
+        let ended = path.parent().and_then(Rungs::of_any).and_then(|rungs| rungs.ended_in_words());
+        let (what, hint) = match ended {
+            Some(ended) => (
+                format!("the training {ended}, so there is no model"),
+                "an experiment of its own, without `halving`, trains it whole".to_owned(),
+            ),
+            None => ("there is no such file".to_owned(), self.repair()),
+        };
+        DataError(format!("{}: {what}\nhint: {hint}", path.display()))
     }
 
     /// What makes all files again.
@@ -293,18 +290,19 @@ impl Sources {
         let experiment = self.experiment.as_deref().or(trained_in).unwrap_or("NAME");
         let score = format!("`pipeline run {experiment} --stage score`");
         let is_bundle = self.experiment.is_some() && self.manifest.is_none();
-        ensure!(
-            self.thresholds.exists() || is_bundle,
-            DataError(format!(
-                "{shown}: there are no thresholds for the model\n\
-                 hint: score it first, with {score}, or name its thresholds with `--thresholds`"
-            ))
-        );
-        let table = self.read(&self.thresholds, &tables::THRESHOLDS, hashes)?;
+        // The option belongs to `--model`.
         let or_named = match self.experiment {
             Some(_) => "",
             None => ", or name its own thresholds with `--thresholds`",
         };
+        ensure!(
+            self.thresholds.exists() || is_bundle,
+            DataError(format!(
+                "{shown}: there are no thresholds for the model\n\
+                 hint: score it first, with {score}{or_named}"
+            ))
+        );
+        let table = self.read(&self.thresholds, &tables::THRESHOLDS, hashes)?;
         let of_another = |what: String| {
             DataError(format!(
                 "{shown}: {what}\nhint: score the model first, with {score}{or_named}"

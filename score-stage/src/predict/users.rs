@@ -150,6 +150,11 @@ impl<'a> NewUsers<'a> {
         vec![BrandsSeen::default(); self.columns.len()]
     }
 
+    /// Adds what was seen in other users.
+    pub fn add_seen(all: &mut [BrandsSeen], more: &[BrandsSeen]) {
+        all.iter_mut().zip(more).for_each(|(all, &more)| *all += more);
+    }
+
     /// Checks lists of brands and values of text, now that all users are read; returns notes about what
     /// was left out.
     ///
